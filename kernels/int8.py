@@ -1,0 +1,67 @@
+"""Symmetric INT8: the code range, rounding, and the way between real values and codes.
+
+A scale is real units per code. A value is divided by it in float32, rounded half away from zero and
+clamped; a code times the scale is the dequantized value.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from torch import Tensor
+
+QMIN, QMAX = -128, 127
+SCALE_MIN = 1e-6  # of an all-zero tensor, so that no scale is ever 0
+
+
+def scale_from_amax(amax: float) -> float:
+    """amax / 127 in float32, at least 1e-6.
+
+    Args:
+        amax: the magnitude that code 127 stands for, in real units, >= 0.
+
+    Returns:
+        real units per code; a Python float that float32 holds exactly.
+
+    Raises ValueError for a negative, NaN or infinite amax.
+    """
+    if not (math.isfinite(amax) and amax >= 0):
+        raise ValueError(f"amax is {amax}; a scale needs a finite amax >= 0")
+    return float(max(np.float32(amax) / np.float32(QMAX), np.float32(SCALE_MIN)))
+
+
+def round_half_away(values: Tensor) -> Tensor:
+    """Round float values to whole ones, halves away from zero: 0.5 -> 1, -2.5 -> -3.
+
+    Exact: the distance to the truncated value has no rounding error, whereas |v| + 0.5 rounds
+    0.49999997 up to 1.
+    """
+    whole = torch.trunc(values)
+    distance = values - whole
+    return whole + (distance >= 0.5).to(values.dtype) - (distance <= -0.5).to(values.dtype)
+
+
+def quantize(values: Tensor, scale: float | Tensor) -> Tensor:
+    """Real values -> INT8 codes.
+
+    Args:
+        values: any shape, floating; computed in float32.
+        scale: real units per code, > 0; a float, or a tensor that broadcasts against ``values``
+            (for (B, D, L) values and a scale per channel: (D, 1)).
+
+    Returns:
+        int8, -128 ... 127, the shape of ``values``.
+
+    Raises ValueError where a value is NaN; infinite values saturate.
+    """
+    quotient = values.to(torch.float32) / scale
+    if bool(torch.isnan(quotient).any()):
+        raise ValueError("the values to quantize contain NaN; INT8 has no code for it")
+    return round_half_away(quotient.clamp(QMIN, QMAX)).to(torch.int8)
+
+
+def dequantize(codes: Tensor, scale: float | Tensor) -> Tensor:
+    """INT8 codes -> real values (float32); ``scale`` as in ``quantize``."""
+    return codes.to(torch.float32) * scale

@@ -1,0 +1,96 @@
+"""The specification of the quantized causal conv1d, in plain torch: slow and obvious.
+
+    acc = Σ_k weight[d, k] · x[b, d, l - (W-1) + k]        int32, exact: |acc| <= 4·128·128
+    v   = (scale_w · scale_x) · acc + bias[d] · scale_b    float32
+    s   = v / (1 + exp(-v))                                float32, SiLU
+    y   = clamp(round(s / scale_out), -128, 127)           halves away from zero
+
+Every operation is rounded to float32 on its own; none is contracted into a fused multiply-add. Only
+exp is not fixed by IEEE 754: libraries differ in its last bit, and at a rounding tie that bit
+decides a code. It is therefore computed in float64 and rounded to float32 once, which gives the
+same float32 in every library whose float64 exp is good to a few units in the last place (but for
+one argument in some 10^8), so that every backend can give the same codes.
+
+The method is Quamba's (arXiv 2410.13229, section 4.2); the code is written from these formulas.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from kernels.int8 import quantize
+
+
+def quant_causal_conv1d(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    *,
+    scale_x: float | Tensor,
+    scale_w: float | Tensor,
+    scale_b: float | Tensor,
+    scale_out: float | Tensor,
+    activation: str | None = "silu",
+) -> Tensor:
+    """INT8 in, INT8 out; arguments as in ``kernels.quant_causal_conv1d``.
+
+    Args:
+        x: int8 (B, D, L).
+        weight: int8 (D, W).
+        bias: int8 (D,) or None.
+        scale_x, scale_w, scale_b, scale_out: real units per code, a float or float32 (D,).
+        activation: "silu" or None.
+
+    Returns:
+        int8 (B, D, L).
+    """
+    v = dequantize_conv(accumulate(x, weight), bias, scale_x, scale_w, scale_b)
+    s = silu(v) if activation == "silu" else v
+    return quantize(s, _column(scale_out))
+
+
+def accumulate(x: Tensor, weight: Tensor) -> Tensor:
+    """The integer convolution: int8 (B, D, L) and (D, W) -> int32 (B, D, L)."""
+    return causal_conv1d(x.to(torch.int32), weight.to(torch.int32))
+
+
+def causal_conv1d(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """Depthwise causal convolution, taps added from the oldest to the newest, then the bias.
+
+    Args:
+        x: (B, D, L); positions before the first count as 0.
+        weight: (D, W), the same dtype; the last column belongs to the position itself.
+        bias: (D,) or None.
+    """
+    length, width = x.shape[-1], weight.shape[-1]
+    padded = F.pad(x, (width - 1, 0))
+    total = weight[:, 0, None] * padded[..., :length]
+    for k in range(1, width):
+        total += weight[:, k, None] * padded[..., k : k + length]
+    return total if bias is None else total + bias[:, None]
+
+
+def dequantize_conv(
+    acc: Tensor,
+    bias: Tensor | None,
+    scale_x: float | Tensor,
+    scale_w: float | Tensor,
+    scale_b: float | Tensor,
+) -> Tensor:
+    """int32 (B, D, L) sums -> v, float32 (B, D, L), with the bias added."""
+    scale_wx = _column(scale_w) * _column(scale_x)
+    v = scale_wx * acc.to(torch.float32)
+    return v if bias is None else v + bias.to(torch.float32)[:, None] * _column(scale_b)
+
+
+def silu(v: Tensor) -> Tensor:
+    """v / (1 + exp(-v)) for float32 v; exp in float64, rounded to float32 once."""
+    return v / (1.0 + torch.exp(-v.to(torch.float64)).to(torch.float32))
+
+
+def _column(scale: float | Tensor) -> Tensor:
+    """A scale as float32 that broadcasts over positions: () or (D, 1)."""
+    scale = torch.as_tensor(scale, dtype=torch.float32)
+    return scale[:, None] if scale.dim() == 1 else scale

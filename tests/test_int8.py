@@ -1,0 +1,64 @@
+"""Codes, rounding and scales against hand-worked cases and exact fractions."""
+
+import math
+from fractions import Fraction
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kernels.int8 import dequantize, quantize, round_half_away, scale_from_amax
+
+
+def test_halves_round_away_from_zero_and_their_neighbours_do_not():
+    below_half = float(np.nextafter(np.float32(0.5), np.float32(0)))
+    cases = {
+        0.5: 1, -0.5: -1, 1.5: 2, 2.5: 3, -2.5: -3, below_half: 0, -below_half: 0,
+        126.5: 127, 0.0: 0, 8388607.5: 8388608, 1.4999999: 1,
+    }  # fmt: skip
+    found = round_half_away(torch.tensor(list(cases), dtype=torch.float32))
+    assert found.tolist() == [float(v) for v in cases.values()]
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.floats(-1e6, 1e6, width=32))
+def test_rounding_is_exact_for_any_float32(value):
+    whole = math.floor(abs(Fraction(value)) + Fraction(1, 2))
+    expected = math.copysign(whole, value)
+    assert round_half_away(torch.tensor(value, dtype=torch.float32)) == expected
+
+
+def test_a_scale_is_amax_over_127_in_float32():
+    for amax in (127.0, 1.0, 3.3333333, 1e-3, 65504.0):
+        assert scale_from_amax(amax) == float(np.float32(amax) / np.float32(127))
+
+
+def test_a_scale_is_never_below_a_millionth():
+    assert scale_from_amax(0.0) == float(np.float32(1e-6))
+    assert scale_from_amax(1e-5) == float(np.float32(1e-6))
+
+
+@pytest.mark.parametrize("amax", [-1.0, math.nan, math.inf])
+def test_an_amax_that_is_no_magnitude_is_named(amax):
+    with pytest.raises(ValueError, match="amax is"):
+        scale_from_amax(amax)
+
+
+def test_quantize_saturates_at_both_ends():
+    values = torch.tensor([-1e9, -128.5, -128.4, 0.0, 127.4, 127.5, math.inf, -math.inf])
+    assert quantize(values, 1.0).tolist() == [-128, -128, -128, 0, 127, 127, 127, -128]
+
+
+def test_a_scale_per_channel_broadcasts_over_positions():
+    values = torch.tensor([[[1.0, 2.0], [1.0, 2.0]]])
+    scale = torch.tensor([[1.0], [0.5]])
+    codes = quantize(values, scale)
+    assert codes.tolist() == [[[1, 2], [2, 4]]]
+    assert dequantize(codes, scale).tolist() == values.tolist()
+
+
+def test_nan_has_no_code():
+    with pytest.raises(ValueError, match="contain NaN"):
+        quantize(torch.tensor([1.0, math.nan]), 1.0)
