@@ -278,7 +278,7 @@ def _launch(
     scale_out: float | Tensor,
     activation: str | None,
 ) -> Tensor:
-    batch, channels, length = x.shape
+    batch, channels, _ = x.shape
     out = torch.empty_strided(x.shape, _dense_strides(x), dtype=torch.int8, device=x.device)
     if x.numel() == 0:
         return out

@@ -56,6 +56,9 @@ def quantize(values: Tensor, scale: float | Tensor) -> Tensor:
 
     Raises ValueError where a value is NaN; infinite values saturate.
     """
+    # A tensor on the values' device: torch on CUDA divides by a Python number, or by a tensor on
+    # the CPU, as a product with its reciprocal, which is not the same float32.
+    scale = torch.as_tensor(scale, dtype=torch.float32, device=values.device)
     quotient = values.to(torch.float32) / scale
     if bool(torch.isnan(quotient).any()):
         raise ValueError("the values to quantize contain NaN; INT8 has no code for it")

@@ -1,0 +1,18 @@
+"""Scalescope: what one number, an INT8 activation scale, does to a layer of a Mamba model.
+
+The modules follow one activation from file to figure, in this order:
+
+    checkpoints   a directory or Hub id  -> Checkpoint (config, conv weights)
+    calibration   Checkpoint + text      -> each layer's conv input and exact histograms
+    histogram     counts of float16 values; quantile, and the error at any scale
+    observers     histograms             -> scale
+    report        scale + live kernel    -> LayerReport
+    figures       reports                -> plotly figures
+    pages/, cli   choose, call, show
+
+Each takes what the one before made, returns a new value, and knows nothing of what comes next.
+"""
+
+# kernels decides, before anything imports triton, whether triton is to be interpreted;
+# transformers imports triton, so this has to come first.
+import kernels  # noqa: F401

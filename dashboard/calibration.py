@@ -1,0 +1,299 @@
+"""A Checkpoint and a text -> each layer's conv input, and its exact histograms.
+
+Calibration batch i is the tokens [i·L, (i+1)·L) of the text, one sequence at a time. The model runs
+forward, and a hook on every mixer's ``in_proj`` sees the input of the causal conv1d: the fast and
+the plain forward of transformers both pass through ``in_proj`` as a module, whereas the convolution
+and its activation are called as functions, so that hooks on them never fire. From that input the
+convolution and SiLU are computed again in float32, rounded to float16 and counted; the activations
+themselves are dropped at once, unless a layer's input is asked for (the live kernel needs it).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from kernels.reference import causal_conv1d
+from torch import Tensor, nn
+
+from dashboard.checkpoints import SAMPLES_DIR, Checkpoint, CheckpointError
+from dashboard.histogram import Histogram, count_patterns
+
+DEFAULT_BATCHES = 16
+DEFAULT_SEQ_LEN = 512
+DEFAULT_TEXT = "calibration.txt"
+
+
+class CalibrationError(ValueError):
+    """Text or activations that cannot be calibrated on. One sentence, with what to do."""
+
+
+@dataclass(frozen=True)
+class CalibrationText:
+    """The tokens of the calibration batches, and where they came from."""
+
+    name: str
+    tokens: Tensor  # (N, L) int64
+    fingerprint: str  # 16 hex digits of the tokens
+
+    @property
+    def batches(self) -> int:
+        return self.tokens.shape[0]
+
+    @property
+    def seq_len(self) -> int:
+        return self.tokens.shape[1]
+
+
+@dataclass(frozen=True)
+class ConvCapture:
+    """What one layer's causal conv1d saw on the calibration batches (float32)."""
+
+    layer: int
+    x: Tensor  # (N, D, L), before the conv
+    weight: Tensor  # (D, W)
+    bias: Tensor  # (D,)
+
+
+@dataclass(frozen=True)
+class SliceCalibration:
+    """All that a scale rule may know of one slice (x, B or C) of a layer's convolution."""
+
+    name: str
+    x_amax: float  # max |conv input|, float32
+    silu_input: Histogram  # v, the float convolution's output
+    silu_output: Histogram  # y
+    batches: tuple[Histogram, ...]  # of y, one for each calibration batch, in order
+
+
+@dataclass(frozen=True)
+class LayerCalibration:
+    layer: int
+    slices: tuple[SliceCalibration, ...]
+
+    def slice(self, name: str) -> SliceCalibration:
+        return next(s for s in self.slices if s.name == name)
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Every calibrated layer of a checkpoint on one text."""
+
+    text: CalibrationText
+    layers: tuple[LayerCalibration, ...]
+    captures: tuple[ConvCapture, ...]  # of the layers whose input was kept
+
+    def layer(self, index: int) -> LayerCalibration:
+        return next(entry for entry in self.layers if entry.layer == index)
+
+    def capture(self, index: int) -> ConvCapture:
+        return next(entry for entry in self.captures if entry.layer == index)
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a calibration is: layer ``layer`` of batch ``batch`` is done (both from 0)."""
+
+    batch: int
+    batches: int
+    layer: int
+    layers: int
+
+    @property
+    def share(self) -> float:
+        return (self.batch * self.layers + self.layer + 1) / (self.batches * self.layers)
+
+    def __str__(self) -> str:
+        return f"batch {self.batch + 1} of {self.batches}, layer {self.layer}"
+
+
+def text_names() -> list[str]:
+    """The calibration texts that come with the project."""
+    return [
+        DEFAULT_TEXT,
+        *sorted(p.name for p in SAMPLES_DIR.glob("*.txt") if p.name != DEFAULT_TEXT),
+    ]
+
+
+def read_text(
+    checkpoint: Checkpoint,
+    source: str = DEFAULT_TEXT,
+    batches: int = DEFAULT_BATCHES,
+    seq_len: int = DEFAULT_SEQ_LEN,
+) -> CalibrationText:
+    """Cut a text into calibration batches.
+
+    Args:
+        checkpoint: gives the tokenizer; without one and with a vocabulary of 256, UTF-8 bytes.
+        source: the name of a text that comes with the project, or a file.
+        batches, seq_len: N and L, both >= 1.
+
+    Raises CalibrationError for a text that cannot be read or is too short.
+    """
+    if batches < 1 or seq_len < 1:
+        raise CalibrationError(
+            f"{batches} batches of {seq_len} tokens were asked for; both must be at least 1"
+        )
+    path = SAMPLES_DIR / source if source in text_names() else Path(source).expanduser()
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise CalibrationError(f"{source} cannot be read: {error.strerror}") from None
+    tokens = _tokenize(checkpoint, content, source)
+    wanted = batches * seq_len
+    if len(tokens) < wanted:
+        raise CalibrationError(
+            f"{source} has {len(tokens):,} tokens; {batches} batches of {seq_len} need {wanted:,}: "
+            "ask for fewer batches, or give a longer text"
+        )
+    tokens = tokens[:wanted].view(batches, seq_len)
+    fingerprint = hashlib.sha256(tokens.numpy().tobytes()).hexdigest()[:16]
+    return CalibrationText(path.name, tokens, fingerprint)
+
+
+def _tokenize(checkpoint: Checkpoint, content: bytes, source: str) -> Tensor:
+    try:
+        text = content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise CalibrationError(f"{source} is not UTF-8 text: {error.reason}") from None
+    if checkpoint.reads_bytes:
+        return torch.tensor(list(content), dtype=torch.int64)
+    if not checkpoint.has_tokenizer:
+        raise CheckpointError(
+            f"{checkpoint.path} has a vocabulary of {checkpoint.vocab_size} and no tokenizer.json; "
+            "put the model's tokenizer beside its weights"
+        )
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(checkpoint.path)
+    return torch.tensor(tokenizer(text)["input_ids"], dtype=torch.int64)
+
+
+def calibrate(
+    checkpoint: Checkpoint,
+    backbone: nn.Module,
+    text: CalibrationText,
+    *,
+    layers: Collection[int] | None = None,
+    keep: Collection[int] = (),
+    on_progress: Callable[[Progress], None] | None = None,
+) -> Calibration:
+    """Run the calibration batches through the model and count what its convolutions make.
+
+    Args:
+        checkpoint, backbone: from ``load_checkpoint`` and ``load_backbone``.
+        text: from ``read_text``.
+        layers: which layers to count; None means all.
+        keep: the layers whose conv input is kept (4·N·D·L bytes each).
+        on_progress: called after each layer of each batch; what it raises ends the calibration.
+
+    Raises CalibrationError where activations are not finite or leave float16's range, naming the
+    layer and the batch.
+    """
+    wanted = sorted(range(checkpoint.n_layers) if layers is None else set(layers))
+    tallies = {layer: [_Tally(s.name) for s in checkpoint.slices] for layer in wanted}
+    kept: dict[int, list[Tensor]] = {layer: [] for layer in sorted(set(keep))}
+
+    def visit(batch: int, layer: int, x: Tensor) -> None:
+        if layer in kept:
+            kept[layer].append(x.cpu())
+        if layer in tallies:
+            conv = checkpoint.convs[layer]
+            v = causal_conv1d(x, conv.weight.to(x.device), conv.bias.to(x.device))
+            y = F.silu(v)
+            for tally, part in zip(tallies[layer], checkpoint.slices, strict=True):
+                try:
+                    tally.add(x[:, part.channels], v[:, part.channels], y[:, part.channels])
+                except ValueError as error:
+                    raise CalibrationError(
+                        f"layer {layer}, batch {batch}, slice {part.name}: {error}"
+                    ) from None
+        if on_progress:
+            on_progress(Progress(batch, text.batches, layer, checkpoint.n_layers))
+
+    visit_conv_inputs(checkpoint, backbone, text.tokens, {*wanted, *kept}, visit)
+    return Calibration(
+        text=text,
+        layers=tuple(
+            LayerCalibration(layer, tuple(t.calibration() for t in tallies[layer]))
+            for layer in wanted
+        ),
+        captures=tuple(
+            ConvCapture(
+                layer,
+                torch.cat(parts),
+                checkpoint.convs[layer].weight,
+                checkpoint.convs[layer].bias,
+            )
+            for layer, parts in kept.items()
+        ),
+    )
+
+
+def visit_conv_inputs(
+    checkpoint: Checkpoint,
+    backbone: nn.Module,
+    tokens: Tensor,
+    layers: Collection[int],
+    visit: Callable[[int, int, Tensor], None],
+) -> None:
+    """Run batch after batch; call visit(batch, layer, x) while the model runs, layer by layer.
+
+    x is (1, D, L) float32, sequence-last. What ``visit`` raises ends the run.
+    """
+    device = next(backbone.parameters()).device
+    first, last = checkpoint.conv_offset, checkpoint.conv_offset + checkpoint.conv_dim
+    batch = 0
+
+    def hook_for(layer: int) -> Callable[[nn.Module, tuple, Tensor], None]:
+        def hook(_module: nn.Module, _inputs: tuple, output: Tensor) -> None:
+            x = output[..., first:last].transpose(1, 2)
+            visit(batch, layer, x.to(torch.float32).contiguous())
+
+        return hook
+
+    hooks = [
+        backbone.layers[layer].mixer.in_proj.register_forward_hook(hook_for(layer))
+        for layer in sorted(layers)
+    ]
+    try:
+        with torch.no_grad():
+            for batch, ids in enumerate(tokens):  # noqa: B007 (the hooks read it)
+                backbone(ids[None].to(device), use_cache=False)
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+class _Tally:
+    """The running counts of one slice."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.x_amax = 0.0
+        self.input_counts: Tensor | int = 0  # (65536,) once there is a batch
+        self.output_counts: Tensor | int = 0
+        self.batches: list[Histogram] = []
+
+    def add(self, x: Tensor, v: Tensor, y: Tensor) -> None:
+        amax = float(x.abs().amax())
+        if not amax < float("inf"):
+            raise ValueError("the conv input contains NaN or infinite values")
+        counts = count_patterns(y)
+        self.x_amax = max(self.x_amax, amax)
+        self.input_counts = self.input_counts + count_patterns(v)
+        self.output_counts = self.output_counts + counts
+        self.batches.append(Histogram.from_patterns(counts))
+
+    def calibration(self) -> SliceCalibration:
+        return SliceCalibration(
+            name=self.name,
+            x_amax=self.x_amax,
+            silu_input=Histogram.from_patterns(self.input_counts),
+            silu_output=Histogram.from_patterns(self.output_counts),
+            batches=tuple(self.batches),
+        )

@@ -1,0 +1,319 @@
+"""The exact histogram: how often each float16 value occurred, and all that follows from it.
+
+A float16 has 65,536 bit patterns, so a layer's activations, rounded to float16 (what an FP16
+calibration run sees), are described completely by as many counts: everything that a per-tensor
+scale depends on is a function of them. Counts merge by addition, in any order, to the same bits.
+A quantile, the squared error, the saturation rate or the code histogram at any scale is then
+exact, costs well under a millisecond, and needs no second pass over the model.
+
+A ``Histogram`` keeps only the values that occurred, ascending, beside their counts: a few thousand
+pairs for one batch, tens of thousands for a layer.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+from kernels.int8 import QMAX, QMIN
+from torch import Tensor
+
+CODES = np.arange(QMIN, QMAX + 1)  # (256,) every INT8 code
+
+# torch.quantile refuses larger inputs, and works in float32 up to here. To give its bits, so do we.
+TORCH_QUANTILE_LIMIT = 16_777_216
+
+# 2^20 values keep the widened patterns (4 MB) inside the cache while they are counted.
+CHUNK = 1 << 20
+
+# The value of each bit pattern, shifted so that the patterns 0x8000 ... 0xFFFF (negative) come
+# first: index = pattern, read as int16, + 32768.
+_SHIFTED_PATTERNS = np.arange(-32768, 32768).astype(np.int16)
+_SHIFTED_VALUES = _SHIFTED_PATTERNS.view(np.float16).astype(np.float32)
+_NOT_FINITE = torch.from_numpy(~np.isfinite(_SHIFTED_VALUES))
+
+
+def count_patterns(values: Tensor) -> Tensor:
+    """Count float16 bit patterns.
+
+    Args:
+        values: any shape, a floating dtype, any device; rounded to float16 here.
+
+    Returns:
+        (65536,) int64 on the same device; entry i counts the pattern that reads as the int16
+        i - 32768.
+
+    Raises ValueError where a value is NaN, infinite, or beyond float16's range (|v| >= 65520).
+    """
+    flat = values.detach().to(torch.float16).reshape(-1).view(torch.int16)
+    counts = torch.zeros(65536, dtype=torch.int64, device=values.device)
+    for chunk in flat.split(CHUNK):
+        counts += torch.bincount(chunk.to(torch.int32) + 32768, minlength=65536)
+    not_finite = int(counts[_NOT_FINITE.to(counts.device)].sum())
+    if not_finite:
+        raise ValueError(
+            f"{not_finite:,} of {values.numel():,} values are NaN, infinite or beyond float16's "
+            "range (±65,504); a scale needs finite activations"
+        )
+    return counts
+
+
+@dataclass(frozen=True)
+class Histogram:
+    """Counts of the float16 values that occurred.
+
+    ``values`` (K,) float32, strictly ascending, finite, each a float16 value (-0 counts as 0);
+    ``counts`` (K,) int64, each > 0. The same data give the same bits, however they were merged.
+    """
+
+    values: np.ndarray
+    counts: np.ndarray
+
+    @staticmethod
+    def of(values: Tensor) -> Histogram:
+        """Count a tensor of any shape and floating dtype; raises as ``count_patterns`` does."""
+        return Histogram.from_patterns(count_patterns(values))
+
+    @staticmethod
+    def from_patterns(counts: Tensor) -> Histogram:
+        """The histogram of pattern counts, as ``count_patterns`` returns them, or sums of those."""
+        dense = counts.cpu().numpy()
+        present = np.flatnonzero(dense)
+        return _merged(_SHIFTED_VALUES[present], dense[present])
+
+    def __add__(self, other: Histogram) -> Histogram:
+        return _merged(
+            np.concatenate([self.values, other.values]),
+            np.concatenate([self.counts, other.counts]),
+        )
+
+    @property
+    def total(self) -> int:
+        """How many values were counted."""
+        return int(self.counts.sum())
+
+    @property
+    def min(self) -> float:
+        return float(self.values[0])
+
+    @property
+    def max(self) -> float:
+        return float(self.values[-1])
+
+    @property
+    def absmax(self) -> float:
+        """max |v|, at float16's resolution."""
+        return max(-self.min, self.max)
+
+    @cached_property
+    def abs(self) -> Histogram:
+        """The histogram of the absolute values."""
+        return _merged(np.abs(self.values), self.counts)
+
+    @cached_property
+    def _cumulative(self) -> np.ndarray:
+        return np.cumsum(self.counts)
+
+    @cached_property
+    def _prefix_sums(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """(K + 1,) each: Σ n, Σ n·v and Σ n·v² over the values before an index (float64)."""
+        values = self.values.astype(np.float64)
+        return tuple(
+            np.concatenate([[0.0], np.cumsum(self.counts * moment)])
+            for moment in (np.ones_like(values), values, values * values)
+        )
+
+    def quantile(self, alpha: float) -> float:
+        """The α-quantile, with linear interpolation between neighbours.
+
+        Gives the bits of ``torch.quantile(values.float(), alpha)`` where that can run (up to
+        16,777,216 values; it computes the rank in float32), beyond it those of numpy on float64.
+
+        Raises ValueError for an empty histogram or an alpha outside [0, 1].
+        """
+        if not 0.0 <= alpha <= 1.0:
+            raise ValueError(f"alpha is {alpha}; a quantile needs 0 <= alpha <= 1")
+        last = self.total - 1
+        if last < 0:
+            raise ValueError("the histogram is empty; a quantile needs at least one value")
+        if last < TORCH_QUANTILE_LIMIT:
+            rank = float(np.float32(alpha) * np.float32(last))
+        else:
+            rank = alpha * last
+        below = int(rank)
+        low, high = self.values[
+            np.searchsorted(self._cumulative, [below, int(np.ceil(rank))], side="right")
+        ]
+        if last < TORCH_QUANTILE_LIMIT:
+            weight = torch.tensor(rank, dtype=torch.float32) - below
+            return float(torch.lerp(torch.tensor(low), torch.tensor(high), weight))
+        return float(low + (np.float64(high) - low) * (rank - below))
+
+    def share_within(self, low: float, high: float) -> float:
+        """The share of the values v with low <= v <= high."""
+        inside = (self.values >= low) & (self.values <= high)
+        return float(self.counts[inside].sum() / self.total)
+
+    def rebin(self, edges: np.ndarray) -> np.ndarray:
+        """Counts between ascending ``edges`` (E,), half open, the last bin closed: (E - 1,) int64.
+
+        Plots re-bin; nothing else does.
+        """
+        return np.histogram(self.values, bins=edges, weights=self.counts)[0].astype(np.int64)
+
+    def quantize(self, scale: float | np.ndarray) -> Quantized:
+        """What symmetric INT8 with this scale makes of the values, exactly.
+
+        Args:
+            scale: real units per code, > 0, read as float32 as the kernel does; one or an array
+                of any shape. Each result then has that shape.
+
+        Values are divided by the scale in float32 and rounded half away from zero, so every value
+        gets the code that ``kernels.int8.quantize`` gives it.
+        """
+        scale = np.asarray(scale, dtype=np.float32)
+        edges = self._code_edges(scale)  # (..., 257) index of the first value above each edge
+        number, first, second = (prefix[edges] for prefix in self._prefix_sums)
+        n_bin, s1_bin, s2_bin = (np.diff(p, axis=-1) for p in (number, first, second))
+        step = scale.astype(np.float64)[..., None]
+        code_value = CODES * step  # (..., 256)
+        # Σ n (code·scale - v)², expanded; rounding error of the sums can leave -1e-17.
+        rounding = (n_bin * code_value**2 - 2 * code_value * s1_bin + s2_bin).sum(-1)
+
+        n_all, s1_all, s2_all = (prefix[-1] for prefix in self._prefix_sums)
+        low, high = code_value[..., 0], code_value[..., -1]
+        n_low, n_high = number[..., 0], n_all - number[..., -1]
+        clipping = (n_low * low**2 - 2 * low * first[..., 0] + second[..., 0]) + (
+            n_high * high**2 - 2 * high * (s1_all - first[..., -1]) + (s2_all - second[..., -1])
+        )
+        counts = n_bin.astype(np.int64)
+        counts[..., 0] += n_low.astype(np.int64)
+        counts[..., -1] += n_high.astype(np.int64)
+        return Quantized(
+            scale=scale,
+            code_counts=counts,
+            saturated_low=n_low.astype(np.int64),
+            saturated_high=n_high.astype(np.int64),
+            rounding_sse=np.maximum(rounding, 0.0),
+            clipping_sse=np.where(n_low + n_high > 0, np.maximum(clipping, 0.0), 0.0),
+            signal=float(s2_all),
+        )
+
+    def _code_edges(self, scale: np.ndarray) -> np.ndarray:
+        """Index of the first value whose unclamped code exceeds c, for c = -129 ... 127.
+
+        (..., 257) int64. Halves round away from zero: on the positive side a quotient equal to
+        c + ½ already belongs to the next code, on the negative side it does not yet.
+        """
+        half_codes = np.arange(QMIN - 1, QMAX + 1) + 0.5  # (257,) -128.5 ... 127.5
+        positive = half_codes > 0
+        threshold = half_codes * scale.astype(np.float64)[..., None]  # exact: 9 + 24 bits
+        index = np.empty(threshold.shape, dtype=np.int64)
+        index[..., positive] = np.searchsorted(self.values, threshold[..., positive], "left")
+        index[..., ~positive] = np.searchsorted(self.values, threshold[..., ~positive], "right")
+        # The float32 quotient of the neighbour nearer to zero may round up onto the half itself.
+        before = np.maximum(index - 1, 0)
+        after = np.minimum(index, len(self.values) - 1)
+        divisor = scale[..., None]
+        rounds_up = positive & (index > 0) & (self.values[before] / divisor >= half_codes)
+        rounds_down = (
+            ~positive & (index < len(self.values)) & (self.values[after] / divisor <= half_codes)
+        )
+        return index - rounds_up + rounds_down
+
+
+def _merged(values: np.ndarray, counts: np.ndarray) -> Histogram:
+    """Sort, and add up the counts of equal values (+0 and -0 are equal)."""
+    distinct, inverse = np.unique(values, return_inverse=True)
+    summed = np.zeros(len(distinct), dtype=np.int64)
+    np.add.at(summed, inverse, counts)
+    return Histogram(distinct + np.float32(0.0), summed)  # -0 + 0 = +0
+
+
+@dataclass(frozen=True)
+class Quantized:
+    """What INT8 with one scale makes of a histogram, or with each of an array of scales.
+
+    Shapes: S is the shape of the scales, () for one. ``code_counts`` (*S, 256) int64, codes -128
+    to 127, saturated values in the outermost; ``saturated_low`` and ``saturated_high`` (*S,) values
+    whose code, before clamping, lies below -128 or above 127; ``rounding_sse`` and ``clipping_sse``
+    (*S,) Σ (dequantized - v)² over the values inside and beyond the range (squared real units);
+    ``signal`` Σ v².
+    """
+
+    scale: np.ndarray
+    code_counts: np.ndarray
+    saturated_low: np.ndarray
+    saturated_high: np.ndarray
+    rounding_sse: np.ndarray
+    clipping_sse: np.ndarray
+    signal: float
+
+    @cached_property
+    def total(self) -> np.ndarray:
+        return self.code_counts.sum(-1)
+
+    @property
+    def saturated(self) -> np.ndarray:
+        """How many values lie beyond the code range."""
+        return self.saturated_low + self.saturated_high
+
+    @property
+    def saturation_rate(self) -> np.ndarray:
+        """Share of the values beyond the code range."""
+        return self.saturated / self.total
+
+    @property
+    def rounding_mse(self) -> np.ndarray:
+        return self.rounding_sse / self.total
+
+    @property
+    def clipping_mse(self) -> np.ndarray:
+        return self.clipping_sse / self.total
+
+    @property
+    def clipping_share(self) -> np.ndarray:
+        """Clipping's share of the squared error, 0 where there is no error."""
+        error = self.rounding_sse + self.clipping_sse
+        return np.divide(self.clipping_sse, error, out=np.zeros_like(error), where=error > 0)
+
+    @property
+    def sqnr_db(self) -> np.ndarray:
+        """10·log10(Σ v² / Σ (dequantized - v)²); infinite where there is no error."""
+        return signal_to_noise_db(self.signal, self.rounding_sse + self.clipping_sse)
+
+    @property
+    def codes_used(self) -> np.ndarray:
+        return (self.code_counts > 0).sum(-1)
+
+    @property
+    def code_utilization(self) -> np.ndarray:
+        """Distinct codes used / 256."""
+        return self.codes_used / 256
+
+    @property
+    def top_code(self) -> np.ndarray:
+        """The largest |code| used."""
+        return np.where(self.code_counts > 0, np.abs(CODES), 0).max(-1)
+
+    @property
+    def top_code_utilization(self) -> np.ndarray:
+        """max |code| / 127, at most 1: the measure of the published analysis."""
+        return np.minimum(self.top_code, QMAX) / QMAX
+
+    @property
+    def effective_bits(self) -> np.ndarray:
+        """Entropy of the code histogram, in bits."""
+        share = self.code_counts / self.total[..., None]
+        log = np.log2(share, out=np.zeros_like(share), where=share > 0)
+        return -(share * log).sum(-1) + 0.0
+
+
+def signal_to_noise_db(signal: float, noise: float | np.ndarray) -> np.ndarray:
+    """10·log10(signal / noise): +inf without noise, -inf without signal, in dB."""
+    noise = np.asarray(noise, dtype=np.float64)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        decibels = 10 * (np.log10(np.float64(signal)) - np.log10(noise))
+    return np.where(noise > 0, decibels, np.inf)

@@ -1,0 +1,299 @@
+"""A scale and a live kernel run -> a LayerReport: numbers and histograms, no tensors.
+
+Two errors are measured and never merged. *Quantization error* is what INT8 costs against float:
+``sqnr_db`` for the output alone, from the exact histogram, and ``kernel_sqnr_db`` for the codes
+that the kernel really wrote, so that rounding x and the weights counts too. *Kernel error* is how
+many codes the kernel that ran gives differently from the reference on the same INT8 input.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from dashboard.calibration import ConvCapture, LayerCalibration, SliceCalibration
+from dashboard.checkpoints import Checkpoint, ConvSlice, ConvWeights
+from dashboard.histogram import Histogram, Quantized, signal_to_noise_db
+from dashboard.observers import PUBLISHED_ALPHAS, output_scale
+from kernels import default_backend, quant_causal_conv1d
+from kernels.int8 import dequantize, quantize, scale_from_amax
+from kernels.reference import accumulate, causal_conv1d, dequantize_conv, silu
+
+
+@dataclass(frozen=True)
+class SliceScales:
+    """The scales of one slice's inputs: real units per code, per tensor."""
+
+    x_scale: float
+    w_scale: float
+    b_scale: float
+
+    @property
+    def scale_wx(self) -> float:
+        """x_scale · w_scale, in float32 as the kernel multiplies them."""
+        return float(np.float32(self.x_scale) * np.float32(self.w_scale))
+
+
+@dataclass(frozen=True)
+class ScaleReport:
+    """What one choice of scale_out does to one slice's output."""
+
+    label: str
+    observer: str
+    alpha: float
+    x_out_scale: float
+    output: Quantized
+
+    @property
+    def short(self) -> str:
+        """The label where room is scarce."""
+        return SHORT_LABELS.get(self.observer, self.label)
+
+
+@dataclass(frozen=True)
+class SliceReport:
+    """One slice of a layer under the chosen scale."""
+
+    name: str
+    scales: SliceScales
+    chosen: ScaleReport
+    silu_input: Histogram
+    silu_output: Histogram
+
+    @property
+    def ratio_weight(self) -> float:
+        """x_out_scale / w_scale: the published ratio, of an activation to a weight scale."""
+        return self.chosen.x_out_scale / self.scales.w_scale
+
+    @property
+    def ratio_wx(self) -> float:
+        """x_out_scale / (x_scale · w_scale): like for like."""
+        return self.chosen.x_out_scale / self.scales.scale_wx
+
+
+@dataclass(frozen=True)
+class KernelRun:
+    """One live run of the kernel over every calibration batch of a layer."""
+
+    backend: str
+    time_ms: float
+    codes: int
+    differing_codes: int
+    sqnr_db: tuple[float, ...]  # of each slice, against float y
+
+
+@dataclass(frozen=True)
+class LayerReport:
+    layer: int
+    slices: tuple[SliceReport, ...]
+    kernel: KernelRun
+
+    def measures(self, name: str) -> dict:
+        """Every measure of one slice, under the names of the definitions."""
+        index = [part.name for part in self.slices].index(name)
+        part, output = self.slices[index], self.slices[index].chosen.output
+        return {
+            "x_scale": part.scales.x_scale,
+            "w_scale": part.scales.w_scale,
+            "b_scale": part.scales.b_scale,
+            "scale_wx": part.scales.scale_wx,
+            "x_out_scale": part.chosen.x_out_scale,
+            "shape": [],  # of x_out_scale: one scale per tensor
+            "ratio_weight": part.ratio_weight,
+            "ratio_wx": part.ratio_wx,
+            "saturation_rate": float(output.saturation_rate),
+            "top_code_utilization": float(output.top_code_utilization),
+            "code_utilization": float(output.code_utilization),
+            "effective_bits": float(output.effective_bits),
+            "sqnr_db": float(output.sqnr_db),
+            "rounding_mse": float(output.rounding_mse),
+            "clipping_mse": float(output.clipping_mse),
+            "kernel_sqnr_db": self.kernel.sqnr_db[index],
+        }
+
+    def as_dict(self) -> dict:
+        """The keys of ``analyze --format json``: the x slice's, with B and C nested."""
+        first, *rest = (part.name for part in self.slices)
+        return {
+            "layer": self.layer,
+            **self.measures(first),
+            "backend": self.kernel.backend,
+            "kernel_time_ms": self.kernel.time_ms,
+            "kernel_codes": self.kernel.codes,
+            "kernel_differing_codes": self.kernel.differing_codes,
+            "source": "calibrated",
+            **{name: self.measures(name) for name in rest},
+        }
+
+
+def report_slices(
+    checkpoint: Checkpoint, calibration: LayerCalibration, observer: str, alpha: float
+) -> tuple[SliceReport, ...]:
+    """What the chosen rule does to each slice of a layer, from the histograms alone."""
+    conv = checkpoint.convs[calibration.layer]
+    return tuple(
+        _report_slice(conv, part, counted, observer, alpha)
+        for part, counted in zip(checkpoint.slices, calibration.slices, strict=True)
+    )
+
+
+def _report_slice(
+    conv: ConvWeights, part: ConvSlice, counted: SliceCalibration, observer: str, alpha: float
+) -> SliceReport:
+    scales = slice_scales(conv, part, counted)
+    return SliceReport(
+        name=part.name,
+        scales=scales,
+        chosen=report_scale(counted, scales, observer, alpha),
+        silu_input=counted.silu_input,
+        silu_output=counted.silu_output,
+    )
+
+
+def slice_scales(conv: ConvWeights, part: ConvSlice, counted: SliceCalibration) -> SliceScales:
+    """amax / 127 of the conv input, the weights and the bias of one slice."""
+    return SliceScales(
+        x_scale=scale_from_amax(counted.x_amax),
+        w_scale=scale_from_amax(float(conv.weight[part.channels].abs().amax())),
+        b_scale=scale_from_amax(float(conv.bias[part.channels].abs().amax())),
+    )
+
+
+def report_scale(
+    counted: SliceCalibration, scales: SliceScales, observer: str, alpha: float
+) -> ScaleReport:
+    """One rule's scale, and what it makes of the output's histogram."""
+    scale = output_scale(observer, counted.silu_input, counted.silu_output, scales.scale_wx, alpha)
+    label = f"α {format_alpha(alpha)}" if observer == "percentile" else RULE_LABELS[observer]
+    return ScaleReport(label, observer, alpha, scale, counted.silu_output.quantize(scale))
+
+
+RULE_LABELS = {
+    "minmax": "MinMax, SiLU output",
+    "conv-absmax": "absmax, conv output",
+    "scale-wx": "scale_wx",
+}
+SHORT_LABELS = {"minmax": "MinMax", "conv-absmax": "conv absmax"}
+
+
+def format_alpha(alpha: float) -> str:
+    """0.9, 0.9995, 0.99999, 1: as many digits as α has, never in scientific notation."""
+    return np.format_float_positional(alpha, trim="-")
+
+
+def compare_scales(
+    counted: SliceCalibration, scales: SliceScales, chosen: ScaleReport
+) -> tuple[ScaleReport, ...]:
+    """The chosen scale first, then both published values of α and the baselines.
+
+    A rule that is the chosen one itself is not listed twice.
+    """
+    others = [("percentile", alpha) for alpha in PUBLISHED_ALPHAS]
+    others += [(rule, chosen.alpha) for rule in ("minmax", "conv-absmax", "scale-wx")]
+    reports = [report_scale(counted, scales, rule, alpha) for rule, alpha in others]
+    return (chosen, *(r for r in reports if r.label != chosen.label))
+
+
+def sweep_scales(counted: SliceCalibration, scales: SliceScales, points: int = 240) -> Quantized:
+    """Every measure at ``points`` scales, evenly in the logarithm, over all that the rules span."""
+    ends = (scales.scale_wx, scale_from_amax(counted.silu_input.absmax))
+    low, high = min(ends) / 1.6, max(*ends, scale_from_amax(counted.silu_output.absmax)) * 1.6
+    return counted.silu_output.quantize(np.geomspace(low, high, points))
+
+
+@dataclass(frozen=True)
+class QuantizedConv:
+    """A layer's conv input, weights and bias as INT8, and what float makes of them.
+
+    Nothing here depends on scale_out, so one of these serves every α.
+    """
+
+    x_q: Tensor  # (N, D, L) int8
+    weight_q: Tensor  # (D, W) int8
+    bias_q: Tensor  # (D,) int8
+    scale_x: Tensor  # (D,) float32, each slice's scale repeated over its channels
+    scale_w: Tensor
+    scale_b: Tensor
+    silu_ref: Tensor  # (N, D, L) float32, the reference's SiLU output of the INT8 inputs
+    y: Tensor  # (N, D, L) float32, SiLU output of the float inputs
+    slices: tuple[ConvSlice, ...]
+
+
+def quantize_conv(
+    capture: ConvCapture, slices: Sequence[ConvSlice], scales: Sequence[SliceScales]
+) -> QuantizedConv:
+    """Quantize what goes into a layer's convolution, each slice with its own scales."""
+    scale_x = per_channel(slices, [s.x_scale for s in scales])
+    scale_w = per_channel(slices, [s.w_scale for s in scales])
+    scale_b = per_channel(slices, [s.b_scale for s in scales])
+    x_q = quantize(capture.x, scale_x[:, None])
+    weight_q = quantize(capture.weight, scale_w[:, None])
+    bias_q = quantize(capture.bias, scale_b)
+    v_ref = dequantize_conv(accumulate(x_q, weight_q), bias_q, scale_x, scale_w, scale_b)
+    return QuantizedConv(
+        x_q=x_q,
+        weight_q=weight_q,
+        bias_q=bias_q,
+        scale_x=scale_x,
+        scale_w=scale_w,
+        scale_b=scale_b,
+        silu_ref=silu(v_ref),
+        y=F.silu(causal_conv1d(capture.x, capture.weight, capture.bias)),
+        slices=tuple(slices),
+    )
+
+
+def per_channel(slices: Sequence[ConvSlice], scales: Sequence[float]) -> Tensor:
+    """One scale a slice -> one a channel, (D,) float32."""
+    widths = torch.tensor([part.width for part in slices])
+    return torch.tensor(scales, dtype=torch.float32).repeat_interleave(widths)
+
+
+def run_kernel(
+    conv: QuantizedConv, scales_out: Sequence[float], backend: str | None = None
+) -> KernelRun:
+    """Run the kernel on every batch, live, and compare it with the reference and with float.
+
+    Args:
+        scales_out: one x_out_scale a slice.
+        backend: as in ``kernels.quant_causal_conv1d``; None picks the best that can run.
+    """
+    scale_out = per_channel(conv.slices, scales_out)
+    backend = backend or default_backend(conv.x_q)
+    started = time.perf_counter()
+    codes = quant_causal_conv1d(
+        conv.x_q,
+        conv.weight_q,
+        conv.bias_q,
+        scale_x=conv.scale_x,
+        scale_w=conv.scale_w,
+        scale_b=conv.scale_b,
+        scale_out=scale_out,
+        backend=backend,
+    )
+    if codes.is_cuda:
+        torch.cuda.synchronize()
+    time_ms = (time.perf_counter() - started) * 1e3
+    reference = quantize(conv.silu_ref, scale_out[:, None])
+    error = dequantize(codes, scale_out[:, None]) - conv.y
+    return KernelRun(
+        backend=backend,
+        time_ms=time_ms,
+        codes=codes.numel(),
+        differing_codes=int((codes != reference).sum()),
+        sqnr_db=tuple(
+            float(signal_to_noise_db(_energy(conv.y[:, p.channels]), _energy(error[:, p.channels])))
+            for p in conv.slices
+        ),
+    )
+
+
+def _energy(values: Tensor) -> float:
+    """Σ v², each row of positions in float32, the rows added in float64."""
+    return float(torch.linalg.vector_norm(values, dim=-1).double().square().sum())

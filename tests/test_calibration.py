@@ -1,0 +1,161 @@
+"""What is captured and counted, against a plain forward of transformers without any hook."""
+
+import numpy as np
+import pytest
+import torch
+
+from dashboard.calibration import (
+    CalibrationError,
+    ConvCapture,
+    calibrate,
+    read_text,
+    text_names,
+)
+from dashboard.checkpoints import CheckpointError, load_backbone, load_checkpoint
+
+BATCHES, SEQ_LEN = 3, 64
+
+
+def calibrated(name: str, **options):
+    checkpoint = load_checkpoint(name)
+    backbone = load_backbone(checkpoint)
+    text = read_text(checkpoint, batches=BATCHES, seq_len=SEQ_LEN)
+    return checkpoint, backbone, text, calibrate(checkpoint, backbone, text, **options)
+
+
+def plain_conv_input(checkpoint, backbone, text, layer) -> torch.Tensor:
+    """Block after block by hand, then in_proj of the normed hidden state: (N, D, L)."""
+    mixer, inner = backbone.layers[layer].mixer, backbone.layers[layer].mixer.intermediate_size
+    with torch.no_grad():
+        hidden = backbone.embeddings(text.tokens)  # all batches at once
+        for block in backbone.layers[:layer]:
+            hidden = block(hidden)
+        projected = mixer.in_proj(backbone.layers[layer].norm(hidden))
+    if checkpoint.family == "mamba":
+        return projected[..., :inner].transpose(1, 2)
+    return projected[..., inner : inner + mixer.conv_dim].transpose(1, 2)
+
+
+@pytest.mark.parametrize("name", ["mamba-tiny", "mamba2-tiny"])
+def test_the_captured_input_and_the_counts_are_those_of_a_plain_forward(name):
+    checkpoint, backbone, text, calibration = calibrated(name, keep=(0, 2))
+    assert [entry.layer for entry in calibration.layers] == list(range(checkpoint.n_layers))
+    for layer in (0, 2):
+        capture = calibration.capture(layer)
+        assert isinstance(capture, ConvCapture)
+        expected = plain_conv_input(checkpoint, backbone, text, layer)
+        assert capture.x.shape == (BATCHES, checkpoint.conv_dim, SEQ_LEN)
+        assert capture.x.dtype == torch.float32
+        # Matrix products of three sequences at once may add in another order than of one.
+        torch.testing.assert_close(capture.x, expected, rtol=1e-4, atol=1e-4)
+
+        # nn.Conv1d pads on both sides; the first L positions are the causal ones.
+        conv1d = backbone.layers[layer].mixer.conv1d
+        with torch.no_grad():
+            v = conv1d(capture.x)[..., :SEQ_LEN]
+        y = torch.nn.functional.silu(v)
+        for part, counted in zip(checkpoint.slices, calibration.layer(layer).slices, strict=True):
+            assert counted.name == part.name
+            assert counted.x_amax == float(capture.x[:, part.channels].abs().max())
+            for values, histogram in ((v, counted.silu_input), (y, counted.silu_output)):
+                plain = values[:, part.channels].half().float().numpy()
+                assert histogram.total == plain.size
+                counts = np.unique(plain, return_counts=True)
+                # Conv1d may add the taps in another order: a last bit of float32, which moves a
+                # float16 rounding in at most a thousandth of the values.
+                moved = np.abs(
+                    np.interp(counts[0], histogram.values, np.cumsum(histogram.counts))
+                    - np.cumsum(counts[1])
+                ).max()
+                assert moved <= 1e-3 * plain.size
+                assert histogram.max == pytest.approx(plain.max(), rel=1e-3)
+
+
+def test_the_batches_add_up_to_the_whole():
+    _, _, _, calibration = calibrated("mamba-tiny", layers=(1,))
+    (counted,) = calibration.layer(1).slices
+    assert len(counted.batches) == BATCHES
+    whole = counted.batches[0] + counted.batches[1] + counted.batches[2]
+    np.testing.assert_array_equal(whole.values, counted.silu_output.values)
+    np.testing.assert_array_equal(whole.counts, counted.silu_output.counts)
+
+
+def test_only_the_layers_asked_for_are_counted_and_kept():
+    _, _, _, calibration = calibrated("mamba-tiny", layers=(3,), keep=(1,))
+    assert [entry.layer for entry in calibration.layers] == [3]
+    assert [capture.layer for capture in calibration.captures] == [1]
+
+
+def test_progress_is_told_for_every_layer_of_every_batch_and_can_end_the_run():
+    checkpoint, backbone, text, _ = calibrated("mamba-tiny", layers=())
+    seen = []
+    calibrate(checkpoint, backbone, text, on_progress=seen.append)
+    assert [(p.batch, p.layer) for p in seen] == [(b, n) for b in range(BATCHES) for n in range(4)]
+    assert seen[-1].share == 1
+    assert str(seen[0]) == "batch 1 of 3, layer 0"
+
+    class Stop(Exception):
+        pass
+
+    def stop(progress):
+        if progress.batch == 1:
+            raise Stop
+
+    with pytest.raises(Stop):
+        calibrate(checkpoint, backbone, text, on_progress=stop)
+    hooks = [len(b.mixer.in_proj._forward_hooks) for b in backbone.layers]
+    assert hooks == [0] * checkpoint.n_layers
+
+
+def test_an_activation_that_is_not_finite_names_the_layer_and_the_batch():
+    checkpoint, backbone, text, _ = calibrated("mamba-tiny", layers=())
+    backbone.layers[2].mixer.in_proj.weight[5, :] = float("nan")
+    with pytest.raises(CalibrationError, match=r"layer 2, batch 0, slice x: .*NaN"):
+        calibrate(checkpoint, backbone, text)
+
+
+def test_bytes_are_the_tokens_of_a_checkpoint_without_tokenizer(tmp_path):
+    path = tmp_path / "text.txt"
+    path.write_text("naïve 12345678", encoding="utf-8")
+    text = read_text(load_checkpoint("mamba-tiny"), str(path), batches=2, seq_len=7)
+    assert text.tokens.flatten().tolist() == list("naïve 12345678".encode())[:14]
+    assert (text.batches, text.seq_len, text.name) == (2, 7, "text.txt")
+
+
+def test_a_text_that_is_too_short_says_how_many_tokens_it_has(tmp_path):
+    path = tmp_path / "short.txt"
+    path.write_text("hello")
+    with pytest.raises(CalibrationError, match=r"has 5 tokens; 2 batches of 4 need 8"):
+        read_text(load_checkpoint("mamba-tiny"), str(path), batches=2, seq_len=4)
+    path.write_text("")
+    with pytest.raises(CalibrationError, match="has 0 tokens"):
+        read_text(load_checkpoint("mamba-tiny"), str(path), batches=1, seq_len=1)
+
+
+@pytest.mark.parametrize(("batches", "seq_len"), [(0, 8), (8, 0), (-1, -1)])
+def test_batches_and_length_must_be_positive(batches, seq_len):
+    with pytest.raises(CalibrationError, match="both must be at least 1"):
+        read_text(load_checkpoint("mamba-tiny"), batches=batches, seq_len=seq_len)
+
+
+def test_a_text_that_cannot_be_read_is_named(tmp_path):
+    checkpoint = load_checkpoint("mamba-tiny")
+    with pytest.raises(CalibrationError, match=r"missing\.txt cannot be read"):
+        read_text(checkpoint, str(tmp_path / "missing.txt"))
+    with pytest.raises(CalibrationError, match="cannot be read"):
+        read_text(checkpoint, str(tmp_path))
+    (tmp_path / "latin.txt").write_bytes(b"caf\xe9 " * 9000)
+    with pytest.raises(CalibrationError, match="is not UTF-8"):
+        read_text(checkpoint, str(tmp_path / "latin.txt"))
+
+
+def test_a_large_vocabulary_without_tokenizer_says_what_to_add(tmp_path):
+    from dataclasses import replace
+
+    checkpoint = replace(load_checkpoint("mamba-tiny"), vocab_size=50280, path=tmp_path)
+    with pytest.raises(CheckpointError, match=r"vocabulary of 50280 and no tokenizer\.json"):
+        read_text(checkpoint)
+
+
+def test_the_texts_that_come_along_are_named_calibration_first():
+    assert text_names() == ["calibration.txt", "out-of-domain.txt"]
