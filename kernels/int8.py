@@ -20,15 +20,15 @@ def scale_from_amax(amax: float) -> float:
     """amax / 127 in float32, at least 1e-6.
 
     Args:
-        amax: the magnitude that code 127 stands for, in real units, >= 0.
+        amax: the magnitude that code 127 stands for, in real units, >= 0, finite in float32.
 
     Returns:
         real units per code; a Python float that float32 holds exactly.
 
     Raises ValueError for a negative, NaN or infinite amax.
     """
-    if not (math.isfinite(amax) and amax >= 0):
-        raise ValueError(f"amax is {amax}; a scale needs a finite amax >= 0")
+    if not 0 <= amax <= torch.finfo(torch.float32).max:  # false for NaN, too
+        raise ValueError(f"amax is {amax}; a scale needs an amax >= 0 that is finite in float32")
     return float(max(np.float32(amax) / np.float32(QMAX), np.float32(SCALE_MIN)))
 
 
@@ -47,21 +47,31 @@ def quantize(values: Tensor, scale: float | Tensor) -> Tensor:
     """Real values -> INT8 codes.
 
     Args:
-        values: any shape, floating; computed in float32.
+        values: any shape, floating, finite; computed in float32.
         scale: real units per code, > 0; a float, or a tensor that broadcasts against ``values``
             (for (B, D, L) values and a scale per channel: (D, 1)).
 
     Returns:
         int8, -128 ... 127, the shape of ``values``.
 
-    Raises ValueError where a value is NaN; infinite values saturate.
+    Raises ValueError where a value is NaN or infinite, or the scale is not finite and > 0.
     """
+    values = values.to(torch.float32)
     # A tensor on the values' device: torch on CUDA divides by a Python number, or by a tensor on
     # the CPU, as a product with its reciprocal, which is not the same float32.
     scale = torch.as_tensor(scale, dtype=torch.float32, device=values.device)
-    quotient = values.to(torch.float32) / scale
-    if bool(torch.isnan(quotient).any()):
-        raise ValueError("the values to quantize contain NaN; INT8 has no code for it")
+    if not bool(((scale > 0) & torch.isfinite(scale)).all()):
+        raise ValueError(
+            f"scale lies between {float(scale.min())} and {float(scale.max())}; it must be finite "
+            "and > 0 in float32"
+        )
+    if values.numel():
+        least, most = (float(end) for end in torch.aminmax(values))
+        if not (math.isfinite(least) and math.isfinite(most)):  # a NaN makes both NaN
+            raise ValueError(
+                f"the values to quantize lie between {least} and {most}; they must be finite"
+            )
+    quotient = values / scale
     return round_half_away(quotient.clamp(QMIN, QMAX)).to(torch.int8)
 
 

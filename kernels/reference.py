@@ -45,7 +45,11 @@ def quant_causal_conv1d(
 
     Returns:
         int8 (B, D, L).
+
+    Raises ValueError for another activation; ``kernels.quant_causal_conv1d`` checks the rest.
     """
+    if activation not in ("silu", None):
+        raise ValueError(f"activation is {activation!r}; allowed are 'silu' and None")
     v = dequantize_conv(accumulate(x, weight), bias, scale_x, scale_w, scale_b)
     s = silu(v) if activation == "silu" else v
     return quantize(s, _column(scale_out))

@@ -40,15 +40,16 @@ def test_a_scale_is_never_below_a_millionth():
     assert scale_from_amax(1e-5) == float(np.float32(1e-6))
 
 
-@pytest.mark.parametrize("amax", [-1.0, math.nan, math.inf])
+@pytest.mark.parametrize("amax", [-1.0, math.nan, math.inf, -math.inf, 1e39])
 def test_an_amax_that_is_no_magnitude_is_named(amax):
     with pytest.raises(ValueError, match="amax is"):
         scale_from_amax(amax)
 
 
 def test_quantize_saturates_at_both_ends():
-    values = torch.tensor([-1e9, -128.5, -128.4, 0.0, 127.4, 127.5, math.inf, -math.inf])
-    assert quantize(values, 1.0).tolist() == [-128, -128, -128, 0, 127, 127, 127, -128]
+    values = torch.tensor([-3e38, -128.5, -128.4, 0.0, 127.4, 127.5, 3e38])
+    assert quantize(values, 1.0).tolist() == [-128, -128, -128, 0, 127, 127, 127]
+    assert quantize(values, 1e-30).tolist() == [-128, -128, -128, 0, 127, 127, 127]
 
 
 def test_a_scale_per_channel_broadcasts_over_positions():
@@ -59,6 +60,23 @@ def test_a_scale_per_channel_broadcasts_over_positions():
     assert dequantize(codes, scale).tolist() == values.tolist()
 
 
-def test_nan_has_no_code():
-    with pytest.raises(ValueError, match="contain NaN"):
-        quantize(torch.tensor([1.0, math.nan]), 1.0)
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_values_that_are_not_finite_have_no_code(value):
+    with pytest.raises(ValueError, match=r"values to quantize lie between .* must be finite"):
+        quantize(torch.tensor([1.0, value, -1.0]), 1.0)
+
+
+@pytest.mark.parametrize("scale", [0.0, -1.0, math.nan, math.inf, 1e-50, torch.tensor([1.0, 0.0])])
+def test_what_is_no_scale_is_named(scale):
+    with pytest.raises(ValueError, match=r"scale lies between .*; it must be finite and > 0"):
+        quantize(torch.tensor([1.0, 2.0]), scale)
+
+
+def test_no_values_give_no_codes():
+    assert quantize(torch.empty(2, 0), 1.0).shape == (2, 0)
+
+
+def test_every_code_survives_the_way_to_real_values_and_back():
+    codes = torch.arange(-128, 128).to(torch.int8)
+    for scale in (1e-6, 0.0123, 0.1, 3.0, 1e30):
+        assert torch.equal(quantize(dequantize(codes, scale), scale), codes)

@@ -77,6 +77,13 @@ def test_silu_is_torchs_to_float32s_last_bits():
     torch.testing.assert_close(reference.silu(v).double(), exact, rtol=2.5e-7, atol=0)
 
 
+def test_exp_is_rounded_once_from_float64():
+    """To the bit as numpy's; of float32 exps, torch's differs in 1 % of these, numpy's in 39 %."""
+    v = np.linspace(-30, 30, 100_001, dtype=np.float32)
+    exp = np.exp(-v.astype(np.float64)).astype(np.float32)
+    np.testing.assert_array_equal(reference.silu(torch.from_numpy(v)), v / (np.float32(1) + exp))
+
+
 def test_silu_of_very_negative_values_is_zero_and_not_nan():
     v = torch.tensor([-88.0, -89.0, -104.0, -1e4, -3e38])
     assert reference.silu(v).abs().max() < 1e-35
@@ -108,6 +115,14 @@ def test_without_activation_the_convolution_itself_is_quantized():
     acc = reference.accumulate(x, weight).double() / 512
     expected = torch.sign(acc) * torch.floor(acc.abs() + 0.5)
     assert torch.equal(found.double(), expected.clamp(-128, 127))
+
+
+def test_an_unknown_activation_is_named():
+    with pytest.raises(ValueError, match="activation is 'relu'"):
+        reference.quant_causal_conv1d(
+            codes(1, 2, 4), codes(2, 4), None, scale_x=1.0, scale_w=1.0, scale_b=1.0,
+            scale_out=1.0, activation="relu",
+        )  # fmt: skip
 
 
 def test_the_float_convolution_is_torchs():
