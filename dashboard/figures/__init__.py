@@ -1,0 +1,24 @@
+"""Reports -> drawings, one module a figure.
+
+Each draws from records alone. One colour per concept everywhere. Axes hold still while the scale
+moves: only lines and colour move, so that the change is what is seen.
+"""
+
+from dashboard.figures.layers import layer_strip
+from dashboard.figures.scales import scale_table
+from dashboard.figures.style import PALETTES, Sheet, decibels, percent, scale_text, signed
+from dashboard.figures.sweep import utilization_sweep
+from dashboard.figures.transfer import transfer
+
+__all__ = [
+    "PALETTES",
+    "Sheet",
+    "decibels",
+    "layer_strip",
+    "percent",
+    "scale_table",
+    "scale_text",
+    "signed",
+    "transfer",
+    "utilization_sweep",
+]

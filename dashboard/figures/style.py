@@ -1,0 +1,239 @@
+"""What every figure shares: colours, numbers as text, and the sheet that it is drawn on.
+
+A figure is a ``Sheet``: areas, lines and text in shares of its width and height, on which a
+``Panel`` places its data. It knows neither the browser nor the theme; the page draws it. That is
+what makes an answer to a slider cheap: four such drawings are painted in the time in which one
+charting widget lays out its axes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+# One colour per concept, on a light and on a dark page; told apart under deuteranopia too.
+PALETTES = {
+    "light": {
+        "input": "#64748B",
+        "output": "#2A69B8",  # also rounding error
+        "saturated": "#D9480F",  # also clipping error
+        "stranded": "#8E6BA8",
+        "chosen": "#111827",
+        "baseline": "#7A8596",
+        "text": "#17202E",
+        "muted": "#566172",
+        "page": "#FFFFFF",
+        "panel": "#F1F3F7",
+        "grid": "#EEF1F5",
+        "line": "#CBD2DC",
+        "on-input": "#FFFFFF",  # text upon the input histogram
+    },
+    "dark": {
+        "input": "#8E9DB3",
+        "output": "#66A3EE",
+        "saturated": "#FF8A57",
+        "stranded": "#B79FC9",
+        "chosen": "#FFFFFF",
+        "baseline": "#8A94A6",
+        "text": "#F3F5F8",
+        "muted": "#A3ADBB",
+        "page": "#0E1117",
+        "panel": "#1D222C",
+        "grid": "#1F2530",
+        "line": "#3A4250",
+        "on-input": "#0E1117",
+    },
+}
+
+
+def percent(share: float) -> str:
+    """A share as text with two digits, or 0: 0.049 %, 55 %, 100 %."""
+    value = 100 * share
+    if value == 0:
+        return "0 %"
+    if value >= 99.95:
+        return "100 %" if share == 1 else f"{min(value, 99.9):.1f} %"
+    if value < 1e-4:
+        return f"{value:.1e} %"
+    return f"{np.format_float_positional(value, 2, fractional=False, trim='-')} %"
+
+
+def scale_text(scale: float) -> str:
+    """A scale in real units per code, with four digits."""
+    decimals = 3 - int(np.floor(np.log10(scale)))
+    return f"{scale:.{max(decimals, 0)}f}"
+
+
+def decibels(value: float) -> str:
+    return "∞ dB" if np.isinf(value) and value > 0 else f"{signed(value, 2)} dB"
+
+
+def signed(value: float, digits: int) -> str:
+    """A number with a typographic minus."""
+    return f"{value:.{digits}f}".replace("-", "−")
+
+
+@dataclass(frozen=True)
+class Panel:
+    """A part of the sheet with data coordinates of its own; ends of an axis may be reversed."""
+
+    left: float
+    right: float
+    bottom: float
+    top: float
+    x_range: tuple[float, float]
+    y_range: tuple[float, float]
+
+    def x(self, value: ArrayLike) -> np.ndarray:
+        """Data to share of the sheet's width."""
+        low, high = self.x_range
+        return self.left + (np.asarray(value) - low) / (high - low) * (self.right - self.left)
+
+    def y(self, value: ArrayLike) -> np.ndarray:
+        """Data to share of the sheet's height."""
+        low, high = self.y_range
+        return self.bottom + (np.asarray(value) - low) / (high - low) * (self.top - self.bottom)
+
+
+class Sheet:
+    """A drawing in shares of the width and height, (0, 0) at the bottom left.
+
+    Areas lie below lines, lines below text; within each, what is drawn first lies lowest. Colours
+    are named by concept, as in ``PALETTES``: the page knows whether it is light or dark.
+    """
+
+    def __init__(self, height: int, alt: str) -> None:
+        """``height`` in px; ``alt`` says what the drawing shows to whoever cannot see it."""
+        self.height = height
+        self.alt = alt
+        self._areas: list[dict] = []
+        self._lines: list[dict] = []
+        self._texts: list[dict] = []
+        self._hovers: list[dict] = []
+        self._picks: list[dict] = []
+
+    def area(self, x: ArrayLike, y: ArrayLike, colour: str, opacity: float = 0.85) -> None:
+        """A filled polygon, without an outline."""
+        self._areas.append({**_points(x, y), "colour": colour, "opacity": opacity})
+
+    def hatch(self, x: ArrayLike, y: ArrayLike, colour: str) -> None:
+        """A hatched polygon."""
+        self._areas.append({**_points(x, y), "colour": colour, "hatched": True})
+
+    def line(
+        self, x: ArrayLike, y: ArrayLike, colour: str, width: float = 1, dash: str = ""
+    ) -> None:
+        """A polyline; ``width`` in px, ``dash`` as in SVG: px drawn and px left out."""
+        self._lines.append({**_points(x, y), "colour": colour, "width": width, "dash": dash})
+
+    def dot(self, x: float, y: float, colour: str, size: float) -> None:
+        """A disc with a rim in the page's colour; ``size`` is its diameter in px."""
+        self._lines.append({**_points([x, x], [y, y]), "colour": "page", "width": size + 3})
+        self._lines.append({**_points([x, x], [y, y]), "colour": colour, "width": size})
+
+    def text(
+        self,
+        x: float,
+        y: float,
+        text: str,
+        colour: str = "muted",
+        anchor: str = "middle center",
+        size: float = 12.5,
+        bold: bool = False,
+        halo: str = "",
+    ) -> None:
+        """A label, lines parted by a line feed.
+
+        ``anchor`` says where it stands as seen from (x, y): "middle right", "top center"; ``size``
+        in px; ``halo`` is the colour of a ground that keeps it legible upon anything.
+        """
+        vertical, horizontal = anchor.split()
+        self._texts.append(
+            {
+                **_points([x], [y]),
+                "text": text,
+                "colour": colour,
+                "vertical": vertical,
+                "horizontal": horizontal,
+                "size": size,
+                "bold": bold,
+                "halo": halo,
+            }
+        )
+
+    def hover(self, x: ArrayLike, y: float, text: str) -> None:
+        """What the pointer is told near (x, y), or near any x between two."""
+        ends = np.broadcast_to(x, 2)
+        self._hovers.append({**_points(ends, [y, y]), "text": text})
+
+    def pick(self, left: float, right: float, value: int, label: str) -> None:
+        """A band, the full height, that answers a click with ``value``."""
+        self._picks.append({**_points([left, right], [0, 0]), "value": value, "label": label})
+
+    def as_dict(self) -> dict:
+        """Numbers and names alone, for whatever draws it."""
+        return {
+            "height": self.height,
+            "alt": self.alt,
+            "areas": self._areas,
+            "lines": self._lines,
+            "texts": self._texts,
+            "hovers": self._hovers,
+            "picks": self._picks,
+        }
+
+
+def _points(x: ArrayLike, y: ArrayLike) -> dict:
+    """Coordinates to a hundredth of a pixel."""
+    return {
+        name: np.round(np.asarray(values, dtype=np.float64), 5).tolist()
+        for name, values in (("x", x), ("y", y))
+    }
+
+
+def steps(edges: np.ndarray, heights: np.ndarray, low: float, high: float) -> tuple:
+    """A step function's filled outline between low and high: (positions, heights), closed."""
+    inside = (edges[1:] > low) & (edges[:-1] < high)
+    left = np.maximum(edges[:-1][inside], low)
+    right = np.minimum(edges[1:][inside], high)
+    position = np.column_stack([left, right]).ravel()
+    height = np.repeat(heights[inside], 2)
+    return (
+        np.concatenate([position[:1], position, position[-1:]]),
+        np.concatenate([[0.0], height, [0.0]]) if inside.any() else height,
+    )
+
+
+def count_height(counts: np.ndarray, log: bool) -> np.ndarray:
+    """Drawn height of a count: itself, or log10(2n), so that a single value still shows."""
+    if not log:
+        return counts.astype(np.float64)
+    return np.log10(2.0 * counts, out=np.zeros(len(counts)), where=counts > 0)
+
+
+def count_ticks(top: float, log: bool) -> list[tuple[float, str]]:
+    """Heights up to ``top`` to label, with their counts."""
+    if not log:
+        return [(top / 1.12, f"{top / 1.12:,.0f}")]
+    marks = {0: "1", 3: "10³", 5: "10⁵", 7: "10⁷"}
+    return [(np.log10(2) + e, name) for e, name in marks.items() if np.log10(2) + e <= top]
+
+
+def spread(positions: Sequence[float], gap: float) -> list[float]:
+    """Move labels down until neighbours are ``gap`` apart; order is kept, the topmost stays."""
+    order = np.argsort(positions)
+    placed = np.array(positions, dtype=float)
+    for above, below in zip(order[:0:-1], order[-2::-1], strict=True):
+        placed[below] = min(placed[below], placed[above] - gap)
+    return placed.tolist()
+
+
+def nice_ticks(low: float, high: float, about: int) -> np.ndarray:
+    """Round multiples between low and high, roughly ``about`` of them."""
+    rough = (high - low) / about
+    power = 10.0 ** np.floor(np.log10(rough))
+    step = power * min((s for s in (1, 2, 5, 10) if s * power >= rough), default=10)
+    return np.arange(np.ceil(low / step), np.floor(high / step) + 1) * step

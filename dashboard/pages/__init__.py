@@ -1,0 +1,1 @@
+"""The pages: choose, call, show. Streamlit lives here and in app.py alone."""

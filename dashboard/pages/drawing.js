@@ -1,0 +1,147 @@
+// Paints a Sheet (dashboard/figures/style.py) as SVG: shares of the width and height become pixels.
+
+const NEAR = 26; // px from the pointer within which a point tells what it is
+const LINE = 1.28; // height of a line of text, in font sizes
+
+const escaped = (text) =>
+  text.replace(/[&<>"]/g, (c) => ({ "&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;" })[c]);
+
+function path(shape, width, height) {
+  let d = "";
+  for (let i = 0; i < shape.x.length; i++) {
+    const x = (shape.x[i] * width).toFixed(2);
+    const y = ((1 - shape.y[i]) * height).toFixed(2);
+    d += `${i ? "L" : "M"}${x} ${y}`;
+  }
+  return d;
+}
+
+function area(shape, width, height) {
+  if (!shape.x.length) return "";
+  const fill = shape.hatched
+    ? `fill="url(#hatch-${shape.colour})"`
+    : `fill="var(--${shape.colour})" fill-opacity="${shape.opacity}"`;
+  return `<path d="${path(shape, width, height)}Z" ${fill}/>`;
+}
+
+function line(shape, width, height) {
+  return (
+    `<path d="${path(shape, width, height)}" fill="none" stroke="var(--${shape.colour})" ` +
+    `stroke-width="${shape.width}" stroke-dasharray="${shape.dash ?? ""}" ` +
+    `stroke-linecap="${shape.dash ? "butt" : "round"}"/>`
+  );
+}
+
+// The side on which a label stands, as SVG's anchor, which is the side that it holds on to.
+const ANCHOR = { left: "end", center: "middle", right: "start" };
+
+function label(item, width, height) {
+  const lines = item.text.split("\n");
+  const step = LINE * item.size;
+  const first = {
+    top: -(lines.length - 1) * step - 0.3 * item.size,
+    middle: (-(lines.length - 1) / 2) * step + 0.35 * item.size,
+    bottom: 0.95 * item.size,
+  }[item.vertical];
+  const x = (item.x[0] * width).toFixed(2);
+  const y = (1 - item.y[0]) * height + first;
+  const spans = lines.map(
+    (text, i) => `<tspan x="${x}" y="${(y + i * step).toFixed(2)}">${escaped(text)}</tspan>`,
+  );
+  return (
+    `<text text-anchor="${ANCHOR[item.horizontal]}" font-size="${item.size}" ` +
+    `font-weight="${item.bold ? 650 : 400}" fill="var(--${item.colour})" ` +
+    `stroke="${item.halo ? `var(--${item.halo})` : "none"}">${spans.join("")}</text>`
+  );
+}
+
+function band(pick, width, height) {
+  const [left, right] = pick.x.map((share) => share * width);
+  return (
+    `<rect class="pick" x="${left}" y="0" width="${right - left}" height="${height}" tabindex="0" ` +
+    `role="button" aria-label="${escaped(pick.label)}" data-value="${pick.value}"/>`
+  );
+}
+
+function hatches(areas) {
+  const colours = new Set(areas.filter((shape) => shape.hatched).map((shape) => shape.colour));
+  return [...colours].map(
+    (colour) =>
+      `<pattern id="hatch-${colour}" width="8" height="8" patternUnits="userSpaceOnUse" ` +
+      `patternTransform="rotate(45)"><path d="M0 0V8" stroke="var(--${colour})" ` +
+      `stroke-opacity="0.6" stroke-width="2.4"/></pattern>`,
+  );
+}
+
+function paint(root) {
+  const { data } = root.sheet;
+  const { height } = data;
+  const width = root.clientWidth;
+  if (!width) return;
+  const draw = (kind, items) => items.map((item) => kind(item, width, height)).join("");
+  root.style.height = `${height}px`;
+  root.innerHTML =
+    `<svg width="${width}" height="${height}" role="img" aria-label="${escaped(data.alt)}">` +
+    `<defs>${hatches(data.areas).join("")}</defs>` +
+    draw(area, data.areas) +
+    draw(line, data.lines) +
+    draw(label, data.texts) +
+    draw(band, data.picks) +
+    "</svg>";
+}
+
+// The point nearest to the pointer, if one is near, told in a box beside it.
+function tell(root, event) {
+  root.querySelector(".told")?.remove();
+  const { data } = root.sheet;
+  const frame = root.getBoundingClientRect();
+  let nearest = null;
+  let distance = data.picks.length ? Infinity : NEAR;
+  for (const point of data.hovers) {
+    const [low, high] = point.x.map((share) => share * frame.width);
+    const x = Math.min(Math.max(event.clientX - frame.left, low), high);
+    const y = (1 - point.y[0]) * data.height;
+    const away = Math.hypot(event.clientX - frame.left - x, event.clientY - frame.top - y);
+    if (away < distance) [nearest, distance] = [{ x, y, text: point.text }, away];
+  }
+  if (!nearest) return;
+  const box = document.createElement("div");
+  box.className = "told";
+  box.textContent = nearest.text;
+  root.append(box);
+  const left = Math.min(nearest.x + 12, frame.width - box.offsetWidth);
+  box.style.left = `${Math.max(0, left)}px`;
+  box.style.top = `${Math.max(0, nearest.y - box.offsetHeight - 8)}px`;
+}
+
+function isDark(root) {
+  const colour = getComputedStyle(root).getPropertyValue("--st-background-color").trim();
+  const [red, green, blue] = [1, 3, 5].map((i) => parseInt(colour.slice(i, i + 2), 16));
+  return red + green + blue < 384;
+}
+
+export default function ({ data, parentElement, setTriggerValue }) {
+  const root = parentElement.querySelector(".sheet");
+  const known = root.sheet !== undefined;
+  root.sheet = { data };
+  root.className = `sheet ${isDark(root) ? "dark" : "light"}`;
+  paint(root);
+
+  const pick = (event) => {
+    const value = event.target.dataset?.value;
+    if (value !== undefined) setTriggerValue("picked", Number(value));
+  };
+  root.onclick = pick;
+  root.onkeydown = (event) => {
+    if (event.key === "Enter" || event.key === " ") pick(event);
+  };
+  root.onpointermove = (event) => tell(root, event);
+  root.onpointerleave = () => root.querySelector(".told")?.remove();
+  if (!known) {
+    root.observer = new ResizeObserver(() => {
+      if (root.querySelector("svg")?.clientWidth !== root.clientWidth) paint(root);
+    });
+    root.observer.observe(root);
+  }
+  return () => root.observer.disconnect();
+}

@@ -1,0 +1,196 @@
+"""The Explore page in real Chromium: charts are drawn, change with α and layer, and nothing breaks.
+
+Debian's ``chromium`` is driven by Playwright. Where it is missing the tests skip, unless
+SCALESCOPE_REQUIRE_BROWSER is set.
+"""
+
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, expect, sync_playwright
+
+ROOT = Path(__file__).resolve().parent.parent
+CHROMIUM = shutil.which("chromium")
+FLAGS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+DRAWINGS = ("strip", "transfer", "table", "sweep")
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    """The app as its README starts it: (address, log)."""
+    with closing(socket.socket()) as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    log = tmp_path_factory.mktemp("server") / "log"
+    command = [sys.executable, "-m", "streamlit", "run", "app.py", "--server.headless", "true"]
+    with log.open("w") as output:
+        process = subprocess.Popen(
+            [*command, "--server.port", str(port), "--server.address", "127.0.0.1"],
+            cwd=ROOT,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+    address = f"http://127.0.0.1:{port}"
+    try:
+        for _ in range(600):
+            try:
+                urllib.request.urlopen(f"{address}/_stcore/health").close()
+                break
+            except OSError:
+                assert process.poll() is None, log.read_text()
+                time.sleep(0.1)
+        yield address, log
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+@pytest.fixture(scope="module")
+def browser():
+    if CHROMIUM is None:
+        assert not os.environ.get("SCALESCOPE_REQUIRE_BROWSER"), "chromium is required, not found"
+        pytest.skip("chromium is not installed")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(browser, server):
+    page = browser.new_page(viewport={"width": 1440, "height": 900})
+    page.set_default_timeout(60_000)
+    page.thrown = []
+    page.on("pageerror", lambda error: page.thrown.append(str(error)))
+    page.goto(server[0])
+    ready(page)
+    yield page
+    assert page.thrown == []
+    page.close()
+
+
+def ready(page: Page) -> None:
+    """Wait until the live kernel has reported."""
+    page.get_by_text("differ from the reference").wait_for()
+
+
+def number(page: Page, metric: str) -> str:
+    shown = page.locator("[data-testid=stMetric]").filter(has_text=metric).first
+    return shown.locator("[data-testid=stMetricValue]").inner_text()
+
+
+def drawing(page: Page, key: str) -> str:
+    return page.locator(f".st-key-{key} svg").inner_html()
+
+
+def seen(page: Page) -> dict[str, str]:
+    numbers = {name: number(page, name) for name in ("sqnr_db", "x_out_scale", "saturation_rate")}
+    return numbers | {key: drawing(page, key) for key in DRAWINGS}
+
+
+def changed(page: Page, before: dict[str, str]) -> dict[str, str]:
+    """What is seen once the scale has changed and all four drawings with it."""
+    for key in DRAWINGS:
+        page.wait_for_function(
+            """([key, old]) => {
+              for (const host of document.querySelectorAll(`.st-key-${key} *`)) {
+                const svg = host.shadowRoot?.querySelector('svg');
+                if (svg && svg.innerHTML !== old) return true;
+              }
+              return false;
+            }""",
+            arg=[key, before[key]],
+        )
+    value = page.locator("[data-testid=stMetricValue]").filter(has_text=before["x_out_scale"])
+    expect(value).to_have_count(0)
+    return seen(page)
+
+
+def test_alpha_and_layer_change_the_numbers_and_nothing_breaks(page, server):
+    _, log = server
+    first = seen(page)
+    assert re.fullmatch(r"\d+\.\d\d dB", first["sqnr_db"])
+
+    page.get_by_role("slider", name="Percentile α").focus()
+    for _ in range(3):
+        page.keyboard.press("ArrowRight")
+    alpha = changed(page, first)
+    expect(page).to_have_url(re.compile(r"alpha=0\.9996"))
+
+    page.get_by_role("combobox", name="Layer").click()
+    page.get_by_role("option", name="2", exact=True).click()
+    layer = changed(page, alpha)
+    assert len({numbers["sqnr_db"] for numbers in (first, alpha, layer)}) == 3
+
+    # A click on the strip's first cell goes back to layer 0, with the new α.
+    page.locator(".st-key-strip .pick").first.click()
+    again = changed(page, layer)
+    assert {k: again[k] for k in ("sqnr_db", "x_out_scale")} == {
+        k: alpha[k] for k in ("sqnr_db", "x_out_scale")
+    }
+
+    assert page.locator("[data-testid=stException]").count() == 0
+    assert page.locator("[data-testid=stAlert]").count() == 0
+    written = log.read_text()
+    for bad in ("Traceback", "Exception", "Error", "Warning", "deprecated"):
+        assert bad not in written, written
+
+
+def test_the_pointer_is_told_exact_counts(page):
+    chart = page.locator(".st-key-transfer svg")
+    box = chart.bounding_box()
+    page.mouse.move(box["x"] + 0.8 * box["width"], box["y"] + 0.5 * box["height"])
+    expect(page.locator(".st-key-transfer .told")).to_contain_text("values")
+    page.mouse.move(5, 5)
+    expect(page.locator(".st-key-transfer .told")).to_have_count(0)
+
+
+def test_a_checkpoint_that_is_none_says_so_and_another_can_be_chosen(page):
+    box = page.get_by_role("combobox", name="Checkpoint")
+    box.click()
+    box.fill("no/such place")
+    page.keyboard.press("Enter")
+    page.get_by_text("is neither a directory, nor a Hub id").wait_for()
+    box.click()
+    page.get_by_role("option", name="mamba-tiny", exact=True).click()
+    ready(page)
+    assert page.locator("[data-testid=stAlert]").count() == 0
+
+
+@pytest.mark.parametrize("width", [1440, 800])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_nothing_lies_outside_the_page_in_either_theme(browser, server, width, scheme):
+    page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
+    page.set_default_timeout(60_000)
+    page.goto(server[0])
+    ready(page)
+    main = page.locator("[data-testid=stMainBlockContainer]").bounding_box()
+    for key in DRAWINGS:
+        root = page.locator(f".st-key-{key} .sheet")
+        assert root.get_attribute("class") == f"sheet {scheme}"
+        drawn = root.locator("svg").bounding_box()
+        assert drawn["width"] > 300
+        assert drawn["x"] + drawn["width"] <= main["x"] + main["width"] + 1
+        for text in root.locator("text").all():
+            box = text.bounding_box()
+            # A label may lean a few pixels over the edge of its drawing, not leave the page.
+            assert box["x"] >= -1 and box["x"] + box["width"] <= width, text.inner_text()
+    page.close()

@@ -1,0 +1,120 @@
+"""``python -m dashboard analyze``: the documents it writes, and one line for whatever is wrong."""
+
+import csv
+import io
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from dashboard import cli
+
+QUICK = ["--batches", "2", "--seq-len", "64"]
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def analyze(capsys, *arguments: str) -> str:
+    assert cli.main(["analyze", *arguments, *QUICK]) == 0
+    return capsys.readouterr().out
+
+
+def test_json_names_the_run_and_every_layer(capsys):
+    document = json.loads(analyze(capsys, "mamba-tiny", "--format", "json"))
+    assert {name: document[name] for name in document if name not in ("layers", "backend")} == {
+        "checkpoint": "mamba-tiny",
+        "family": "mamba",
+        "text": "calibration.txt",
+        "batches": 2,
+        "seq_len": 64,
+        "observer": "percentile",
+        "alpha": 0.9995,
+    }
+    assert document["backend"] in ("triton", "triton-interpret", "torch")
+    assert [layer["layer"] for layer in document["layers"]] == [0, 1, 2, 3]
+    assert all(layer["source"] == "calibrated" for layer in document["layers"])
+    assert all(layer["kernel_differing_codes"] == 0 for layer in document["layers"])
+    assert all(0 < layer["x_out_scale"] < 1 for layer in document["layers"])
+
+
+def test_csv_has_a_line_a_slice_with_the_jsons_numbers(capsys):
+    rows = list(csv.DictReader(io.StringIO(
+        analyze(capsys, "mamba2-tiny", "--layers", "0,2-3", "--format", "csv"))))  # fmt: skip
+    names = [(row["layer"], row["slice"]) for row in rows]
+    assert names == [(n, part) for n in "023" for part in ("x", "B", "C")]
+    document = json.loads(analyze(capsys, "mamba2-tiny", "--layers", "2", "--format", "json"))
+    (layer,) = document["layers"]
+    for row, measures in zip(rows[3:6], (layer, layer["B"], layer["C"]), strict=True):
+        for name in ("x_scale", "x_out_scale", "sqnr_db", "kernel_sqnr_db", "effective_bits"):
+            assert float(row[name]) == measures[name]
+
+
+def test_the_table_has_a_line_a_layer(capsys):
+    lines = analyze(capsys, "mamba-tiny", "--observer", "minmax").splitlines()
+    assert lines[0].startswith("mamba-tiny (mamba), 2 × 64 tokens of calibration.txt, minmax, ")
+    assert lines[2].split()[:3] == ["layer", "x_scale", "w_scale"]
+    assert [line.split()[0] for line in lines[3:]] == ["0", "1", "2", "3"]
+
+
+def test_out_writes_the_file(capsys, tmp_path):
+    path = tmp_path / "report.json"
+    assert analyze(capsys, "mamba-tiny", "--format", "json", "--out", str(path)) == ""
+    assert json.loads(path.read_text())["checkpoint"] == "mamba-tiny"
+
+
+def test_a_small_budget_takes_several_passes_and_gives_the_same(capsys, monkeypatch):
+    once = json.loads(analyze(capsys, "mamba-tiny", "--format", "json"))
+    monkeypatch.setattr(cli, "CAPTURE_BYTES", 1)
+    again = json.loads(analyze(capsys, "mamba-tiny", "--format", "json"))
+    for layer in (*once["layers"], *again["layers"]):
+        del layer["kernel_time_ms"]
+    assert once == again
+
+
+@pytest.mark.parametrize(
+    ("wanted", "layers"),
+    [(None, [0, 1, 2, 3]), ("2", [2]), ("0,2-3", [0, 2, 3]), ("3,1,1", [1, 3])],
+)
+def test_layers_are_numbers_and_ranges(wanted, layers):
+    assert cli.parse_layers(wanted, 4) == layers
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["nowhere"], "nowhere is neither a directory, nor a Hub id"),
+        (["mamba-tiny", "--text", "missing.txt"], "missing.txt cannot be read"),
+        (["mamba-tiny", "--batches", "99999"], "has 149,848 tokens; 99999 batches of 64 need"),
+        (["mamba-tiny", "--batches", "0"], "both must be at least 1"),
+        (["mamba-tiny", "--batches", "many"], "--batches: invalid int value: 'many'"),
+        (["mamba-tiny", "--alpha", "1.5"], "--alpha is 1.5; it must lie in (0, 1]"),
+        (["mamba-tiny", "--alpha", "nan"], "--alpha is nan"),
+        (["mamba-tiny", "--layers", "4"], "--layers is '4'; the checkpoint has layers 0 to 3"),
+        (["mamba-tiny", "--layers", "3-1"], "--layers is '3-1'"),
+        (["mamba-tiny", "--layers", "x"], "--layers is 'x'; give numbers and ranges"),
+        (["mamba-tiny", "--observer", "median"], "--observer: invalid choice: 'median'"),
+        (["mamba-tiny", "--out", "/no/such/place/report"], "No such file or directory"),
+        ([], "CHECKPOINT"),
+    ],
+)
+def test_what_is_wrong_is_one_line_and_status_2(capsys, arguments, told):
+    try:
+        status = cli.main(["analyze", "--seq-len", "64", "--batches", "2", *arguments])
+    except SystemExit as stop:  # argparse's own way out
+        status = stop.code
+    written = capsys.readouterr()
+    assert status == 2
+    assert written.out == ""
+    assert told in written.err
+    assert written.err.count("\n") == 1
+
+
+def test_the_module_runs_as_a_command():
+    run = subprocess.run(
+        [sys.executable, "-m", "dashboard", "analyze", "nowhere"],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert run.returncode == 2
+    assert run.stderr.startswith("dashboard: nowhere is neither")
+    assert "Traceback" not in run.stderr

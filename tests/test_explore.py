@@ -1,0 +1,192 @@
+"""The Explore page without a browser: what a person chooses, and what the page then says."""
+
+import json
+from pathlib import Path
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from dashboard import cli
+from dashboard.observers import RULES
+from dashboard.pages import loading
+
+APP = str(Path(__file__).resolve().parent.parent / "app.py")
+QUICK = {"batches": "2", "seq_len": "64"}
+
+
+def opened(**settings: str) -> AppTest:
+    """The page on a short calibration, opened by a link with these settings."""
+    app = AppTest.from_file(APP, default_timeout=60)
+    for name, value in (QUICK | settings).items():
+        app.query_params[name] = value
+    app.run()
+    assert not app.exception
+    return app
+
+
+def metrics(app: AppTest) -> dict[str, str]:
+    return {metric.label: metric.value for metric in app.metric}
+
+
+def told(app: AppTest) -> str:
+    return "\n".join(item.value for item in app.markdown)
+
+
+@pytest.fixture(scope="module")
+def first() -> AppTest:
+    return opened()
+
+
+def test_a_small_sample_opens_without_a_click(first):
+    labels = {box.label: box.value for box in first.selectbox}
+    assert labels == {
+        "Checkpoint": "mamba2-tiny",
+        "Layer": 0,
+        "Scale rule": "percentile",
+        "Text": "calibration.txt",
+    }
+    assert first.select_slider(key="alpha").label == "Percentile α"
+    assert first.select_slider(key="alpha").value == 0.9995
+    assert set(metrics(first)) == {
+        "sqnr_db", "saturation_rate", "x_out_scale", "effective_bits", "code_utilization",
+        "top_code_utilization",
+    }  # fmt: skip
+
+
+def test_the_backend_and_its_agreement_are_on_show(first):
+    status = next(m.value for m in first.markdown if "differ from the reference" in m.value)
+    assert status.startswith(":green[●] **t")
+    assert "**0** of 49,152 codes" in status  # 2 · 64 · (256 + 2·64)
+
+
+def test_the_page_shows_the_figures_of_the_command_line(first, capsys):
+    options = ["--batches", "2", "--seq-len", "64", "--layers", "0", "--format", "json"]
+    assert cli.main(["analyze", "mamba2-tiny", *options]) == 0
+    (layer,) = json.loads(capsys.readouterr().out)["layers"]
+    (table,) = first.table
+    shown = dict(zip(table.value["measure"], table.value["value"], strict=True))
+    for name, value in shown.items():
+        expected = str(layer[name]) if isinstance(layer[name], list) else f"{layer[name]:.6g}"
+        assert value == expected, name
+
+
+def test_alpha_the_layer_and_the_slice_change_the_numbers():
+    app = opened()
+    seen = [metrics(app)]
+    for change in (
+        lambda: app.select_slider(key="alpha").set_value(0.99),
+        lambda: app.selectbox(key="layer").set_value(2),
+        lambda: app.segmented_control(key="slice").set_value("B"),
+        lambda: app.selectbox(key="checkpoint").set_value("mamba-tiny"),
+        lambda: app.selectbox(key="text").set_value("out-of-domain.txt"),
+    ):
+        change().run()
+        assert not app.exception
+        seen.append(metrics(app))
+        assert seen[-1] != seen[-2]
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_every_rule_is_shown(rule):
+    app = opened(rule=rule)
+    assert "differ from the reference" in told(app)
+    assert app.select_slider(key="alpha").disabled == (rule != "percentile")
+
+
+def test_scale_wx_is_one_scale_wx_and_saturates():
+    shown = metrics(opened(rule="scale-wx"))
+    assert float(shown["saturation_rate"].split()[0]) > 80
+    assert shown["code_utilization"] == "100 %"
+
+
+def test_a_link_restores_every_setting():
+    app = opened(checkpoint="mamba-small", layer="4", alpha="0.99", rule="percentile",
+                 counts="linear counts", text="out-of-domain.txt")  # fmt: skip
+    assert app.selectbox(key="checkpoint").value == "mamba-small"
+    assert app.selectbox(key="layer").value == 4
+    assert app.select_slider(key="alpha").value == 0.99
+    assert app.selectbox(key="text").value == "out-of-domain.txt"
+    assert app.segmented_control(key="counts").value == "linear counts"
+
+
+def test_a_layer_or_an_alpha_that_the_next_checkpoint_lacks_gives_way():
+    app = opened(checkpoint="mamba-small", layer="5")
+    app.selectbox(key="checkpoint").set_value("mamba-tiny").run()
+    assert not app.exception
+    assert app.selectbox(key="layer").value == 0
+
+    app = opened(alpha="0.99996")  # of 32,768 values of x; B has 8,192
+    assert app.select_slider(key="alpha").value == 0.99996
+    app.segmented_control(key="slice").set_value("B").run()
+    assert not app.exception
+    assert app.select_slider(key="alpha").value == 1.0  # nearer than 0.99987
+
+
+def test_whatever_cannot_be_used_is_one_sentence_and_the_controls_stay(tmp_path):
+    (tmp_path / "config.json").write_text("{")
+    short = tmp_path / "short.txt"
+    short.write_text("too short")
+    for settings, sentence in (
+        ({"checkpoint": "nowhere"}, "nowhere is neither a directory"),
+        ({"checkpoint": str(tmp_path)}, "is not readable JSON"),
+        ({"text": str(short)}, "has 9 tokens; 2 batches of 64 need 128"),
+    ):
+        app = opened(**settings)
+        (error,) = app.error
+        assert sentence in error.value and "\n" not in error.value
+        assert not app.metric
+        # The next choice is a good one, and the page is whole again.
+        for name in settings:
+            app.selectbox(key=name).set_value(app.selectbox(key=name).options[0]).run()
+        assert not app.exception and not app.error
+        assert app.metric
+
+
+def test_activations_that_are_not_finite_are_told_with_layer_and_batch(monkeypatch):
+    backbone = loading.load_backbone
+
+    def poisoned(checkpoint):
+        model = backbone(checkpoint)
+        model.layers[1].mixer.in_proj.weight.fill_(float("nan"))
+        return model
+
+    loading.model.clear()
+    monkeypatch.setattr(loading, "load_backbone", poisoned)
+    try:
+        app = opened(checkpoint="mamba-tiny", seq_len="32")
+        assert "layer 1, batch 0, slice x" in app.error[0].value
+    finally:
+        loading.model.clear()
+
+
+def test_the_first_batch_is_shown_while_the_rest_is_counted(monkeypatch):
+    """A stop in the middle leaves the first batch's charts, and the calibration can be resumed."""
+    calibrate = loading.calibrate
+
+    def stopped_by_the_user(checkpoint, backbone, text, **options):
+        if text.batches > 1:
+            import streamlit as st
+
+            st.session_state.stopped = loading.Source("mamba-tiny", "calibration.txt", 3, 48)
+            st.rerun()  # what a press on Stop does to a running page
+        return calibrate(checkpoint, backbone, text, **options)
+
+    monkeypatch.setattr(loading, "calibrate", stopped_by_the_user)
+    app = opened(checkpoint="mamba-tiny", batches="3", seq_len="48")
+    assert app.info[0].value == "Stopped. The charts show the first of 3 batches."
+    assert metrics(app)  # of the first batch
+    assert "differ from the reference" not in told(app)
+
+    monkeypatch.setattr(loading, "calibrate", calibrate)
+    app.button(key="resume").click().run()
+    assert not app.exception and not app.info
+    assert "differ from the reference" in told(app)
+
+
+def test_a_shelf_drops_what_was_used_longest_ago():
+    shelf = loading.Shelf(2)
+    shelf.put("a", 1)
+    shelf.put("b", 2)
+    assert shelf.get("a") == 1
+    shelf.put("c", 3)
+    assert (shelf.get("a"), shelf.get("b"), shelf.get("c")) == (1, None, 3)

@@ -1,0 +1,209 @@
+"""Drawings: what lies where, on sheets that real reports and hostile ones fill."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from dashboard import captions, figures
+from dashboard.calibration import SliceCalibration
+from dashboard.figures.style import Panel, count_height, nice_ticks, spread, steps
+from dashboard.figures.transfer import (
+    SILU_MIN,
+    left_preimage,
+    preimage,
+    stranded_codes,
+)
+from dashboard.histogram import Histogram
+from dashboard.report import (
+    SliceReport,
+    SliceScales,
+    compare_scales,
+    report_scale,
+    sweep_scales,
+)
+
+
+def sliced(v: torch.Tensor, observer="percentile", alpha=0.9995) -> tuple:
+    """A report on SiLU inputs v, the scales beside it, and what was counted."""
+    counted = SliceCalibration("x", 4.0, Histogram.of(v), Histogram.of(F.silu(v)), ())
+    scales = SliceScales(x_scale=0.04, w_scale=0.006, b_scale=0.01)
+    chosen = report_scale(counted, scales, observer, alpha)
+    report = SliceReport("x", scales, chosen, counted.silu_input, counted.silu_output)
+    return report, compare_scales(counted, scales, chosen), counted
+
+
+GENERATOR = torch.Generator().manual_seed(0)
+CASES = {
+    "like a model's": torch.randn(50_000, generator=GENERATOR) * 1.5,
+    "one value": torch.tensor([0.7]),
+    "zeros": torch.zeros(100),
+    "all negative": -torch.rand(1000, generator=GENERATOR) * 9 - 0.1,
+    "all positive": torch.rand(1000, generator=GENERATOR) * 30,
+    "far to the left": torch.cat([torch.randn(999, generator=GENERATOR), torch.tensor([-400.0])]),
+    "huge": torch.randn(1000, generator=GENERATOR) * 15_000,
+    "tiny": torch.randn(1000, generator=GENERATOR) * 1e-3,
+}
+
+
+def drawn(report, rows, counted) -> list:
+    baselines = [row for row in rows if row.observer in ("minmax", "scale-wx")]
+    return [
+        figures.layer_strip([report] * 3, 1),
+        figures.transfer(report, baselines),
+        figures.transfer(report, baselines, log_counts=False),
+        figures.scale_table(rows),
+        figures.utilization_sweep(sweep_scales(counted, report.scales), rows),
+    ]
+
+
+@pytest.mark.parametrize("observer", ["percentile", "minmax", "conv-absmax", "scale-wx"])
+@pytest.mark.parametrize("case", CASES)
+def test_any_layer_and_any_rule_can_be_drawn_and_told(case, observer):
+    report, rows, counted = sliced(CASES[case], observer)
+    for sheet in drawn(report, rows, counted):
+        data = sheet.as_dict()
+        for shape in data["areas"] + data["lines"] + data["texts"] + data["hovers"]:
+            assert len(shape["x"]) == len(shape["y"])
+            assert np.isfinite([*shape["x"], *shape["y"]]).all(), shape
+        assert all(item["text"] for item in data["texts"])
+    for sentence in (
+        captions.headline(report),
+        captions.proof(report),
+        captions.transfer_caption(report),
+        captions.table_caption(rows),
+        captions.sweep_caption(report),
+        *(metric.value for metric in captions.metrics(report)),
+    ):
+        assert sentence and "nan" not in sentence
+
+
+def test_colours_are_concepts_that_both_themes_know():
+    assert set(figures.PALETTES["light"]) == set(figures.PALETTES["dark"])
+    report, rows, counted = sliced(CASES["like a model's"])
+    for sheet in drawn(report, rows, counted):
+        data = sheet.as_dict()
+        used = {shape["colour"] for kind in ("areas", "lines", "texts") for shape in data[kind]}
+        used |= {item["halo"] for item in data["texts"]} - {""}
+        assert used <= set(figures.PALETTES["light"])
+
+
+def test_a_cut_ties_the_output_value_to_its_preimage():
+    report, rows, _ = sliced(CASES["like a model's"])
+    y_cut = 127 * report.chosen.x_out_scale
+    assert F.silu(torch.tensor(preimage(y_cut))).item() == pytest.approx(y_cut, rel=1e-6)
+    lines = figures.transfer(report, rows[-1:]).as_dict()["lines"]
+    (cut,) = [line for line in lines if line["colour"] == "chosen"]
+    across, down = (cut["x"], cut["y"])
+    assert across[1] == across[2] and down[0] == down[1]  # level to the curve, then straight down
+    curve = max(
+        (line for line in lines if line["colour"] == "output"), key=lambda line: line["width"]
+    )
+    assert max(curve["y"]) == pytest.approx(down[0], abs=1e-4)  # the curve is clamped at the cut
+
+
+@pytest.mark.parametrize("y", [SILU_MIN + 1e-6, -0.1, 0.0, 0.5, 40.0, 60000.0])
+def test_preimages_invert_silu(y):
+    v = torch.tensor(preimage(y), dtype=torch.float64)
+    assert F.silu(v).item() == pytest.approx(y, abs=1e-5, rel=1e-9)
+    if y < 0:
+        left = torch.tensor(left_preimage(y), dtype=torch.float64)
+        assert left < v
+        assert F.silu(left).item() == pytest.approx(y, abs=1e-5)
+
+
+def test_silus_minimum_is_where_it_is_said_to_be():
+    v = torch.linspace(-2, 0, 2_000_001, dtype=torch.float64)
+    assert F.silu(v).min().item() == pytest.approx(SILU_MIN, abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("scale", "stranded"), [(0.0231, 116), (0.0278, 118), (1.0, 128), (0.002176, 0), (1e-5, 0)]
+)
+def test_stranded_codes_are_those_below_silus_floor(scale, stranded):
+    """0.2785 / 0.0231 = 12.06: code -12 is reached, -128 ... -13 are not."""
+    assert stranded_codes(scale) == stranded
+
+
+def test_a_hovered_bin_tells_its_exact_count():
+    report, rows, _ = sliced(torch.full((321,), 2.0))
+    told = [point["text"] for point in figures.transfer(report, rows[-1:]).as_dict()["hovers"]]
+    assert [text.splitlines()[1] for text in told] == ["321 values"]
+
+
+def test_the_strip_answers_a_click_on_each_cell_with_its_layer():
+    report, *_ = sliced(CASES["like a model's"])
+    picks = figures.layer_strip([report] * 5, 2).as_dict()["picks"]
+    assert [pick["value"] for pick in picks] == [0, 1, 2, 3, 4]
+    edges = [edge for pick in picks for edge in pick["x"]]
+    assert edges == sorted(edges) and edges[0] >= 0 and edges[-1] <= 1
+
+
+def test_sixty_four_layers_are_drawn_without_labels():
+    report, *_ = sliced(CASES["like a model's"])
+    data = figures.layer_strip([report] * 64, 40).as_dict()
+    assert data["texts"] == [] and len(data["picks"]) == 64
+
+
+def test_equal_scales_are_drawn_once():
+    report, rows, _ = sliced(CASES["like a model's"], "minmax")
+    minmax = [row for row in rows if row.observer == "minmax"]
+    labels = [item["text"] for item in figures.transfer(report, minmax).as_dict()["texts"]]
+    assert sum(label.startswith("MinMax") for label in labels) == 1
+
+
+def test_a_panel_maps_its_corners_and_may_be_turned_over():
+    panel = Panel(0.2, 0.6, 0.1, 0.5, (10.0, 20.0), (4.0, 0.0))
+    assert panel.x([10.0, 15.0, 20.0]) == pytest.approx([0.2, 0.4, 0.6])
+    assert panel.y([4.0, 0.0]) == pytest.approx([0.1, 0.5])
+
+
+def test_steps_outline_what_lies_between_two_cuts():
+    position, height = steps(np.array([0.0, 1.0, 2.0, 3.0]), np.array([5.0, 6.0, 7.0]), 0.5, 2.25)
+    assert position.tolist() == [0.5, 0.5, 1, 1, 2, 2, 2.25, 2.25]
+    assert height.tolist() == [0, 5, 5, 6, 6, 7, 7, 0]
+    assert len(steps(np.array([0.0, 1.0]), np.array([5.0]), 3, 4)[0]) == 0
+
+
+def test_a_single_value_shows_on_a_logarithmic_axis_and_none_does_not():
+    heights = count_height(np.array([0, 1, 10]), log=True)
+    assert heights.tolist() == pytest.approx([0, math.log10(2), math.log10(20)])
+
+
+def test_labels_are_moved_apart_and_stay_in_order():
+    assert spread([0.5, 0.52, 0.1], 0.05) == pytest.approx([0.47, 0.52, 0.1])
+
+
+@pytest.mark.parametrize("span", [(0, 5.8), (-0.003, 0.002), (0, 41_000)])
+def test_ticks_are_round_and_within(span):
+    ticks = nice_ticks(*span, 6)
+    assert 3 <= len(ticks) <= 8
+    assert span[0] <= ticks[0] and ticks[-1] <= span[1]
+
+
+@pytest.mark.parametrize(
+    ("share", "text"),
+    [
+        (0, "0 %"), (1, "100 %"), (0.00049, "0.049 %"), (0.546875, "55 %"),
+        (0.99999, "99.9 %"), (1e-7, "1.0e-05 %"), (0.0000086, "0.00086 %"),
+    ],
+)  # fmt: skip
+def test_shares_as_text(share, text):
+    assert figures.percent(share) == text
+
+
+def test_numbers_as_text():
+    assert figures.scale_text(0.0231) == "0.02310"
+    assert figures.scale_text(2.6) == "2.600"
+    assert figures.decibels(-1.234) == "−1.23 dB"
+    assert figures.decibels(math.inf) == "∞ dB"
+
+
+def test_the_headline_follows_the_larger_error():
+    clipped, *_ = sliced(CASES["like a model's"], alpha=0.99)
+    rounded, *_ = sliced(CASES["like a model's"], "minmax")
+    assert captions.headline(clipped).endswith("of the error is clipping.")
+    assert captions.headline(rounded) == "100 % of the error is rounding."
+    assert "None of 50,000 outputs" in captions.proof(rounded)

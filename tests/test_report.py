@@ -1,0 +1,213 @@
+"""Reports against the definitions, worked out on plain tensors; the kernel's error kept apart."""
+
+import json
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from dashboard.calibration import Calibration, ConvCapture, calibrate, read_text
+from dashboard.checkpoints import Checkpoint, load_backbone, load_checkpoint
+from dashboard.report import (
+    LayerReport,
+    compare_scales,
+    format_alpha,
+    quantize_conv,
+    report_slices,
+    run_kernel,
+    sweep_scales,
+)
+from kernels import default_backend
+
+LAYER, ALPHA = 1, 0.9995
+
+
+@pytest.fixture(scope="module")
+def checkpoint() -> Checkpoint:
+    return load_checkpoint("mamba2-tiny")
+
+
+@pytest.fixture(scope="module")
+def calibration(checkpoint) -> Calibration:
+    text = read_text(checkpoint, batches=4, seq_len=128)
+    return calibrate(checkpoint, load_backbone(checkpoint), text, layers=[LAYER], keep=[LAYER])
+
+
+@pytest.fixture(scope="module")
+def capture(calibration) -> ConvCapture:
+    return calibration.capture(LAYER)
+
+
+def live(checkpoint, calibration, observer="percentile", backend=None) -> LayerReport:
+    slices = report_slices(checkpoint, calibration.layer(LAYER), observer, ALPHA)
+    conv = quantize_conv(
+        calibration.capture(LAYER), checkpoint.slices, [part.scales for part in slices]
+    )
+    scales = [part.chosen.x_out_scale for part in slices]
+    return LayerReport(LAYER, slices, run_kernel(conv, scales, backend))
+
+
+def test_every_measure_is_its_definition(checkpoint, calibration, capture):
+    """numpy in float64 on the captured tensors, for each of x, B and C."""
+    report = live(checkpoint, calibration)
+    y = F.silu(conv_output(capture))
+    for part in checkpoint.slices:
+        found = report.measures(part.name)
+        x, weight, bias = (
+            t.abs().max().item() / 127
+            for t in (
+                capture.x[:, part.channels],
+                capture.weight[part.channels],
+                capture.bias[part.channels],
+            )
+        )
+        values = y[:, part.channels].half().float()
+        scale = float(torch.quantile(values.abs(), ALPHA) / 127)
+        assert found["x_scale"] == pytest.approx(x, rel=1e-6)
+        assert found["w_scale"] == pytest.approx(weight, rel=1e-6)
+        assert found["b_scale"] == pytest.approx(bias, rel=1e-6)
+        assert found["scale_wx"] == pytest.approx(x * weight, rel=1e-6)
+        # The float convolution may round a last bit differently: one float16 step of y.
+        assert found["x_out_scale"] == pytest.approx(scale, rel=1e-3)
+        assert found["ratio_weight"] == pytest.approx(scale / weight, rel=1e-3)
+        assert found["ratio_wx"] == pytest.approx(scale / (x * weight), rel=1e-3)
+
+        plain = values.double().numpy()
+        ratio = plain / found["x_out_scale"]
+        unclamped = np.sign(ratio) * np.floor(np.abs(ratio) + 0.5)
+        codes = np.clip(unclamped, -128, 127)
+        error = (codes * found["x_out_scale"] - plain) ** 2
+        inside = codes == unclamped
+        share = np.unique(codes, return_counts=True)[1] / codes.size
+        few = 3 / codes.size  # values whose float16 rounding moved across a code's edge
+        assert found["saturation_rate"] == pytest.approx((~inside).mean(), abs=few)
+        assert found["rounding_mse"] == pytest.approx(error[inside].sum() / codes.size, rel=1e-3)
+        assert found["clipping_mse"] == pytest.approx(error[~inside].sum() / codes.size, rel=1e-3)
+        sqnr = 10 * math.log10((plain**2).sum() / error.sum())
+        assert found["sqnr_db"] == pytest.approx(sqnr, abs=0.01)
+        assert found["code_utilization"] == pytest.approx(len(share) / 256, abs=2 / 256)
+        assert found["top_code_utilization"] == 1.0
+        assert found["effective_bits"] == pytest.approx(-(share * np.log2(share)).sum(), abs=1e-3)
+
+
+def conv_output(capture: ConvCapture) -> torch.Tensor:
+    """The float convolution by torch's own function."""
+    length = capture.x.shape[-1]
+    channels, width = capture.weight.shape
+    return F.conv1d(
+        capture.x, capture.weight[:, None], capture.bias, padding=width - 1, groups=channels
+    )[..., :length]
+
+
+def test_kernel_sqnr_counts_the_rounding_of_the_inputs_too(checkpoint, calibration, capture):
+    """The INT8 pipeline in float64 numpy against float y, at the report's own scales."""
+    report = live(checkpoint, calibration)
+    y = F.silu(conv_output(capture)).double().numpy()
+    for part, found in zip(checkpoint.slices, report.kernel.sqnr_db, strict=True):
+        measures = report.measures(part.name)
+
+        def codes(tensor, scale):
+            ratio = tensor.double().numpy() / scale
+            return np.clip(np.sign(ratio) * np.floor(np.abs(ratio) + 0.5), -128, 127)
+
+        x_q = codes(capture.x[:, part.channels], measures["x_scale"])
+        w_q = codes(capture.weight[part.channels], measures["w_scale"])
+        b_q = codes(capture.bias[part.channels], measures["b_scale"])
+        length = x_q.shape[-1]
+        padded = np.pad(x_q, ((0, 0), (0, 0), (3, 0)))
+        acc = sum(w_q[:, k, None] * padded[..., k : k + length] for k in range(4))
+        v = measures["x_scale"] * measures["w_scale"] * acc + measures["b_scale"] * b_q[:, None]
+        out = codes(torch.from_numpy(v / (1 + np.exp(-v))), measures["x_out_scale"])
+        error = out * measures["x_out_scale"] - y[:, part.channels]
+        expected = 10 * math.log10((y[:, part.channels] ** 2).sum() / (error**2).sum())
+        assert found == pytest.approx(expected, abs=0.01)
+
+
+def test_no_code_differs_from_the_reference(checkpoint, calibration):
+    for observer in ("percentile", "minmax", "conv-absmax", "scale-wx"):
+        kernel = live(checkpoint, calibration, observer).kernel
+        assert kernel.codes == 4 * checkpoint.conv_dim * 128
+        assert kernel.differing_codes == 0
+        assert kernel.time_ms > 0
+
+
+def test_a_code_that_differs_is_counted(checkpoint, calibration, monkeypatch):
+    from dashboard import report as module
+
+    exact = module.quant_causal_conv1d
+
+    def off_by_one(*arguments, **options):
+        codes = exact(*arguments, **options)
+        codes[0, 0, :3] ^= 1
+        return codes
+
+    monkeypatch.setattr(module, "quant_causal_conv1d", off_by_one)
+    assert live(checkpoint, calibration).kernel.differing_codes == 3
+
+
+def test_the_backend_that_ran_is_named(checkpoint, calibration):
+    named = live(checkpoint, calibration).kernel.backend
+    assert named == default_backend(torch.zeros(1))
+    assert live(checkpoint, calibration, backend="torch").kernel.backend == "torch"
+
+
+def test_scale_wx_as_the_output_scale_saturates_nearly_everything(checkpoint, calibration):
+    x_slice = report_slices(checkpoint, calibration.layer(LAYER), "scale-wx", ALPHA)[0]
+    assert x_slice.ratio_wx == 1
+    assert x_slice.chosen.x_out_scale == x_slice.scales.scale_wx
+    assert x_slice.chosen.output.saturation_rate > 0.8
+
+
+def test_the_chosen_scale_comes_first_and_only_once(checkpoint, calibration):
+    counted = calibration.layer(LAYER).slices[0]
+    for observer, alpha, first in (
+        ("percentile", 0.9995, "α 0.9995"),
+        ("percentile", 0.99, "α 0.99"),
+        ("minmax", 0.9995, "MinMax, SiLU output"),
+    ):
+        part = report_slices(checkpoint, calibration.layer(LAYER), observer, alpha)[0]
+        labels = [row.label for row in compare_scales(counted, part.scales, part.chosen)]
+        assert labels[0] == first
+        assert len(labels) == len(set(labels))
+        assert {"α 0.9995", "α 0.99999", "MinMax, SiLU output", "absmax, conv output",
+                "scale_wx"} <= set(labels)  # fmt: skip
+
+
+def test_the_sweep_spans_every_rule(checkpoint, calibration):
+    counted = calibration.layer(LAYER).slices[0]
+    part = report_slices(checkpoint, calibration.layer(LAYER), "percentile", ALPHA)[0]
+    sweep = sweep_scales(counted, part.scales)
+    for row in compare_scales(counted, part.scales, part.chosen):
+        assert sweep.scale[0] < row.x_out_scale < sweep.scale[-1]
+    assert (np.diff(sweep.saturation_rate) <= 0).all()
+
+
+def test_the_json_has_every_key_for_x_and_nests_b_and_c(checkpoint, calibration):
+    document = json.loads(json.dumps(live(checkpoint, calibration).as_dict()))
+    keys = {
+        "x_scale", "w_scale", "b_scale", "scale_wx", "x_out_scale", "shape", "ratio_weight",
+        "ratio_wx", "saturation_rate", "top_code_utilization", "code_utilization",
+        "effective_bits", "sqnr_db", "rounding_mse", "clipping_mse", "kernel_sqnr_db",
+    }  # fmt: skip
+    assert document["layer"] == LAYER and document["source"] == "calibrated"
+    assert keys <= set(document)
+    assert set(document["B"]) == set(document["C"]) == keys
+
+
+def test_a_silent_layer_makes_a_report(checkpoint, calibration, capture):
+    """All-zero activations and weights: least scales, no error, no exception."""
+    zero = replace(capture, x=torch.zeros_like(capture.x), bias=torch.zeros_like(capture.bias))
+    scales = [part.scales for part in report_slices(checkpoint, calibration.layer(1), "minmax", 1)]
+    run = run_kernel(quantize_conv(zero, checkpoint.slices, scales), [1e-6] * 3)
+    assert run.differing_codes == 0
+    assert run.sqnr_db == (math.inf,) * 3
+
+
+@pytest.mark.parametrize(
+    ("alpha", "text"), [(0.9, "0.9"), (0.9995, "0.9995"), (0.99999, "0.99999"), (1.0, "1")]
+)
+def test_alpha_is_written_in_full(alpha, text):
+    assert format_alpha(alpha) == text
