@@ -124,7 +124,7 @@ def transfer_caption(report: SliceReport) -> str:
     )
     deepest = report.silu_input.min
     tail = (
-        f" The negative input tail, to {signed(deepest, 1)}, costs nothing: SiLU folds it to 0."
+        f" SiLU folds the negative input tail, to {signed(deepest, 1)}, into the few codes below 0."
         if deepest < -5
         else ""
     )
