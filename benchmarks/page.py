@@ -18,6 +18,7 @@ import time
 import urllib.request
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import IO
 
 import torch
 from playwright.sync_api import Page, sync_playwright
@@ -65,8 +66,11 @@ OBSERVE = """() => {
 
 
 @contextmanager
-def served():
-    """The app on a free port; yields its address as soon as the server answers."""
+def served(output: int | IO = subprocess.DEVNULL):
+    """The app on a free port; yields its address as soon as the server answers.
+
+    ``output`` is where the server's log goes.
+    """
     with closing(socket.socket()) as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -75,12 +79,12 @@ def served():
         [*command, "--server.port", str(port), "--server.address", "127.0.0.1"],
         cwd=ROOT,
         env={**os.environ, "OMP_WAIT_POLICY": "passive"},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
+        stdout=output,
+        stderr=subprocess.STDOUT,
     )
     address = f"http://127.0.0.1:{port}"
     try:
-        while True:
+        for _ in range(1200):
             try:
                 urllib.request.urlopen(f"{address}/_stcore/health").close()
                 break
@@ -89,7 +93,7 @@ def served():
         yield address
     finally:
         server.terminate()
-        server.wait()
+        server.wait(30)
 
 
 def open_page(page: Page, address: str) -> tuple[float, float]:

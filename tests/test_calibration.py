@@ -11,14 +11,19 @@ from dashboard.calibration import (
     read_text,
     text_names,
 )
-from dashboard.checkpoints import CheckpointError, load_backbone, load_checkpoint
+from dashboard.checkpoints import (
+    CheckpointError,
+    default_device,
+    load_backbone,
+    load_checkpoint,
+)
 
 BATCHES, SEQ_LEN = 3, 64
 
 
 def calibrated(name: str, **options):
     checkpoint = load_checkpoint(name)
-    backbone = load_backbone(checkpoint)
+    backbone = load_backbone(checkpoint, "cpu")
     text = read_text(checkpoint, batches=BATCHES, seq_len=SEQ_LEN)
     return checkpoint, backbone, text, calibrate(checkpoint, backbone, text, **options)
 
@@ -69,6 +74,19 @@ def test_the_captured_input_and_the_counts_are_those_of_a_plain_forward(name):
                 ).max()
                 assert moved <= 1e-3 * plain.size
                 assert histogram.max == pytest.approx(plain.max(), rel=1e-3)
+
+
+@pytest.mark.skipif(default_device() == "cpu", reason="no CUDA device that Triton compiles for")
+@pytest.mark.parametrize("name", ["mamba-tiny", "mamba2-tiny"])
+def test_on_cuda_half_precision_moves_a_quantile_by_less_than_a_percent(name):
+    checkpoint, _, text, on_cpu = calibrated(name)
+    on_cuda = calibrate(checkpoint, load_backbone(checkpoint, "cuda"), text, keep=(0,))
+    assert on_cuda.capture(0).x.device.type == "cpu"
+    for one, other in zip(on_cpu.layers, on_cuda.layers, strict=True):
+        for a, b in zip(one.slices, other.slices, strict=True):
+            assert a.silu_output.total == b.silu_output.total
+            expected = a.silu_output.abs.quantile(0.9995)
+            assert b.silu_output.abs.quantile(0.9995) == pytest.approx(expected, rel=0.01)
 
 
 def test_the_batches_add_up_to_the_whole():

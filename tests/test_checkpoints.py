@@ -73,7 +73,9 @@ def test_both_layouts_of_one_model_give_the_same_convolutions_and_forward(
     expected = plain(tokens).last_hidden_state
     for checkpoint in (first, second):
         # One model, one code path: equal but for the order of float32 sums.
-        torch.testing.assert_close(load_backbone(checkpoint)(tokens).last_hidden_state, expected)
+        torch.testing.assert_close(
+            load_backbone(checkpoint, "cpu")(tokens).last_hidden_state, expected
+        )
 
 
 def test_mamba2_in_both_layouts_has_the_slices_x_b_and_c(tmp_path):
@@ -101,7 +103,7 @@ def test_mamba2_in_both_layouts_has_the_slices_x_b_and_c(tmp_path):
             ("x", 0, 32), ("B", 32, 40), ("C", 40, 48),
         ]  # fmt: skip
         assert checkpoint.conv_offset == 32
-        found = load_backbone(checkpoint)(tokens).last_hidden_state
+        found = load_backbone(checkpoint, "cpu")(tokens).last_hidden_state
         torch.testing.assert_close(found, expected)
 
 

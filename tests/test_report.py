@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from dashboard.calibration import Calibration, ConvCapture, calibrate, read_text
-from dashboard.checkpoints import Checkpoint, load_backbone, load_checkpoint
+from dashboard.checkpoints import Checkpoint, default_device, load_backbone, load_checkpoint
 from dashboard.report import (
     LayerReport,
     compare_scales,
@@ -44,7 +44,10 @@ def capture(calibration) -> ConvCapture:
 def live(checkpoint, calibration, observer="percentile", backend=None) -> LayerReport:
     slices = report_slices(checkpoint, calibration.layer(LAYER), observer, ALPHA)
     conv = quantize_conv(
-        calibration.capture(LAYER), checkpoint.slices, [part.scales for part in slices]
+        calibration.capture(LAYER),
+        checkpoint.slices,
+        [part.scales for part in slices],
+        default_device(),
     )
     scales = [part.chosen.x_out_scale for part in slices]
     return LayerReport(LAYER, slices, run_kernel(conv, scales, backend))
@@ -150,7 +153,7 @@ def test_a_code_that_differs_is_counted(checkpoint, calibration, monkeypatch):
 
 def test_the_backend_that_ran_is_named(checkpoint, calibration):
     named = live(checkpoint, calibration).kernel.backend
-    assert named == default_backend(torch.zeros(1))
+    assert named == default_backend(torch.zeros(1, device=default_device()))
     assert live(checkpoint, calibration, backend="torch").kernel.backend == "torch"
 
 
