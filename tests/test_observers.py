@@ -28,6 +28,14 @@ def test_each_rule_is_its_definition():
     }
 
 
+@pytest.mark.parametrize("alpha", [0.1, 0.5, 0.9, 0.99999])
+def test_percentile_is_the_quantile_of_the_magnitude(alpha):
+    found = output_scale("percentile", INPUT, OUTPUT, SCALE_WX, alpha)
+    assert found == as_scale(torch.quantile(Y.abs(), alpha))
+    if alpha < 0.9:  # where SiLU's negative side still counts
+        assert found != as_scale(torch.quantile(Y, alpha).abs())
+
+
 def test_percentile_1_is_minmax():
     assert output_scale("percentile", INPUT, OUTPUT, SCALE_WX, 1.0) == output_scale(
         "minmax", INPUT, OUTPUT, SCALE_WX
