@@ -156,3 +156,17 @@ def test_nothing_lies_outside_the_page_in_either_theme(browser, server, width, s
             # A label may lean a few pixels over the edge of its drawing, not leave the page.
             assert box["x"] >= -1 and box["x"] + box["width"] <= width, text.inner_text()
     page.close()
+
+
+def test_a_calibration_shows_how_far_it_is_and_can_be_stopped(browser, server):
+    page = browser.new_page(viewport={"width": 1440, "height": 900})
+    page.set_default_timeout(60_000)
+    page.goto(f"{server[0]}/?checkpoint=mamba-small&batches=256")
+    page.get_by_text(
+        re.compile(r"batch \d+ of 256, layer \d; the charts show the first")
+    ).wait_for()
+    page.get_by_role("button", name="Stop calibrating").click()
+    page.get_by_text("Stopped. The charts show the first of 256 batches.").wait_for()
+    assert drawing(page, "transfer")
+    assert page.get_by_text("differ from the reference").count() == 0
+    page.close()

@@ -184,7 +184,8 @@ def _draw_axes(sheet: Sheet, drawing: _Drawing) -> None:
     curve = drawing.curve
     for tick in nice_ticks(0, curve.y_range[1], 6):
         sheet.line(CURVE, curve.y([tick, tick]), "grid")
-        sheet.text(0, curve.y(tick), f"{tick:g}", anchor="top right", size=12)
+        if curve.y(tick) < TOP - 0.03:  # below the heading
+            sheet.text(0, curve.y(tick), f"{tick:g}", anchor="top right", size=12)
     at = float(curve.y(drawing.y_axis))
     sheet.line(CURVE, [at, at], "line")
     for tick in nice_ticks(*curve.x_range, 8):
@@ -284,7 +285,7 @@ def _draw_alpha_ladder(sheet: Sheet, drawing: _Drawing) -> None:
     for value, name in rungs:
         at = float(drawing.output.y(value))
         if last - at > 0.026:
-            sheet.text(OUTPUT[0], at, f"{name} –", anchor="middle left", size=11)
+            sheet.text(OUTPUT[0], at, f"{name} –", anchor="middle left", size=11, halo="page")
             last = at
 
 

@@ -35,6 +35,12 @@ PROGRESS_SECONDS = 0.1  # between two updates of the bar: each costs the browser
 
 # Choose.
 
+
+def asked(name: str, default: int) -> object:
+    """A setting before its widget is made: as it was, as the link has it, or the default."""
+    return STATE.get(name, st.query_params.get(name, default))
+
+
 st.html(
     "<style>"
     "div:has(> .st-key-hero){min-width:min(600px,100%)}"
@@ -70,8 +76,8 @@ with st.container(horizontal=True, vertical_alignment="bottom", key="controls"):
     )
     slice_slot = st.container(width="content")
     with st.popover(
-        f"Calibration: {STATE.get('batches', DEFAULT_BATCHES)} × "
-        f"{STATE.get('seq_len', DEFAULT_SEQ_LEN)} tokens",
+        f"Calibration: {asked('batches', DEFAULT_BATCHES)} × "
+        f"{asked('seq_len', DEFAULT_SEQ_LEN)} tokens",
         key="calibration",
     ):
         text_name = st.selectbox(
@@ -108,7 +114,8 @@ def show_progress(progress: Progress) -> None:
     now = time.monotonic()
     if now - STATE.get("progress_shown_at", 0.0) >= PROGRESS_SECONDS:
         STATE.progress_shown_at = now
-        progress_slot.progress(progress.share, f"Calibrating: {progress}")
+        shown = "; the charts show the first" if progress.batches > 1 else ""
+        progress_slot.progress(progress.share, f"Calibrating: {progress}{shown}")
 
 
 try:
@@ -164,6 +171,8 @@ sweep_slot = st.container()
 # Analyse. Until all batches are counted, the page shows what the first one says.
 
 complete = loading.is_calibrated(source)
+if not complete:
+    progress_slot.progress(0.0, f"Loading {source.checkpoint}")
 on_show = source if complete else source.first_batch()
 try:
     calibration = loading.calibration(on_show, show_progress)
@@ -249,7 +258,7 @@ if not complete:
         )
         stop_slot.button("Calibrate", key="resume", on_click=lambda: STATE.pop("stopped"))
         st.stop()
-    stop_slot.button("Stop", key="stop", on_click=lambda: STATE.update(stopped=source))
+    stop_slot.button("Stop calibrating", key="stop", on_click=lambda: STATE.update(stopped=source))
     try:
         loading.calibration(source, show_progress)
     except CalibrationError as error:

@@ -79,7 +79,7 @@ class Source:
 
 @st.cache_resource
 def _shelves() -> dict[str, Shelf]:
-    return {"calibration": Shelf(8), "capture": Shelf(4), "conv": Shelf(8), "sweep": Shelf(64)}
+    return {"calibration": Shelf(4), "capture": Shelf(2), "conv": Shelf(4), "sweep": Shelf(64)}
 
 
 @st.cache_resource(max_entries=8, show_spinner=False)
