@@ -13,6 +13,9 @@ The modules follow one activation from file to figure, in this order:
 Each takes what the one before made, returns a new value, and knows nothing of what comes next.
 """
 
+from dashboard.importing import collector_paused
+
 # kernels decides, before anything imports triton, whether triton is to be interpreted;
 # transformers imports triton, so this has to come first.
-import kernels  # noqa: F401
+with collector_paused():
+    import kernels  # noqa: F401

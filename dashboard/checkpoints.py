@@ -23,10 +23,10 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
+from dashboard.importing import collector_paused
 from kernels import available_backends
 
 SAMPLES_DIR = Path(__file__).resolve().parent.parent / "sample_checkpoints"
-DEFAULT_SAMPLE = "mamba2-tiny"  # whose forward is the fastest on a CPU
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json")
 CONV_WIDTHS = (2, 3, 4)
 
@@ -100,10 +100,9 @@ class Checkpoint:
 
 
 def sample_names() -> list[str]:
-    """The sample checkpoints that come with the project: the default, then smallest first."""
+    """The sample checkpoints that come with the project, smallest first."""
     found = [path.parent for path in SAMPLES_DIR.glob("*/config.json")]
-    found.sort(key=lambda p: (p.name != DEFAULT_SAMPLE, _weight_bytes(p), p.name))
-    return [p.name for p in found]
+    return [p.name for p in sorted(found, key=lambda p: (_weight_bytes(p), p.name))]
 
 
 def _weight_bytes(directory: Path) -> int:
@@ -370,10 +369,6 @@ def load_backbone(checkpoint: Checkpoint, device: str | None = None) -> nn.Modul
     ``default_device()``.
     """
     device = device or default_device()
-    # Imported here: reading a checkpoint does not need it, and it takes over a second.
-    from transformers import logging
-
-    logging.set_verbosity_error()  # it warns at every start that the fast CUDA path is missing
     config, build = _backbone_class(checkpoint)
     weights = _open_weights(checkpoint.path)
     state = {}
@@ -394,12 +389,18 @@ def load_backbone(checkpoint: Checkpoint, device: str | None = None) -> nn.Modul
 
 
 def _backbone_class(checkpoint: Checkpoint) -> tuple:
-    if checkpoint.family == "mamba":
-        from transformers.models.mamba.configuration_mamba import MambaConfig as Config
-        from transformers.models.mamba.modeling_mamba import MambaModel as Model
-    else:
-        from transformers.models.mamba2.configuration_mamba2 import Mamba2Config as Config
-        from transformers.models.mamba2.modeling_mamba2 import Mamba2Model as Model
+    """The family's config and model classes, and the config of this checkpoint."""
+    # Imported here: reading a checkpoint does not need transformers, and it takes over a second.
+    with collector_paused():
+        from transformers import logging
+
+        if checkpoint.family == "mamba":
+            from transformers.models.mamba.configuration_mamba import MambaConfig as Config
+            from transformers.models.mamba.modeling_mamba import MambaModel as Model
+        else:
+            from transformers.models.mamba2.configuration_mamba2 import Mamba2Config as Config
+            from transformers.models.mamba2.modeling_mamba2 import Mamba2Model as Model
+    logging.set_verbosity_error()  # it warns at every start that the fast CUDA path is missing
     if checkpoint.layout == "hugging-face":
         try:
             return Config.from_pretrained(checkpoint.path, local_files_only=True), Model

@@ -132,7 +132,7 @@ def test_a_checkpoint_that_is_none_says_so_and_another_can_be_chosen(page):
     page.keyboard.press("Enter")
     page.get_by_text("is neither a directory, nor a Hub id").wait_for()
     box.click()
-    page.get_by_role("option", name="mamba-tiny", exact=True).click()
+    page.get_by_role("option", name="mamba2-tiny", exact=True).click()
     ready(page)
     assert page.locator("[data-testid=stAlert]").count() == 0
 

@@ -10,7 +10,6 @@ from safetensors.torch import load_file, save_file
 from transformers import Mamba2Config, Mamba2ForCausalLM, MambaConfig, MambaForCausalLM
 
 from dashboard.checkpoints import (
-    DEFAULT_SAMPLE,
     SAMPLES_DIR,
     Checkpoint,
     CheckpointError,
@@ -106,14 +105,13 @@ def test_mamba2_in_both_layouts_has_the_slices_x_b_and_c(tmp_path):
         torch.testing.assert_close(found, expected)
 
 
-def test_samples_are_found_by_name_the_default_first_and_cover_both_layouts():
+def test_samples_are_found_by_name_smallest_first_and_cover_both_layouts():
     names = sample_names()
-    assert names[0] == DEFAULT_SAMPLE
     assert set(names) == {"mamba-tiny", "mamba-small", "mamba2-tiny", "mamba2-small"}
     layouts = {name: load_checkpoint(name).layout for name in names}
     assert layouts["mamba-tiny"] == layouts["mamba-small"] == "state-spaces"
     assert layouts["mamba2-tiny"] == layouts["mamba2-small"] == "hugging-face"
-    sizes = [(SAMPLES_DIR / n / "model.safetensors").stat().st_size for n in names[1:]]
+    sizes = [(SAMPLES_DIR / n / "model.safetensors").stat().st_size for n in names]
     assert sizes == sorted(sizes)
 
 

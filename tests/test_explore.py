@@ -40,7 +40,7 @@ def first() -> AppTest:
 def test_a_small_sample_opens_without_a_click(first):
     labels = {box.label: box.value for box in first.selectbox}
     assert labels == {
-        "Checkpoint": "mamba2-tiny",
+        "Checkpoint": "mamba-tiny",
         "Layer": 0,
         "Scale rule": "percentile",
         "Text": "calibration.txt",
@@ -56,12 +56,12 @@ def test_a_small_sample_opens_without_a_click(first):
 def test_the_backend_and_its_agreement_are_on_show(first):
     status = next(m.value for m in first.markdown if "differ from the reference" in m.value)
     assert status.startswith(":green[●] **t")
-    assert "**0** of 49,152 codes" in status  # 2 · 64 · (256 + 2·64)
+    assert "**0** of 32,768 codes" in status  # 2 · 64 · 256
 
 
 def test_the_page_shows_the_figures_of_the_command_line(first, capsys):
     options = ["--batches", "2", "--seq-len", "64", "--layers", "0", "--format", "json"]
-    assert cli.main(["analyze", "mamba2-tiny", *options]) == 0
+    assert cli.main(["analyze", "mamba-tiny", *options]) == 0
     (layer,) = json.loads(capsys.readouterr().out)["layers"]
     (table,) = first.table
     shown = dict(zip(table.value["measure"], table.value["value"], strict=True))
@@ -71,7 +71,7 @@ def test_the_page_shows_the_figures_of_the_command_line(first, capsys):
 
 
 def test_alpha_the_layer_and_the_slice_change_the_numbers():
-    app = opened()
+    app = opened(checkpoint="mamba2-tiny")
     seen = [metrics(app)]
     for change in (
         lambda: app.select_slider(key="alpha").set_value(0.99),
@@ -115,7 +115,7 @@ def test_a_layer_or_an_alpha_that_the_next_checkpoint_lacks_gives_way():
     assert not app.exception
     assert app.selectbox(key="layer").value == 0
 
-    app = opened(alpha="0.99996")  # of 32,768 values of x; B has 8,192
+    app = opened(checkpoint="mamba2-tiny", alpha="0.99996")  # of 32,768 values of x; B has 8,192
     assert app.select_slider(key="alpha").value == 0.99996
     app.segmented_control(key="slice").set_value("B").run()
     assert not app.exception

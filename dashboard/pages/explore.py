@@ -17,7 +17,7 @@ from dashboard.calibration import (
     Progress,
     text_names,
 )
-from dashboard.checkpoints import DEFAULT_SAMPLE, CheckpointError, sample_names
+from dashboard.checkpoints import CheckpointError, sample_names
 from dashboard.observers import DEFAULT_ALPHA, RULES, alpha_grid
 from dashboard.pages import loading
 from dashboard.pages.drawing import show
@@ -96,7 +96,7 @@ with st.container(horizontal=True, vertical_alignment="bottom", key="controls"):
         )
 
 source = loading.Source(
-    source_name or DEFAULT_SAMPLE, text_name or DEFAULT_TEXT, int(batches), int(seq_len)
+    source_name or sample_names()[0], text_name or DEFAULT_TEXT, int(batches), int(seq_len)
 )
 with st.container(horizontal=True, vertical_alignment="center"):
     progress_slot = st.empty()
