@@ -50,8 +50,10 @@ def page(browser, server):
 
 
 def ready(page: Page) -> None:
-    """Wait until the live kernel has reported."""
+    """Wait until the live kernel has reported and everything is drawn."""
     page.get_by_text("differ from the reference").wait_for()
+    for key in DRAWINGS:
+        page.locator(f".st-key-{key} svg").wait_for()
 
 
 def number(page: Page, metric: str) -> str:
@@ -147,7 +149,7 @@ def test_nothing_lies_outside_the_page_in_either_theme(browser, server, width, s
     main = page.locator("[data-testid=stMainBlockContainer]").bounding_box()
     for key in DRAWINGS:
         root = page.locator(f".st-key-{key} .sheet")
-        assert root.get_attribute("class") == f"sheet {scheme}"
+        expect(root).to_have_class(f"sheet {scheme}")
         drawn = root.locator("svg").bounding_box()
         assert drawn["width"] > 300
         assert drawn["x"] + drawn["width"] <= main["x"] + main["width"] + 1
