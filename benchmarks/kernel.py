@@ -18,7 +18,7 @@ from kernels import available_backends, quant_causal_conv1d
 from kernels.int8 import scale_from_amax
 
 GPU_SHAPES = ((1, 1536, 1024), (16, 5120, 2048), (64, 5120, 2048))
-CPU_SHAPES = ((16, 256, 512), (16, 384, 512), (16, 768, 512))
+CPU_SHAPES = ((16, 256, 512), (16, 384, 512), (16, 256, 511))
 DRAWS = ("uniform", "gaussian", "heavy-tailed")
 ROTATED_BYTES = 2**28  # inputs together larger than any cache
 

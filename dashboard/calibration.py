@@ -10,7 +10,6 @@ themselves are dropped at once, unless a layer's input is asked for (the live ke
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,7 +37,6 @@ class CalibrationText:
 
     name: str
     tokens: Tensor  # (N, L) int64
-    fingerprint: str  # 16 hex digits of the tokens
 
     @property
     def batches(self) -> int:
@@ -74,9 +72,6 @@ class SliceCalibration:
 class LayerCalibration:
     layer: int
     slices: tuple[SliceCalibration, ...]
-
-    def slice(self, name: str) -> SliceCalibration:
-        return next(s for s in self.slices if s.name == name)
 
 
 @dataclass(frozen=True)
@@ -150,9 +145,7 @@ def read_text(
             f"{source} has {len(tokens):,} tokens; {batches} batches of {seq_len} need {wanted:,}: "
             "ask for fewer batches, or give a longer text"
         )
-    tokens = tokens[:wanted].view(batches, seq_len)
-    fingerprint = hashlib.sha256(tokens.numpy().tobytes()).hexdigest()[:16]
-    return CalibrationText(path.name, tokens, fingerprint)
+    return CalibrationText(path.name, tokens[:wanted].view(batches, seq_len))
 
 
 def _tokenize(checkpoint: Checkpoint, content: bytes, source: str) -> Tensor:

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from dashboard.figures.style import decibels, percent, scale_text, signed
-from dashboard.figures.transfer import SILU_MIN, stranded_codes
-from dashboard.report import KernelRun, LayerReport, ScaleReport, SliceReport
+from dashboard.report import SILU_MIN, KernelRun, LayerReport, ScaleReport, SliceReport
 from kernels.int8 import QMAX, scale_from_amax
 
 
@@ -104,19 +103,18 @@ def all_measures(report: LayerReport, name: str) -> dict[str, list[str]]:
 def transfer_caption(report: SliceReport) -> str:
     """What to notice in the transfer figure."""
     scale = report.chosen.x_out_scale
-    stranded = stranded_codes(scale)
+    stranded = report.chosen.stranded_codes
     if stranded:
         floor = (
             f"**{stranded} codes hang below SiLU's floor** of {signed(SILU_MIN, 4)} and can never "
             "occur; a larger scale strands more."
         )
     else:
-        floor = (
-            f"**Code −128 stands for {signed(-128 * scale, 4)}**, which SiLU goes below: no code "
-            "is stranded, and both ends saturate."
-        )
+        floor = f"**Code −128 stands for {signed(-128 * scale, 4)}**: no code is stranded."
+        if report.chosen.output.saturated_low:
+            floor += " SiLU goes below it, so values saturate at the lower end too."
     top = min(int(report.chosen.output.top_code), QMAX)
-    bulk = _code(report.silu_output.quantile(0.99), scale)
+    bulk = int(report.chosen.codes(report.silu_output.quantile(0.99)))
     spread = (
         f" 99 % of the outputs fit in codes up to {bulk}: the top {top - bulk} serve the last 1 %."
         if 0 <= bulk < top
@@ -125,14 +123,10 @@ def transfer_caption(report: SliceReport) -> str:
     deepest = report.silu_input.min
     tail = (
         f" SiLU folds the negative input tail, to {signed(deepest, 1)}, into the few codes below 0."
-        if deepest < -5
+        if deepest < -5 and stranded
         else ""
     )
     return floor + spread + tail
-
-
-def _code(value: float, scale: float) -> int:
-    return int(min(np.floor(max(value, 0.0) / scale + 0.5), QMAX))
 
 
 def table_caption(rows: Sequence[ScaleReport]) -> str:
@@ -164,14 +158,16 @@ def sweep_caption(report: SliceReport) -> str:
     """Utilization against scale_wx, in a sentence."""
     wx = report.silu_output.quantize(report.scales.scale_wx)
     chosen = report.chosen
-    return (
+    told = (
         f"At scale_wx ({scale_text(report.scales.scale_wx)}) the output would use "
         f"{int(wx.codes_used)} of 256 codes and saturate {percent(float(wx.saturation_rate))} of "
         f"the values. The chosen scale is {_times(report.ratio_wx)} scale_wx, uses "
         f"{int(chosen.output.codes_used)} codes and saturates "
-        f"{percent(float(chosen.output.saturation_rate))}. Utilization alone cannot choose a "
-        "scale: it is highest where most is lost."
+        f"{percent(float(chosen.output.saturation_rate))}."
     )
+    if wx.codes_used > chosen.output.codes_used and wx.sqnr_db < chosen.output.sqnr_db:
+        told += " Utilization alone cannot choose a scale: more codes are used where more is lost."
+    return told
 
 
 def _times(ratio: float) -> str:

@@ -3,8 +3,8 @@
 Two layouts of the same models exist. The state-spaces repository writes ``config.json`` with
 ``d_model``, ``n_layer`` and ``ssm_cfg`` and calls the embedding ``backbone.embedding``; Hugging
 Face writes ``hidden_size``, ``num_hidden_layers`` and ``backbone.embeddings``. Both are read into
-one ``Checkpoint``: its sizes, its convolutions as float32, and a fingerprint. The model itself is
-built only where a forward is needed, by transformers (``load_backbone``).
+one ``Checkpoint``: its sizes and its convolutions as float32. The model itself is built only where
+a forward is needed, by transformers (``load_backbone``).
 
 Nothing in a checkpoint is executed: weights are read from safetensors, or from a pickle with
 ``weights_only``.
@@ -12,7 +12,6 @@ Nothing in a checkpoint is executed: weights are read from safetensors, or from 
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from collections.abc import Callable
@@ -79,7 +78,6 @@ class Checkpoint:
     conv_offset: int
     convs: tuple[ConvWeights, ...]
     config: dict
-    fingerprint: str
 
     @property
     def n_layers(self) -> int:
@@ -139,7 +137,6 @@ def load_checkpoint(source: str) -> Checkpoint:
         conv_offset=conv_offset,
         convs=convs,
         config=config,
-        fingerprint=_fingerprint(config, convs),
     )
 
 
@@ -200,13 +197,13 @@ def _read_state_spaces(config: dict, directory: Path) -> tuple:
         raise CheckpointError(f"{directory} mixes attention with Mamba layers; not supported yet")
     d_model = _size(config, "d_model", directory)
     n_layers = _size(config, "n_layer", directory)
-    inner = ssm.get("expand", 2) * d_model
+    inner = _size(ssm, "expand", directory, 2) * d_model
     vocab = _size(config, "vocab_size", directory)
-    multiple = config.get("pad_vocab_size_multiple", 1)
+    multiple = _size(config, "pad_vocab_size_multiple", directory, 1)
     vocab = -(-vocab // multiple) * multiple
     if layer == "Mamba1":
         return ("mamba", "state-spaces", n_layers, d_model, vocab, 0, _mamba_slices(inner))
-    state = ssm.get("ngroups", 1) * ssm.get("d_state", 128)
+    state = _size(ssm, "ngroups", directory, 1) * _size(ssm, "d_state", directory, 128)
     slices = _mamba2_slices(inner, state)
     return ("mamba2", "state-spaces", n_layers, d_model, vocab, inner, slices)
 
@@ -222,16 +219,17 @@ def _read_hugging_face(config: dict, directory: Path) -> tuple:
     n_layers = _size(config, "num_hidden_layers", directory)
     vocab = _size(config, "vocab_size", directory)
     if family == "mamba":
-        inner = config.get("intermediate_size") or config.get("expand", 2) * d_model
+        expanded = _size(config, "expand", directory, 2) * d_model
+        inner = _size(config, "intermediate_size", directory, expanded)
         return (family, "hugging-face", n_layers, d_model, vocab, 0, _mamba_slices(inner))
-    inner = int(config.get("expand", 2) * d_model)
-    state = config.get("n_groups", 8) * config.get("state_size", 128)
+    inner = _size(config, "expand", directory, 2) * d_model
+    state = _size(config, "n_groups", directory, 8) * _size(config, "state_size", directory, 128)
     slices = _mamba2_slices(inner, state)
     return (family, "hugging-face", n_layers, d_model, vocab, inner, slices)
 
 
-def _size(config: dict, key: str, directory: Path) -> int:
-    value = config.get(key)
+def _size(config: dict, key: str, directory: Path, default: int | None = None) -> int:
+    value = config.get(key, default)
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise CheckpointError(
             f"{directory / 'config.json'}: {key} is {value!r}; it must be a positive integer"
@@ -346,15 +344,6 @@ def _read_float(weights: _Weights, name: str) -> Tensor:
     if not torch.isfinite(tensor).all():
         raise CheckpointError(f"{weights.files[name]}: {name} contains NaN or infinite values")
     return tensor
-
-
-def _fingerprint(config: dict, convs: tuple[ConvWeights, ...]) -> str:
-    """16 hex digits that change with the config or a convolution."""
-    digest = hashlib.sha256(json.dumps(config, sort_keys=True).encode())
-    for conv in convs:
-        digest.update(conv.weight.contiguous().numpy().tobytes())
-        digest.update(conv.bias.contiguous().numpy().tobytes())
-    return digest.hexdigest()[:16]
 
 
 def default_device() -> str:

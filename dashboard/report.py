@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import ArrayLike
 from torch import Tensor
 
 from dashboard.calibration import ConvCapture, LayerCalibration, SliceCalibration
@@ -22,8 +23,10 @@ from dashboard.checkpoints import Checkpoint, ConvSlice, ConvWeights
 from dashboard.histogram import Histogram, Quantized, signal_to_noise_db
 from dashboard.observers import PUBLISHED_ALPHAS, output_scale
 from kernels import default_backend, quant_causal_conv1d
-from kernels.int8 import dequantize, quantize, scale_from_amax
+from kernels.int8 import QMIN, dequantize, quantize, scale_from_amax
 from kernels.reference import accumulate, causal_conv1d, dequantize_conv, silu
+
+SILU_MIN = -0.27846454276107378  # SiLU's least value
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,16 @@ class ScaleReport:
     alpha: float
     x_out_scale: float
     output: Quantized
+
+    def codes(self, values: ArrayLike) -> np.ndarray:
+        """The INT8 codes of values (any shape), as the kernel rounds and clamps them."""
+        plain = torch.from_numpy(np.asarray(values, dtype=np.float32).copy())
+        return quantize(plain, self.x_out_scale).numpy().astype(np.int64)
+
+    @property
+    def stranded_codes(self) -> int:
+        """How many negative codes lie below that of SiLU's minimum, and so never occur."""
+        return int(self.codes(SILU_MIN)) - QMIN
 
     @property
     def short(self) -> str:

@@ -136,7 +136,7 @@ def test_a_checkpoint_that_is_none_says_so_and_another_can_be_chosen(page):
     box.click()
     page.get_by_role("option", name="mamba2-tiny", exact=True).click()
     ready(page)
-    assert page.locator("[data-testid=stAlert]").count() == 0
+    expect(page.locator("[data-testid=stAlert]")).to_have_count(0)
 
 
 @pytest.mark.parametrize("width", [1440, 800])

@@ -10,14 +10,11 @@ import torch.nn.functional as F
 from dashboard import captions, figures
 from dashboard.calibration import SliceCalibration
 from dashboard.figures.style import Panel, count_height, nice_ticks, spread, steps
-from dashboard.figures.transfer import (
-    SILU_MIN,
-    left_preimage,
-    preimage,
-    stranded_codes,
-)
+from dashboard.figures.transfer import left_preimage, preimage
 from dashboard.histogram import Histogram
 from dashboard.report import (
+    SILU_MIN,
+    ScaleReport,
     SliceReport,
     SliceScales,
     compare_scales,
@@ -124,7 +121,7 @@ def test_silus_minimum_is_where_it_is_said_to_be():
 )
 def test_stranded_codes_are_those_below_silus_floor(scale, stranded):
     """0.2785 / 0.0231 = 12.06: code -12 is reached, -128 ... -13 are not."""
-    assert stranded_codes(scale) == stranded
+    assert ScaleReport("", "", 1.0, scale, None).stranded_codes == stranded
 
 
 def test_a_hovered_bin_tells_its_exact_count():
@@ -207,3 +204,13 @@ def test_the_headline_follows_the_larger_error():
     assert captions.headline(clipped).endswith("of the error is clipping.")
     assert captions.headline(rounded) == "100 % of the error is rounding."
     assert "None of 50,000 outputs" in captions.proof(rounded)
+
+
+def test_captions_claim_only_what_the_data_show():
+    small, *_ = sliced(CASES["like a model's"], "scale-wx")
+    assert "values saturate at the lower end too" in captions.transfer_caption(small)
+    positive, *_ = sliced(CASES["all positive"], "scale-wx")
+    assert "lower end" not in captions.transfer_caption(positive)
+    chosen, *_ = sliced(CASES["like a model's"])
+    assert "cannot choose a scale" in captions.sweep_caption(chosen)
+    assert "cannot choose a scale" not in captions.sweep_caption(small)

@@ -15,7 +15,6 @@ from dashboard.figures.style import (
     scale_text,
     signed,
 )
-from dashboard.figures.transfer import stranded_codes
 from dashboard.histogram import CODES
 from dashboard.report import ScaleReport
 from kernels.int8 import QMAX, QMIN
@@ -78,7 +77,7 @@ def _draw_codes(sheet: Sheet, panel: Panel, row: ScaleReport, tallest: float, fi
         top = height[code - QMIN]
         sheet.area(panel.x([left, left, left + 2, left + 2]), panel.y([0, top, top, 0]),
                    "saturated", 0.95)  # fmt: skip
-    stranded = stranded_codes(row.x_out_scale)
+    stranded = row.stranded_codes
     if stranded:
         left, right = QMIN - 0.5, QMIN + stranded - 0.5
         sheet.hatch(panel.x([left, left, right, right]), panel.y([0, 0.36, 0.36, 0]),

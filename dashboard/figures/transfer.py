@@ -25,11 +25,10 @@ from dashboard.figures.style import (
     spread,
     steps,
 )
-from dashboard.report import ScaleReport, SliceReport
+from dashboard.report import SILU_MIN, ScaleReport, SliceReport
 from kernels.int8 import QMAX, QMIN
 
-SILU_MIN = -0.27846454276107378  # SiLU's least value ...
-SILU_ARGMIN = -1.2784645427610738  # ... and where it lies
+SILU_ARGMIN = -1.2784645427610738  # where SiLU is least
 
 HEIGHT = 632  # px
 TOP, BOTTOM = 0.958, 0.034  # of the height: between the headings and the counts' ticks
@@ -99,12 +98,6 @@ def _solve(y: float, low: float, high: float) -> float:
 def cut_value(scale: ScaleReport) -> float:
     """The output value of code 127."""
     return QMAX * scale.x_out_scale
-
-
-def stranded_codes(scale: float) -> int:
-    """How many negative codes lie below what SiLU's minimum rounds to, and so never occur."""
-    least = -int(np.floor(-SILU_MIN / scale + 0.5))
-    return max(0, least - QMIN)
 
 
 @dataclass(frozen=True)
@@ -222,8 +215,8 @@ def _draw_input(sheet: Sheet, drawing: _Drawing) -> None:
     sheet.line(panel.x([0, 0]), panel.y([0, at_zero]), "on-input")
 
     negative = report.silu_input.share_within(-np.inf, -1e-12)
-    least = max(QMIN, -int(np.floor(-max(report.silu_output.min, SILU_MIN) / drawing.scale + 0.5)))
-    most = min(QMAX, int(np.floor(max(report.silu_output.max, 0.0) / drawing.scale + 0.5)))
+    ends = [min(report.silu_output.min, 0.0), max(report.silu_output.max, 0.0)]
+    least, most = report.chosen.codes(ends)
     # Unseen on the histogram, the halo keeps the text legible where the histogram is narrow.
     y = panel.bottom + 0.64 * (panel.top - panel.bottom)
     for x, anchor, words in (
@@ -247,11 +240,11 @@ def _draw_output(sheet: Sheet, drawing: _Drawing) -> None:
         position, height = steps(drawing.y_edges, drawing.y_heights, low, high)
         sheet.area(panel.x(height), panel.y(position), colour)
     counts = drawing.report.silu_output.rebin(drawing.y_edges)
+    middles = (drawing.y_edges[:-1] + drawing.y_edges[1:]) / 2
+    codes = drawing.report.chosen.codes(middles)
     for i in np.flatnonzero(counts):
-        value = (drawing.y_edges[i] + drawing.y_edges[i + 1]) / 2
-        code = int(np.clip(np.round(value / drawing.scale), QMIN, QMAX))
-        told = f"y ≈ {signed(value, 3)}, code {signed(code, 0)}\n{counts[i]:,} values"
-        sheet.hover(panel.x([0.0, drawing.y_heights[i]]), panel.y(value), told)
+        told = f"y ≈ {signed(middles[i], 3)}, code {signed(codes[i], 0)}\n{counts[i]:,} values"
+        sheet.hover(panel.x([0.0, drawing.y_heights[i]]), panel.y(middles[i]), told)
 
     saturated = int(drawing.report.chosen.output.saturated)
     if saturated:
@@ -259,7 +252,7 @@ def _draw_output(sheet: Sheet, drawing: _Drawing) -> None:
         words = f"{saturated:,} values\nsaturate"
         y = panel.y(drawing.y_cut + 0.6 * above)
         sheet.text(OUTPUT[1] - 0.004, y, words, "saturated", "middle left", halo="page")
-    stranded = stranded_codes(drawing.scale)
+    stranded = drawing.report.chosen.stranded_codes
     if not stranded:
         return
     bottom = float(panel.y(max(drawing.y_floor, drawing.y_low)))
@@ -314,7 +307,7 @@ def _draw_close_up(sheet: Sheet, drawing: _Drawing) -> None:
     panel, curve = drawing.inset, drawing.curve
     v = np.linspace(*CLOSE_UP, 900)
     y = silu(v)
-    codes = np.clip(np.sign(y) * np.floor(np.abs(y) / drawing.scale + 0.5), QMIN, QMAX)
+    codes = drawing.report.chosen.codes(y)
     sheet.line(panel.x(v[::20]), panel.y(y[::20]), "muted", 1, "1 3")
     sheet.line(panel.x(v), panel.y(codes * drawing.scale), "output", 1.6)
 

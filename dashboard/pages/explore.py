@@ -193,7 +193,7 @@ def pick_layer() -> None:
 
 
 with strip_slot:
-    strip = figures.layer_strip([slices[part] for slices in every_layer], layer)
+    strip = figures.layer_strip([entry[part] for entry in every_layer], layer)
     show(strip, key="strip", on_pick=pick_layer)
 
 with headline_slot:

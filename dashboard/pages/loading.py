@@ -105,12 +105,15 @@ def calibration(source: Source, on_progress: Callable[[Progress], None]) -> Cali
     """Every layer's histograms, from the shelf or made now."""
     shelf = _shelves()["calibration"]
     found = shelf.get(source)
-    if found is None:
-        loaded = model(source.checkpoint)
-        tokens = text(source)
-        layers = checkpoint(source.checkpoint).n_layers
-        keep = range(layers) if _capture_bytes(source) * layers <= KEEP_BYTES else ()
-        with loaded.lock:
+    if found is not None:
+        return found
+    loaded = model(source.checkpoint)
+    tokens = text(source)
+    layers = checkpoint(source.checkpoint).n_layers
+    keep = range(layers) if _capture_bytes(source) * layers <= KEEP_BYTES else ()
+    with loaded.lock:
+        found = shelf.get(source)  # somebody else may have made it in the meantime
+        if found is None:
             found = calibrate(
                 checkpoint(source.checkpoint),
                 loaded.backbone,
@@ -118,7 +121,7 @@ def calibration(source: Source, on_progress: Callable[[Progress], None]) -> Cali
                 keep=keep,
                 on_progress=on_progress,
             )
-        shelf.put(source, found)
+            shelf.put(source, found)
     return found
 
 
@@ -148,7 +151,7 @@ def quantized_conv(
 def _capture(source: Source, layer: int, on_progress: Callable[[Progress], None]) -> ConvCapture:
     kept = calibration(source, on_progress).captures
     if kept:
-        return next(capture for capture in kept if capture.layer == layer)
+        return calibration(source, on_progress).capture(layer)
     shelf = _shelves()["capture"]
     found = shelf.get((source, layer))
     if found is None:
