@@ -13,6 +13,7 @@ pairs for one batch, tens of thousands for a layer.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -52,16 +53,31 @@ def count_patterns(values: Tensor) -> Tensor:
 
     Raises ValueError where a value is NaN, infinite, or beyond float16's range (|v| >= 65520).
     """
-    counts = torch.zeros(65536, dtype=torch.int64, device=values.device)
-    for chunk in values.detach().reshape(-1).split(CHUNK):
-        patterns = chunk.to(torch.float16).view(torch.int16)
-        counts += torch.bincount(patterns.to(torch.int32) + 32768, minlength=65536)
+    chunks = values.detach().reshape(-1).split(CHUNK)
+    if values.is_cuda or len(chunks) == 1:
+        counts = _count_chunks(chunks)
+    else:  # bincount keeps one core busy: a thread a core
+        threads = torch.get_num_threads()
+        with ThreadPoolExecutor(threads) as pool:
+            shares = [chunks[i::threads] for i in range(threads)]
+            counts = torch.stack(list(pool.map(_count_chunks, shares))).sum(0)
     not_finite = int(counts[_NOT_FINITE.to(counts.device)].sum())
     if not_finite:
         raise ValueError(
             f"{not_finite:,} of {values.numel():,} values are NaN, infinite or beyond float16's "
             "range (±65,504); a scale needs finite activations"
         )
+    return counts
+
+
+def _count_chunks(chunks: Sequence[Tensor]) -> Tensor:
+    """(65536,) int64, chunk by chunk, so that the widened patterns stay few."""
+    counts: Tensor | int = 0
+    for chunk in chunks:
+        patterns = chunk.to(torch.float16).view(torch.int16)
+        counts = counts + torch.bincount(patterns.to(torch.int32) + 32768, minlength=65536)
+    if isinstance(counts, int):  # no chunk
+        return torch.zeros(65536, dtype=torch.int64)
     return counts
 
 

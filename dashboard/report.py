@@ -9,7 +9,7 @@ many codes the kernel that ran gives differently from the reference on the same 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -208,14 +208,12 @@ def format_alpha(alpha: float) -> str:
     return np.format_float_positional(alpha, trim="-")
 
 
-def compare_scales(
-    counted: SliceCalibration, chosen: ScaleReport, others: Sequence[ScaleRule]
-) -> tuple[ScaleReport, ...]:
-    """The chosen scale first, then the others; a rule that is listed already is left out."""
-    rows = {chosen.label: chosen}
-    for rule in others:
-        rows.setdefault(rule_label(rule), report_scale(counted, rule))
-    return tuple(rows.values())
+def distinct(rows: Iterable[ScaleReport]) -> tuple[ScaleReport, ...]:
+    """Each label once, in order."""
+    found: dict[str, ScaleReport] = {}
+    for row in rows:
+        found.setdefault(row.label, row)
+    return tuple(found.values())
 
 
 def baselines(rule: ScaleRule) -> tuple[ScaleRule, ...]:

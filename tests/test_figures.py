@@ -25,7 +25,7 @@ from dashboard.report import (
     ScaleReport,
     SliceReport,
     baselines,
-    compare_scales,
+    distinct,
     report_scale,
     sweep_scales,
 )
@@ -41,7 +41,11 @@ def sliced(v: torch.Tensor, observer="percentile", alpha=0.9995, symmetric=True)
     rule = ScaleRule(observer, alpha, symmetric=symmetric)
     chosen = report_scale(counted, rule)
     report = SliceReport("x", counted.scales, chosen, counted.silu_input, counted.silu_output)
-    return report, compare_scales(counted, chosen, baselines(rule)), counted
+    return (
+        report,
+        distinct([chosen, *(report_scale(counted, other) for other in baselines(rule))]),
+        counted,
+    )
 
 
 GENERATOR = torch.Generator().manual_seed(0)

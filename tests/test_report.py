@@ -15,7 +15,7 @@ from dashboard.observers import RULES, ScaleRule
 from dashboard.report import (
     LayerReport,
     baselines,
-    compare_scales,
+    distinct,
     format_alpha,
     quantize_conv,
     report_scale,
@@ -167,6 +167,10 @@ def test_scale_wx_as_the_output_scale_saturates_nearly_everything(checkpoint, ca
     assert x_slice.chosen.output.saturation_rate > 0.8
 
 
+def compared(counted, chosen):
+    return distinct([chosen, *(report_scale(counted, r) for r in baselines(chosen.rule))])
+
+
 def test_the_chosen_scale_comes_first_and_only_once(checkpoint, calibration):
     counted = calibration.layer(LAYER).slices[0]
     for observer, alpha, first in (
@@ -175,9 +179,7 @@ def test_the_chosen_scale_comes_first_and_only_once(checkpoint, calibration):
         ("minmax", 0.9995, "MinMax, SiLU output"),
     ):
         part = report_slices(calibration.layer(LAYER), ScaleRule(observer, alpha))[0]
-        labels = [
-            row.label for row in compare_scales(counted, part.chosen, baselines(part.chosen.rule))
-        ]
+        labels = [row.label for row in compared(counted, part.chosen)]
         assert labels[0] == first
         assert len(labels) == len(set(labels))
         assert {"α 0.9995", "α 0.99999", "MinMax, SiLU output", "absmax, conv output",
@@ -188,7 +190,7 @@ def test_the_sweep_spans_every_rule(checkpoint, calibration):
     counted = calibration.layer(LAYER).slices[0]
     part = report_slices(calibration.layer(LAYER), ScaleRule("percentile", ALPHA))[0]
     sweep = sweep_scales(counted)
-    for row in compare_scales(counted, part.chosen, baselines(part.chosen.rule)):
+    for row in compared(counted, part.chosen):
         assert sweep.scale[0] < row.x_out_scale < sweep.scale[-1]
     assert (np.diff(sweep.saturation_rate) <= 0).all()
 

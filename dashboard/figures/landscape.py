@@ -262,7 +262,7 @@ def _draw_frame(sheet: Sheet, panel: Panel, name: str, curves: Sequence[_Curve])
 
 def _draw_alpha_axis(sheet: Sheet, panel: Panel, found: Landscape, t: np.ndarray) -> None:
     for alpha in TICKS:
-        if alpha < found.alphas[-2]:
+        if alpha < found.alphas[-2] and log_alpha(alpha) >= panel.x_range[0] - 1e-9:
             x = float(panel.x(log_alpha(alpha)))
             sheet.line([x, x], [panel.bottom, panel.bottom - 0.006], "line")
             sheet.text(x, panel.bottom - 0.006, format_alpha(alpha), anchor="bottom center")

@@ -23,10 +23,10 @@ from dashboard.pages.choosing import STATE, keep, kept
 from dashboard.pages.drawing import show
 from dashboard.report import (
     LayerReport,
+    ScaleReport,
     baselines,
-    compare_scales,
+    distinct,
     format_alpha,
-    report_scale,
     report_slices,
     run_kernel,
 )
@@ -127,15 +127,23 @@ rule = ScaleRule(
 every_layer = [report_slices(entry, rule) for entry in calibration.layers]
 slices = every_layer[choice.outline.layers.index(layer)]
 report = slices[part]
-beside = report_scale(counted, ScaleRule(STATE.beside, alpha))
-best_rule = ScaleRule("percentile", landscape.best_alpha)
-rows = compare_scales(counted, report.chosen, [beside.rule, best_rule, *baselines(rule)])
+
+
+def scaled(other: ScaleRule) -> ScaleReport:
+    return loading.scale_report(on_show, layer, part, other)
+
+
+beside = scaled(ScaleRule(STATE.beside, alpha))
+best = scaled(ScaleRule("percentile", landscape.best_alpha))
+rows = distinct([report.chosen, beside, best, *map(scaled, baselines(rule))])
 bests = [
-    report_scale(
-        entry.slices[part],
-        ScaleRule("percentile", loading.landscape(on_show, entry.layer, part).best_alpha),
+    loading.scale_report(
+        on_show,
+        each,
+        part,
+        ScaleRule("percentile", loading.landscape(on_show, each, part).best_alpha),
     )
-    for entry in calibration.layers
+    for each in choice.outline.layers
 ]
 
 
@@ -212,7 +220,7 @@ with hero_slot:
             help="How tall a count is drawn in both histograms.",
         )
         keep("counts", counts)
-    others = [(beside, "beside"), (report_scale(counted, best_rule), "best")]
+    others = [(beside, "beside"), (best, "best")]
     others += [(row, "baseline") for row in rows if row.observer in ("minmax", "scale-wx")]
     show(figures.transfer(report, others, counts == "log counts"), key="transfer")
     st.caption(captions.transfer_caption(report))

@@ -30,7 +30,14 @@ from dashboard.channels import channel_outputs
 from dashboard.checkpoints import Checkpoint, default_device, load_backbone, load_checkpoint
 from dashboard.histogram import Histogram, Quantized
 from dashboard.landscape import Landscape, Recommendation, recommend
-from dashboard.report import QuantizedConv, quantize_conv, sweep_scales
+from dashboard.observers import ScaleRule
+from dashboard.report import (
+    QuantizedConv,
+    ScaleReport,
+    quantize_conv,
+    report_scale,
+    sweep_scales,
+)
 
 # Conv inputs of all layers are kept while they fit in this, so that another layer is at hand at
 # once; of a larger model, only the chosen layer's.
@@ -101,7 +108,7 @@ class Outline:
 @st.cache_resource
 def _shelves() -> dict[str, Shelf]:
     sizes = {"calibration": 4, "capture": 2, "conv": 4, "sweep": 64, "landscape": 512,
-             "recommendation": 8, "channels": 2}  # fmt: skip
+             "recommendation": 8, "scale": 4096, "channels": 2}  # fmt: skip
     return {name: Shelf(size) for name, size in sizes.items()}
 
 
@@ -224,6 +231,16 @@ def sweep(source: Source, layer: int, index: int) -> Quantized:
 
 def _slice(source: Source, layer: int, index: int) -> SliceCalibration:
     return calibration(source, lambda _: None).layer(layer).slices[index]
+
+
+def scale_report(source: Source, layer: int, index: int, rule: ScaleRule) -> ScaleReport:
+    """What a rule makes of one slice: some rules search, and most stay while α moves."""
+    shelf = _shelves()["scale"]
+    found = shelf.get((source, layer, index, rule))
+    if found is None:
+        found = report_scale(_slice(source, layer, index), rule)
+        shelf.put((source, layer, index, rule), found)
+    return found
 
 
 def landscape(source: Source, layer: int, index: int) -> Landscape:

@@ -13,7 +13,7 @@ from dashboard.observers import (
 from dashboard.pages import choosing, loading
 from dashboard.pages.choosing import STATE
 from dashboard.pages.drawing import show
-from dashboard.report import baselines, compare_scales, report_scale
+from dashboard.report import baselines, distinct, report_scale
 
 choice, frame = choosing.choose()
 calibration = choosing.calibrated(choice, frame)
@@ -21,7 +21,10 @@ counted = choice.of(calibration)
 landscape = loading.landscape(choice.source, choice.layer, choice.part)
 alpha = choosing.kept("alpha") or DEFAULT_ALPHA
 rule = ScaleRule("percentile", alpha, STATE.get("kept", {}).get("sigma", DEFAULT_SIGMA))
-rows = compare_scales(counted, report_scale(counted, rule), baselines(rule))
+rows = distinct(
+    loading.scale_report(choice.source, choice.layer, choice.part, each)
+    for each in (rule, *baselines(rule))
+)
 
 st.markdown(f"## {captions.sweep_verdict(landscape)}")
 st.markdown(captions.landscape_caption(landscape))
