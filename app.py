@@ -2,14 +2,18 @@
 
 import streamlit as st
 
+from dashboard.pages.speaking import spoken
+
 st.set_page_config(page_title="Scalescope", page_icon="dashboard/pages/icon.svg", layout="wide")
 
+say = spoken()
 st.navigation(
     [
         st.Page("dashboard/pages/explore.py", title="Explore", url_path="explore", default=True),
         st.Page("dashboard/pages/sweep.py", title="α sweep", url_path="sweep"),
         st.Page("dashboard/pages/batches.py", title="Batches", url_path="batches"),
         st.Page("dashboard/pages/held_out.py", title="Held-out", url_path="held-out"),
+        st.Page("dashboard/pages/lesson.py", title=say("Lesson"), url_path="lesson"),
     ],
     position="top",
 ).run()
