@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from dashboard.figures.style import Panel, Sheet, percent, scale_text, signed, steps
+from dashboard.figures.style import Panel, Sheet, nice_ticks, percent, scale_text, signed, steps
 from dashboard.language import Language
 from dashboard.lesson.holding import CLOSE, Holding
+from dashboard.lesson.outliers import Outlying
 from dashboard.lesson.shapes import Reshaped
+from dashboard.lesson.toy import ToyRun
 from dashboard.lesson.tracing import Trace
+from dashboard.published import OUTLIERS
 from dashboard.report import SILU_MIN
 from kernels.int8 import QMAX, QMIN
 
@@ -91,14 +94,14 @@ def handful(holding: Holding, say: Language) -> Sheet:
     held = next(each for each in holding.values if each.value == CLOSE)
     colour = "saturated" if held.saturated else "output"
     x, to = (float(near.x(np.clip(value, *window))) for value in (held.value, held.back))
-    sheet.line([x, x, to], [0.4, 0.3, 0.2], colour, 1.6)
+    sheet.line([x, x, to], [0.4, 0.24, 0.2], colour, 1.6)
     sheet.dot(x, 0.4, colour, 10)
     sheet.dot(to, 0.2, colour, 7)
     side = "middle left" if x > 0.5 else "middle right"
     sheet.text(x + (-0.025 if x > 0.5 else 0.025), 0.4, number(held.value), "text", side,
                bold=True, halo="page")  # fmt: skip
-    words = say("code {code} stands for {back}", code=number(held.code), back=number(held.back, 4))
-    sheet.text(0.5, 0.27, words, colour, halo="page", bold=True)
+    words = say("code {code}\nstands for {back}", code=number(held.code), back=number(held.back, 4))
+    sheet.text(to + 0.03, 0.29, words, colour, "middle right", halo="page", bold=True)
     sheet.text(0.5, 0.005, say("from near: one tick, one code"), anchor="top center")
     return sheet
 
@@ -130,12 +133,14 @@ def four_steps(trace: Trace, say: Language) -> Sheet:
         sheet.text(x, 0.78, number(trace.products[k]), "muted", size=13)
         if k:
             sheet.text(x - 0.37 / width, 0.78, "+", size=13)
-    sheet.text(0.98, 0.73, f"acc = {number(trace.acc)}", "text", "middle left", 15, bold=True)
+    sheet.text(
+        0.98, 0.73, f"acc = {trace.acc:,}".replace("-", "−"), "text", "middle left", 15, bold=True
+    )
 
     sheet.text(0, 0.635, "v = scale_wx · acc + bias", anchor="middle right", size=13)
     sheet.text(0, 0.59,
-               f"  = {scale_text(trace.scale_wx)} · {number(trace.acc)} + {number(trace.bias, 4)}"
-               .replace("+ −", "− "), anchor="middle right", size=13)  # fmt: skip
+               f"  = {scale_text(trace.scale_wx)} · {trace.acc:,} + {number(trace.bias, 4)}"
+               .replace("-", "−").replace("+ −", "− "), anchor="middle right", size=13)  # fmt: skip
     sheet.text(0.98, 0.565, f"v = {number(trace.v, 4)}", "text", "middle left", 15, bold=True)
 
     reach = max(3.0, 1.15 * abs(trace.v))
@@ -222,3 +227,133 @@ def folded(shape: Reshaped, say: Language) -> Sheet:
     return sheet
 
 
+# 4. The toy example
+
+
+def toy_errors(chosen: ToyRun, beside: ToyRun, say: Language) -> Sheet:
+    """SiLU as a staircase of codes, and under it the error at every conv output."""
+    height = 440
+    sheet = Sheet(height, say("SiLU as codes at the chosen scale, and the error at each value"))
+    v_range = (-5.2, 5.2)
+    above = Panel(0.1, 0.98, 0.5, 0.92, v_range, (-0.5, 5.4))
+    below = Panel(0.1, 0.98, 0.1, 0.36, v_range, (0.0, 0.062))
+    sheet.text(0, 0.985, say("SiLU output y, as codes"), "output", "bottom right", bold=True)
+    for tick in (0, 1, 2, 3, 4, 5):
+        y = float(above.y(tick))
+        sheet.line([above.left, above.right], [y, y], "grid")
+        sheet.text(above.left - 0.015, y, str(tick), anchor="middle left", size=11.5)
+    v = np.linspace(-5, 5, 400)
+    sheet.line(above.x(v), above.y(silu(v)), "muted", 1, "2 3")
+    fine = np.linspace(-5, 5, 2000)
+    scale = chosen.scale
+    stairs = np.clip(np.sign(silu(fine)) * np.floor(np.abs(silu(fine)) / scale + 0.5), QMIN, QMAX)
+    sheet.line(above.x(fine), above.y(stairs * scale), "output", 1.8)
+    if QMAX * scale < 5:
+        y = float(above.y(QMAX * scale))
+        sheet.line([above.left, above.right], [y, y], "saturated", 1.4, "5 4")
+        sheet.text(above.left + 0.02, y, say("code {code}: beyond it, values saturate", code=QMAX),
+                   "saturated", "bottom right", halo="page")  # fmt: skip
+    sheet.text(above.left + 0.02, 0.86,
+               say("codes {low} … {high}", low=number(chosen.lowest_code),
+                   high=number(chosen.highest_code)), "text", "middle right", 14, bold=True,
+               halo="page")  # fmt: skip
+
+    sheet.text(0, 0.43, say("error at each value"), "text", "bottom right", bold=True)
+    for tick in (0.0, 0.02, 0.04, 0.06):
+        y = float(below.y(tick))
+        sheet.line([below.left, below.right], [y, y], "grid")
+        sheet.text(below.left - 0.015, y, number(tick), anchor="middle left", size=11.5)
+    for run, colour, width in ((beside, "baseline", 3.4), (chosen, "output", 1.6)):
+        errors = np.minimum(np.abs(run.back - run.y), 0.062)
+        thin = width if len(errors) < 200 else 0.5
+        for x, error in zip(below.x(run.v), below.y(errors), strict=True):
+            if len(errors) < 200:
+                sheet.line([x, x], [below.bottom, error], colour, thin)
+        if len(errors) >= 200:
+            sheet.line(below.x(run.v[::10]), below.y(errors[::10]), colour, 0.9)
+        mean = float(below.y(min(run.mean_error, 0.062)))
+        sheet.line([below.left, below.right], [mean, mean], colour, 1.4, "5 4")
+    axis(sheet, below, np.arange(-5, 6))
+    sheet.text((below.left + below.right) / 2, 0.0, say("convolution's output v"),
+               anchor="top center")  # fmt: skip
+    for run, colour, x, anchor in ((chosen, "output", 1.0, "middle left"),
+                                   (beside, "baseline", 0.38, "middle right")):  # fmt: skip
+        words = say("{scale}: mean {error}", scale=number(run.scale, 4),
+                    error=number(run.mean_error, 4))  # fmt: skip
+        sheet.text(x, 0.405, words, colour, anchor, bold=True, halo="page")
+    return sheet
+
+
+# 5. Outliers
+
+
+def two_rulers(found: Outlying, say: Language) -> Sheet:
+    """The values with two rulers of codes under them, and the error over every amax."""
+    height = 470
+    sheet = Sheet(height, say("The same values under two scales, and the error at every range"))
+    reach = max(found.size, OUTLIERS.bulk) * 1.06
+    panel = Panel(0.03, 0.97, 0.84, 0.94, (0.0, reach), (0.0, 1.0))
+    end = float(panel.x(OUTLIERS.bulk))
+    box(sheet, 0.03, end, 0.84, 0.92, "output", 0.85)
+    sheet.text(0.03, 0.985, say("{share} of the values", share=percent(1 - found.share)), "output",
+               "bottom right", bold=True)  # fmt: skip
+    if found.share:
+        x = float(panel.x(found.size))
+        sheet.line([x, x], [0.84, 0.92], "saturated", 4)
+        sheet.text(0.97, 0.985, say("{share} at {size}", share=percent(found.share),
+                                    size=number(found.size)), "saturated", "bottom left",
+                   bold=True)  # fmt: skip
+    axis(sheet, panel, nice_ticks(0, reach, 6))
+    one = float(panel.x(OUTLIERS.value))
+    for y, cut, name in ((0.67, found.minmax, "MinMax"),
+                         (0.55, found.percentile, say("percentile"))):  # fmt: skip
+        codes = np.arange(0, QMAX + 1, 4)
+        for code in codes:
+            x = float(panel.x(code * cut.scale))
+            sheet.line([x, x], [y, y + 0.022], "muted", 0.8)
+        stop = float(panel.x(QMAX * cut.scale))
+        sheet.line([0.03, stop], [y, y], "chosen", 2)
+        sheet.line([stop, stop], [y - 0.012, y + 0.035], "chosen", 2)
+        words = say("{name}: scale {scale}", name=name, scale=scale_text(cut.scale))
+        # Beside the ruler, where a short one leaves room; else under its end.
+        if stop < 0.5:
+            sheet.text(stop + 0.03, y + 0.01, words, "text", "middle right", bold=True)
+        else:
+            sheet.text(stop, y - 0.012, words, "text", "bottom left", bold=True)
+        sheet.dot(one, y + 0.011, "best", 9)
+        sheet.text(one, y - 0.012, str(cut.code), "best", "bottom center", 13, bold=True)
+    sheet.line([one, one], [0.84, 0.56], "best", 1.2, "3 3")
+    sheet.text(one + 0.012, 0.745, say("code of {value}", value=number(OUTLIERS.value)), "best",
+               "middle right", 11.5, halo="page")  # fmt: skip
+
+    amaxes, made = found.sweep
+    parts = (("rounding", made.rounding_mse, "output", 1.8),
+             ("clipping", made.clipping_mse, "saturated", 1.8),
+             ("both", made.rounding_mse + made.clipping_mse, "chosen", 2.4))  # fmt: skip
+    floor, ceiling = 1e-5, max(1.0, 1.4 * float(made.clipping_mse.max()))
+    below = Panel(0.1, 0.97, 0.1, 0.4, (amaxes[0], amaxes[-1]),
+                  (np.log10(floor), np.log10(ceiling)))  # fmt: skip
+    for exponent in range(-5, int(np.floor(np.log10(ceiling))) + 1):
+        y = float(below.y(exponent))
+        sheet.line([below.left, below.right], [y, y], "grid")
+        if exponent % 2 == 1 or exponent == 0:
+            sheet.text(below.left - 0.012, y, f"1e{exponent}".replace("-", "−"),
+                       anchor="middle left", size=11)  # fmt: skip
+    for _, values, colour, width in parts:
+        shown = values > floor
+        sheet.line(below.x(amaxes[shown]), below.y(np.log10(values[shown])), colour, width)
+    for cut, dx in ((found.minmax, 0.0), (found.percentile, 0.0)):
+        x = float(below.x(QMAX * cut.scale)) + dx
+        y = float(below.y(np.log10(max(cut.mse, floor))))
+        sheet.line([x, x], [below.bottom, y], "chosen", 1.2, "3 3")
+        sheet.dot(x, y, "chosen", 9)
+    x = float(below.x(found.best_amax))
+    y = float(below.y(np.log10(max(float((made.rounding_mse + made.clipping_mse).min()), floor))))
+    sheet.dot(x, y, "best", 7)
+    axis(sheet, below, nice_ticks(amaxes[0], amaxes[-1], 6))
+    sheet.text(0, 0.465, say("mean squared error"), "text", "bottom right", bold=True)
+    sheet.text(0.97, 0.465, say("rounding"), "output", "bottom left", bold=True)
+    sheet.text(0.8, 0.465, say("clipping"), "saturated", "bottom left", bold=True)
+    sheet.text((below.left + below.right) / 2, 0.0, say("amax, the end of the range"),
+               anchor="top center")  # fmt: skip
+    return sheet

@@ -58,9 +58,7 @@ class Trace:
         return self.code * self.scale_out
 
 
-def trace(
-    conv: QuantizedConv, batch: int, channel: int, position: int, scale_out: float
-) -> Trace:
+def trace(conv: QuantizedConv, batch: int, channel: int, position: int, scale_out: float) -> Trace:
     """Follow one value; the kernel runs live on the whole row that the value stands in.
 
     Args:
@@ -85,9 +83,7 @@ def trace(
     y = silu(v)
     codes = quantize(y, scale_out)
     backend = default_backend(row)
-    written = quant_causal_conv1d(
-        row, weight, bias, **scales, scale_out=scale_out, backend=backend
-    )
+    written = quant_causal_conv1d(row, weight, bias, **scales, scale_out=scale_out, backend=backend)
     width = weight.shape[1]
     padded = torch.nn.functional.pad(row[0, 0], (width - 1, 0))
     at = (0, 0, position)

@@ -83,6 +83,11 @@ class Frame:
                         layer=progress.layer)  # fmt: skip
             self._slot.progress(progress.share, words)
 
+    def refuse(self, sentence: str) -> None:
+        """What cannot be used; the controls above stay."""
+        self._slot.error(sentence, icon=":material/error:")
+        st.stop()
+
     def prepare(self, source: loading.Source) -> Studied:
         """A source, calibrated; one that cannot be used ends the run with a sentence."""
         try:
@@ -91,8 +96,7 @@ class Frame:
                 self._slot.progress(0.0, say("Loading {checkpoint}", checkpoint=source.checkpoint))
             loading.calibration(outline.source, self.show)
         except (CheckpointError, CalibrationError) as error:
-            self._slot.error(str(error), icon=":material/error:")
-            st.stop()
+            self.refuse(str(error))
         self._slot.empty()
         return Studied(outline.source, outline)
 

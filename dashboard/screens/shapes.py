@@ -54,7 +54,7 @@ def screen(shape: Reshaped, say: Language) -> Screen:
                            "after SiLU.", stranded=stranded)),
             ),
         ),
-        note=say("At spread {small} the output reaches {low} of the input's range, at {large} {high}: "
-                 "no fixed factor leads from one to the other.",
+        note=say("The output reaches {low} of the input's range at spread {small}, and {high} of it at "
+                 "spread {large}: no fixed factor leads from one to the other.",
                  small=number(SMALL), low=percent(small), large=number(LARGE), high=percent(large)),
     )  # fmt: skip
