@@ -14,6 +14,8 @@ st.navigation(
         st.Page("dashboard/pages/batches.py", title="Batches", url_path="batches"),
         st.Page("dashboard/pages/held_out.py", title="Held-out", url_path="held-out"),
         st.Page("dashboard/pages/lesson.py", title=say("Lesson"), url_path="lesson"),
+        st.Page("dashboard/pages/claims.py", title=say("Claims"), url_path="claims"),
+        st.Page("dashboard/pages/terms.py", title=say("Glossary"), url_path="glossary"),
     ],
     position="top",
 ).run()

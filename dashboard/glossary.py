@@ -68,8 +68,9 @@ def glossary(say: Language) -> dict[str, Term]:
         Term("v", say("SiLU input v"), say("The convolution's output, in real units."),
              "v = scale_wx · acc + bias"),
         Term("silu", "SiLU",
-             say("The activation after the convolution. It lets positive values through and presses "
-                 "negative ones towards 0; it never goes below {least}.", least=signed(SILU_MIN, 4)),
+             say("The activation after the convolution. It lets positive values through and "
+                 "presses negative ones towards 0; it never goes below {least}.",
+                 least=signed(SILU_MIN, 4)),
              "SiLU(v) = v / (1 + e⁻ᵛ)"),
         Term("y", say("SiLU output y"), say("What the kernel writes, as codes."), "y = SiLU(v)"),
         Term("x_out_scale", "x_out_scale", say("The scale of the kernel's output, calibrated."),
@@ -80,7 +81,8 @@ def glossary(say: Language) -> dict[str, Term]:
         Term("symmetric", say("symmetric"),
              say("A scale that spans as far below 0 as above, so that 0 is code 0.")),
         Term("asymmetric", say("asymmetric"),
-             say("A scale with a zero point: all codes lie between the least and the greatest value."),
+             say("A scale with a zero point: all codes lie between the least and the greatest "
+                 "value."),
              "q = round(v / scale) + zero_point"),
         Term("calibration", say("calibration"),
              say("Running the model on sample text to see which values really occur.")),
@@ -118,7 +120,8 @@ def glossary(say: Language) -> dict[str, Term]:
              say("The like-for-like ratio: output scale over accumulator scale."),
              "x_out_scale / (x_scale · w_scale)"),
         Term("slice", say("slice"),
-             say("In Mamba-2 one convolution runs over x, B and C; each slice has its own scales.")),
+             say("In Mamba-2 one convolution runs over x, B and C; each slice has its own "
+                 "scales.")),
         Term("ssd_group", say("SSD group"),
              say("Heads of Mamba-2 that share their B and C.")),
         Term("head_group", say("head group"),

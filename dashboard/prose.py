@@ -19,6 +19,7 @@ from dashboard.glossary import Term
 TERM = re.compile(r"\[\[([^\]|]+)(?:\|([^\]]+))?\]\]")
 STRONG = re.compile(r"\*\*(.+?)\*\*")
 CODE = re.compile(r"`([^`]+)`")
+UNIT = re.compile(r"(\d) (%|dB)")  # a number and its unit stay on one line
 
 _numbers = count()  # ids of explanations, which may occur twice on a page
 
@@ -57,7 +58,8 @@ def inline(text: str, terms: Mapping[str, Term] | None = None) -> str:
         key, words = match[1], match[2] or match[1]
         return words if terms is None else _term(terms[html.unescape(key)], words)
 
-    marked = CODE.sub(r"<code>\1</code>", html.escape(text, quote=False))
+    unbroken = UNIT.sub("\\1\u00a0\\2", html.escape(text, quote=False))
+    marked = CODE.sub(r"<code>\1</code>", unbroken)
     return TERM.sub(explained, STRONG.sub(r"<strong>\1</strong>", marked))
 
 

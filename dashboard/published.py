@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-ANALYSIS = "the published analysis of Quamba2's checkpoints"
 QUAMBA = "arXiv 2410.13229"
 QUAMBA2 = "arXiv 2503.22879"
 
@@ -70,6 +69,7 @@ QUAMBA2_130M = (
 )
 QUAMBA2_130M_NAME = "Quamba2-130m-w8a8"
 QUAMBA2_2_7B_NAME = "Quamba2-2.7b"
+ANALYSIS_NAMES = f"{QUAMBA2_130M_NAME}, {QUAMBA2_2_7B_NAME}"
 QUAMBA2_2_7B_PA_1_LAYER_0 = 0.01849  # x_out_scale, as printed
 
 

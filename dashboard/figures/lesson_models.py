@@ -28,7 +28,7 @@ TICKS = (0.99, 0.999, 0.9999, 0.99999)
 
 
 def every_layer(trained: Trained, chosen: int, alpha: float, say: Language) -> Sheet:
-    """SQNR over α of every layer, each with its best; and the chosen layer's values with the cut."""
+    """SQNR over α of every layer, each with its best; and one layer's values with the cut."""
     height = 500
     sheet = Sheet(height, say("SQNR over α for every layer, and where α cuts one layer's values"))
     t_end = max(log_alpha(float(each.landscape.alphas[-2])) for each in trained.layers) + 0.25
@@ -133,7 +133,8 @@ def ratios(trained: Trained, guess: Guess, shown: bool, say: Language) -> Sheet:
         put(layer.ratio_wx, y, "output", f"{layer.ratio_wx:.3g}",
             "middle left" if layer.ratio_wx > 100 else "middle right")  # fmt: skip
     start = 58 + line * rows + 8
-    sheet.text(0, y_of(start), trained.checkpoint, "text", "bottom right", bold=True)
+    words = say("{checkpoint}, at each layer's best α", checkpoint=trained.checkpoint)
+    sheet.text(0, y_of(start), words, "text", "bottom right", bold=True)
     for i, layer in enumerate(mine):
         y = y_of(start + 34 + line * i)
         hidden = layer.layer == guess.layer and not shown

@@ -38,7 +38,7 @@ class Reshaped:
     @property
     def lowest_code(self) -> int:
         """The code of the least output."""
-        return int(round(max(self.silu_output.min / self.scale, QMIN)))
+        return round(max(self.silu_output.min / self.scale, QMIN))
 
     @property
     def stranded_codes(self) -> int:

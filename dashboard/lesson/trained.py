@@ -28,16 +28,17 @@ class TrainedLayer:
 
     def scale(self, alpha: float) -> float:
         """x_out_scale by an α that the landscape tried."""
-        return float(self.landscape.scales[self._index(alpha)])
+        return float(self.landscape.scales[self.index(alpha)])
 
     def sqnr_db(self, alpha: float) -> float:
-        return float(self.landscape.sqnr_db[self._index(alpha)])
+        return float(self.landscape.sqnr_db[self.index(alpha)])
 
     def saturation_rate(self, alpha: float) -> float:
-        return float(self.landscape.output.saturation_rate[self._index(alpha)])
+        return float(self.landscape.output.saturation_rate[self.index(alpha)])
 
-    def _index(self, alpha: float) -> int:
-        self.landscape.loss_db(alpha)  # raises for an α that was not tried
+    def index(self, alpha: float) -> int:
+        """Where the landscape tried an α; raises ValueError for one that it did not."""
+        self.landscape.loss_db(alpha)
         return int(np.searchsorted(self.landscape.alphas, alpha))
 
     @property

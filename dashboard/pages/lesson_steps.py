@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import streamlit as st
 
@@ -16,6 +15,7 @@ from dashboard.lesson.trained import MOST_LAYERS, Chosen, Trained, TrainedLayer,
 from dashboard.observers import DEFAULT_ALPHA, PUBLISHED_ALPHAS, ScaleRule, alpha_grid
 from dashboard.pages import loading
 from dashboard.pages.choosing import STATE, keep, kept
+from dashboard.pages.waiting import Frame, Studied
 from dashboard.published import OUTLIERS, TOY
 from dashboard.report import format_alpha
 from dashboard.screens import Screen
@@ -30,6 +30,8 @@ from dashboard.screens import toy as toy_screen
 from dashboard.screens import tracing as tracing_screen
 
 DEFAULT_MODEL = "mamba2-small"
+DEFAULT_POSITION = 100
+DEFAULT_GUESS = 100
 
 
 def choice(key: str, options: tuple, default: object, label: str, **more: object) -> object:
@@ -50,15 +52,7 @@ def segments(key: str, options: tuple, default: object, label: str, **more: obje
     return keep(key, value)
 
 
-@dataclass(frozen=True)
-class Studied:
-    """The model that the lesson is about just now."""
-
-    source: loading.Source
-    outline: loading.Outline
-
-
-def studied(say: Language, frame) -> Studied:
+def studied(say: Language, frame: Frame) -> Studied:
     """The box that chooses the model, and the model calibrated."""
     kept("checkpoint")
     name = st.selectbox(
@@ -69,10 +63,14 @@ def studied(say: Language, frame) -> Studied:
         accept_new_options=True,
         bind="query-params",
     )
-    source = loading.Source(
-        keep("checkpoint", name) or DEFAULT_MODEL, DEFAULT_TEXT, DEFAULT_BATCHES, DEFAULT_SEQ_LEN
-    )
-    return frame.prepare(source)
+    return frame.prepare(source_of(keep("checkpoint", name) or DEFAULT_MODEL))
+
+
+def source_of(checkpoint: str) -> loading.Source:
+    """A checkpoint on the default text, or a calibration file as it is."""
+    if loading.is_calibration_file(checkpoint):
+        return loading.Source(checkpoint, "", 0, 0)
+    return loading.Source(checkpoint, DEFAULT_TEXT, DEFAULT_BATCHES, DEFAULT_SEQ_LEN)
 
 
 def layer_box(say: Language, outline: loading.Outline) -> int:
@@ -92,7 +90,7 @@ def trained(model: Studied) -> Trained:
     ))  # fmt: skip
 
 
-def trained_with_layer(say: Language, frame) -> tuple[Trained, int]:
+def trained_with_layer(say: Language, frame: Frame) -> tuple[Trained, int]:
     with st.container(horizontal=True):
         with st.container(width=200):
             found = trained(studied(say, frame))
@@ -102,6 +100,11 @@ def trained_with_layer(say: Language, frame) -> tuple[Trained, int]:
                 STATE.layer = layers[0]
             layer = st.selectbox(say("Layer"), layers, key="layer", bind="query-params")
     return found, keep("layer", layer)
+
+
+def scaled_by(source: loading.Source, layer: int, alpha: float) -> float:
+    """The x slice's scale by a percentile."""
+    return loading.scale_report(source, layer, 0, ScaleRule("percentile", alpha)).x_out_scale
 
 
 def _grid(found: Trained, layer: int) -> tuple[float, ...]:
@@ -122,7 +125,7 @@ def groups_of(source: loading.Source, layer: int) -> grouped.Groups:
 # 1
 
 
-def hold(say: Language, _frame) -> Screen:
+def hold(say: Language, _frame: Frame) -> Screen:
     scale = choice("held_scale", holding.SCALES, holding.DEFAULT_SCALE, say("Scale"))
     return holding_screen.screen(holding.Holding.of(scale), say)
 
@@ -130,7 +133,7 @@ def hold(say: Language, _frame) -> Screen:
 # 2
 
 
-def follow(say: Language, frame) -> Screen:
+def follow(say: Language, frame: Frame) -> Screen:
     with st.container(horizontal=True):
         with st.container(width=170):
             model = studied(say, frame)
@@ -138,22 +141,24 @@ def follow(say: Language, frame) -> Screen:
             layer = layer_box(say, model.outline)
         with st.container(width=110):
             kept("channel")
-            width = model.outline.widths[0]
+            width = model.outline.widths[0] if model.outline.widths else 1
             if STATE.get("channel", 0) >= width:
                 STATE.channel = width - 1
             channel = keep("channel", st.number_input(
                 say("Channel"), 0, width - 1, 0, key="channel", bind="query-params"))  # fmt: skip
+    if model.source.from_file:
+        frame.refuse(say("A calibration file has no activations to follow. Choose a checkpoint."))
     conv = loading.quantized_conv(model.source, layer, frame.show)
     last = conv.x_q.shape[2] - 1
     kept("position")
     position = keep("position", st.slider(
-        say("Position in the text"), 0, last, min(100, last), key="position",
+        say("Position in the text"), 0, last, min(DEFAULT_POSITION, last), key="position",
         bind="query-params"))  # fmt: skip
     frame.write_context(model.source, int(position))
     alphas = (*PUBLISHED_ALPHAS, 1.0)
     alpha = segments("trace_alpha", alphas, alphas[0], say("Output scale by percentile α"),
                      format_func=format_alpha)  # fmt: skip
-    scale = loading.scale_report(model.source, layer, 0, ScaleRule("percentile", alpha)).x_out_scale
+    scale = scaled_by(model.source, layer, alpha)
     found = tracing.trace(conv, 0, int(channel), int(position), scale)
     return tracing_screen.screen(found, say, model.source.checkpoint, layer)
 
@@ -161,7 +166,7 @@ def follow(say: Language, frame) -> Screen:
 # 3
 
 
-def reshape(say: Language, _frame) -> Screen:
+def reshape(say: Language, _frame: Frame) -> Screen:
     spread = choice("spread", shapes.SPREADS, shapes.DEFAULT_SPREAD,
                     say("Spread of the convolution's output"))  # fmt: skip
     return shapes_screen.screen(shapes.reshape(spread), say)
@@ -170,7 +175,7 @@ def reshape(say: Language, _frame) -> Screen:
 # 4
 
 
-def replay(say: Language, _frame) -> Screen:
+def replay(say: Language, _frame: Frame) -> Screen:
     names = {
         "step": say("step {step}", step=TOY.step),
         "six": say("the six listed"),
@@ -185,7 +190,7 @@ def replay(say: Language, _frame) -> Screen:
 # 5
 
 
-def strew(say: Language, _frame) -> Screen:
+def strew(say: Language, _frame: Frame) -> Screen:
     share = choice("outlier_share", outliers.SHARES, OUTLIERS.outlier_share,
                    say("Share of outliers"), format_func=percent)  # fmt: skip
     size = choice("outlier_size", outliers.SIZES, OUTLIERS.outlier, say("Where they lie"))
@@ -195,7 +200,7 @@ def strew(say: Language, _frame) -> Screen:
 # 6
 
 
-def compare(say: Language, frame) -> Screen:
+def compare(say: Language, frame: Frame) -> Screen:
     found, layer = trained_with_layer(say, frame)
     grid = _grid(found, layer)
     alpha = choice("lesson_alpha", grid, DEFAULT_ALPHA, say("Percentile α"),
@@ -206,11 +211,11 @@ def compare(say: Language, frame) -> Screen:
 # 7
 
 
-def predict(say: Language, frame) -> Screen:
+def predict(say: Language, frame: Frame) -> Screen:
     model = studied(say, frame)
     found = trained(model)
     last = found.layers[-1]
-    guess = choice("guess", tuple(range(10, 301, 2)), 100,
+    guess = choice("guess", tuple(range(10, 301, 2)), DEFAULT_GUESS,
                    say("Your guess for layer {layer}", layer=last.layer))  # fmt: skip
     kept("shown")
     shown = keep("shown", st.toggle(say("Show the answer"), key="shown", bind="query-params"))
@@ -220,7 +225,7 @@ def predict(say: Language, frame) -> Screen:
 # 8
 
 
-def part(say: Language, frame) -> Screen:
+def part(say: Language, frame: Frame) -> Screen:
     with st.container(horizontal=True):
         with st.container(width=200):
             model = studied(say, frame)
@@ -242,7 +247,7 @@ def part(say: Language, frame) -> Screen:
 # 9
 
 
-def decide(say: Language, frame) -> Screen:
+def decide(say: Language, frame: Frame) -> Screen:
     model = studied(say, frame)
     found = trained(model)
     alphas = []
@@ -255,6 +260,50 @@ def decide(say: Language, frame) -> Screen:
                     say("Layer {layer}", layer=each.layer), format_func=format_alpha,
                 ))  # fmt: skip
     return choosing_screen.screen(Chosen(found, tuple(alphas)), say)
+
+
+# On paper
+
+
+def printed(say: Language, frame: Frame, source: loading.Source) -> list[Screen]:
+    """Every step's screen as the reader last set it, or as it comes."""
+    held = STATE.get("kept", {}).get
+    model = frame.prepare(source)
+    found = trained(model)
+    layer = held("layer", found.layers[0].layer)
+    if layer not in [each.layer for each in found.layers]:
+        layer = found.layers[0].layer
+    alpha = held("lesson_alpha", DEFAULT_ALPHA)
+    last = found.layers[-1]
+    scale = scaled_by(model.source, layer, held("trace_alpha", PUBLISHED_ALPHAS[0]))
+    screens = [holding_screen.screen(
+        holding.Holding.of(held("held_scale", holding.DEFAULT_SCALE)), say)]  # fmt: skip
+    if not model.source.from_file:
+        conv = loading.quantized_conv(model.source, layer, frame.show)
+        _, channels, length = conv.x_q.shape
+        value = tracing.trace(
+            conv, 0, min(int(held("channel", 0)), channels - 1),
+            min(int(held("position", DEFAULT_POSITION)), length - 1), scale,
+        )  # fmt: skip
+        screens.append(tracing_screen.screen(value, say, model.source.checkpoint, layer))
+    screens += [
+        shapes_screen.screen(shapes.reshape(held("spread", shapes.DEFAULT_SPREAD)), say),
+        toy_screen.screen(held("toy_scale", TOY.straightforward.scale),
+                          held("points", "step"), say),
+        outliers_screen.screen(outliers.outlying(
+            held("outlier_size", OUTLIERS.outlier),
+            held("outlier_share", OUTLIERS.outlier_share)), say),
+        layers_screen.screen(found, layer, alpha, say),
+        ratios_screen.screen(found, guessed(last, float(held("guess", DEFAULT_GUESS))),
+                             held("shown", False), say),
+    ]  # fmt: skip
+    if not model.source.from_file:
+        parts = groups_of(model.source, layer)
+        screens.append(grouped_screen.screen(
+            parts, grouped.scaled(parts, alpha), model.source.checkpoint, layer, say))  # fmt: skip
+    alphas = tuple(held(f"alpha_{each.layer}", DEFAULT_ALPHA) for each in found.layers)
+    screens.append(choosing_screen.screen(Chosen(found, alphas), say))
+    return screens
 
 
 STEPS: tuple[Callable[..., Screen], ...] = (

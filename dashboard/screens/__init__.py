@@ -37,6 +37,7 @@ class Table:
     header: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     chosen: int | None = None  # the row to stress
+    spoils: bool = False  # it gives the question's answer away
 
 
 @dataclass(frozen=True)

@@ -42,6 +42,7 @@ def screen(chosen: Chosen, say: Language) -> Screen:
                 ),
                 (say("yours"), f"{signed(loss, 2)} dB"),
             ),
+            spoils=True,
             chosen=len(singles),
         ),
         question=Question(

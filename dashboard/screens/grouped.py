@@ -45,7 +45,7 @@ def screen(parts: Groups, made: GroupedScales, checkpoint: str, layer: int,
             (say("layer"), say("published, pa-0.5"), say("pa-1.0"), say("difference")),
             tuple(
                 (str(each.layer), f"{each.pa_0_5:.8f}", f"{each.pa_1_0:.8f}",
-                 f"{100 * each.pa_difference:+.4f} %".replace("-", "−"))
+                 _difference(each.pa_difference))
                 for each in QUAMBA2_130M
             ),
         ),
@@ -68,6 +68,10 @@ def screen(parts: Groups, made: GroupedScales, checkpoint: str, layer: int,
         ),
         note=note,
     )  # fmt: skip
+
+
+def _difference(share: float) -> str:
+    return f"{100 * share:+.4f} %".replace("-", "−") if share else "0"
 
 
 def _signs() -> tuple[int, int, int]:

@@ -56,6 +56,7 @@ def screen(trained: Trained, layer: int, alpha: float, say: Language) -> Screen:
                 )
                 for each in trained.layers
             ),
+            spoils=True,
             chosen=[each.layer for each in trained.layers].index(layer),
         ),
         question=Question(

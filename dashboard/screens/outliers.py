@@ -18,8 +18,8 @@ def screen(found: Outlying, say: Language) -> Screen:
             "{value} becomes code {minmax_code} by [[minmax|MinMax]] and {code} by the "
             "[[percentile]]: its steps are {times} times finer. The bulk gains, {bulk} in place of "
             "{bulk_minmax}; each outlier loses {lost}. In the mean error {mean_winner} is "
-            "{mean_times} times better; in the [[mse|mean squared error]], {winner}, {square_times} "
-            "times. The least squared error has the range {best}.",
+            "{mean_times} times better; in the [[mse|mean squared error]], {winner}, "
+            "{square_times} times. The least squared error has the range {best}.",
             value=value, minmax_code=minmax.code, code=cut.code,
             times=number(minmax.scale / cut.scale, 1), bulk=number(cut.bulk_error, 4),
             bulk_minmax=number(minmax.bulk_error, 4), lost=number(cut.outlier_error, 1),
@@ -37,8 +37,8 @@ def screen(found: Outlying, say: Language) -> Screen:
             "outliers]] make every step coarse. A [[percentile]] ignores them, so the steps stay "
             "fine and the outliers are [[saturation|clipped]]. The published example prints the "
             "fine steps, {minmax} against {percentile}, and not what the clipping costs.",
-            minmax=scale_text(OUTLIERS.minmax_scale),
-            percentile=scale_text(OUTLIERS.percentile_scale),
+            minmax=number(OUTLIERS.minmax_scale, 4),
+            percentile=number(OUTLIERS.percentile_scale, 4),
         ),
         task=say("Add outliers and move them away. Watch both sides of the trade."),
         sheet=two_rulers(found, say),

@@ -12,9 +12,9 @@ def screen(trained: Trained, guess: Guess, shown: bool, say: Language) -> Screen
     others = [each.best_ratio_wx for each in trained.layers if each.layer != guess.layer]
     if shown:
         reading = say(
-            "Layer {layer} has {truth}; your {guess} is {off} {side}. With the scale that it gives, "
-            "the layer would lose {loss} dB and clip {clipped} of its values. Nothing in the other "
-            "layers told you: the scale has to be [[calibration|calibrated]].",
+            "Layer {layer} has {truth}; your {guess} is {off} {side}. With the scale that it "
+            "gives, the layer would lose {loss} dB and clip {clipped} of its values. Nothing in "
+            "the other layers told you: the scale has to be [[calibration|calibrated]].",
             layer=guess.layer, truth=f"{guess.truth:.1f}", guess=f"{guess.guess:.0f}",
             off=percent(abs(guess.off)), side=say("too large") if guess.off > 0 else
             say("too small"), loss=signed(guess.loss_db, 1),
@@ -32,9 +32,10 @@ def screen(trained: Trained, guess: Guess, shown: bool, say: Language) -> Screen
         title=say("The ratio trap"),
         claim=say(
             "The published table divides x_out_scale by wx_scale and reads the ratio as what SiLU "
-            "does to the range. But that wx_scale is the scale of the **weights**: the ratio compares "
-            "an activation with a weight. [[ratio_wx|Like for like]], over [[scale_wx|x_scale · "
-            "w_scale]], the same rows give {low} to {high} in place of {first} to {last}.",
+            "does to the range. But that wx_scale is the scale of the **weights**: the ratio "
+            "compares an activation with a weight. [[ratio_wx|Like for like]], over "
+            "[[scale_wx|x_scale · w_scale]], the same rows give {low} to {high} in place of "
+            "{first} to {last}.",
             low=f"{min(each.ratio_wx for each in QUAMBA2_130M):.0f}",
             high=f"{max(each.ratio_wx for each in QUAMBA2_130M):.0f}",
             first=f"{min(each.ratio_weight for each in QUAMBA2_130M):.1f}",
@@ -59,7 +60,8 @@ def screen(trained: Trained, guess: Guess, shown: bool, say: Language) -> Screen
                 Answer(say("Yes, about {ratio} times.", ratio=f"{second.ratio:.0f}"), False,
                        say("SiLU widens nothing: |SiLU(v)| ≤ |v| for every v. The ratio is large "
                            "because weights are small numbers.")),
-                Answer(say("No, and the ratio cannot say: it compares an activation with a weight."),
+                Answer(say("No, and the ratio cannot say: it compares an activation with "
+                           "a weight."),
                        True,
                        say("Yes. Layer {layer}, at {ratio}, is no different in kind: its weights "
                            "and inputs are, not its SiLU.", layer=first.layer,

@@ -16,8 +16,8 @@ def screen(shape: Reshaped, say: Language) -> Screen:
     ratio = shape.output_amax / shape.input_amax
     reading = say(
         "Input: ±{input_amax}. Output: {least} to {output_amax}, {share} of the input's reach. The "
-        "negative half of the values lies in {bend} codes, from {lowest} to 0; {stranded} codes are "
-        "[[stranded]], so a [[symmetric]] scale can use {reachable} of INT8 at best.",
+        "negative half of the values lies in {bend} codes, from {lowest} to 0; {stranded} codes "
+        "are [[stranded]], so a [[symmetric]] scale can use {reachable} of INT8 at best.",
         input_amax=number(shape.input_amax, 2), least=number(shape.silu_output.min, 2),
         output_amax=number(shape.output_amax, 2), share=percent(ratio),
         bend=1 - shape.lowest_code, lowest=number(shape.lowest_code),
@@ -54,7 +54,7 @@ def screen(shape: Reshaped, say: Language) -> Screen:
                            "after SiLU.", stranded=stranded)),
             ),
         ),
-        note=say("The output reaches {low} of the input's range at spread {small}, and {high} of it at "
-                 "spread {large}: no fixed factor leads from one to the other.",
+        note=say("The output reaches {low} of the input's range at spread {small}, and {high} of "
+                 "it at spread {large}: no fixed factor leads from one to the other.",
                  small=number(SMALL), low=percent(small), large=number(LARGE), high=percent(large)),
     )  # fmt: skip

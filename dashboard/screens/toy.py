@@ -1,9 +1,8 @@
 """Step 4: the published toy example, computed again."""
 
-from dashboard.figures.lesson_ideas import number, toy_errors
-from dashboard.figures.style import percent
+from dashboard.figures.lesson_ideas import number, share, toy_errors
 from dashboard.language import Language
-from dashboard.lesson.toy import ToyRun, conv_absmax_scale, run
+from dashboard.lesson.toy import conv_absmax_scale, run
 from dashboard.published import TOY
 from dashboard.screens import Answer, Question, Screen, Table
 
@@ -23,7 +22,7 @@ def screen(scale: float, points: str, say: Language) -> Screen:
         "What differs: the published {plain} is what evenly spread values give ({fine}), the "
         "step of {step} itself gives {own}. The published {percentile} we find on no such grid.",
         scale=number(scale, 4), low=number(chosen.lowest_code), high=number(chosen.highest_code),
-        top=percent(chosen.utilization), reachable=percent(chosen.reachable_share),
+        top=share(chosen.utilization), reachable=share(chosen.reachable_share),
         error=number(chosen.mean_error, 4), plain=number(TOY.straightforward.mean_error, 4),
         fine=number(others["fine"], 4), step=number(TOY.step), own=number(others["step"], 4),
         percentile=number(TOY.percentile.mean_error, 4),
@@ -45,8 +44,8 @@ def screen(scale: float, points: str, say: Language) -> Screen:
             "scale matters, but not yet why it should be a percentile's.",
             low=number(TOY.low), high=number(TOY.high), plain=number(TOY.straightforward.scale),
             percentile=number(TOY.percentile.scale, 4),
-            before=percent(TOY.straightforward.utilization),
-            after=percent(TOY.percentile.utilization),
+            before=share(TOY.straightforward.utilization),
+            after=share(TOY.percentile.utilization),
             first=number(TOY.straightforward.mean_error, 4),
             second=number(TOY.percentile.mean_error, 4),
         ),
@@ -59,10 +58,10 @@ def screen(scale: float, points: str, say: Language) -> Screen:
             tuple(
                 (
                     name,
-                    percent(made.utilization),
-                    percent(made.reachable_share),
+                    share(made.utilization),
+                    share(made.reachable_share),
                     number(made.mean_error, 4),
-                    f"{percent(printed.utilization)}, {number(printed.mean_error, 4)}"
+                    f"{share(printed.utilization)}, {number(printed.mean_error, 4)}"
                     if printed
                     else "–",
                 )
@@ -90,6 +89,7 @@ def screen(scale: float, points: str, say: Language) -> Screen:
                        say("Try the largest magnitude before SiLU: it stands in the table.")),
             ),
         ),
-        note=say("The solid lines are the chosen scale, the grey ones {scale}; dashed, their means.",
+        note=say("The solid lines are the chosen scale, the grey ones {scale}; dashed, "
+                 "their means.",
                  scale=number(beside.scale, 4)),
     )  # fmt: skip
