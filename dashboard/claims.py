@@ -70,8 +70,6 @@ def _calibrate(trained: Trained, say: Language) -> Claim:
     ratios = [each.best_ratio_wx for each in trained.layers]
     middle = float(np.median(ratios))
     losses = [guessed(each, middle).loss_db for each in trained.layers]
-    # One factor for all: does it serve each layer, or at least some?
-    points = [loss > NEGLIGIBLE_DB for loss in losses]
     return Claim(
         say("The output scale cannot be derived from scale_wx; it has to be calibrated on SiLU's "
             "real output."),
@@ -79,7 +77,7 @@ def _calibrate(trained: Trained, say: Language) -> Claim:
             "factor for all, {middle}, would lose up to {loss} dB.",
             layers=len(ratios), low=number(min(ratios), 1), high=number(max(ratios), 1),
             middle=number(middle, 1), loss=signed(max(losses), 1)),
-        verdict_of([max(losses) > NEGLIGIBLE_DB]) if len(points) > 1 else IN_PART,
+        verdict_of([max(losses) > NEGLIGIBLE_DB]),
         "lesson", {"step": "7"},
     )  # fmt: skip
 

@@ -29,7 +29,7 @@ from babel.messages.pofile import read_po, write_po
 PACKAGE = Path(__file__).resolve().parent
 LOCALES = PACKAGE / "locales"
 DOMAIN = "scalescope.po"
-KEYWORDS = {"say": None}
+KEYWORDS = {"say": None, "_say": None}
 
 # How each language is called in a link and by browsers, its catalogue's folder, and its own name.
 LANGUAGES = {"en": ("en", "English"), "zh-CN": ("zh_CN", "简体中文")}

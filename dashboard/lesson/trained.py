@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -77,7 +78,7 @@ class Trained:
         """What one α for all layers loses against each one's best, on average."""
         return float(np.mean([each.landscape.loss_db(alpha) for each in self.layers]))
 
-    @property
+    @cached_property
     def recommended_alpha(self) -> float:
         """The one α, of all tried, that loses least on average over these layers."""
         common = sorted(set.intersection(*(set(e.landscape.alphas.tolist()) for e in self.layers)))

@@ -158,7 +158,6 @@ with answer:
             key="next",
             on_click=turn,
             args=(1,),
-            type="primary",
             disabled=step == len(STEPS),
             icon=":material/arrow_forward:",
         )
