@@ -223,7 +223,9 @@ def folded(shape: Reshaped, say: Language) -> Sheet:
                "middle left", halo="page")  # fmt: skip
     cut = float(below.x(min(shape.output_amax, reach)))
     sheet.line([cut, cut], [0.09, 0.36], "chosen", 1.6)
-    sheet.text(min(cut, 0.9), 0.37, say("code {code}", code=QMAX), "text", "top center")
+    far = cut > 0.8
+    sheet.text(cut + (-0.012 if far else 0.012), 0.31, say("code {code}", code=QMAX), "text",
+               "middle left" if far else "middle right", halo="page")  # fmt: skip
     if after.max() > 1.08 * top:
         peak = float(below.x((edges[np.argmax(after)] + edges[np.argmax(after) + 1]) / 2))
         share = after.max() / shape.silu_output.total

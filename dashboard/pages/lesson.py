@@ -22,6 +22,8 @@ grid-template-rows:auto 1fr;gap:1rem 2.5rem;align-items:start}
 .st-key-screen>div:has(>.st-key-picture){grid-area:1/2/span 2}
 .st-key-screen>div:has(>.st-key-answer){grid-area:2/1}
 .st-key-tools{justify-content:space-between}
+div:has(>.st-key-keys){position:absolute}
+.st-key-step button{min-width:0;padding-left:.6rem;padding-right:.6rem}
 @media(max-width:900px){.st-key-screen{display:flex}}
 """
 PRESENT = """

@@ -30,7 +30,7 @@ from dashboard.screens import toy as toy_screen
 from dashboard.screens import tracing as tracing_screen
 
 DEFAULT_MODEL = "mamba2-small"
-DEFAULT_POSITION = 100
+DEFAULT_CHANNEL, DEFAULT_POSITION = 33, 112  # a large value, at a capital
 DEFAULT_GUESS = 100
 
 
@@ -144,8 +144,15 @@ def follow(say: Language, frame: Frame) -> Screen:
             width = model.outline.widths[0] if model.outline.widths else 1
             if STATE.get("channel", 0) >= width:
                 STATE.channel = width - 1
-            channel = keep("channel", st.number_input(
-                say("Channel"), 0, width - 1, 0, key="channel", bind="query-params"))  # fmt: skip
+            channel = st.number_input(
+                say("Channel"),
+                0,
+                width - 1,
+                min(DEFAULT_CHANNEL, width - 1),
+                key="channel",
+                bind="query-params",
+            )
+            keep("channel", channel)
     if model.source.from_file:
         frame.refuse(say("A calibration file has no activations to follow. Choose a checkpoint."))
     conv = loading.quantized_conv(model.source, layer, frame.show)
@@ -282,7 +289,7 @@ def printed(say: Language, frame: Frame, source: loading.Source) -> list[Screen]
         conv = loading.quantized_conv(model.source, layer, frame.show)
         _, channels, length = conv.x_q.shape
         value = tracing.trace(
-            conv, 0, min(int(held("channel", 0)), channels - 1),
+            conv, 0, min(int(held("channel", DEFAULT_CHANNEL)), channels - 1),
             min(int(held("position", DEFAULT_POSITION)), length - 1), scale,
         )  # fmt: skip
         screens.append(tracing_screen.screen(value, say, model.source.checkpoint, layer))
