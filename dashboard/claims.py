@@ -212,7 +212,8 @@ def _outlier(say: Language) -> Claim:
 
 def _minmax(trained: Trained, say: Language) -> Claim:
     def gains(alpha: float) -> list[float]:
-        return [each.sqnr_db(alpha) - each.sqnr_db(1.0) for each in trained.layers]
+        found = [each.landscape for each in trained.layers]
+        return [each.loss_db(1.0) - each.loss_db(alpha) for each in found]
 
     low, high = PUBLISHED_ALPHAS
     better, best = gains(high), gains(trained.recommended_alpha)

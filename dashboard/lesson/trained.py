@@ -72,7 +72,9 @@ class Trained:
     def gains_db(self) -> tuple[float, ...]:
         """What the larger of the published α gains over the smaller, in each layer."""
         low, high = PUBLISHED_ALPHAS
-        return tuple(each.sqnr_db(high) - each.sqnr_db(low) for each in self.layers)
+        return tuple(
+            each.landscape.loss_db(low) - each.landscape.loss_db(high) for each in self.layers
+        )
 
     def mean_loss_db(self, alpha: float) -> float:
         """What one α for all layers loses against each one's best, on average."""
