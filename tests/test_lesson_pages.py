@@ -157,6 +157,15 @@ def test_the_language_can_be_changed_and_an_unknown_one_is_english():
     assert "One number decides" in app.markdown[0].value
     app.segmented_control(key="lang").set_value("zh-CN").run()
     assert "一个数决定" in app.markdown[0].value
+    assert app.query_params["lang"] == "zh-CN"
+
+
+def test_a_link_names_a_choice_in_no_language():
+    for code in LANGUAGES:
+        app = opened(step="4", points="six", lang=code)
+        assert app.segmented_control(key="points").value == "six"
+    app.segmented_control(key="points").set_value("fine").run()
+    assert app.query_params["points"] == "fine"
 
 
 @pytest.mark.parametrize("code", LANGUAGES)

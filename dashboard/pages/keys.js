@@ -9,8 +9,9 @@ const MOVES = {
 // Whether the element with the focus has a use of its own for a key.
 function uses(element, key) {
   if (!element?.closest) return false;
-  if (element.closest("input:not([type=checkbox]):not([type=radio]), textarea, [role=combobox]"))
-    return true;
+  const input = element.closest("input");
+  const writes = input && !["checkbox", "radio", "range"].includes(input.type);
+  if (writes || element.closest("textarea, [role=combobox]")) return true;
   if (element.closest("[role=dialog], [role=listbox], [role=menu]")) return true;
   return key.startsWith("Arrow") &&
     element.closest("[role=slider], [role=radiogroup], [role=tablist], input") !== null;

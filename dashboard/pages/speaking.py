@@ -16,24 +16,40 @@ from dashboard.screens import Table
 
 def spoken() -> Language:
     """The reader's language: by the link, by the switch, or by the browser."""
-    asked = st.query_params.get("lang") or STATE.get("lang") or STATE.get("kept", {}).get("lang")
+    asked = st.query_params.get("lang") or STATE.get("kept", {}).get("lang")
     return language(asked if asked in LANGUAGES else preferred(st.context.locale))
 
 
 def language_switch() -> Language:
     """The switch, and the language that it is set to."""
-    kept("lang")
-    code = st.segmented_control(
-        "Language / 语言",
-        LANGUAGES,
-        default=None if "lang" in STATE else spoken().code,
-        format_func=lambda code: LANGUAGES[code][1],
-        key="lang",
-        required=True,
-        bind="query-params",
-        label_visibility="collapsed",
-    )
-    return language(keep("lang", code))
+    code = named(
+        "lang", tuple(LANGUAGES), spoken().code, "Language / 语言",
+        format_func=lambda code: LANGUAGES[code][1], label_visibility="collapsed",
+    )  # fmt: skip
+    if code != preferred(st.context.locale) and st.query_params.get("lang") != code:
+        st.query_params["lang"] = code  # after a change of page, which empties the link
+    return language(code)
+
+
+def named(key: str, options: tuple, default: object, label: str, **more: object) -> object:
+    """A few values side by side, kept from page to page, and in the link by their own names.
+
+    Streamlit's own binding puts into the link what is on show, which another language does not
+    know.
+    """
+
+    def note() -> None:
+        st.query_params[key] = str(STATE[key])
+
+    linked = {str(option): option for option in options}.get(st.query_params.get(key, ""))
+    kept(key)
+    if linked is not None and key not in STATE:
+        STATE[key] = linked
+    value = st.segmented_control(
+        label, options, default=None if key in STATE else default, key=key, required=True,
+        on_change=note, **more,
+    )  # fmt: skip
+    return keep(key, value)
 
 
 STYLE = """
