@@ -328,7 +328,7 @@ def two_rulers(found: Outlying, say: Language) -> Sheet:
         else:
             sheet.text(stop, y - 0.012, words, "text", "bottom left", bold=True)
         sheet.dot(one, y + 0.011, "best", 9)
-        sheet.text(one, y - 0.012, str(cut.code), "best", "bottom center", 13, bold=True)
+        sheet.text(one + 0.012, y - 0.01, str(cut.code), "best", "bottom right", 13, bold=True)
     sheet.line([one, one], [0.84, 0.56], "best", 1.2, "3 3")
     sheet.text(one + 0.012, 0.745, say("code of {value}", value=number(OUTLIERS.value)), "best",
                "middle right", 11.5, halo="page")  # fmt: skip

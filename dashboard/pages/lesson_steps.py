@@ -31,7 +31,7 @@ from dashboard.screens import toy as toy_screen
 from dashboard.screens import tracing as tracing_screen
 
 DEFAULT_MODEL = "mamba2-small"
-DEFAULT_CHANNEL, DEFAULT_POSITION = 33, 112  # a large value, at a capital
+DEFAULT_CHANNEL, DEFAULT_POSITION = 33, 112  # a large value, within a word
 DEFAULT_GUESS = 100
 
 

@@ -58,11 +58,12 @@ STYLE = """
 .prose{line-height:1.55}
 .task{font-weight:650}
 .context{font:1rem/1.6 ui-monospace,monospace;white-space:pre-wrap;overflow-wrap:anywhere}
-.context mark{background:var(--st-text-color);color:var(--st-background-color);padding:0 .15em}
+.context mark{background:light-dark(#17202E,#F3F5F8);color:light-dark(#FFF,#0E1117);padding:.1em .25em;
+border-radius:3px}
 .note{opacity:.8;font-size:.875rem}
 .reply{border-left:4px solid;padding:.1rem 0 .1rem .8rem;line-height:1.5}
-.reply.right,.verdict.right{border-color:var(--st-green-color,#00806E)}
-.reply.wrong,.verdict.wrong{border-color:var(--st-red-color,#D9480F)}
+.reply.right,.verdict.right{border-color:light-dark(#00806E,#3FD0B4)}
+.reply.wrong,.verdict.wrong{border-color:light-dark(#D9480F,#FF8A57)}
 .said{line-height:1.5;margin-bottom:.4rem}
 .verdict{display:inline-block;border:1.5px solid;border-radius:99px;padding:0 .7em;
 margin-right:.7em;font-size:.8125rem;white-space:nowrap}
