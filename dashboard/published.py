@@ -1,0 +1,160 @@
+"""What the published analysis printed, as records, and what is true beside it.
+
+The figures are from an analysis of Quamba2's checkpoints (Quamba2: arXiv 2503.22879; the method of
+the percentile: Quamba, arXiv 2410.13229). They are kept here as printed, digit by digit, and
+nowhere else: whatever the project says about them is computed from these records. Two readings of
+the same table are offered by name. ``ratio_weight`` is the published one, an activation's scale over
+the scale of the *weights*, which is what the checkpoint calls ``wx_scale``; ``ratio_wx`` is like for
+like, over the scale at which the integer accumulator arrives.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+ANALYSIS = "the published analysis of Quamba2's checkpoints"
+QUAMBA = "arXiv 2410.13229"
+QUAMBA2 = "arXiv 2503.22879"
+
+
+@dataclass(frozen=True)
+class PublishedScales:
+    """One layer of Quamba2-130m as printed, and the ratio of the same layer of Quamba2-2.7b.
+
+    Scales are real units per code, of the x slice. ``x_scale``, ``wx_scale`` and ``x_out_scale``
+    are the w8a8 run's; ``pa_0_5`` and ``pa_1_0`` are the x_out_scale of two w4a8 runs, named "pa-0.5"
+    (α = 0.9995) and "pa-1.0" (α = 0.99999).
+    """
+
+    layer: int
+    x_scale: float
+    wx_scale: float  # the scale of the weights of the x slice; the kernel multiplies it by x_scale
+    x_out_scale: float
+    ratio: float  # as printed
+    ratio_2_7b: float  # as printed
+    pa_0_5: float
+    pa_1_0: float
+
+    @property
+    def w_scale(self) -> float:
+        """What ``wx_scale`` is."""
+        return self.wx_scale
+
+    @property
+    def scale_wx(self) -> float:
+        """What its name says: x_scale times the scale of the weights."""
+        return self.x_scale * self.w_scale
+
+    @property
+    def ratio_weight(self) -> float:
+        """The published ratio, computed: x_out_scale over the scale of the weights."""
+        return self.x_out_scale / self.w_scale
+
+    @property
+    def ratio_wx(self) -> float:
+        """Like for like: x_out_scale over the accumulator's scale."""
+        return self.x_out_scale / self.scale_wx
+
+    @property
+    def pa_difference(self) -> float:
+        """pa-1.0 over pa-0.5, less 1."""
+        return self.pa_1_0 / self.pa_0_5 - 1
+
+
+QUAMBA2_130M = (
+    PublishedScales(0, 0.03795522, 0.00918891, 0.01578744, 1.7181, 4.89, 0.01578744, 0.01578744),
+    PublishedScales(1, 0.03491019, 0.00804318, 0.06717040, 8.3512, 10.50, 0.06717040, 0.06717424),
+    PublishedScales(2, 0.05035064, 0.00715890, 0.07035671, 9.8279, 9.22, 0.07035671, 0.07035863),
+    PublishedScales(3, 0.03946235, 0.00817391, 0.07583546, 9.2778, 10.30, 0.07583546, 0.07583161),
+    PublishedScales(4, 0.05570251, 0.00752799, 0.06240292, 8.2895, 12.68, 0.06240292, 0.06240004),
+)
+QUAMBA2_130M_NAME = "Quamba2-130m-w8a8"
+QUAMBA2_2_7B_NAME = "Quamba2-2.7b"
+QUAMBA2_2_7B_PA_1_LAYER_0 = 0.01849  # x_out_scale, as printed
+
+
+@dataclass(frozen=True)
+class GroupedScales:
+    """The shape of the published x_out_scales, and which observer made each of their entries."""
+
+    shape: tuple[int, ...]
+    dimensions: tuple[str, ...]
+    observer: str
+
+    @property
+    def scales(self) -> int:
+        count = 1
+        for size in self.shape:
+            count *= size
+        return count
+
+    @property
+    def alpha_used(self) -> bool:
+        """Whether a percentile α had any part in them."""
+        return self.observer.startswith("percentile")
+
+
+X_OUT_SCALES = GroupedScales((1, 4, 4), ("SSD group", "head group", "channel group"), "minmax")
+
+
+@dataclass(frozen=True)
+class PublishedUse:
+    """How the toy example says that one scale uses INT8."""
+
+    scale: float
+    lowest_code: int
+    highest_code: int
+    utilization: float  # the top code alone, over 127
+    mean_error: float
+
+
+@dataclass(frozen=True)
+class ToyExample:
+    """Conv outputs on an even grid, quantized after SiLU with two scales."""
+
+    low: float
+    high: float
+    step: float
+    listed: tuple[float, ...]  # six conv outputs that the example also writes out
+    straightforward: PublishedUse
+    percentile: PublishedUse
+    times_better: float
+
+
+TOY = ToyExample(
+    low=-5.0,
+    high=5.0,
+    step=0.1,
+    listed=(-1.0, 0.0, 1.0, 2.0, 3.0, 5.0),
+    straightforward=PublishedUse(0.1, -3, 50, 0.394, 0.027),
+    percentile=PublishedUse(0.0387, -7, 127, 1.0, 0.011),
+    times_better=2.51,
+)
+
+
+@dataclass(frozen=True)
+class OutlierExample:
+    """Nearly all values in [0, bulk], the rest at one outlier: MinMax against a percentile."""
+
+    bulk: float
+    outlier: float
+    outlier_share: float
+    minmax_scale: float
+    percentile_scale: float
+    times_finer: float
+    value: float  # whose codes are printed
+    minmax_code: int
+    percentile_code: int
+
+
+OUTLIERS = OutlierExample(
+    bulk=3.0,
+    outlier=10.0,
+    outlier_share=0.0005,
+    minmax_scale=0.0787,
+    percentile_scale=0.0236,
+    times_finer=3.3,
+    value=1.0,
+    minmax_code=13,
+    percentile_code=42,
+)
