@@ -26,6 +26,8 @@ from dashboard.checkpoints import (
     CheckpointError,
     ConvSlice,
     ConvWeights,
+    conv_input,
+    find_mixer,
 )
 from dashboard.histogram import Histogram, count_patterns
 from kernels.int8 import scale_from_amax
@@ -138,16 +140,20 @@ class Calibration:
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a calibration is: layer ``layer`` of batch ``batch`` is done (both from 0)."""
+    """How far a calibration is: layer ``layer`` of batch ``batch`` is done.
+
+    ``layer`` is the model's own number; ``done`` of its ``layers`` Mamba layers are.
+    """
 
     batch: int
     batches: int
     layer: int
+    done: int
     layers: int
 
     @property
     def share(self) -> float:
-        return (self.batch * self.layers + self.layer + 1) / (self.batches * self.layers)
+        return (self.batch * self.layers + self.done) / (self.batches * self.layers)
 
     def __str__(self) -> str:
         return f"batch {self.batch + 1} of {self.batches}, layer {self.layer}"
@@ -235,9 +241,9 @@ def calibrate(
     Raises CalibrationError where activations are not finite or leave float16's range, naming the
     layer and the batch.
     """
-    wanted = sorted(range(checkpoint.n_layers) if layers is None else set(layers))
+    wanted = sorted(checkpoint.layers if layers is None else set(layers))
     tallies = {
-        layer: [_Tally(part, checkpoint.convs[layer]) for part in checkpoint.slices]
+        layer: [_Tally(part, checkpoint.conv(layer)) for part in checkpoint.slices]
         for layer in wanted
     }
     kept: dict[int, list[Tensor]] = {layer: [] for layer in sorted(set(keep))}
@@ -246,7 +252,7 @@ def calibrate(
         if layer in kept:
             kept[layer].append(x.cpu())
         if layer in tallies:
-            conv = checkpoint.convs[layer]
+            conv = checkpoint.conv(layer)
             v = causal_conv1d(x, conv.weight.to(x.device), conv.bias.to(x.device))
             y = F.silu(v)
             for tally in tallies[layer]:
@@ -257,7 +263,8 @@ def calibrate(
                         f"layer {layer}, batch {batch}, slice {tally.part.name}: {error}"
                     ) from None
         if on_progress:
-            on_progress(Progress(batch, text.batches, layer, checkpoint.n_layers))
+            done = checkpoint.layers.index(layer) + 1
+            on_progress(Progress(batch, text.batches, layer, done, checkpoint.n_layers))
 
     visit_conv_inputs(checkpoint, backbone, text.tokens, {*wanted, *kept}, visit)
     return Calibration(
@@ -277,8 +284,8 @@ def calibrate(
             ConvCapture(
                 layer,
                 torch.cat(parts),
-                checkpoint.convs[layer].weight,
-                checkpoint.convs[layer].bias,
+                checkpoint.conv(layer).weight,
+                checkpoint.conv(layer).bias,
             )
             for layer, parts in kept.items()
         ),
@@ -297,20 +304,19 @@ def visit_conv_inputs(
     x is (1, D, L) float32, sequence-last. What ``visit`` raises ends the run.
     """
     device = next(backbone.parameters()).device
-    first, last = checkpoint.conv_offset, checkpoint.conv_offset + checkpoint.conv_dim
     batch = 0
 
-    def hook_for(layer: int) -> Callable[[nn.Module, tuple, Tensor], None]:
+    def hook_for(layer: int, mixer: nn.Module) -> Callable[[nn.Module, tuple, Tensor], None]:
         def hook(_module: nn.Module, _inputs: tuple, output: Tensor) -> None:
-            x = output[..., first:last].transpose(1, 2)
+            x = conv_input(checkpoint, mixer, output)
             visit(batch, layer, x.to(torch.float32).contiguous())
 
         return hook
 
-    hooks = [
-        backbone.layers[layer].mixer.in_proj.register_forward_hook(hook_for(layer))
-        for layer in sorted(layers)
-    ]
+    hooks = []
+    for layer in sorted(layers):
+        mixer = find_mixer(backbone, layer)
+        hooks.append(mixer.in_proj.register_forward_hook(hook_for(layer, mixer)))
     try:
         with torch.no_grad():
             for batch, ids in enumerate(tokens):  # noqa: B007 (the hooks read it)

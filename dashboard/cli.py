@@ -192,7 +192,7 @@ def _analyze_file(arguments: argparse.Namespace, rule: ScaleRule) -> Analysis:
 
 def _analyze_checkpoint(arguments: argparse.Namespace, rule: ScaleRule) -> Analysis:
     checkpoint = load_checkpoint(arguments.checkpoint)
-    layers = parse_layers(arguments.layers, range(checkpoint.n_layers))
+    layers = parse_layers(arguments.layers, checkpoint.layers)
     text = read_text(checkpoint, arguments.text, arguments.batches, arguments.seq_len)
     reports: list[LayerReport] = []
     found: dict[tuple[int, str], Landscape] = {}

@@ -170,7 +170,9 @@ def test_a_text_that_cannot_be_read_is_named(tmp_path):
 def test_a_large_vocabulary_without_tokenizer_says_what_to_add(tmp_path):
     from dataclasses import replace
 
-    checkpoint = replace(load_checkpoint("mamba-tiny"), vocab_size=50280, path=tmp_path)
+    checkpoint = load_checkpoint("mamba-tiny")
+    larger = replace(checkpoint.architecture, vocab_size=50280)
+    checkpoint = replace(checkpoint, architecture=larger, path=tmp_path)
     with pytest.raises(CheckpointError, match=r"vocabulary of 50280 and no tokenizer\.json"):
         read_text(checkpoint)
 

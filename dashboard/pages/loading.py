@@ -125,7 +125,7 @@ def outline(source: Source) -> Outline:
     text(source)
     return Outline(
         source,
-        tuple(range(loaded.n_layers)),
+        loaded.layers,
         tuple(part.name for part in loaded.slices),
         tuple(part.width for part in loaded.slices),
     )
@@ -162,8 +162,8 @@ def calibration(source: Source, on_progress: Callable[[Progress], None]) -> Cali
         return found
     loaded = model(source.checkpoint)
     tokens = text(source)
-    layers = checkpoint(source.checkpoint).n_layers
-    keep = range(layers) if _capture_bytes(source) * layers <= KEEP_BYTES else ()
+    layers = checkpoint(source.checkpoint).layers
+    keep = layers if _capture_bytes(source) * len(layers) <= KEEP_BYTES else ()
     with loaded.lock:
         found = shelf.get(source)  # somebody else may have made it in the meantime
         if found is None:

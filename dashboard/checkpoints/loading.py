@@ -1,0 +1,182 @@
+"""A source's name -> its files -> a Checkpoint with every convolution read and checked."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+from itertools import count
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from dashboard.checkpoints.families import read_architecture
+from dashboard.checkpoints.records import (
+    CONV_WIDTHS,
+    Architecture,
+    Checkpoint,
+    CheckpointError,
+    ConvWeights,
+    quoted,
+)
+from dashboard.checkpoints.weights import SUFFIXES, Weights, open_weights, read_json
+
+SAMPLES_DIR = Path(__file__).resolve().parents[2] / "sample_checkpoints"
+
+# One tensor of each Mamba mixer, in a model with a head or without, alone or inside a hybrid layer.
+MIXER_TENSOR = re.compile(
+    r"(?P<mixer>(?:(?:backbone|model)\.)?layers\.(?P<layer>\d{1,9})"
+    r"\.(?:mixer|mamba|mamba_decoder\.mamba))\.(?:A_log|conv1d\.weight)"
+)
+
+
+def sample_names() -> list[str]:
+    """The sample checkpoints that come with the project, smallest first."""
+    found = [path.parent for path in SAMPLES_DIR.glob("*/config.json")]
+    return [p.name for p in sorted(found, key=lambda p: (_weight_bytes(p), p.name))]
+
+
+def _weight_bytes(directory: Path) -> int:
+    return sum(path.stat().st_size for path in directory.glob("*.safetensors"))
+
+
+def load_checkpoint(source: str) -> Checkpoint:
+    """Read a checkpoint's sizes and convolutions.
+
+    Args:
+        source: the name of a sample, a directory, a file of weights with config.json beside it, or
+            a Hub id ("owner/name").
+
+    Raises CheckpointError, in one sentence, for anything that cannot be read or used.
+    """
+    path = _find(source)
+    directory = path.parent if path.is_file() else path
+    config = read_json(directory / "config.json")
+    architecture = read_architecture(config, directory / "config.json")
+    weights = open_weights(path)
+    mixers = _find_mixers(weights, architecture, directory)
+    convs = tuple(
+        _read_conv(weights, layer, mixers[layer], architecture.conv_dim, directory)
+        for layer in sorted(mixers)
+    )
+    return Checkpoint(
+        name=source if source in sample_names() else path.name,
+        path=directory,
+        weights_path=path,
+        architecture=architecture,
+        convs=convs,
+        config=config,
+    )
+
+
+def _find(source: str) -> Path:
+    """The directory or the file that a source means."""
+    if source in sample_names():
+        return SAMPLES_DIR / source
+    path = Path(source).expanduser()
+    try:
+        if path.is_dir() or (path.is_file() and path.suffix in SUFFIXES):
+            return path
+        if path.exists():
+            raise CheckpointError(
+                f"{source} is a file; give the directory that holds config.json, or its weights "
+                f"({' or '.join(SUFFIXES)})"
+            )
+    except (OSError, ValueError) as error:  # a name too long, or with a NUL in it
+        if isinstance(error, CheckpointError):
+            raise
+        raise CheckpointError(f"{quoted(source)} cannot be opened: {error}") from None
+    if re.fullmatch(r"[\w.-]+/[\w.-]+", source):
+        return _download(source)
+    raise CheckpointError(
+        f"{source} is neither a directory, nor a Hub id (owner/name), nor one of the samples "
+        f"{', '.join(sample_names())}"
+    )
+
+
+def _download(hub_id: str) -> Path:
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(
+            snapshot_download(
+                hub_id, allow_patterns=["*.json", "*.safetensors", "pytorch_model*.bin", "*.txt"]
+            )
+        )
+    except Exception as error:  # the Hub client raises a dozen kinds, offline and on
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise CheckpointError(
+            f"{hub_id} is not a directory here and could not be fetched from the Hub: {reason}"
+        ) from error
+
+
+def _find_mixers(weights: Weights, architecture: Architecture, directory: Path) -> dict[int, str]:
+    """Each Mamba layer's number -> the name under which its mixer's tensors are stored.
+
+    A hybrid's Mamba layers are those that the file has; a pure model has every layer.
+    """
+    mixers: dict[int, str] = {}
+    for name in weights.files:
+        found = MIXER_TENSOR.fullmatch(name)
+        if not found:
+            continue
+        layer = int(found["layer"])
+        if mixers.setdefault(layer, found["mixer"]) != found["mixer"]:
+            raise CheckpointError(
+                f"{directory} has two mixers for layer {layer}: {mixers[layer]} and "
+                f"{found['mixer']}"
+            )
+    if not mixers:
+        raise CheckpointError(
+            f"{directory} has no tensor that ends in conv1d.weight in a Mamba layer, so there is "
+            "no convolution to scale"
+        )
+    last = max(mixers)
+    if last >= architecture.model_layers:
+        raise CheckpointError(
+            f"{directory} has a layer {last}, but its config.json says that there are "
+            f"{architecture.model_layers} layers"
+        )
+    if not architecture.is_hybrid and len(mixers) < architecture.model_layers:
+        missing = next(layer for layer in count() if layer not in mixers)
+        raise CheckpointError(
+            f"{directory} has no tensor {mixers[last].replace(str(last), str(missing))}"
+            f".conv1d.weight, but its config.json says that there are "
+            f"{quoted(architecture.model_layers)} layers"
+        )
+    return mixers
+
+
+def _read_conv(
+    weights: Weights, layer: int, mixer: str, channels: int, directory: Path
+) -> ConvWeights:
+    name = f"{mixer}.conv1d.weight"
+    if name not in weights.files:
+        raise CheckpointError(f"{directory} has no tensor {name}")
+    allowed = [shape for w in CONV_WIDTHS for shape in ((channels, 1, w), (channels, w))]
+    weight = _read_float(weights, name, allowed, f"({channels}, 1, W) with W in {CONV_WIDTHS}")
+    bias_name = f"{mixer}.conv1d.bias"
+    if bias_name not in weights.files:
+        bias = torch.zeros(channels)
+    else:
+        bias = _read_float(weights, bias_name, [(channels,)], f"({channels},)")
+    return ConvWeights(layer, weight.reshape(channels, -1), bias)
+
+
+def _read_float(
+    weights: Weights, name: str, allowed: Collection[tuple[int, ...]], rule: str
+) -> Tensor:
+    tensor = weights.read(name)
+    if tuple(tensor.shape) not in allowed:
+        raise CheckpointError(
+            f"{weights.files[name]}: {name} has shape {tuple(tensor.shape)}; expected {rule}"
+        )
+    if not tensor.is_floating_point():
+        raise CheckpointError(
+            f"{weights.files[name]}: {name} is {tensor.dtype}; float weights are needed "
+            "to calibrate"
+        )
+    tensor = tensor.to(torch.float32)
+    if not torch.isfinite(tensor).all():
+        raise CheckpointError(f"{weights.files[name]}: {name} contains NaN or infinite values")
+    return tensor
