@@ -1,0 +1,73 @@
+"""Reports -> the sentences under the figures. Every number in them is computed here."""
+
+from dashboard.captions.batches import (
+    average_caption,
+    average_headline,
+    average_verdict,
+    orders_caption,
+)
+from dashboard.captions.explore import (
+    NO_KERNEL_ASYMMETRIC,
+    NO_KERNEL_FILE,
+    Metric,
+    all_measures,
+    kernel_sentence,
+    kernel_status,
+    landscape_caption,
+    measure_text,
+    metrics,
+    proof,
+    sweep_caption,
+    table_caption,
+    transfer_caption,
+    verdict,
+)
+from dashboard.captions.held_out import (
+    NO_SECOND_TEXT,
+    held_out_caption,
+    held_out_headline,
+    held_out_rows,
+    held_out_verdict,
+)
+from dashboard.captions.sweep import (
+    NO_CHANNELS,
+    alpha_sweep_caption,
+    kind_rows,
+    kinds_caption,
+    recommendation,
+    recommendation_rows,
+    sweep_verdict,
+)
+
+__all__ = [
+    "NO_CHANNELS",
+    "NO_KERNEL_ASYMMETRIC",
+    "NO_KERNEL_FILE",
+    "NO_SECOND_TEXT",
+    "Metric",
+    "all_measures",
+    "alpha_sweep_caption",
+    "average_caption",
+    "average_headline",
+    "average_verdict",
+    "held_out_caption",
+    "held_out_headline",
+    "held_out_rows",
+    "held_out_verdict",
+    "kernel_sentence",
+    "kernel_status",
+    "kind_rows",
+    "kinds_caption",
+    "landscape_caption",
+    "measure_text",
+    "metrics",
+    "orders_caption",
+    "proof",
+    "recommendation",
+    "recommendation_rows",
+    "sweep_caption",
+    "sweep_verdict",
+    "table_caption",
+    "transfer_caption",
+    "verdict",
+]
