@@ -172,14 +172,18 @@ def gain_db(chosen: ScaleReport, best: ScaleReport) -> float:
 def report_slices(calibration: LayerCalibration, rule: ScaleRule) -> tuple[SliceReport, ...]:
     """What the chosen rule does to each slice of a layer, from the histograms alone."""
     return tuple(
-        SliceReport(
-            name=counted.name,
-            scales=counted.scales,
-            chosen=report_scale(counted, rule),
-            silu_input=counted.silu_input,
-            silu_output=counted.silu_output,
-        )
-        for counted in calibration.slices
+        report_slice(counted, report_scale(counted, rule)) for counted in calibration.slices
+    )
+
+
+def report_slice(counted: SliceCalibration, chosen: ScaleReport) -> SliceReport:
+    """A slice under a scale that was made of it."""
+    return SliceReport(
+        name=counted.name,
+        scales=counted.scales,
+        chosen=chosen,
+        silu_input=counted.silu_input,
+        silu_output=counted.silu_output,
     )
 
 

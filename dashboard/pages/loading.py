@@ -32,10 +32,13 @@ from dashboard.histogram import Histogram, Quantized
 from dashboard.landscape import Landscape, Recommendation, recommend
 from dashboard.observers import ScaleRule
 from dashboard.report import (
+    LayerReport,
     QuantizedConv,
     ScaleReport,
+    SliceReport,
     quantize_conv,
     report_scale,
+    report_slice,
     sweep_scales,
 )
 
@@ -243,6 +246,11 @@ def scale_report(source: Source, layer: int, index: int, rule: ScaleRule) -> Sca
     return found
 
 
+def slice_report(source: Source, layer: int, index: int, rule: ScaleRule) -> SliceReport:
+    """One slice under a rule."""
+    return report_slice(_slice(source, layer, index), scale_report(source, layer, index, rule))
+
+
 def landscape(source: Source, layer: int, index: int) -> Landscape:
     """Every α for one slice."""
     shelf = _shelves()["landscape"]
@@ -251,6 +259,23 @@ def landscape(source: Source, layer: int, index: int) -> Landscape:
         found = Landscape.of(_slice(source, layer, index).silu_output)
         shelf.put((source, layer, index), found)
     return found
+
+
+def best(source: Source, layer: int, index: int) -> ScaleReport:
+    """What a slice's own best α makes of it."""
+    alpha = landscape(source, layer, index).best_alpha
+    return scale_report(source, layer, index, ScaleRule("percentile", alpha))
+
+
+def layer_report(source: Source, layer: int, rule: ScaleRule) -> LayerReport:
+    """One layer under a rule, from the counts alone: no kernel runs."""
+    parts = range(len(calibration(source, lambda _: None).layer(layer).slices))
+    return LayerReport(
+        layer,
+        tuple(slice_report(source, layer, i, rule) for i in parts),
+        kernel=None,
+        bests=tuple(best(source, layer, i) for i in parts),
+    )
 
 
 def recommendation(source: Source) -> Recommendation:
