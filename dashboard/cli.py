@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from dashboard import captions, tables
+from dashboard import captions, export, tables
 from dashboard.archive import (
     SUFFIX,
     fingerprint,
@@ -127,21 +127,7 @@ def analyze(arguments: argparse.Namespace) -> dict:
         origin, reports, found = _analyze_file(arguments, rule)
     else:
         origin, reports, found = _analyze_checkpoint(arguments, rule)
-    document = {
-        "checkpoint": origin.checkpoint,
-        "family": origin.family,
-        "backend": reports[0].kernel and reports[0].kernel.backend,
-        "text": origin.text,
-        "text_sha256": origin.text_sha256,
-        "batches": origin.batches,
-        "seq_len": origin.seq_len,
-        "observer": rule.observer,
-        "alpha": rule.alpha,
-        "sigma": rule.sigma,
-        "order": rule.order,
-        "symmetric": rule.symmetric,
-        "layers": [report.as_dict() for report in reports],
-    }
+    document = export.document(origin, rule, reports)
     if arguments.recommend:
         document["recommended"] = _recommended(recommend(found))
     return document

@@ -1,5 +1,6 @@
 """The α sweep, Batches and Held-out pages, and calibration files in every page; no browser."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -155,3 +156,37 @@ def test_asymmetric_scales_are_shown_without_a_kernel():
     bits = [float(next(m.value for m in a.metric if m.label == "effective_bits"))
             for a in (plain, app)]  # fmt: skip
     assert bits[1] > bits[0] + 0.5
+
+
+def test_the_layers_page_shows_the_command_lines_figures(capsys):
+    app = opened("layers", checkpoint="mamba2-tiny", rule="percentile", alpha="0.999")
+    (table,) = app.dataframe
+    wanted = ["--batches", "3", "--seq-len", "64", "--alpha", "0.999", "--format", "json"]
+    assert cli.main(["analyze", "mamba2-tiny", *wanted]) == 0
+    layers = json.loads(capsys.readouterr().out)["layers"]
+    assert table.value["layer"].tolist() == [layer["layer"] for layer in layers]
+    for name in ("x_scale", "w_scale", "scale_wx", "x_out_scale", "ratio_weight", "ratio_wx",
+                 "saturation_rate", "code_utilization", "effective_bits", "sqnr_db", "best_alpha",
+                 "gain_db"):  # fmt: skip
+        assert table.value[name].tolist() == [layer[name] for layer in layers], name
+    worst = max(layers, key=lambda layer: layer["gain_db"])
+    assert f"## Layer {worst['layer']} loses most: {worst['gain_db']:.1f} dB" in told(app)
+
+
+def test_the_layers_table_is_filtered_by_a_column():
+    app = opened("layers", checkpoint="mamba-tiny")
+    app.selectbox(key="filter").select("gain_db").run()
+    (table,) = app.dataframe
+    gains = sorted(table.value["gain_db"])
+    app.slider(key="within_gain_db").set_range(gains[1], gains[-1]).run()
+    assert sorted(app.dataframe[0].value["gain_db"]) == gains[1:]
+    app.slider(key="within_gain_db").set_range(gains[1] + 1e-9, gains[1] + 2e-9).run()
+    assert not app.dataframe and "No layer lies in this range." in app.info[0].value
+
+
+def test_the_layers_page_takes_a_calibration_file(tmp_path):
+    path = str(tmp_path / "counts.safetensors")
+    options = ["--batches", "3", "--seq-len", "64", "--out", path]
+    assert cli.main(["calibrate", "mamba-tiny", *options]) == 0
+    of_file, of_checkpoint = (opened("layers", checkpoint=name) for name in (path, "mamba-tiny"))
+    assert of_file.dataframe[0].value.equals(of_checkpoint.dataframe[0].value)

@@ -29,6 +29,7 @@ from dashboard.captions.held_out import (
     held_out_rows,
     held_out_verdict,
 )
+from dashboard.captions.layers import NO_ROW, layers_headline, layers_verdict, rules_caption
 from dashboard.captions.sweep import (
     NO_CHANNELS,
     alpha_sweep_caption,
@@ -43,6 +44,7 @@ __all__ = [
     "NO_CHANNELS",
     "NO_KERNEL_ASYMMETRIC",
     "NO_KERNEL_FILE",
+    "NO_ROW",
     "NO_SECOND_TEXT",
     "Metric",
     "all_measures",
@@ -59,12 +61,15 @@ __all__ = [
     "kind_rows",
     "kinds_caption",
     "landscape_caption",
+    "layers_headline",
+    "layers_verdict",
     "measure_text",
     "metrics",
     "orders_caption",
     "proof",
     "recommendation",
     "recommendation_rows",
+    "rules_caption",
     "sweep_caption",
     "sweep_verdict",
     "table_caption",

@@ -5,6 +5,7 @@ moves: only lines and colour move, so that the change is what is seen.
 """
 
 from dashboard.figures.batches import moving_average_chart, orders_chart
+from dashboard.figures.heatmap import heatmap, rule_heatmap
 from dashboard.figures.landscape import (
     alpha_sweep,
     held_out_landscapes,
@@ -21,12 +22,14 @@ __all__ = [
     "Sheet",
     "alpha_sweep",
     "decibels",
+    "heatmap",
     "held_out_landscapes",
     "landscape_under_slider",
     "layer_strip",
     "moving_average_chart",
     "orders_chart",
     "percent",
+    "rule_heatmap",
     "scale_table",
     "scale_text",
     "signed",

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import streamlit as st
 
-from dashboard import captions, figures
+from dashboard import captions, export, figures
 from dashboard.calibration import CalibrationError
 from dashboard.checkpoints import CheckpointError
 from dashboard.observers import (
@@ -270,3 +270,11 @@ with kernel_slot:
         st.markdown(captions.kernel_sentence(layer_report, choice.part_name))
     with st.expander("All scales and errors of this slice"):
         st.table(captions.all_measures(layer_report, choice.part_name))
+    if not source.from_file:
+        wanted = loading.checkpoint(source.checkpoint).slices[part]
+        code = export.snippet(
+            source.checkpoint, source.text, source.batches, source.seq_len, layer, wanted, rule
+        )
+        if code:
+            with st.expander("This scale again, in plain torch"):
+                st.code(code)
