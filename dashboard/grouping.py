@@ -67,9 +67,12 @@ def group_of_channel(
             f"head_group_range has shape {heads.shape} and dim_group_range {dims.shape}; they must "
             "be (G, M) and (G, M, N)"
         )
+    if heads.dtype.kind not in "iu" or dims.dtype.kind not in "iu":
+        raise ValueError(f"range ends must be integers, not {heads.dtype} and {dims.dtype}")
+    heads, dims = heads.astype(np.int64), dims.astype(np.int64)
     for name, ends in (("head_group_range", heads), ("dim_group_range", dims)):
-        if ends.dtype.kind not in "iu" or (np.diff(ends, axis=-1, prepend=0) < 0).any():
-            raise ValueError(f"{name} must hold ends that never fall, as integers from 0")
+        if (np.diff(ends, axis=-1, prepend=0) < 0).any():
+            raise ValueError(f"{name} must hold ends that never fall, from 0")
     if (dims[..., -1] != head_dim).any() or (heads[:, -1] != heads[0, -1]).any():
         raise ValueError(
             f"every range must end where its heads end: dim_group_range at {head_dim}, and "

@@ -141,7 +141,7 @@ def test_maxima_that_cannot_be_grouped_say_why(amax, sizes, fault):
         ([[2, 4]], [[[1, 4]]], r"must be \(G, M\) and \(G, M, N\)"),
         ([[3, 2]], [[[1, 4], [2, 4]]], "head_group_range must hold ends that never fall"),
         ([[2, 4]], [[[-1, 4], [2, 4]]], "dim_group_range must hold ends that never fall"),
-        ([[2.0, 4.0]], [[[1, 4], [2, 4]]], "as integers"),
+        ([[2.0, 4.0]], [[[1, 4], [2, 4]]], "range ends must be integers, not float64"),
         ([[2, 4]], [[[1, 4], [2, 5]]], "dim_group_range at 4"),
         ([[2, 4], [2, 5]], [[[1, 4], [2, 4]]] * 2, "the same number in each SSD group"),
     ],
