@@ -10,7 +10,13 @@ Nothing in a checkpoint is executed: weights are read from safetensors, or from 
 """
 
 from dashboard.checkpoints.backbone import conv_input, default_device, find_mixer, load_backbone
-from dashboard.checkpoints.loading import SAMPLES_DIR, load_checkpoint, sample_names
+from dashboard.checkpoints.loading import (
+    SAMPLES_DIR,
+    load_checkpoint,
+    quantized_sample_names,
+    sample_names,
+)
+from dashboard.checkpoints.quamba import StoredCopy, StoredLayer, StoredSlice
 from dashboard.checkpoints.records import (
     CONV_WIDTHS,
     Checkpoint,
@@ -26,10 +32,14 @@ __all__ = [
     "CheckpointError",
     "ConvSlice",
     "ConvWeights",
+    "StoredCopy",
+    "StoredLayer",
+    "StoredSlice",
     "conv_input",
     "default_device",
     "find_mixer",
     "load_backbone",
     "load_checkpoint",
+    "quantized_sample_names",
     "sample_names",
 ]

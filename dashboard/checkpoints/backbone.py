@@ -31,8 +31,15 @@ def load_backbone(checkpoint: Checkpoint, device: str | None = None) -> nn.Modul
 
     Weights are widened to float32 on a CPU and keep their own dtype on CUDA. ``device`` None means
     ``default_device()``.
+
+    Raises CheckpointError where the weights do not fit the configuration, or are quantized already.
     """
     device = device or default_device()
+    if checkpoint.is_quantized:
+        raise CheckpointError(
+            f"{checkpoint.path} is quantized already: it has no float weights to calibrate with, "
+            "only the scales that it stores"
+        )
     config_class, model_class = _import_classes(checkpoint.family)
     config = _config(checkpoint, config_class)
     weights = open_weights(checkpoint.weights_path)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from dashboard.checkpoints.families import read_architecture
+from dashboard.checkpoints.quamba import read_stored_layer
 from dashboard.checkpoints.records import (
     CONV_WIDTHS,
     Architecture,
@@ -31,13 +32,15 @@ MIXER_TENSOR = re.compile(
 
 
 def sample_names() -> list[str]:
-    """The sample checkpoints that come with the project, smallest first."""
+    """The float sample checkpoints that come with the project, smallest first."""
     found = [path.parent for path in SAMPLES_DIR.glob("*/config.json")]
-    return [p.name for p in sorted(found, key=lambda p: (_weight_bytes(p), p.name))]
+    sizes = {p.name: sum(f.stat().st_size for f in p.glob("*.safetensors")) for p in found}
+    return sorted(set(sizes) - set(quantized_sample_names()), key=lambda name: (sizes[name], name))
 
 
-def _weight_bytes(directory: Path) -> int:
-    return sum(path.stat().st_size for path in directory.glob("*.safetensors"))
+def quantized_sample_names() -> list[str]:
+    """The sample checkpoints that are quantized already, as Quamba stores them: in a pickle."""
+    return sorted(path.parent.name for path in SAMPLES_DIR.glob("*/pytorch_model.bin"))
 
 
 def load_checkpoint(source: str) -> Checkpoint:
@@ -54,24 +57,34 @@ def load_checkpoint(source: str) -> Checkpoint:
     config = read_json(directory / "config.json")
     architecture = read_architecture(config, directory / "config.json")
     weights = open_weights(path)
-    mixers = _find_mixers(weights, architecture, directory)
-    convs = tuple(
-        _read_conv(weights, layer, mixers[layer], architecture.conv_dim, directory)
-        for layer in sorted(mixers)
-    )
+    mixers = sorted(_find_mixers(weights, architecture, directory).items())
+    convs = stored = ()
+    if _is_quantized(weights, [mixer for _, mixer in mixers]):
+        stored = tuple(
+            read_stored_layer(weights, layer, mixer, architecture, directory)
+            for layer, mixer in mixers
+        )
+    else:
+        convs = tuple(
+            _read_conv(weights, layer, mixer, architecture.conv_dim, directory)
+            for layer, mixer in mixers
+        )
+    is_here = Path(source).expanduser().exists()  # else a sample's name, or a Hub id
     return Checkpoint(
-        name=source if source in sample_names() else path.name,
+        name=path.absolute().name if is_here else source,
         path=directory,
         weights_path=path,
         architecture=architecture,
         convs=convs,
         config=config,
+        stored=stored,
     )
 
 
 def _find(source: str) -> Path:
     """The directory or the file that a source means."""
-    if source in sample_names():
+    samples = [*sample_names(), *quantized_sample_names()]
+    if source in samples:
         return SAMPLES_DIR / source
     path = Path(source).expanduser()
     try:
@@ -90,7 +103,7 @@ def _find(source: str) -> Path:
         return _download(source)
     raise CheckpointError(
         f"{source} is neither a directory, nor a Hub id (owner/name), nor one of the samples "
-        f"{', '.join(sample_names())}"
+        f"{', '.join(samples)}"
     )
 
 
@@ -145,6 +158,13 @@ def _find_mixers(weights: Weights, architecture: Architecture, directory: Path) 
             f"{quoted(architecture.model_layers)} layers"
         )
     return mixers
+
+
+def _is_quantized(weights: Weights, mixers: Collection[str]) -> bool:
+    """Whether the first convolution has INT8 weights and a scale of its output beside them."""
+    conv = next((f"{m}.conv1d" for m in mixers if f"{m}.conv1d.weight" in weights.files), "")
+    entries = (f"{conv}.{field}" for field in ("output_scale", "x_out_scales"))
+    return any(name in weights.files or name in weights.numbers for name in entries)
 
 
 def _read_conv(

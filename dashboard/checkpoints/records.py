@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from dashboard.checkpoints.quamba import StoredLayer
 
 CONV_WIDTHS = (2, 3, 4)
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json")
@@ -92,7 +96,11 @@ class Architecture:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A language model with Mamba layers on disk, described far enough to calibrate it."""
+    """A language model with Mamba layers on disk, described far enough to calibrate it.
+
+    One that is quantized already has no float weights: its ``convs`` are empty, and ``stored`` has
+    its scales and INT8 convolutions instead.
+    """
 
     name: str
     path: Path  # the directory
@@ -100,11 +108,17 @@ class Checkpoint:
     architecture: Architecture
     convs: tuple[ConvWeights, ...]  # of the Mamba layers, in order
     config: dict
+    stored: tuple[StoredLayer, ...] = ()
+
+    @property
+    def is_quantized(self) -> bool:
+        """Whether its scales are stored, and there is nothing to calibrate."""
+        return bool(self.stored)
 
     @property
     def layers(self) -> tuple[int, ...]:
         """The model's own numbers of its Mamba layers, ascending: 0, 1, 2 …, or with gaps."""
-        return tuple(conv.layer for conv in self.convs)
+        return tuple(entry.layer for entry in self.convs or self.stored)
 
     @property
     def n_layers(self) -> int:
@@ -114,6 +128,10 @@ class Checkpoint:
     def conv(self, layer: int) -> ConvWeights:
         """The convolution of a layer, by the model's own number."""
         return next(conv for conv in self.convs if conv.layer == layer)
+
+    def stored_layer(self, layer: int) -> StoredLayer:
+        """The stored scales of a layer, by the model's own number."""
+        return next(entry for entry in self.stored if entry.layer == layer)
 
     @property
     def family(self) -> str:
