@@ -64,6 +64,7 @@ from dashboard.report import (
     report_slices,
     run_kernel,
 )
+from dashboard.stored import run_stored, stored_document
 
 # Conv inputs held at once while the kernel runs; a larger model is calibrated in several passes.
 CAPTURE_BYTES = 2**30
@@ -126,7 +127,10 @@ def analyze(arguments: argparse.Namespace) -> dict:
     if is_calibration_file(arguments.checkpoint):
         origin, reports, found = _analyze_file(arguments, rule)
     else:
-        origin, reports, found = _analyze_checkpoint(arguments, rule)
+        checkpoint = load_checkpoint(arguments.checkpoint)
+        if checkpoint.is_quantized:
+            return _analyze_stored(checkpoint, arguments)
+        origin, reports, found = _analyze_checkpoint(checkpoint, arguments, rule)
     document = export.document(origin, rule, reports)
     if arguments.recommend:
         document["recommended"] = _recommended(recommend(found))
@@ -161,8 +165,21 @@ def _analyze_file(arguments: argparse.Namespace, rule: ScaleRule) -> Analysis:
     return saved.origin, reports, found
 
 
-def _analyze_checkpoint(arguments: argparse.Namespace, rule: ScaleRule) -> Analysis:
-    checkpoint = load_checkpoint(arguments.checkpoint)
+def _analyze_stored(checkpoint: Checkpoint, arguments: argparse.Namespace) -> dict:
+    """What a quantized checkpoint stores; no rule has a part in it."""
+    if arguments.group_size or arguments.recommend:
+        raise UsageError(
+            f"{checkpoint.path} is quantized already; --group-size and --recommend need a "
+            "checkpoint with float weights"
+        )
+    layers = parse_layers(arguments.layers, checkpoint.layers)
+    runs = [run_stored(checkpoint.stored_layer(layer), default_device()) for layer in layers]
+    return stored_document(checkpoint, layers, runs)
+
+
+def _analyze_checkpoint(
+    checkpoint: Checkpoint, arguments: argparse.Namespace, rule: ScaleRule
+) -> Analysis:
     layers = parse_layers(arguments.layers, checkpoint.layers)
     text = read_text(checkpoint, arguments.text, arguments.batches, arguments.seq_len)
     reports: list[LayerReport] = []

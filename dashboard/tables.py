@@ -83,13 +83,8 @@ def as_published(document: dict) -> str:
 
 def as_table(document: dict) -> str:
     """A line a layer for whoever sits at a terminal, and the recommended α where asked for."""
-    rule = document["observer"]
-    settings = f" α {document['alpha']:g}" if rule in ALPHA_RULES else ""
-    settings += f" σ {document['sigma']:g}" if rule == "percentile-ema" else ""
-    settings += "" if document["symmetric"] else " asymmetric"
     head = (
-        f"{document['checkpoint']} ({document['family']}), {document['batches']} × "
-        f"{document['seq_len']} tokens of {document['text']}, {rule}{settings}, "
+        f"{document['checkpoint']} ({document['family']}), {_settings(document)}, "
         f"{document['backend'] or 'no kernel run'}"
     )
     rows = [
@@ -111,6 +106,20 @@ def as_table(document: dict) -> str:
         names = ["layer", "slice", "best alpha", "x_out_scale", "sqnr_db", *lost]
         lines += ["", found["reason"], "", *_aligned(names, best)]
     return "\n".join([*lines, ""])
+
+
+def _settings(document: dict) -> str:
+    """What was calibrated on, and by which rule."""
+    rule = document["observer"]
+    if rule is None:
+        return "stored scales"
+    settings = f" α {document['alpha']:g}" if rule in ALPHA_RULES else ""
+    settings += f" σ {document['sigma']:g}" if rule == "percentile-ema" else ""
+    settings += "" if document["symmetric"] else " asymmetric"
+    return (
+        f"{document['batches']} × {document['seq_len']} tokens of {document['text']}, "
+        f"{rule}{settings}"
+    )
 
 
 def _cell(name: str, form: str, value: object) -> str:

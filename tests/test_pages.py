@@ -12,8 +12,10 @@ from dashboard import cli
 from dashboard.calibration import calibrate, read_text
 from dashboard.checkpoints import load_backbone, load_checkpoint
 from dashboard.figures import percent, scale_text
+from dashboard.grouping import sort_and_cluster
 from dashboard.observers import ScaleRule, moving_average
 from dashboard.report import report_scale
+from kernels.reference import causal_conv1d
 
 ROOT = Path(__file__).resolve().parent.parent
 QUICK = {"batches": "3", "seq_len": "64"}
@@ -190,3 +192,39 @@ def test_the_layers_page_takes_a_calibration_file(tmp_path):
     assert cli.main(["calibrate", "mamba-tiny", *options]) == 0
     of_file, of_checkpoint = (opened("layers", checkpoint=name) for name in (path, "mamba-tiny"))
     assert of_file.dataframe[0].value.equals(of_checkpoint.dataframe[0].value)
+
+
+def test_the_groups_page_agrees_with_groups_measured_by_hand():
+    """MinMax in the layer's own groups, and in none, from the conv input."""
+    app = opened("groups", checkpoint="mamba2-tiny", layer="1", group_rule="minmax")
+    checkpoint = load_checkpoint("mamba2-tiny")
+    text = read_text(checkpoint, "calibration.txt", 3, 64)
+    seen = calibrate(checkpoint, load_backbone(checkpoint), text, keep=[1]).capture(1)
+    channels = checkpoint.slices[0].channels
+    v = causal_conv1d(seen.x[:, channels], seen.weight[channels], seen.bias[channels])
+    y = torch.nn.functional.silu(v).half().double().transpose(0, 1).flatten(1)  # (D, N·L)
+    architecture = checkpoint.architecture
+    group = sort_and_cluster(y.abs().amax(1).numpy(), architecture.head_dim,
+                             architecture.n_groups, 4, 4).group  # fmt: skip
+    table = app.dataframe[0].value.set_index("scale")["minmax"]
+    for row, of_channel in (("one scale for the slice", np.zeros(len(y), int)),
+                            ("sorted and clustered: 16 scales", group),
+                            (f"each channel: {len(y)} scales", np.arange(len(y)))):  # fmt: skip
+        noise = 0.0
+        for number in np.unique(of_channel):
+            own = y[of_channel == number]
+            scale = (own.abs().amax().float() / 127).double()
+            ratio = (own.float() / scale.float()).double()
+            codes = ratio.sign() * (ratio.abs() + 0.5).floor()
+            noise += float((codes.clamp(-128, 127) * scale - own).square().sum())
+        by_hand = 10 * np.log10(float(y.square().sum()) / noise)
+        assert float(table[row].removesuffix(" dB")) == pytest.approx(by_hand, abs=0.0051)
+    assert "**0** of" in told(app)  # the live kernel, with the expanded scales
+
+
+def test_groups_need_heads_and_channels(tmp_path):
+    assert "Mamba-1 has no heads" in opened("groups", checkpoint="mamba-tiny").info[0].value
+    path = str(tmp_path / "counts.safetensors")
+    options = ["--batches", "3", "--seq-len", "64", "--out", path]
+    assert cli.main(["calibrate", "mamba2-tiny", *options]) == 0
+    assert "holds no single channels" in opened("groups", checkpoint=path).info[0].value

@@ -22,6 +22,15 @@ from dashboard.captions.explore import (
     transfer_caption,
     verdict,
 )
+from dashboard.captions.groups import (
+    NO_GROUPS,
+    NO_HEADS,
+    groups_caption,
+    groups_headline,
+    groups_kernel,
+    groups_verdict,
+    stored_groups_caption,
+)
 from dashboard.captions.held_out import (
     NO_SECOND_TEXT,
     held_out_caption,
@@ -30,6 +39,14 @@ from dashboard.captions.held_out import (
     held_out_verdict,
 )
 from dashboard.captions.layers import NO_ROW, layers_headline, layers_verdict, rules_caption
+from dashboard.captions.stored import (
+    NO_FLOAT_WEIGHTS,
+    STAND_IN,
+    stored_headline,
+    stored_rows,
+    stored_status,
+    stored_verdict,
+)
 from dashboard.captions.sweep import (
     NO_CHANNELS,
     alpha_sweep_caption,
@@ -42,16 +59,24 @@ from dashboard.captions.sweep import (
 
 __all__ = [
     "NO_CHANNELS",
+    "NO_FLOAT_WEIGHTS",
+    "NO_GROUPS",
+    "NO_HEADS",
     "NO_KERNEL_ASYMMETRIC",
     "NO_KERNEL_FILE",
     "NO_ROW",
     "NO_SECOND_TEXT",
+    "STAND_IN",
     "Metric",
     "all_measures",
     "alpha_sweep_caption",
     "average_caption",
     "average_headline",
     "average_verdict",
+    "groups_caption",
+    "groups_headline",
+    "groups_kernel",
+    "groups_verdict",
     "held_out_caption",
     "held_out_headline",
     "held_out_rows",
@@ -70,6 +95,11 @@ __all__ = [
     "recommendation",
     "recommendation_rows",
     "rules_caption",
+    "stored_groups_caption",
+    "stored_headline",
+    "stored_rows",
+    "stored_status",
+    "stored_verdict",
     "sweep_caption",
     "sweep_verdict",
     "table_caption",

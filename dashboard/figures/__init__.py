@@ -5,7 +5,7 @@ moves: only lines and colour move, so that the change is what is seen.
 """
 
 from dashboard.figures.batches import moving_average_chart, orders_chart
-from dashboard.figures.heatmap import heatmap, rule_heatmap
+from dashboard.figures.heatmap import group_heatmap, heatmap, rule_heatmap
 from dashboard.figures.landscape import (
     alpha_sweep,
     held_out_landscapes,
@@ -22,6 +22,7 @@ __all__ = [
     "Sheet",
     "alpha_sweep",
     "decibels",
+    "group_heatmap",
     "heatmap",
     "held_out_landscapes",
     "landscape_under_slider",

@@ -14,6 +14,7 @@ ROW, HEAD = 26, 34  # px
 LEFT = 0.11  # of the width, for the rows' names
 DARKEST = 0.8  # opacity
 DARKEST_LOSS_DB = 12.0
+FINEST_OCTAVES = 2.5
 
 
 def heatmap(
@@ -93,4 +94,38 @@ def rule_heatmap(
             for layer, row in zip(layers, scales, strict=True)
         ],
         marked=sqnr >= sqnr.max(axis=1, keepdims=True) - NEGLIGIBLE_DB / 10,
+    )
+
+
+def group_heatmap(scales: np.ndarray, widths: np.ndarray, single: float) -> Sheet:
+    """A layer's scale for each (SSD group, head group) row and channel group column.
+
+    Args:
+        scales: (G, M, N), real units per code.
+        widths: (G · M · N,), how many channels share each.
+        single: the scale that would serve all; shade is how much finer a group's is, in octaves.
+    """
+    groups, heads, channels = scales.shape
+    table = scales.reshape(groups * heads, channels)
+    rows = [
+        (f"SSD {g + 1}, heads {m + 1}" if groups > 1 else f"Heads {m + 1}")
+        for g in range(groups)
+        for m in range(heads)
+    ]
+    finer = np.log2(single / table)
+    return heatmap(
+        "The scale of each group of channels",
+        rows,
+        [f"channels {n + 1}" for n in range(channels)],
+        finer / FINEST_OCTAVES,
+        [[f"{value:.5f}" for value in row] for row in table],
+        [
+            [
+                f"{rows[r]}, channels {c + 1}: {widths.reshape(table.shape)[r, c]} channels share "
+                f"{table[r, c]:.5g}, {single / table[r, c]:.2f} times finer than {single:.5g}"
+                for c in range(channels)
+            ]
+            for r in range(len(rows))
+        ],
+        colour="output",
     )

@@ -13,6 +13,7 @@ from typing import Any
 
 import streamlit as st
 
+from dashboard import captions
 from dashboard.calibration import (
     DEFAULT_BATCHES,
     DEFAULT_SEQ_LEN,
@@ -23,7 +24,7 @@ from dashboard.calibration import (
     SliceCalibration,
     text_names,
 )
-from dashboard.checkpoints import CheckpointError, sample_names
+from dashboard.checkpoints import CheckpointError, quantized_sample_names, sample_names
 from dashboard.observers import DEFAULT_ALPHA, alpha_grid
 from dashboard.pages import loading
 from dashboard.report import format_alpha
@@ -93,8 +94,17 @@ class Frame:
             self.progress.progress(progress.share, f"Calibrating: {progress}{note}")
 
 
-def choose(own: Callable[[], None] = lambda: None, layers: bool = True) -> tuple[Choice, Frame]:
+def choose(
+    own: Callable[[], None] = lambda: None,
+    layers: bool = True,
+    slices: bool = True,
+    stored: bool = False,
+) -> tuple[Choice, Frame]:
     """Draw the heading and the controls; a page's ``own`` stand between layer and slice.
+
+    Args:
+        layers, slices: whether the page shows one of them; else it is the first.
+        stored: whether the page has something to say of a checkpoint that is quantized already.
 
     A source that cannot be used is told in a sentence, and ends the run.
     """
@@ -106,7 +116,7 @@ def choose(own: Callable[[], None] = lambda: None, layers: bool = True) -> tuple
         kept("checkpoint")
         name = st.selectbox(
             "Checkpoint",
-            sample_names(),
+            [*sample_names(), *quantized_sample_names()],
             key="checkpoint",
             width=250,
             accept_new_options=True,
@@ -123,9 +133,15 @@ def choose(own: Callable[[], None] = lambda: None, layers: bool = True) -> tuple
         outline = loading.outline(source)
     except (CheckpointError, CalibrationError) as error:
         frame.refuse(error)
+    if outline.stored and not stored:
+        frame.progress.info(captions.NO_FLOAT_WEIGHTS, icon=":material/info:")
+        st.page_link("dashboard/pages/layers.py", label="Its layers")
+        st.page_link("dashboard/pages/groups.py", label="Its groups")
+        st.stop()
     source = outline.source
     layer = _layer_box(layer_slot, outline) if layers else outline.layers[0]
-    return Choice(source, outline, layer, _slice_box(slice_slot, outline)), frame
+    part = _slice_box(slice_slot, outline) if slices else 0
+    return Choice(source, outline, layer, part), frame
 
 
 def _calibration_box(name: str) -> loading.Source:

@@ -9,6 +9,7 @@ from dashboard.pages.choosing import STATE, keep, kept
 from dashboard.pages.drawing import show
 from dashboard.pages.exporting import export_bar
 from dashboard.pages.grid import filtered, show_table, table_row
+from dashboard.pages.stored import show_stored
 from dashboard.report import baselines, distinct
 
 
@@ -22,7 +23,10 @@ def boxes() -> None:
     keep("asymmetric", asymmetric)
 
 
-choice, frame = choosing.choose(boxes, layers=False)
+choice, frame = choosing.choose(boxes, layers=False, stored=True)
+if choice.outline.stored:
+    show_stored(choice, frame)
+    st.stop()
 calibration = choosing.calibrated(choice, frame)
 source, layers, part = choice.source, choice.outline.layers, choice.part
 alpha, _ = choosing.alpha_slider(
