@@ -2,17 +2,16 @@
 
 The figures are from an analysis of Quamba2's checkpoints (Quamba2: arXiv 2503.22879; the method of
 the percentile: Quamba, arXiv 2410.13229). They are kept here as printed, digit by digit, and
-nowhere else: whatever the project says about them is computed from these records. Two readings of
-the same table are offered by name. ``ratio_weight`` is the published one, an activation's scale over
-the scale of the *weights*, which is what the checkpoint calls ``wx_scale``; ``ratio_wx`` is like for
-like, over the scale at which the integer accumulator arrives.
+nowhere else: whatever the project says about them is computed from these records. Two readings
+of the same table are offered by name. ``ratio_weight`` is the published one, an activation's scale
+over the scale of the *weights*, which is what the checkpoint calls ``wx_scale``; ``ratio_wx`` is
+like for like, over the scale at which the integer accumulator arrives.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-ANALYSIS = "the published analysis of Quamba2's checkpoints"
 QUAMBA = "arXiv 2410.13229"
 QUAMBA2 = "arXiv 2503.22879"
 
@@ -22,7 +21,7 @@ class PublishedScales:
     """One layer of Quamba2-130m as printed, and the ratio of the same layer of Quamba2-2.7b.
 
     Scales are real units per code, of the x slice. ``x_scale``, ``wx_scale`` and ``x_out_scale``
-    are the w8a8 run's; ``pa_0_5`` and ``pa_1_0`` are the x_out_scale of two w4a8 runs, named "pa-0.5"
+    are the w8a8 run's; ``pa_0_5`` and ``pa_1_0`` are the x_out_scale of two w4a8 runs, "pa-0.5"
     (α = 0.9995) and "pa-1.0" (α = 0.99999).
     """
 
@@ -70,6 +69,7 @@ QUAMBA2_130M = (
 )
 QUAMBA2_130M_NAME = "Quamba2-130m-w8a8"
 QUAMBA2_2_7B_NAME = "Quamba2-2.7b"
+ANALYSIS_NAMES = f"{QUAMBA2_130M_NAME}, {QUAMBA2_2_7B_NAME}"
 QUAMBA2_2_7B_PA_1_LAYER_0 = 0.01849  # x_out_scale, as printed
 
 
