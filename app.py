@@ -9,6 +9,7 @@ st.navigation(
         st.Page("dashboard/pages/explore.py", title="Explore", url_path="explore", default=True),
         st.Page("dashboard/pages/layers.py", title="Layers", url_path="layers"),
         st.Page("dashboard/pages/groups.py", title="Groups", url_path="groups"),
+        st.Page("dashboard/pages/compare.py", title="Compare", url_path="compare"),
         st.Page("dashboard/pages/sweep.py", title="α sweep", url_path="sweep"),
         st.Page("dashboard/pages/batches.py", title="Batches", url_path="batches"),
         st.Page("dashboard/pages/held_out.py", title="Held-out", url_path="held-out"),

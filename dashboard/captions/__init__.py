@@ -6,6 +6,7 @@ from dashboard.captions.batches import (
     average_verdict,
     orders_caption,
 )
+from dashboard.captions.compare import compare_headline, compare_rows, compare_verdict
 from dashboard.captions.explore import (
     NO_KERNEL_ASYMMETRIC,
     NO_KERNEL_FILE,
@@ -73,6 +74,9 @@ __all__ = [
     "average_caption",
     "average_headline",
     "average_verdict",
+    "compare_headline",
+    "compare_rows",
+    "compare_verdict",
     "groups_caption",
     "groups_headline",
     "groups_kernel",

@@ -5,6 +5,7 @@ moves: only lines and colour move, so that the change is what is seen.
 """
 
 from dashboard.figures.batches import moving_average_chart, orders_chart
+from dashboard.figures.compare import compared_lines
 from dashboard.figures.heatmap import group_heatmap, heatmap, rule_heatmap
 from dashboard.figures.landscape import (
     alpha_sweep,
@@ -21,6 +22,7 @@ __all__ = [
     "PALETTES",
     "Sheet",
     "alpha_sweep",
+    "compared_lines",
     "decibels",
     "group_heatmap",
     "heatmap",

@@ -94,6 +94,14 @@ class Frame:
             self.progress.progress(progress.share, f"Calibrating: {progress}{note}")
 
 
+def heading() -> Any:
+    """The page's head; the place in it for what the live kernel reports."""
+    st.html(STYLE)
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.markdown("# Scalescope", width="content")
+        return st.container(key="status", width="content")
+
+
 def choose(
     own: Callable[[], None] = lambda: None,
     layers: bool = True,
@@ -108,10 +116,7 @@ def choose(
 
     A source that cannot be used is told in a sentence, and ends the run.
     """
-    st.html(STYLE)
-    with st.container(horizontal=True, vertical_alignment="center"):
-        st.markdown("# Scalescope", width="content")
-        status = st.container(key="status", width="content")
+    status = heading()
     with st.container(horizontal=True, vertical_alignment="bottom", key="controls"):
         kept("checkpoint")
         name = st.selectbox(
