@@ -26,7 +26,7 @@ SAMPLES_DIR = Path(__file__).resolve().parents[2] / "sample_checkpoints"
 
 # Any tensor of a layer, in a model with a head or without; and one or two of each Mamba mixer,
 # which may lie inside a hybrid layer.
-LAYER = r"(?:(?:backbone|model)\.)?layers\.(?P<layer>\d{1,9})\."
+LAYER = r"(?:(?:backbone|model)\.)?layers\.(?P<layer>[0-9]{1,9})\."
 LAYER_TENSOR = re.compile(LAYER)
 MIXER_TENSOR = re.compile(
     rf"(?P<mixer>{LAYER}(?:mixer|mamba|mamba_decoder\.mamba))\.(?:A_log|conv1d\.weight)"

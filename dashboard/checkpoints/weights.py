@@ -75,15 +75,14 @@ def _shards(index: Path) -> list[Path]:
     shards = read_json(index).get("weight_map")
     if not isinstance(shards, dict) or not all(isinstance(s, str) for s in shards.values()):
         raise CheckpointError(f"{index} has no weight_map from tensor names to file names")
-    paths = []
-    for name in sorted(set(shards.values())):
-        path = index.parent / name
-        if Path(name).name != name or path.suffix not in SUFFIXES or not path.is_file():
+    beside = {p.name: p for p in index.parent.iterdir() if p.suffix in SUFFIXES and p.is_file()}
+    names = sorted(set(shards.values()))
+    for name in names:
+        if name not in beside:
             raise CheckpointError(
                 f"{index} names the file {quoted(name)}, which does not exist beside it"
             )
-        paths.append(path)
-    return paths
+    return [beside[name] for name in names]
 
 
 def _open_files(paths: Collection[Path]) -> Weights:
