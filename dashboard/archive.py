@@ -56,8 +56,11 @@ def is_calibration_file(source: str) -> bool:
     A checkpoint's own weights end alike, but a config.json lies beside them, and no calibration
     file says that they are one.
     """
-    path = Path(source).expanduser()
-    if not source.endswith(SUFFIX) or not path.is_file():
+    try:
+        path = Path(source).expanduser()
+        if not source.endswith(SUFFIX) or not path.is_file():
+            return False
+    except (OSError, RuntimeError):  # a name too long, a home that nobody has: no file
         return False
     return not (path.parent / "config.json").is_file() or _states_format(path)
 

@@ -216,8 +216,25 @@ def _tokenize(checkpoint: Checkpoint, content: bytes, source: str) -> Tensor:
         )
     from transformers import AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(checkpoint.path)
-    return torch.tensor(tokenizer(text)["input_ids"], dtype=torch.int64)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(
+            checkpoint.path, local_files_only=True, trust_remote_code=False
+        )
+        tokens = torch.tensor(tokenizer(text)["input_ids"], dtype=torch.int64)
+    except Exception as error:  # each kind of tokenizer has faults of its own
+        raise CheckpointError(
+            f"{checkpoint.path} has a tokenizer that cannot be used: {_first_line(error)}"
+        ) from None
+    if len(tokens) and not 0 <= int(tokens.min()) <= int(tokens.max()) < checkpoint.vocab_size:
+        raise CheckpointError(
+            f"{checkpoint.path} has a tokenizer that gives token {int(tokens.max())}; the model's "
+            f"vocabulary has {checkpoint.vocab_size}"
+        )
+    return tokens
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
 def calibrate(
@@ -321,6 +338,10 @@ def visit_conv_inputs(
         with torch.no_grad():
             for batch, ids in enumerate(tokens):  # noqa: B007 (the hooks read it)
                 backbone(ids[None].to(device), use_cache=False)
+    except (RuntimeError, IndexError) as error:  # sizes that only show when it runs
+        raise CalibrationError(
+            f"{checkpoint.path}: the model cannot be run: {_first_line(error)}"
+        ) from error
     finally:
         for hook in hooks:
             hook.remove()

@@ -12,13 +12,14 @@ import torch
 from torch import Tensor, nn
 
 from dashboard.checkpoints.families import FAMILIES
-from dashboard.checkpoints.loading import MIXER_TENSOR
+from dashboard.checkpoints.loading import LAYER_TENSOR, MIXER_TENSOR
 from dashboard.checkpoints.records import Checkpoint, CheckpointError
 from dashboard.checkpoints.weights import open_weights
 from dashboard.importing import collector_paused
 from kernels import available_backends
 
 STATE_SPACES_EMBEDDING = "backbone.embedding.weight"
+MOST_SHARING = 16  # Zamba2 uses the same attention weights in up to nine layers
 
 
 def default_device() -> str:
@@ -40,6 +41,11 @@ def load_backbone(checkpoint: Checkpoint, device: str | None = None) -> nn.Modul
             f"{checkpoint.path} is quantized already: it has no float weights to calibrate with, "
             "only the scales that it stores"
         )
+    if checkpoint.config.get("quantization_config"):
+        raise CheckpointError(
+            f"{checkpoint.path / 'config.json'}: quantization_config says that the weights are "
+            "quantized in a way that is neither float nor Quamba's"
+        )
     config_class, model_class = _import_classes(checkpoint.family)
     config = _config(checkpoint, config_class)
     weights = open_weights(checkpoint.weights_path)
@@ -48,6 +54,7 @@ def load_backbone(checkpoint: Checkpoint, device: str | None = None) -> nn.Modul
         state["backbone.embeddings.weight"] = state.pop(STATE_SPACES_EMBEDDING)
     on_cpu = torch.device(device).type == "cpu"
     try:
+        _check_size(config, model_class, state)
         model, told = model_class.from_pretrained(
             None,
             config=config,
@@ -58,14 +65,25 @@ def load_backbone(checkpoint: Checkpoint, device: str | None = None) -> nn.Modul
     except Exception as error:  # a shape that does not fit, a size that cannot be built
         reason = str(error).strip() or type(error).__name__
         raise CheckpointError(f"{checkpoint.path} does not fit its config.json: {reason}") from None
-    # Left alone, transformers would fill them with random numbers.
-    missing = sorted(told["missing_keys"]) or sorted(map(str, told["mismatched_keys"]))
-    if missing:
-        raise CheckpointError(
-            f"{checkpoint.path} does not fit its config.json: {len(missing)} tensors are missing, "
-            f"among them {missing[0]}"
-        )
+    # Left alone, transformers would fill what is missing with random numbers, and drop the rest.
+    surplus = [name for name in told["unexpected_keys"] if LAYER_TENSOR.match(name)]
+    wanting = {"missing": told["missing_keys"], "not of this model": surplus}
+    for fault, names in wanting.items():
+        if names:
+            raise CheckpointError(
+                f"{checkpoint.path} does not fit its config.json: of its tensors {len(names)} are "
+                f"{fault}, as {min(names)}"
+            )
     return model.to(device).eval().requires_grad_(False)
+
+
+def _check_size(config: object, model_class: type, state: dict[str, Tensor]) -> None:
+    """transformers allocates what the configuration asks for, before it looks for the weights."""
+    with torch.device("meta"):
+        wanted = sum(parameter.numel() for parameter in model_class(config).parameters())
+    stored = sum(tensor.numel() for tensor in state.values())
+    if wanted > MOST_SHARING * stored:
+        raise ValueError(f"it describes {wanted:,} parameters, and the weights hold {stored:,}")
 
 
 def _as_module(name: str, tensor: Tensor) -> Tensor:
@@ -101,7 +119,14 @@ def _config(checkpoint: Checkpoint, config_class: type) -> object:
 
 
 def _adopt(checkpoint: Checkpoint, config_class: type) -> object:
-    return config_class.from_pretrained(checkpoint.path, local_files_only=True)
+    """As it is, but for names of implementations: one could be a repository of code to fetch."""
+    stored, _ = config_class.get_config_dict(checkpoint.path, local_files_only=True)
+    known = {
+        name: value
+        for name, value in stored.items()
+        if not name.startswith("_") and not name.endswith("_implementation")
+    }
+    return config_class.from_dict(known)
 
 
 def _translate(checkpoint: Checkpoint, config_class: type) -> object:

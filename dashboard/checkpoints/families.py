@@ -16,6 +16,9 @@ from pathlib import Path
 from dashboard.checkpoints.records import Architecture, CheckpointError, ConvSlice, quoted
 
 SILU = ("silu", "swish")
+LARGEST_SIZE = 2**31 - 1
+LONGEST_CHUNK = 2**16  # the SSD pads each sequence to whole chunks
+CHUNKS = ("chunk_size", "mamba_chunk_size")
 Field = tuple[str, int | None]  # a name in config.json, and what its absence means
 
 
@@ -85,7 +88,7 @@ def _read_state_spaces(config: dict, path: Path) -> Architecture:
     if not isinstance(ssm, dict):
         raise CheckpointError(f"{path}: ssm_cfg is {quoted(ssm)}, not an object")
     layer = ssm.get("layer", "Mamba1")
-    if layer not in ("Mamba1", "Mamba2"):
+    if not isinstance(layer, str) or layer not in ("Mamba1", "Mamba2"):
         raise CheckpointError(f"{path}: ssm_cfg.layer is {quoted(layer)}, not Mamba1 or Mamba2")
     if config.get("attn_layer_idx"):
         raise CheckpointError(
@@ -112,11 +115,14 @@ def _read_state_spaces(config: dict, path: Path) -> Architecture:
 
 def _read_hugging_face(name: str, config: dict, path: Path) -> Architecture:
     family = FAMILIES[name]
-    if family.activation and config.get(family.activation, "silu") not in SILU:
+    activation = config.get(family.activation, "silu") if family.activation else "silu"
+    if not isinstance(activation, str) or activation not in SILU:
         raise CheckpointError(
-            f"{path}: {family.activation} is {quoted(config[family.activation])}; the kernel "
-            "computes SiLU after the convolution and nothing else"
+            f"{path}: {family.activation} is {quoted(activation)}; the kernel computes SiLU after "
+            "the convolution and nothing else"
         )
+    for chunk in CHUNKS:
+        _size(config, (chunk, 1), path)
     d_model = _size(config, ("hidden_size", None), path)
     sizes = {
         "layout": "hugging-face",
@@ -152,6 +158,9 @@ def _size(config: dict, field: Field, path: Path) -> int:
     value = config.get(key, default)
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise CheckpointError(f"{path}: {key} is {quoted(value)}; it must be a positive integer")
+    largest = LONGEST_CHUNK if key in CHUNKS else LARGEST_SIZE
+    if value > largest:
+        raise CheckpointError(f"{path}: {key} is {quoted(value)}; it can be {largest} at most")
     return value
 
 

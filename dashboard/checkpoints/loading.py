@@ -24,10 +24,12 @@ from dashboard.checkpoints.weights import SUFFIXES, Weights, open_weights, read_
 
 SAMPLES_DIR = Path(__file__).resolve().parents[2] / "sample_checkpoints"
 
-# One tensor of each Mamba mixer, in a model with a head or without, alone or inside a hybrid layer.
+# Any tensor of a layer, in a model with a head or without; and one or two of each Mamba mixer,
+# which may lie inside a hybrid layer.
+LAYER = r"(?:(?:backbone|model)\.)?layers\.(?P<layer>[0-9]{1,9})\."
+LAYER_TENSOR = re.compile(LAYER)
 MIXER_TENSOR = re.compile(
-    r"(?P<mixer>(?:(?:backbone|model)\.)?layers\.(?P<layer>\d{1,9})"
-    r"\.(?:mixer|mamba|mamba_decoder\.mamba))\.(?:A_log|conv1d\.weight)"
+    rf"(?P<mixer>{LAYER}(?:mixer|mamba|mamba_decoder\.mamba))\.(?:A_log|conv1d\.weight)"
 )
 
 
@@ -86,8 +88,8 @@ def _find(source: str) -> Path:
     samples = [*sample_names(), *quantized_sample_names()]
     if source in samples:
         return SAMPLES_DIR / source
-    path = Path(source).expanduser()
     try:
+        path = Path(source).expanduser()
         if path.is_dir() or (path.is_file() and path.suffix in SUFFIXES):
             return path
         if path.exists():
@@ -95,9 +97,7 @@ def _find(source: str) -> Path:
                 f"{source} is a file; give the directory that holds config.json, or its weights "
                 f"({' or '.join(SUFFIXES)})"
             )
-    except (OSError, ValueError) as error:  # a name too long, or with a NUL in it
-        if isinstance(error, CheckpointError):
-            raise
+    except (OSError, RuntimeError) as error:  # a name too long, a home that nobody has
         raise CheckpointError(f"{quoted(source)} cannot be opened: {error}") from None
     if re.fullmatch(r"[\w.-]+/[\w.-]+", source):
         return _download(source)
@@ -144,20 +144,26 @@ def _find_mixers(weights: Weights, architecture: Architecture, directory: Path) 
             f"{directory} has no tensor that ends in conv1d.weight in a Mamba layer, so there is "
             "no convolution to scale"
         )
-    last = max(mixers)
-    if last >= architecture.model_layers:
-        raise CheckpointError(
-            f"{directory} has a layer {last}, but its config.json says that there are "
-            f"{architecture.model_layers} layers"
-        )
-    if not architecture.is_hybrid and len(mixers) < architecture.model_layers:
-        missing = next(layer for layer in count() if layer not in mixers)
-        raise CheckpointError(
-            f"{directory} has no tensor {mixers[last].replace(str(last), str(missing))}"
-            f".conv1d.weight, but its config.json says that there are "
-            f"{quoted(architecture.model_layers)} layers"
-        )
+    _check_layers(weights, architecture, mixers, directory)
     return mixers
+
+
+def _check_layers(
+    weights: Weights, architecture: Architecture, mixers: dict[int, str], directory: Path
+) -> None:
+    """As many layers in the file as in the configuration, each a Mamba layer in a pure model."""
+    found = map(LAYER_TENSOR.match, weights.files)
+    layers = {int(match["layer"]) for match in found if match}
+    told = f"but its config.json says that there are {architecture.model_layers} layers"
+    if max(layers) >= architecture.model_layers:
+        raise CheckpointError(f"{directory} has a layer {max(layers)}, {told}")
+    known = layers if architecture.is_hybrid else mixers
+    if len(known) < architecture.model_layers:
+        missing = next(layer for layer in count() if layer not in known)
+        if architecture.is_hybrid:
+            raise CheckpointError(f"{directory} has no tensor of layer {missing}, {told}")
+        name = re.sub(r"\d+", str(missing), mixers[max(mixers)])
+        raise CheckpointError(f"{directory} has no tensor {name}.conv1d.weight, {told}")
 
 
 def _is_quantized(weights: Weights, mixers: Collection[str]) -> bool:
