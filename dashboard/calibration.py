@@ -30,6 +30,7 @@ from dashboard.checkpoints import (
     find_mixer,
 )
 from dashboard.histogram import Histogram, count_patterns
+from dashboard.spool import Place, Spool
 from kernels.int8 import scale_from_amax
 from kernels.reference import causal_conv1d
 
@@ -259,8 +260,9 @@ def calibrate(
     layer and the batch.
     """
     wanted = sorted(checkpoint.layers if layers is None else set(layers))
+    spool = Spool()
     tallies = {
-        layer: [_Tally(part, checkpoint.conv(layer)) for part in checkpoint.slices]
+        layer: [_Tally(part, checkpoint.conv(layer), spool) for part in checkpoint.slices]
         for layer in wanted
     }
     kept: dict[int, list[Tensor]] = {layer: [] for layer in sorted(set(keep))}
@@ -350,14 +352,15 @@ def visit_conv_inputs(
 class _Tally:
     """The running counts of one slice."""
 
-    def __init__(self, part: ConvSlice, conv: ConvWeights) -> None:
+    def __init__(self, part: ConvSlice, conv: ConvWeights, spool: Spool) -> None:
         self.part = part
+        self.spool = spool
         self.w_amax = float(conv.weight[part.channels].abs().amax())
         self.b_amax = float(conv.bias[part.channels].abs().amax())
         self.x_amax = 0.0
         self.input_counts: Tensor | int = 0  # (65536,) once there is a batch
         self.output_counts: Tensor | int = 0
-        self.batches: list[Histogram] = []
+        self.batches: list[Place] = []
 
     def add(self, x: Tensor, v: Tensor, y: Tensor) -> None:
         """Count this slice of one batch: (1, D, L) each, all channels."""
@@ -369,7 +372,7 @@ class _Tally:
         self.x_amax = max(self.x_amax, amax)
         self.input_counts = self.input_counts + count_patterns(v)
         self.output_counts = self.output_counts + counts
-        self.batches.append(Histogram.from_patterns(counts))
+        self.batches.append(self.spool.put(Histogram.from_patterns(counts)))
 
     def calibration(self) -> SliceCalibration:
         return SliceCalibration(
@@ -379,5 +382,5 @@ class _Tally:
             b_amax=self.b_amax,
             silu_input=Histogram.from_patterns(self.input_counts),
             silu_output=Histogram.from_patterns(self.output_counts),
-            batches=tuple(self.batches),
+            batches=tuple(map(self.spool.get, self.batches)),
         )
