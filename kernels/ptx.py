@@ -1,0 +1,424 @@
+"""Sixteen codes a thread: the arithmetic of the compiled kernel, written in PTX.
+
+Two programs are put together here as text, for ``tl.inline_asm_elementwise``. Both turn sixteen
+loaded codes into sixteen stored ones; they differ in what the sixteen are.
+
+    along L    16 positions of one channel; words of four positions, the last word before them first
+    along D    4 channels × 4 positions; one word a channel, and the word before each
+
+The formulas are those of ``kernels.reference``. A value takes this path, and nothing here is
+converted between integer and float by a conversion instruction, which the chip runs at an eighth of
+the speed of the others:
+
+    window   prmt        the four codes that the value sees, moved into one word
+    acc      dp4a        their product with the taps, on top of 0x4B400000: read as a float, that is
+                         12582912 + acc
+    v        add mul add as the specification rounds them
+    e        mul ex2     approximate
+    z        fma rcp mul v / (scale_out + scale_out · e), approximate, then clamped
+    code     fma         z + 12582912, rounded: the code is the lowest byte
+    word     prmt        four codes
+
+**Exact.** The approximations leave z within DOUBT · |z| of the specification's quotient (docs/
+kernel.md proves it). So z is rounded twice, once stretched and once shrunk by DOUBT: where both give
+one code, that is the code. Where not, in some 10^-4 of the values, the thread repeats the value as
+the specification says, with exp in float64.
+
+**Fast.** Rounded once, to the nearest, and clamped by the saturation of fma.
+
+The bound needs ordinary scales (``ORDINARY_*``). Values of a channel with others are all repeated,
+in both modes.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+from typing import NamedTuple
+
+MAGIC = 0x4B400000  # the bits of 12582912.0 = 1.5 · 2^23, where float32 counts by ones
+DOUBT = 17 * 2.0**-23  # relative; 1 + DOUBT and 1 - DOUBT are float32
+ORDINARY_SCALE_OUT = (2.0**-20, 2.0**20)
+ORDINARY_REACH = 2.0**30  # the largest |v| that the scales allow
+
+
+class Program(NamedTuple):
+    """PTX text, and the registers that it takes, in LLVM's notation."""
+
+    text: str
+    constraints: str
+
+
+def _f32(value: float) -> str:
+    return f"0f{struct.unpack('>I', struct.pack('>f', value))[0]:08X}"
+
+
+def _f64(value: float) -> str:
+    return f"0d{struct.unpack('>Q', struct.pack('>d', value))[0]:016X}"
+
+
+# Loading ------------------------------------------------------------------------------------
+
+
+def load_along_l(alignment: int) -> Program:
+    """Sixteen codes and the four before them, as five words.
+
+    Args:
+        alignment: 16, 4 or 1; what x and its strides are multiples of, in bytes.
+
+    Operands: the five words; the address, the number of codes that are left from there in the row
+    (0 and less: nothing is read), and how many come before, 0 or more than 3.
+    """
+    lines = ["mov.b32 before, 0;"] + [f"mov.b32 w{k}, 0;" for k in range(4)]
+    lines += ["setp.gt.s32 some, $6, 0;", "setp.gt.and.s32 follows, $7, 0, some;"]
+    if alignment == 16:
+        lines.append("@some ld.global.v4.b32 {w0, w1, w2, w3}, [$5];")
+        lines.append("@follows ld.global.b32 before, [$5+-4];")
+    elif alignment == 4:
+        for k in range(4):
+            lines += [f"setp.gt.s32 p, $6, {4 * k};", f"@p ld.global.b32 w{k}, [$5+{4 * k}];"]
+        lines.append("@follows ld.global.b32 before, [$5+-4];")
+    else:
+        # Whole words that hold the codes, shifted into place. A word is read only where one of its
+        # codes is asked for, so never beyond the memory that holds x.
+        lines += [
+            "and.b64 start, $5, -4;", "cvt.u32.u64 shift, $5;", "and.b32 shift, shift, 3;",
+            "mad.lo.u32 place, shift, 0x1111, 0x3210;", "add.s32 end, $6, shift;",
+            "mov.b32 r0, 0;",
+        ]  # fmt: skip
+        lines.append("@follows ld.global.b32 r0, [start+-4];")
+        for k in range(5):
+            lines += [
+                f"mov.b32 r{k + 1}, 0;",
+                f"setp.gt.and.s32 p, end, {4 * k}, some;",
+                f"@p ld.global.b32 r{k + 1}, [start+{4 * k}];",
+            ]
+        lines.append("prmt.b32 before, r0, r1, place;")
+        lines.append("@!follows mov.b32 before, 0;")
+        lines += [f"prmt.b32 w{k}, r{k + 1}, r{k + 2}, place;" for k in range(4)]
+    lines += ["mov.b32 $0, before;"] + [f"mov.b32 ${k + 1}, w{k};" for k in range(4)]
+    registers = (
+        ".reg .pred p, some, follows; .reg .b64 start; "
+        ".reg .b32 before, w<4>, r<6>, shift, place, end;"
+    )
+    return _program([registers, *lines], "=r,=r,=r,=r,=r,l,r,r")
+
+
+def load_along_d(alignment: int) -> Program:
+    """Four positions of four channels, as one word a channel.
+
+    Args:
+        alignment: 4 or 1; what x and its strides are multiples of, in bytes.
+
+    Operands: the four words; the address, the byte strides of L and D, the number of positions and
+    of channels that are left from there. Codes beyond them are 0.
+    """
+    lines = ["mov.b64 a0, $4;"] + [f"add.s64 a{k}, a{k - 1}, $5;" for k in (1, 2, 3)]
+    lines += ["setp.gt.s32 inside, $8, 0;"]
+    if alignment == 4:
+        for k in range(4):
+            lines += [
+                f"mov.b32 r{k}, 0;",
+                f"setp.gt.and.s32 p, $7, {k}, inside;",
+                f"@p ld.global.b32 r{k}, [a{k}];",
+            ]
+        lines += _transpose([f"r{k}" for k in range(4)], [f"w{k}" for k in range(4)])
+    else:
+        for channel in range(4):
+            for k in range(4):
+                lines += [
+                    f"mov.b32 r{k}, 0;",
+                    f"setp.gt.s32 inside, $8, {channel};",
+                    f"setp.gt.and.s32 p, $7, {k}, inside;",
+                    f"@p ld.global.u8 r{k}, [a{k}];",
+                    f"add.s64 a{k}, a{k}, $6;",
+                ]
+            lines += [
+                "prmt.b32 r0, r0, r1, 0x0040;", "prmt.b32 r2, r2, r3, 0x0040;",
+                f"prmt.b32 w{channel}, r0, r2, 0x5410;",
+            ]  # fmt: skip
+    lines += [f"mov.b32 ${k}, w{k};" for k in range(4)]
+    registers = ".reg .pred p, inside; .reg .b64 a<4>; .reg .b32 r<4>, w<4>, h<4>;"
+    return _program([registers, *lines], "=r,=r,=r,=r,l,l,l,r,r")
+
+
+def _transpose(rows: list[str], columns: list[str]) -> list[str]:
+    """4×4 bytes, in eight instructions."""
+    a, b, c, d = rows
+    return [
+        f"prmt.b32 h0, {a}, {b}, 0x5140;", f"prmt.b32 h1, {c}, {d}, 0x5140;",
+        f"prmt.b32 h2, {a}, {b}, 0x7362;", f"prmt.b32 h3, {c}, {d}, 0x7362;",
+        f"prmt.b32 {columns[0]}, h0, h1, 0x5410;", f"prmt.b32 {columns[1]}, h0, h1, 0x7632;",
+        f"prmt.b32 {columns[2]}, h2, h3, 0x5410;", f"prmt.b32 {columns[3]}, h2, h3, 0x7632;",
+    ]  # fmt: skip
+
+
+# Computing and storing ----------------------------------------------------------------------
+
+CHANNEL = ("taps", "scale", "bias", "out", "poison")  # what a channel brings, in operands' order
+
+
+def code_along_l(alignment: int, *, silu: bool, exact: bool) -> Program:
+    """Sixteen positions of one channel.
+
+    Operands: an unused result; the five words of ``load_along_l``; the output's address and the
+    number of codes to store there; taps (int8x4, the oldest in the lowest byte), scale_w · scale_x,
+    bias · scale_b, scale_out, and -1 where scales are not ordinary, else 0.
+    """
+    words = ["$1", "$2", "$3", "$4", "$5"]
+    channel = dict(zip(CHANNEL, ("$8", "$9", "$10", "$11", "$12"), strict=True))
+    # Byte i of output word k: position i of that word.
+    values = [[(words[k], words[k + 1], i, channel) for i in range(4)] for k in range(4)]
+    cold = _Cold(
+        befores=words[:4], words=words[1:], channels=[channel] * 4, source_is_word=True, silu=silu
+    )
+    lines = _compute(values, cold, silu=silu, exact=exact)
+    if alignment == 16:
+        lines += ["setp.gt.s32 p, $7, 0;", "@p st.global.v4.b32 [$6], {o0, o1, o2, o3};"]
+    elif alignment == 4:
+        for k in range(4):
+            lines += [f"setp.gt.s32 p, $7, {4 * k};", f"@p st.global.b32 [$6+{4 * k}], o{k};"]
+    else:
+        for k in range(16):
+            lines += [f"setp.gt.s32 p, $7, {k};", f"@p st.global.b8 [$6+{k}], o{k // 4};"]
+            if k % 4 < 3:
+                lines.append(f"shr.u32 o{k // 4}, o{k // 4}, 8;")
+    lines.append("mov.b32 $0, 0;")
+    return _program([_REGISTERS, *lines], "=r,r,r,r,r,r,l,r,r,f,f,f,r")
+
+
+def code_along_d(alignment: int, *, silu: bool, exact: bool) -> Program:
+    """Four positions of four channels.
+
+    Operands: an unused result; the four words before (one a channel) and the four words, as
+    ``load_along_d`` gives them; the output's address, its byte strides of L and D, and the number of
+    positions and channels to store; then what each channel brings, as in ``code_along_l``, first
+    the four taps, then the four scales and so on.
+    """
+    befores, words = [f"${k}" for k in (1, 2, 3, 4)], [f"${k}" for k in (5, 6, 7, 8)]
+    channels = [
+        {name: f"${14 + 4 * i + c}" for i, name in enumerate(CHANNEL)} for c in range(4)
+    ]
+    # Byte c of output word i: channel c at position i.
+    values = [[(befores[c], words[c], i, channels[c]) for c in range(4)] for i in range(4)]
+    cold = _Cold(befores, words, channels, source_is_word=False, silu=silu)
+    lines = _compute(values, cold, silu=silu, exact=exact)
+    lines += ["mov.b64 a0, $9;"] + [f"add.s64 a{k}, a{k - 1}, $10;" for k in (1, 2, 3)]
+    for k in range(4):
+        if alignment == 4:
+            lines += [
+                "setp.gt.s32 inside, $13, 0;",
+                f"setp.gt.and.s32 p, $12, {k}, inside;",
+                f"@p st.global.b32 [a{k}], o{k};",
+            ]
+            continue
+        for channel in range(4):
+            lines += [
+                f"setp.gt.s32 inside, $13, {channel};",
+                f"setp.gt.and.s32 p, $12, {k}, inside;",
+                f"@p st.global.b8 [a{k}], o{k};",
+                f"add.s64 a{k}, a{k}, $11;",
+                f"shr.u32 o{k}, o{k}, 8;",
+            ]
+    lines.append("mov.b32 $0, 0;")
+    operands = "=r," + "r," * 8 + "l,l,l,r,r," + "r,r,r,r," + "f,f,f,f," * 3 + "r,r,r,r"
+    return _program([_REGISTERS, *lines], operands)
+
+
+_REGISTERS = (
+    ".reg .pred p, q, inside; .reg .b64 a<4>; "
+    ".reg .b32 window, o<4>, u<4>, doubt<4>, low, high; "
+    ".reg .b32 c<4>, d<4>; .reg .f32 v, e, r, z; "
+    ".reg .b32 any, i, k, m, sel, before, word, taps, bits, mask, patched, code; "
+    ".reg .f32 scale, bias, out, x, y, half, wide<4>; .reg .f64 f, n, g, h; .reg .b32 lo, hi;"
+)
+
+
+def _compute(values: list, cold: _Cold, *, silu: bool, exact: bool) -> list[str]:
+    """The sixteen codes, in o0 … o3."""
+    lines = []
+    for c, channel in enumerate(cold.channels):
+        if exact:
+            channel["divisor"] = channel["out"]
+        else:
+            channel["divisor"] = f"wide{c}"
+            lines.append(f"mul.rn.f32 wide{c}, {channel['out']}, {_f32(255.0)};")
+    for k, four in enumerate(values):
+        for i, (before, word, position, channel) in enumerate(four):
+            lines += _value(i, before, word, position, channel, silu=silu, exact=exact)
+        lines += _pack("c", f"o{k}")
+        if exact:
+            lines += _pack("d", f"u{k}")
+            lines += [f"xor.b32 doubt{k}, o{k}, u{k};", f"or.b32 doubt{k}, doubt{k}, poisoned;"]
+        else:
+            lines.append(f"mov.b32 doubt{k}, poisoned;")
+    return [".reg .b32 poisoned;", *cold.poisoned(), *lines, *cold.lines()]
+
+
+def _value(i, before, word, position, channel, *, silu, exact) -> list[str]:
+    """One value, from its window to its rounded z: c{i}, and d{i} where exact."""
+    window = word if position == 3 else "window"
+    lines = [] if position == 3 else [
+        f"prmt.b32 window, {before}, {word}, {0x4321 + 0x1111 * position};"
+    ]  # fmt: skip
+    lines += [
+        f"dp4a.s32.s32 c{i}, {window}, {channel['taps']}, {MAGIC};",
+        f"mov.b32 v, c{i};",
+        f"add.rn.f32 v, v, {_f32(-12582912.0)};",
+        f"mul.rn.f32 v, v, {channel['scale']};",
+        f"add.rn.f32 v, v, {channel['bias']};",
+    ]
+    if silu:
+        lines += [
+            f"mul.rn.f32 e, v, {_f32(-1 / math.log(2))};",
+            "ex2.approx.ftz.f32 e, e;",
+            f"fma.rn.f32 e, e, {channel['divisor']}, {channel['divisor']};",
+            "rcp.approx.ftz.f32 r, e;",
+        ]
+    else:
+        lines.append(f"rcp.approx.ftz.f32 r, {channel['divisor']};")
+    if exact:
+        lines += [
+            "mul.rn.f32 z, v, r;",
+            f"min.f32 z, z, {_f32(127.0)};",
+            f"max.f32 z, z, {_f32(-128.0)};",
+            f"fma.rn.f32 r, z, {_f32(1 + DOUBT)}, {_f32(12582912.0)};",
+            f"mov.b32 c{i}, r;",
+            f"fma.rn.f32 r, z, {_f32(1 - DOUBT)}, {_f32(12582912.0)};",
+            f"mov.b32 d{i}, r;",
+        ]
+    else:
+        # (z + 128) / 255, saturated to 0 … 1, and back.
+        lines += [
+            f"fma.rn.sat.f32 z, v, r, {_f32(128 / 255)};",
+            f"fma.rn.f32 z, z, {_f32(255.0)}, {_f32(12582912.0 + 128)};",
+            f"mov.b32 c{i}, z;",
+        ]
+    return lines
+
+
+def _pack(source: str, target: str) -> list[str]:
+    return [
+        f"prmt.b32 low, {source}0, {source}1, 0x0040;",
+        f"prmt.b32 high, {source}2, {source}3, 0x0040;",
+        f"prmt.b32 {target}, low, high, 0x5410;",
+    ]
+
+
+class _Cold(NamedTuple):
+    """The values in doubt, one after the other, as the specification says.
+
+    Byte i of word k belongs to source m: m is the word along L, and the byte along D; the other of
+    the two is the position in it.
+    """
+
+    befores: list[str]
+    words: list[str]
+    channels: list[dict[str, str]]
+    source_is_word: bool
+    silu: bool
+
+    def poisoned(self) -> list[str]:
+        if self.source_is_word:
+            return [f"mov.b32 poisoned, {self.channels[0]['poison']};"]
+        p = [channel["poison"] for channel in self.channels]
+        return [
+            f"prmt.b32 low, {p[0]}, {p[1]}, 0x0040;", f"prmt.b32 high, {p[2]}, {p[3]}, 0x0040;",
+            "prmt.b32 poisoned, low, high, 0x5410;",
+        ]  # fmt: skip
+
+    def lines(self) -> list[str]:
+        m, position = ("k", "i") if self.source_is_word else ("i", "k")
+        one_channel = self.source_is_word
+        return [
+            "or.b32 any, doubt0, doubt1;", "or.b32 mask, doubt2, doubt3;", "or.b32 any, any, mask;",
+            "setp.eq.b32 p, any, 0;",
+            "@p bra settled;",
+            "again:",
+            # The first word with a byte in doubt, and the first such byte in it.
+            "mov.b32 k, 3;", "mov.b32 bits, doubt3;", "mov.b32 patched, o3;",
+            *(
+                line
+                for k in (2, 1, 0)
+                for line in (
+                    f"setp.ne.b32 p, doubt{k}, 0;", f"selp.b32 k, {k}, k, p;",
+                    f"selp.b32 bits, doubt{k}, bits, p;", f"selp.b32 patched, o{k}, patched, p;",
+                )
+            ),
+            "brev.b32 i, bits;", "clz.b32 i, i;", "shr.u32 i, i, 3;",
+            *self._pick("before", self.befores, m),
+            *self._pick("word", self.words, m),
+            *(
+                line
+                for name in ("taps", "scale", "bias", "out")
+                for line in self._pick(name, [c[name] for c in self.channels], m, one_channel)
+            ),
+            f"mad.lo.u32 sel, {position}, 0x1111, 0x4321;",
+            "prmt.b32 window, before, word, sel;",
+            "dp4a.s32.s32 code, window, taps, 0;",
+            *self._specified(),
+            "shl.b32 i, i, 3;",
+            "bfi.b32 patched, code, patched, i, 8;",
+            "mov.b32 mask, 0;", "bfi.b32 bits, mask, bits, i, 8;",
+            *(
+                line
+                for k in range(4)
+                for line in (
+                    f"setp.eq.u32 p, k, {k};", f"@p mov.b32 o{k}, patched;",
+                    f"@p mov.b32 doubt{k}, bits;",
+                )
+            ),
+            "or.b32 any, doubt0, doubt1;", "or.b32 mask, doubt2, doubt3;", "or.b32 any, any, mask;",
+            "setp.ne.b32 p, any, 0;",
+            "@p bra again;",
+            "settled:",
+        ]  # fmt: skip
+
+    @staticmethod
+    def _pick(name: str, registers: list[str], index: str, same: bool = False) -> list[str]:
+        kind = "f32" if name in ("scale", "bias", "out") else "b32"
+        lines = [f"mov.{kind} {name}, {registers[0]};"]
+        if same:
+            return lines
+        for k in (1, 2, 3):
+            lines += [
+                f"setp.eq.u32 p, {index}, {k};", f"selp.{kind} {name}, {registers[k]}, {name}, p;"
+            ]  # fmt: skip
+        return lines
+
+    def _specified(self) -> list[str]:
+        """acc in ``code`` -> its code: every step of ``kernels.reference``."""
+        lines = ["cvt.rn.f32.s32 x, code;", "mul.rn.f32 x, x, scale;", "add.rn.f32 x, x, bias;"]
+        if self.silu:
+            lines += [
+                # Beyond these bounds exp is 0 and infinite in float32.
+                "neg.f32 y, x;", f"min.f32 y, y, {_f32(90.0)};", f"max.f32 y, y, {_f32(-110.0)};",
+                "cvt.f64.f32 f, y;",
+                # exp(f) = 2^n · exp(g), |g| <= log(2) / 2; n through float64's own magic number.
+                f"fma.rn.f64 n, f, {_f64(1 / math.log(2))}, {_f64(6755399441055744.0)};",
+                "mov.b64 {lo, hi}, n;",
+                f"sub.rn.f64 n, n, {_f64(6755399441055744.0)};",
+                # log(2) in two parts, the first with enough zeros for n times it to be exact.
+                f"fma.rn.f64 g, n, {_f64(-float.fromhex('0x1.62e42feep-1'))}, f;",
+                f"fma.rn.f64 g, n, {_f64(-float.fromhex('0x1.a39ef35793c76p-33'))}, g;",
+                f"mov.f64 h, {_f64(1 / math.factorial(13))};",
+                *(f"fma.rn.f64 h, h, g, {_f64(1 / math.factorial(k))};" for k in range(12, -1, -1)),
+                "shl.b32 lo, lo, 20;", "mov.b64 {mask, hi}, h;", "add.s32 hi, hi, lo;",
+                "mov.b64 h, {mask, hi};",
+                "cvt.rn.f32.f64 y, h;",
+                f"add.rn.f32 y, y, {_f32(1.0)};",
+                "div.rn.f32 x, x, y;",
+            ]  # fmt: skip
+        return [
+            *lines,
+            "div.rn.f32 x, x, out;",
+            f"min.f32 x, x, {_f32(127.0)};", f"max.f32 x, x, {_f32(-128.0)};",
+            # Halves away from zero: the float32 just below 1/2, with x's sign, then truncation.
+            "mov.b32 code, x;", "and.b32 code, code, 0x80000000;", "or.b32 code, code, 0x3EFFFFFF;",
+            "mov.b32 half, code;",
+            "add.rn.f32 x, x, half;", "cvt.rzi.s32.f32 code, x;",
+        ]  # fmt: skip
+
+
+def _program(lines: list[str], constraints: str) -> Program:
+    return Program("{\n" + "\n".join(lines) + "\n}", constraints)
