@@ -5,6 +5,11 @@ import streamlit as st
 st.set_page_config(page_title="Scalescope", page_icon="dashboard/pages/icon.svg", layout="wide")
 
 st.navigation(
-    [st.Page("dashboard/pages/explore.py", title="Explore", url_path="explore", default=True)],
+    [
+        st.Page("dashboard/pages/explore.py", title="Explore", url_path="explore", default=True),
+        st.Page("dashboard/pages/sweep.py", title="α sweep", url_path="sweep"),
+        st.Page("dashboard/pages/batches.py", title="Batches", url_path="batches"),
+        st.Page("dashboard/pages/held_out.py", title="Held-out", url_path="held-out"),
+    ],
     position="top",
 ).run()

@@ -5,9 +5,12 @@ The modules follow one activation from file to figure, in this order:
     checkpoints   a directory or Hub id  -> Checkpoint (config, conv weights)
     calibration   Checkpoint + text      -> each layer's conv input and exact histograms
     histogram     counts of float16 values; quantile, and the error at any scale
+    archive       Calibration            <-> a file
     observers     histograms             -> scale
+    channels      conv input             -> a scale for each group of channels
+    landscape     histograms             -> every α, the best, one for the model
     report        scale + live kernel    -> LayerReport
-    figures       reports                -> plotly figures
+    figures/      reports                -> drawings; captions: the sentences beside them
     pages/, cli   choose, call, show
 
 Each takes what the one before made, returns a new value, and knows nothing of what comes next.

@@ -10,16 +10,25 @@ themselves are dropped at once, unless a layer's input is asked for (the live ke
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dashboard.checkpoints import SAMPLES_DIR, Checkpoint, CheckpointError
+from dashboard.checkpoints import (
+    SAMPLES_DIR,
+    Checkpoint,
+    CheckpointError,
+    ConvSlice,
+    ConvWeights,
+)
 from dashboard.histogram import Histogram, count_patterns
+from kernels.int8 import scale_from_amax
 from kernels.reference import causal_conv1d
 
 DEFAULT_BATCHES = 16
@@ -36,6 +45,7 @@ class CalibrationText:
     """The tokens of the calibration batches, and where they came from."""
 
     name: str
+    sha256: str  # of the whole text, in hexadecimal digits
     tokens: Tensor  # (N, L) int64
 
     @property
@@ -58,14 +68,38 @@ class ConvCapture:
 
 
 @dataclass(frozen=True)
+class SliceScales:
+    """The scales of one slice's inputs: real units per code, per tensor."""
+
+    x_scale: float
+    w_scale: float
+    b_scale: float
+
+    @property
+    def scale_wx(self) -> float:
+        """x_scale · w_scale, in float32 as the kernel multiplies them."""
+        return float(np.float32(self.x_scale) * np.float32(self.w_scale))
+
+
+@dataclass(frozen=True)
 class SliceCalibration:
     """All that a scale rule may know of one slice (x, B or C) of a layer's convolution."""
 
     name: str
     x_amax: float  # max |conv input|, float32
+    w_amax: float  # max |weight|
+    b_amax: float  # max |bias|
     silu_input: Histogram  # v, the float convolution's output
     silu_output: Histogram  # y
     batches: tuple[Histogram, ...]  # of y, one for each calibration batch, in order
+
+    @property
+    def scales(self) -> SliceScales:
+        return SliceScales(*map(scale_from_amax, (self.x_amax, self.w_amax, self.b_amax)))
+
+    @property
+    def scale_wx(self) -> float:
+        return self.scales.scale_wx
 
 
 @dataclass(frozen=True)
@@ -75,12 +109,25 @@ class LayerCalibration:
 
 
 @dataclass(frozen=True)
+class Origin:
+    """What was calibrated on what."""
+
+    checkpoint: str
+    family: str
+    text: str
+    text_sha256: str
+    batches: int
+    seq_len: int
+    fingerprint: str = ""  # of the checkpoint's files; known where the calibration was saved
+
+
+@dataclass(frozen=True)
 class Calibration:
     """Every calibrated layer of a checkpoint on one text."""
 
-    text: CalibrationText
+    origin: Origin
     layers: tuple[LayerCalibration, ...]
-    captures: tuple[ConvCapture, ...]  # of the layers whose input was kept
+    captures: tuple[ConvCapture, ...] = ()  # of the layers whose input was kept
 
     def layer(self, index: int) -> LayerCalibration:
         return next(entry for entry in self.layers if entry.layer == index)
@@ -145,7 +192,8 @@ def read_text(
             f"{source} has {len(tokens):,} tokens; {batches} batches of {seq_len} need {wanted:,}: "
             "ask for fewer batches, or give a longer text"
         )
-    return CalibrationText(path.name, tokens[:wanted].view(batches, seq_len))
+    digest = hashlib.sha256(content).hexdigest()
+    return CalibrationText(path.name, digest, tokens[:wanted].view(batches, seq_len))
 
 
 def _tokenize(checkpoint: Checkpoint, content: bytes, source: str) -> Tensor:
@@ -188,7 +236,10 @@ def calibrate(
     layer and the batch.
     """
     wanted = sorted(range(checkpoint.n_layers) if layers is None else set(layers))
-    tallies = {layer: [_Tally(s.name) for s in checkpoint.slices] for layer in wanted}
+    tallies = {
+        layer: [_Tally(part, checkpoint.convs[layer]) for part in checkpoint.slices]
+        for layer in wanted
+    }
     kept: dict[int, list[Tensor]] = {layer: [] for layer in sorted(set(keep))}
 
     def visit(batch: int, layer: int, x: Tensor) -> None:
@@ -198,19 +249,26 @@ def calibrate(
             conv = checkpoint.convs[layer]
             v = causal_conv1d(x, conv.weight.to(x.device), conv.bias.to(x.device))
             y = F.silu(v)
-            for tally, part in zip(tallies[layer], checkpoint.slices, strict=True):
+            for tally in tallies[layer]:
                 try:
-                    tally.add(x[:, part.channels], v[:, part.channels], y[:, part.channels])
+                    tally.add(x, v, y)
                 except ValueError as error:
                     raise CalibrationError(
-                        f"layer {layer}, batch {batch}, slice {part.name}: {error}"
+                        f"layer {layer}, batch {batch}, slice {tally.part.name}: {error}"
                     ) from None
         if on_progress:
             on_progress(Progress(batch, text.batches, layer, checkpoint.n_layers))
 
     visit_conv_inputs(checkpoint, backbone, text.tokens, {*wanted, *kept}, visit)
     return Calibration(
-        text=text,
+        origin=Origin(
+            checkpoint=checkpoint.name,
+            family=checkpoint.family,
+            text=text.name,
+            text_sha256=text.sha256,
+            batches=text.batches,
+            seq_len=text.seq_len,
+        ),
         layers=tuple(
             LayerCalibration(layer, tuple(t.calibration() for t in tallies[layer]))
             for layer in wanted
@@ -265,14 +323,18 @@ def visit_conv_inputs(
 class _Tally:
     """The running counts of one slice."""
 
-    def __init__(self, name: str) -> None:
-        self.name = name
+    def __init__(self, part: ConvSlice, conv: ConvWeights) -> None:
+        self.part = part
+        self.w_amax = float(conv.weight[part.channels].abs().amax())
+        self.b_amax = float(conv.bias[part.channels].abs().amax())
         self.x_amax = 0.0
         self.input_counts: Tensor | int = 0  # (65536,) once there is a batch
         self.output_counts: Tensor | int = 0
         self.batches: list[Histogram] = []
 
     def add(self, x: Tensor, v: Tensor, y: Tensor) -> None:
+        """Count this slice of one batch: (1, D, L) each, all channels."""
+        x, v, y = (values[:, self.part.channels] for values in (x, v, y))
         amax = float(x.abs().amax())
         if not amax < float("inf"):
             raise ValueError("the conv input contains NaN or infinite values")
@@ -284,8 +346,10 @@ class _Tally:
 
     def calibration(self) -> SliceCalibration:
         return SliceCalibration(
-            name=self.name,
+            name=self.part.name,
             x_amax=self.x_amax,
+            w_amax=self.w_amax,
+            b_amax=self.b_amax,
             silu_input=Histogram.from_patterns(self.input_counts),
             silu_output=Histogram.from_patterns(self.output_counts),
             batches=tuple(self.batches),

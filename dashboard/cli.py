@@ -1,4 +1,7 @@
-"""The same reports without a browser: ``python -m dashboard analyze CHECKPOINT``.
+"""The same reports without a browser.
+
+    python -m dashboard analyze CHECKPOINT       calibrate, and report every layer's scales
+    python -m dashboard calibrate CHECKPOINT     calibrate, and save what was counted
 
 Exit status 0; 2, with one line on standard error, for anything wrong with what was given.
 """
@@ -10,9 +13,21 @@ import csv
 import io
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+import torch
+
+from dashboard import captions
+from dashboard.archive import (
+    SUFFIX,
+    fingerprint,
+    is_calibration_file,
+    load_calibration,
+    save_calibration,
+)
 from dashboard.calibration import (
     DEFAULT_BATCHES,
     DEFAULT_SEQ_LEN,
@@ -20,10 +35,14 @@ from dashboard.calibration import (
     Calibration,
     CalibrationError,
     CalibrationText,
+    ConvCapture,
+    LayerCalibration,
+    Origin,
     Progress,
     calibrate,
     read_text,
 )
+from dashboard.channels import CHANNEL_RULES, channel_outputs, even_groups, group_scales
 from dashboard.checkpoints import (
     Checkpoint,
     CheckpointError,
@@ -31,10 +50,19 @@ from dashboard.checkpoints import (
     load_backbone,
     load_checkpoint,
 )
-from dashboard.observers import DEFAULT_ALPHA, DEFAULT_RULE, RULES
+from dashboard.landscape import Landscape, Recommendation, landscapes, recommend
+from dashboard.observers import (
+    ALPHA_RULES,
+    DEFAULT_ALPHA,
+    DEFAULT_RULE,
+    DEFAULT_SIGMA,
+    RULES,
+    ScaleRule,
+)
 from dashboard.report import (
     LayerReport,
-    SliceReport,
+    format_alpha,
+    per_channel,
     quantize_conv,
     report_slices,
     run_kernel,
@@ -42,6 +70,8 @@ from dashboard.report import (
 
 # Conv inputs held at once while the kernel runs; a larger model is calibrated in several passes.
 CAPTURE_BYTES = 2**30
+
+MOST_LAYERS = 10_000  # a longer range is a slip of the finger, and is refused below
 
 TABLE_COLUMNS = {
     "layer": "{}",
@@ -68,40 +98,131 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status."""
     arguments = _parser().parse_args(argv)
     try:
-        document = analyze(arguments)
-        written = FORMATS[arguments.format](document)
-        if arguments.out:
-            Path(arguments.out).write_text(written, encoding="utf-8")
-        else:
-            sys.stdout.write(written)
+        arguments.run(arguments)
     except (CheckpointError, CalibrationError, UsageError, OSError) as error:
         print(f"dashboard: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
     return 0
 
 
-def analyze(arguments: argparse.Namespace) -> dict:
-    """Calibrate a checkpoint and report on its layers: the document of ``--format json``."""
-    if not 0.0 < arguments.alpha <= 1.0:
-        raise UsageError(f"--alpha is {arguments.alpha}; it must lie in (0, 1]")
+def _run_analyze(arguments: argparse.Namespace) -> None:
+    written = FORMATS[arguments.format](analyze(arguments))
+    if arguments.out:
+        Path(arguments.out).write_text(written, encoding="utf-8")
+    else:
+        sys.stdout.write(written)
+
+
+def _run_calibrate(arguments: argparse.Namespace) -> None:
+    """Calibrate every layer and save the counts."""
+    out = Path(arguments.out)
+    if out.suffix != SUFFIX:
+        raise UsageError(f"--out is {arguments.out!r}; a calibration file ends in {SUFFIX}")
+    if not out.parent.is_dir():
+        raise UsageError(f"--out is {arguments.out!r}; {out.parent} is not a directory")
     checkpoint = load_checkpoint(arguments.checkpoint)
-    layers = parse_layers(arguments.layers, checkpoint.n_layers)
     text = read_text(checkpoint, arguments.text, arguments.batches, arguments.seq_len)
-    reports = [
-        _report_layer(checkpoint, calibration, layer, arguments)
-        for calibration in _calibrate_in_passes(checkpoint, text, layers)
-        for layer in (capture.layer for capture in calibration.captures)
-    ]
-    return {
-        "checkpoint": checkpoint.name,
-        "family": checkpoint.family,
-        "backend": reports[0].kernel.backend,
-        "text": text.name,
-        "batches": text.batches,
-        "seq_len": text.seq_len,
-        "observer": arguments.observer,
-        "alpha": arguments.alpha,
+    calibration = calibrate(checkpoint, load_backbone(checkpoint), text, on_progress=_show_progress)
+    _clear_progress()
+    origin = replace(calibration.origin, fingerprint=fingerprint(checkpoint))
+    save_calibration(out, replace(calibration, origin=origin))
+
+
+def analyze(arguments: argparse.Namespace) -> dict:
+    """Report on the layers of a checkpoint or a calibration file: what ``--format json`` writes."""
+    try:
+        rule = ScaleRule(
+            arguments.observer,
+            arguments.alpha,
+            arguments.sigma,
+            arguments.order,
+            not arguments.asymmetric,
+        )
+    except ValueError as error:
+        raise UsageError(f"--{error}") from None
+    if arguments.group_size is not None:
+        _check_groups(arguments.group_size, rule)
+    if is_calibration_file(arguments.checkpoint):
+        origin, reports, found = _analyze_file(arguments, rule)
+    else:
+        origin, reports, found = _analyze_checkpoint(arguments, rule)
+    document = {
+        "checkpoint": origin.checkpoint,
+        "family": origin.family,
+        "backend": reports[0].kernel and reports[0].kernel.backend,
+        "text": origin.text,
+        "text_sha256": origin.text_sha256,
+        "batches": origin.batches,
+        "seq_len": origin.seq_len,
+        "observer": rule.observer,
+        "alpha": rule.alpha,
+        "sigma": rule.sigma,
+        "order": rule.order,
+        "symmetric": rule.symmetric,
         "layers": [report.as_dict() for report in reports],
+    }
+    if arguments.recommend:
+        document["recommended"] = _recommended(recommend(found))
+    return document
+
+
+def _check_groups(size: int, rule: ScaleRule) -> None:
+    if size < 1:
+        raise UsageError(f"--group-size is {size}; a group has at least one channel")
+    if rule.observer not in CHANNEL_RULES or not rule.symmetric:
+        raise UsageError(
+            f"--group-size is for symmetric scales by {', '.join(CHANNEL_RULES)}, not for "
+            f"{rule.observer}{'' if rule.symmetric else ', asymmetric'}"
+        )
+
+
+Analysis = tuple[Origin, list[LayerReport], dict[tuple[int, str], Landscape]]
+
+
+def _analyze_file(arguments: argparse.Namespace, rule: ScaleRule) -> Analysis:
+    """From the file's counts; there is no conv input, so no kernel runs."""
+    if arguments.group_size:
+        raise UsageError("--group-size needs a checkpoint; a calibration file holds no channels")
+    saved = load_calibration(arguments.checkpoint)
+    layers = parse_layers(arguments.layers, [layer.layer for layer in saved.layers])
+    chosen = replace(saved, layers=tuple(saved.layer(layer) for layer in layers))
+    reports = [LayerReport(e.layer, report_slices(e, rule), None) for e in chosen.layers]
+    return saved.origin, reports, landscapes(chosen) if arguments.recommend else {}
+
+
+def _analyze_checkpoint(arguments: argparse.Namespace, rule: ScaleRule) -> Analysis:
+    checkpoint = load_checkpoint(arguments.checkpoint)
+    layers = parse_layers(arguments.layers, range(checkpoint.n_layers))
+    text = read_text(checkpoint, arguments.text, arguments.batches, arguments.seq_len)
+    reports: list[LayerReport] = []
+    found: dict[tuple[int, str], Landscape] = {}
+    for calibration in _calibrate_in_passes(checkpoint, text, layers):
+        origin = calibration.origin
+        if arguments.recommend:
+            found |= landscapes(calibration)
+        for layer in calibration.layers:
+            capture = calibration.capture(layer.layer)
+            reports.append(_report_layer(checkpoint, layer, capture, rule, arguments.group_size))
+    return origin, reports, found
+
+
+def _recommended(found: Recommendation) -> dict:
+    """One α for the model, and each slice's best, as JSON."""
+    return {
+        "alpha": found.alpha,
+        "mean_loss_db": found.mean_loss_db(found.alpha),
+        "reason": captions.recommendation(found).replace("**", ""),
+        "layers": [
+            {
+                "layer": choice.layer,
+                "slice": choice.slice,
+                "alpha": choice.alpha,
+                "x_out_scale": choice.x_out_scale,
+                "sqnr_db": choice.sqnr_db,
+                "loss_db": {format_alpha(alpha): loss for alpha, loss in choice.loss_db.items()},
+            }
+            for choice in found.layers
+        ],
     }
 
 
@@ -121,38 +242,57 @@ def _calibrate_in_passes(
 
 
 def _report_layer(
-    checkpoint: Checkpoint, calibration: Calibration, layer: int, arguments: argparse.Namespace
+    checkpoint: Checkpoint,
+    calibration: LayerCalibration,
+    capture: ConvCapture,
+    rule: ScaleRule,
+    group_size: int | None,
 ) -> LayerReport:
-    slices = report_slices(
-        checkpoint, calibration.layer(layer), arguments.observer, arguments.alpha
-    )
+    """Scales, measures, and a live kernel run where the kernel takes the scales."""
+    slices = report_slices(calibration, rule)
+    finer = None
+    if group_size:
+        outputs = [channel_outputs(capture, part) for part in checkpoint.slices]
+        finer = tuple(group_scales(o, even_groups(len(o), group_size), rule) for o in outputs)
+    if not rule.symmetric:
+        return LayerReport(calibration.layer, slices, None, finer)
     conv = quantize_conv(
-        calibration.capture(layer),
-        checkpoint.slices,
-        [part.scales for part in slices],
-        default_device(),
+        capture, checkpoint.slices, [part.scales for part in slices], default_device()
     )
-    return LayerReport(layer, slices, run_kernel(conv, _output_scales(slices)))
+    if finer:
+        scale_out = torch.from_numpy(np.concatenate([each.per_channel for each in finer]))
+    else:
+        scale_out = per_channel(
+            checkpoint.slices, [part.chosen.x_out_scale for part in slices], "cpu"
+        )
+    return LayerReport(calibration.layer, slices, run_kernel(conv, scale_out), finer)
 
 
-def _output_scales(slices: Sequence[SliceReport]) -> list[float]:
-    return [part.chosen.x_out_scale for part in slices]
-
-
-def parse_layers(wanted: str | None, n_layers: int) -> list[int]:
-    """ "0,3-5" -> [0, 3, 4, 5]; None -> all. Raises UsageError for anything else."""
+def parse_layers(wanted: str | None, known: Collection[int]) -> list[int]:
+    """ "0,3-5" -> [0, 3, 4, 5]; None -> all. Raises UsageError for any that is not known."""
     if wanted is None:
-        return list(range(n_layers))
+        return sorted(known)
     layers: set[int] = set()
     for piece in wanted.split(","):
         first, dash, last = piece.strip().partition("-")
         if not first.isdecimal() or (dash and not last.isdecimal()):
             raise UsageError(f"--layers is {wanted!r}; give numbers and ranges, as in 0,3-5")
-        layers.update(range(int(first), int(last if dash else first) + 1))
-    beyond = [layer for layer in sorted(layers) if layer >= n_layers]
-    if beyond or not layers:
-        raise UsageError(f"--layers is {wanted!r}; the checkpoint has layers 0 to {n_layers - 1}")
+        last = int(last if dash else first)
+        layers.update(range(int(first), min(last, int(first) + MOST_LAYERS) + 1))
+    if not layers or layers - set(known):
+        raise UsageError(f"--layers is {wanted!r}; there are layers {_ranges(sorted(known))}")
     return sorted(layers)
+
+
+def _ranges(numbers: Sequence[int]) -> str:
+    """[0, 1, 2, 5] -> "0 to 2, 5"."""
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and number == runs[-1][-1] + 1:
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    return ", ".join(f"{run[0]} to {run[-1]}" if len(run) > 1 else str(run[0]) for run in runs)
 
 
 def _show_progress(progress: Progress) -> None:
@@ -190,19 +330,47 @@ def _slice_rows(document: dict) -> Iterator[dict]:
 
 
 def _as_table(document: dict) -> str:
+    rule = document["observer"]
+    settings = f" α {document['alpha']:g}" if rule in ALPHA_RULES else ""
+    settings += f" σ {document['sigma']:g}" if rule == "percentile-ema" else ""
+    settings += "" if document["symmetric"] else " asymmetric"
     head = (
         f"{document['checkpoint']} ({document['family']}), {document['batches']} × "
-        f"{document['seq_len']} tokens of {document['text']}, {document['observer']}"
-        + (f" α {document['alpha']:g}" if document["observer"] == "percentile" else "")
-        + f", {document['backend']}"
+        f"{document['seq_len']} tokens of {document['text']}, {rule}{settings}, "
+        f"{document['backend'] or 'no kernel run'}"
     )
-    cells = [list(TABLE_COLUMNS)] + [
-        [form.format(layer[name]) for name, form in TABLE_COLUMNS.items()]
+    rows = [
+        [_cell(form, layer[name])
+         for name, form in TABLE_COLUMNS.items()]
         for layer in document["layers"]
-    ]
-    widths = [max(len(row[i]) for row in cells) for i in range(len(TABLE_COLUMNS))]
-    lines = ["  ".join(c.rjust(w) for c, w in zip(row, widths, strict=True)) for row in cells]
-    return "\n".join([head, "", *lines, ""])
+    ]  # fmt: skip
+    lines = [head, "", *_aligned(list(TABLE_COLUMNS), rows)]
+    if "recommended" in document:
+        found = document["recommended"]
+        best = [
+            [str(e["layer"]), e["slice"], format_alpha(e["alpha"]), f"{e['x_out_scale']:.8f}",
+             f"{e['sqnr_db']:.2f}", *(f"{loss:.2f}" for loss in e["loss_db"].values())]
+            for e in found["layers"]
+        ]  # fmt: skip
+        lost = [
+            f"{'MinMax' if alpha == '1' else alpha} loses"
+            for alpha in found["layers"][0]["loss_db"]
+        ]
+        names = ["layer", "slice", "best alpha", "x_out_scale", "sqnr_db", *lost]
+        lines += ["", found["reason"], "", *_aligned(names, best)]
+    return "\n".join([*lines, ""])
+
+
+def _cell(form: str, value: object) -> str:
+    if value is None:
+        return "-"
+    return f"{len(value)} scales" if isinstance(value, list) else form.format(value)
+
+
+def _aligned(names: list[str], rows: list[list[str]]) -> list[str]:
+    cells = [names, *rows]
+    widths = [max(len(row[i]) for row in cells) for i in range(len(names))]
+    return ["  ".join(c.rjust(w) for c, w in zip(row, widths, strict=True)) for row in cells]
 
 
 FORMATS = {"table": _as_table, "csv": _as_csv, "json": _as_json}
@@ -217,16 +385,41 @@ class _Parser(argparse.ArgumentParser):
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="python -m dashboard", description="INT8 activation scales of Mamba.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    command = commands.add_parser("analyze", help="calibrate a checkpoint and report its scales")
-    command.add_argument("checkpoint", metavar="CHECKPOINT", help="directory, Hub id or sample")
-    command.add_argument("--text", default=DEFAULT_TEXT, metavar="FILE", help="UTF-8 text")
-    command.add_argument("--batches", type=int, default=DEFAULT_BATCHES, metavar="N")
-    command.add_argument("--seq-len", type=int, default=DEFAULT_SEQ_LEN, metavar="L")
+    command = commands.add_parser(
+        "analyze", help="report the scales of a checkpoint or a calibration file"
+    )
+    _add_source(command, "directory, Hub id, sample, or a calibration file")
     command.add_argument(
         "--observer", choices=RULES, default=DEFAULT_RULE, metavar="RULE", help=", ".join(RULES)
     )
     command.add_argument("--alpha", type=float, default=DEFAULT_ALPHA, metavar="A")
+    command.add_argument(
+        "--sigma", type=float, default=DEFAULT_SIGMA, metavar="S", help="of percentile-ema"
+    )
+    command.add_argument(
+        "--order", type=int, metavar="SEED", help="shuffle the batches for percentile-ema"
+    )
+    command.add_argument("--asymmetric", action="store_true", help="let 0 have another code than 0")
+    command.add_argument(
+        "--group-size", type=int, metavar="N", help="one scale for N neighbouring channels"
+    )
+    command.add_argument(
+        "--recommend", action="store_true", help="the best α of each layer, and of the model"
+    )
     command.add_argument("--layers", metavar="0,3-5", help="default: all")
     command.add_argument("--format", choices=FORMATS, default="table")
     command.add_argument("--out", metavar="FILE", help="default: standard output")
+    command.set_defaults(run=_run_analyze)
+
+    command = commands.add_parser("calibrate", help="count what the convolutions make, and save it")
+    _add_source(command, "directory, Hub id or sample")
+    command.add_argument("--out", metavar=f"FILE{SUFFIX}", required=True)
+    command.set_defaults(run=_run_calibrate)
     return parser
+
+
+def _add_source(command: argparse.ArgumentParser, help: str) -> None:
+    command.add_argument("checkpoint", metavar="CHECKPOINT", help=help)
+    command.add_argument("--text", default=DEFAULT_TEXT, metavar="FILE", help="UTF-8 text")
+    command.add_argument("--batches", type=int, default=DEFAULT_BATCHES, metavar="N")
+    command.add_argument("--seq-len", type=int, default=DEFAULT_SEQ_LEN, metavar="L")

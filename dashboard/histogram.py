@@ -12,6 +12,8 @@ pairs for one batch, tens of thousands for a layer.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -51,16 +53,31 @@ def count_patterns(values: Tensor) -> Tensor:
 
     Raises ValueError where a value is NaN, infinite, or beyond float16's range (|v| >= 65520).
     """
-    flat = values.detach().to(torch.float16).reshape(-1).view(torch.int16)
-    counts = torch.zeros(65536, dtype=torch.int64, device=values.device)
-    for chunk in flat.split(CHUNK):
-        counts += torch.bincount(chunk.to(torch.int32) + 32768, minlength=65536)
+    chunks = values.detach().reshape(-1).split(CHUNK)
+    if values.is_cuda or len(chunks) == 1:
+        counts = _count_chunks(chunks)
+    else:  # bincount keeps one core busy: a thread a core
+        threads = torch.get_num_threads()
+        with ThreadPoolExecutor(threads) as pool:
+            shares = [chunks[i::threads] for i in range(threads)]
+            counts = torch.stack(list(pool.map(_count_chunks, shares))).sum(0)
     not_finite = int(counts[_NOT_FINITE.to(counts.device)].sum())
     if not_finite:
         raise ValueError(
             f"{not_finite:,} of {values.numel():,} values are NaN, infinite or beyond float16's "
             "range (±65,504); a scale needs finite activations"
         )
+    return counts
+
+
+def _count_chunks(chunks: Sequence[Tensor]) -> Tensor:
+    """(65536,) int64, chunk by chunk, so that the widened patterns stay few."""
+    counts: Tensor | int = 0
+    for chunk in chunks:
+        patterns = chunk.to(torch.float16).view(torch.int16)
+        counts = counts + torch.bincount(patterns.to(torch.int32) + 32768, minlength=65536)
+    if isinstance(counts, int):  # no chunk
+        return torch.zeros(65536, dtype=torch.int64)
     return counts
 
 
@@ -90,11 +107,24 @@ class Histogram:
         present = np.flatnonzero(ascending)
         return Histogram(_SHIFTED_VALUES[_ASCENDING[present]], ascending[present])
 
-    def __add__(self, other: Histogram) -> Histogram:
-        return _merged(
-            np.concatenate([self.values, other.values]),
-            np.concatenate([self.counts, other.counts]),
+    @staticmethod
+    def sum(parts: Sequence[Histogram]) -> Histogram:
+        """All of them merged; the same bits in any order."""
+        return Histogram._merged(
+            np.concatenate([part.values for part in parts]),
+            np.concatenate([part.counts for part in parts]),
         )
+
+    @staticmethod
+    def _merged(values: np.ndarray, counts: np.ndarray) -> Histogram:
+        """Sort, and add up the counts of equal values (+0 and -0 are equal)."""
+        distinct, inverse = np.unique(values, return_inverse=True)
+        summed = np.zeros(len(distinct), dtype=np.int64)
+        np.add.at(summed, inverse, counts)
+        return Histogram(distinct + np.float32(0.0), summed)  # -0 + 0 = +0
+
+    def __add__(self, other: Histogram) -> Histogram:
+        return Histogram.sum([self, other])
 
     @property
     def total(self) -> int:
@@ -117,7 +147,12 @@ class Histogram:
     @cached_property
     def abs(self) -> Histogram:
         """The histogram of the absolute values."""
-        return _merged(np.abs(self.values), self.counts)
+        return Histogram._merged(np.abs(self.values), self.counts)
+
+    @cached_property
+    def negated(self) -> Histogram:
+        """The histogram of the values with their signs turned."""
+        return Histogram(-self.values[::-1] + np.float32(0.0), self.counts[::-1])
 
     @cached_property
     def _cumulative(self) -> np.ndarray:
@@ -170,22 +205,27 @@ class Histogram:
         """
         return np.histogram(self.values, bins=edges, weights=self.counts)[0].astype(np.int64)
 
-    def quantize(self, scale: float | np.ndarray) -> Quantized:
-        """What symmetric INT8 with this scale makes of the values, exactly.
+    def quantize(self, scale: float | np.ndarray, zero_point: int | np.ndarray = 0) -> Quantized:
+        """What INT8 with this scale makes of the values, exactly.
 
         Args:
             scale: real units per code, > 0, read as float32 as the kernel does; one or an array
                 of any shape. Each result then has that shape.
+            zero_point: the code of 0, -128 ... 127: 0 for symmetric INT8. One, or an array that
+                broadcasts with ``scale``.
 
         Values are divided by the scale in float32 and rounded half away from zero, so every value
-        gets the code that ``kernels.int8.quantize`` gives it.
+        gets the code that ``kernels.int8.quantize`` gives it; the zero point is added after that,
+        and the sum is clamped.
         """
-        scale = np.asarray(scale, dtype=np.float32)
-        edges = self._code_edges(scale)  # (..., 257) index of the first value above each edge
+        scale, zero_point = np.broadcast_arrays(
+            np.asarray(scale, dtype=np.float32), np.asarray(zero_point, dtype=np.int64)
+        )
+        edges = self._code_edges(scale, zero_point)  # (..., 257) first value above each edge
         number, first, second = (prefix[edges] for prefix in self._prefix_sums)
         n_bin, s1_bin, s2_bin = (np.diff(p, axis=-1) for p in (number, first, second))
         step = scale.astype(np.float64)[..., None]
-        code_value = CODES * step  # (..., 256)
+        code_value = (CODES - zero_point[..., None]) * step  # (..., 256)
         # Σ n (code·scale - v)², expanded; rounding error of the sums can leave -1e-17.
         rounding = (n_bin * code_value**2 - 2 * code_value * s1_bin + s2_bin).sum(-1)
 
@@ -200,6 +240,7 @@ class Histogram:
         counts[..., -1] += n_high.astype(np.int64)
         return Quantized(
             scale=scale,
+            zero_point=zero_point,
             code_counts=counts,
             saturated_low=n_low.astype(np.int64),
             saturated_high=n_high.astype(np.int64),
@@ -208,35 +249,27 @@ class Histogram:
             signal=float(s2_all),
         )
 
-    def _code_edges(self, scale: np.ndarray) -> np.ndarray:
+    def _code_edges(self, scale: np.ndarray, zero_point: np.ndarray) -> np.ndarray:
         """Index of the first value whose unclamped code exceeds c, for c = -129 ... 127.
 
         (..., 257) int64. Halves round away from zero: on the positive side a quotient equal to
         c + ½ already belongs to the next code, on the negative side it does not yet.
         """
-        half_codes = np.arange(QMIN - 1, QMAX + 1) + 0.5  # (257,) -128.5 ... 127.5
-        positive = half_codes > 0
-        threshold = half_codes * scale.astype(np.float64)[..., None]  # exact: 9 + 24 bits
-        index = np.empty(threshold.shape, dtype=np.int64)
-        index[..., positive] = np.searchsorted(self.values, threshold[..., positive], "left")
-        index[..., ~positive] = np.searchsorted(self.values, threshold[..., ~positive], "right")
+        # Edges between codes, in quotients: -128.5 ... 127.5 where the zero point is 0.
+        halves = np.arange(QMIN - 1, QMAX + 1) + 0.5 - zero_point[..., None]  # (..., 257)
+        positive = halves > 0
+        threshold = halves * scale.astype(np.float64)[..., None]  # exact: 10 + 24 bits
+        threshold = np.where(positive, threshold, np.nextafter(threshold, np.inf))
+        index = np.searchsorted(self.values, threshold, "left")
         # The float32 quotient of the neighbour nearer to zero may round up onto the half itself.
         before = np.maximum(index - 1, 0)
         after = np.minimum(index, len(self.values) - 1)
         divisor = scale[..., None]
-        rounds_up = positive & (index > 0) & (self.values[before] / divisor >= half_codes)
+        rounds_up = positive & (index > 0) & (self.values[before] / divisor >= halves)
         rounds_down = (
-            ~positive & (index < len(self.values)) & (self.values[after] / divisor <= half_codes)
+            ~positive & (index < len(self.values)) & (self.values[after] / divisor <= halves)
         )
         return index - rounds_up + rounds_down
-
-
-def _merged(values: np.ndarray, counts: np.ndarray) -> Histogram:
-    """Sort, and add up the counts of equal values (+0 and -0 are equal)."""
-    distinct, inverse = np.unique(values, return_inverse=True)
-    summed = np.zeros(len(distinct), dtype=np.int64)
-    np.add.at(summed, inverse, counts)
-    return Histogram(distinct + np.float32(0.0), summed)  # -0 + 0 = +0
 
 
 @dataclass(frozen=True)
@@ -247,16 +280,25 @@ class Quantized:
     to 127, saturated values in the outermost; ``saturated_low`` and ``saturated_high`` (*S,) values
     whose code, before clamping, lies below -128 or above 127; ``rounding_sse`` and ``clipping_sse``
     (*S,) Σ (dequantized - v)² over the values inside and beyond the range (squared real units);
-    ``signal`` Σ v².
+    ``signal`` Σ v². The range is -128 ... 127 after the zero point is added.
     """
 
     scale: np.ndarray
+    zero_point: np.ndarray
     code_counts: np.ndarray
     saturated_low: np.ndarray
     saturated_high: np.ndarray
     rounding_sse: np.ndarray
     clipping_sse: np.ndarray
     signal: float
+
+    def of(self, index: slice | int) -> Quantized:
+        """That of some of the scales, where they are a list."""
+        parts = (
+            self.scale, self.zero_point, self.code_counts, self.saturated_low,
+            self.saturated_high, self.rounding_sse, self.clipping_sse,
+        )  # fmt: skip
+        return Quantized(*(part[index] for part in parts), self.signal)
 
     @cached_property
     def total(self) -> np.ndarray:

@@ -9,7 +9,7 @@ many codes the kernel that ran gives differently from the reference on the same 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,29 +18,16 @@ import torch.nn.functional as F
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from dashboard.calibration import ConvCapture, LayerCalibration, SliceCalibration
-from dashboard.checkpoints import Checkpoint, ConvSlice, ConvWeights
+from dashboard.calibration import ConvCapture, LayerCalibration, SliceCalibration, SliceScales
+from dashboard.channels import GroupScales
+from dashboard.checkpoints import ConvSlice
 from dashboard.histogram import Histogram, Quantized, signal_to_noise_db
-from dashboard.observers import PUBLISHED_ALPHAS, output_scale
+from dashboard.observers import PUBLISHED_ALPHAS, ScaleRule, output_scale
 from kernels import default_backend, quant_causal_conv1d
-from kernels.int8 import QMIN, dequantize, quantize, scale_from_amax
+from kernels.int8 import QMAX, QMIN, dequantize, quantize, round_half_away, scale_from_amax
 from kernels.reference import accumulate, causal_conv1d, dequantize_conv, silu
 
 SILU_MIN = -0.27846454276107378  # SiLU's least value
-
-
-@dataclass(frozen=True)
-class SliceScales:
-    """The scales of one slice's inputs: real units per code, per tensor."""
-
-    x_scale: float
-    w_scale: float
-    b_scale: float
-
-    @property
-    def scale_wx(self) -> float:
-        """x_scale · w_scale, in float32 as the kernel multiplies them."""
-        return float(np.float32(self.x_scale) * np.float32(self.w_scale))
 
 
 @dataclass(frozen=True)
@@ -48,15 +35,31 @@ class ScaleReport:
     """What one choice of scale_out does to one slice's output."""
 
     label: str
-    observer: str
-    alpha: float
+    rule: ScaleRule
     x_out_scale: float
+    zero_point: int
     output: Quantized
+
+    @property
+    def observer(self) -> str:
+        return self.rule.observer
 
     def codes(self, values: ArrayLike) -> np.ndarray:
         """The INT8 codes of values (any shape), as the kernel rounds and clamps them."""
         plain = torch.from_numpy(np.asarray(values, dtype=np.float32).copy())
-        return quantize(plain, self.x_out_scale).numpy().astype(np.int64)
+        quotient = plain / torch.tensor(self.x_out_scale, dtype=torch.float32)
+        whole = round_half_away(quotient).numpy().astype(np.int64)
+        return np.clip(whole + self.zero_point, QMIN, QMAX)
+
+    @property
+    def low(self) -> float:
+        """The value of code -128."""
+        return (QMIN - self.zero_point) * self.x_out_scale
+
+    @property
+    def high(self) -> float:
+        """The value of code 127: amax, where the zero point is 0."""
+        return (QMAX - self.zero_point) * self.x_out_scale
 
     @property
     def stranded_codes(self) -> int:
@@ -66,7 +69,7 @@ class ScaleReport:
     @property
     def short(self) -> str:
         """The label where room is scarce."""
-        return SHORT_LABELS.get(self.observer, self.label)
+        return SHORT_LABELS.get(self.label, self.label)
 
 
 @dataclass(frozen=True)
@@ -103,20 +106,29 @@ class KernelRun:
 
 @dataclass(frozen=True)
 class LayerReport:
+    """One layer under the chosen rule.
+
+    ``kernel`` is None where no conv input is at hand, as in a calibration read from a file, and
+    for asymmetric scales, which the kernel does not take.
+    """
+
     layer: int
     slices: tuple[SliceReport, ...]
-    kernel: KernelRun
+    kernel: KernelRun | None
+    finer: tuple[GroupScales, ...] | None = None  # of each slice, where groups were asked for
 
     def measures(self, name: str) -> dict:
         """Every measure of one slice, under the names of the definitions."""
         index = [part.name for part in self.slices].index(name)
         part, output = self.slices[index], self.slices[index].chosen.output
+        finer = self.finer[index].as_dict() if self.finer else {}
         return {
             "x_scale": part.scales.x_scale,
             "w_scale": part.scales.w_scale,
             "b_scale": part.scales.b_scale,
             "scale_wx": part.scales.scale_wx,
             "x_out_scale": part.chosen.x_out_scale,
+            "zero_point": part.chosen.zero_point,
             "shape": [],  # of x_out_scale: one scale per tensor
             "ratio_weight": part.ratio_weight,
             "ratio_wx": part.ratio_wx,
@@ -127,72 +139,68 @@ class LayerReport:
             "sqnr_db": float(output.sqnr_db),
             "rounding_mse": float(output.rounding_mse),
             "clipping_mse": float(output.clipping_mse),
-            "kernel_sqnr_db": self.kernel.sqnr_db[index],
+            "kernel_sqnr_db": self.kernel.sqnr_db[index] if self.kernel else None,
+            **finer,
         }
 
     def as_dict(self) -> dict:
         """The keys of ``analyze --format json``: the x slice's, with B and C nested."""
         first, *rest = (part.name for part in self.slices)
+        ran = self.kernel
         return {
             "layer": self.layer,
             **self.measures(first),
-            "backend": self.kernel.backend,
-            "kernel_time_ms": self.kernel.time_ms,
-            "kernel_codes": self.kernel.codes,
-            "kernel_differing_codes": self.kernel.differing_codes,
+            "backend": ran and ran.backend,
+            "kernel_time_ms": ran and ran.time_ms,
+            "kernel_codes": ran and ran.codes,
+            "kernel_differing_codes": ran and ran.differing_codes,
             "source": "calibrated",
             **{name: self.measures(name) for name in rest},
         }
 
 
-def report_slices(
-    checkpoint: Checkpoint, calibration: LayerCalibration, observer: str, alpha: float
-) -> tuple[SliceReport, ...]:
+def report_slices(calibration: LayerCalibration, rule: ScaleRule) -> tuple[SliceReport, ...]:
     """What the chosen rule does to each slice of a layer, from the histograms alone."""
-    conv = checkpoint.convs[calibration.layer]
     return tuple(
-        _report_slice(conv, part, counted, observer, alpha)
-        for part, counted in zip(checkpoint.slices, calibration.slices, strict=True)
+        SliceReport(
+            name=counted.name,
+            scales=counted.scales,
+            chosen=report_scale(counted, rule),
+            silu_input=counted.silu_input,
+            silu_output=counted.silu_output,
+        )
+        for counted in calibration.slices
     )
 
 
-def _report_slice(
-    conv: ConvWeights, part: ConvSlice, counted: SliceCalibration, observer: str, alpha: float
-) -> SliceReport:
-    scales = slice_scales(conv, part, counted)
-    return SliceReport(
-        name=part.name,
-        scales=scales,
-        chosen=report_scale(counted, scales, observer, alpha),
-        silu_input=counted.silu_input,
-        silu_output=counted.silu_output,
-    )
-
-
-def slice_scales(conv: ConvWeights, part: ConvSlice, counted: SliceCalibration) -> SliceScales:
-    """amax / 127 of the conv input, the weights and the bias of one slice."""
-    return SliceScales(
-        x_scale=scale_from_amax(counted.x_amax),
-        w_scale=scale_from_amax(float(conv.weight[part.channels].abs().amax())),
-        b_scale=scale_from_amax(float(conv.bias[part.channels].abs().amax())),
-    )
-
-
-def report_scale(
-    counted: SliceCalibration, scales: SliceScales, observer: str, alpha: float
-) -> ScaleReport:
+def report_scale(counted: SliceCalibration, rule: ScaleRule) -> ScaleReport:
     """One rule's scale, and what it makes of the output's histogram."""
-    scale = output_scale(observer, counted.silu_input, counted.silu_output, scales.scale_wx, alpha)
-    label = f"α {format_alpha(alpha)}" if observer == "percentile" else RULE_LABELS[observer]
-    return ScaleReport(label, observer, alpha, scale, counted.silu_output.quantize(scale))
+    chosen = output_scale(rule, counted)
+    output = counted.silu_output.quantize(chosen.scale, chosen.zero_point)
+    return ScaleReport(rule_label(rule), rule, chosen.scale, chosen.zero_point, output)
 
 
 RULE_LABELS = {
     "minmax": "MinMax, SiLU output",
+    "mse": "least squared error",
+    "entropy": "entropy (TensorRT)",
     "conv-absmax": "absmax, conv output",
     "scale-wx": "scale_wx",
 }
-SHORT_LABELS = {"minmax": "MinMax", "conv-absmax": "conv absmax"}
+SHORT_LABELS = {
+    "MinMax, SiLU output": "MinMax",
+    "least squared error": "mse",
+    "entropy (TensorRT)": "entropy",
+    "absmax, conv output": "conv absmax",
+}
+
+
+def rule_label(rule: ScaleRule) -> str:
+    """A rule and what of its settings matters."""
+    label = RULE_LABELS.get(rule.observer) or f"α {format_alpha(rule.alpha)}"
+    if rule.observer == "percentile-ema":
+        label += f", average σ {format_alpha(rule.sigma)}"
+    return label if rule.symmetric else f"{label}, asymmetric"
 
 
 def format_alpha(alpha: float) -> str:
@@ -200,22 +208,40 @@ def format_alpha(alpha: float) -> str:
     return np.format_float_positional(alpha, trim="-")
 
 
-def compare_scales(
-    counted: SliceCalibration, scales: SliceScales, chosen: ScaleReport
-) -> tuple[ScaleReport, ...]:
-    """The chosen scale first, then both published values of α and the baselines.
-
-    A rule that is the chosen one itself is not listed twice.
-    """
-    others = [("percentile", alpha) for alpha in PUBLISHED_ALPHAS]
-    others += [(rule, chosen.alpha) for rule in ("minmax", "conv-absmax", "scale-wx")]
-    reports = [report_scale(counted, scales, rule, alpha) for rule, alpha in others]
-    return (chosen, *(r for r in reports if r.label != chosen.label))
+def distinct(rows: Iterable[ScaleReport]) -> tuple[ScaleReport, ...]:
+    """Each label once, in order."""
+    found: dict[str, ScaleReport] = {}
+    for row in rows:
+        found.setdefault(row.label, row)
+    return tuple(found.values())
 
 
-def sweep_scales(counted: SliceCalibration, scales: SliceScales, points: int = 240) -> Quantized:
+def baselines(rule: ScaleRule) -> tuple[ScaleRule, ...]:
+    """Every scale that a choice is held to: both published α, each other rule, the baselines."""
+    percentiles = [ScaleRule("percentile", alpha) for alpha in PUBLISHED_ALPHAS]
+    average = ScaleRule("percentile-ema", rule.alpha, rule.sigma, rule.order)
+    rest = [ScaleRule(name) for name in ("mse", "entropy", "minmax", "conv-absmax", "scale-wx")]
+    return (*percentiles, average, *rest)
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A scale calibrated on one text, and what it makes of that text and of another."""
+
+    layer: int
+    own: ScaleReport
+    there: Quantized
+
+
+def judge(layer: int, own: SliceCalibration, other: SliceCalibration, rule: ScaleRule) -> Judged:
+    """Calibrate on ``own`` and quantize ``other``'s output with the same scale."""
+    chosen = report_scale(own, rule)
+    return Judged(layer, chosen, other.silu_output.quantize(chosen.x_out_scale, chosen.zero_point))
+
+
+def sweep_scales(counted: SliceCalibration, points: int = 240) -> Quantized:
     """Every measure at ``points`` scales, evenly in the logarithm, over all that the rules span."""
-    ends = (scales.scale_wx, scale_from_amax(counted.silu_input.absmax))
+    ends = (counted.scale_wx, scale_from_amax(counted.silu_input.absmax))
     low, high = min(ends) / 1.6, max(*ends, scale_from_amax(counted.silu_output.absmax)) * 1.6
     return counted.silu_output.quantize(np.geomspace(low, high, points))
 
@@ -279,15 +305,18 @@ def per_channel(
 
 
 def run_kernel(
-    conv: QuantizedConv, scales_out: Sequence[float], backend: str | None = None
+    conv: QuantizedConv, scales_out: Sequence[float] | Tensor, backend: str | None = None
 ) -> KernelRun:
     """Run the kernel on every batch, live, and compare it with the reference and with float.
 
     Args:
-        scales_out: one x_out_scale a slice.
+        scales_out: one x_out_scale a slice, or one a channel: (D,) float32.
         backend: as in ``kernels.quant_causal_conv1d``; None picks the best that can run.
     """
-    scale_out = per_channel(conv.slices, scales_out, conv.x_q.device)
+    if isinstance(scales_out, Tensor):
+        scale_out = scales_out.to(conv.x_q.device)
+    else:
+        scale_out = per_channel(conv.slices, scales_out, conv.x_q.device)
     backend = backend or default_backend(conv.x_q)
 
     def run() -> Tensor:

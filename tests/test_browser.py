@@ -14,7 +14,8 @@ from playwright.sync_api import Page, expect, sync_playwright
 from benchmarks.page import FLAGS, served
 
 CHROMIUM = shutil.which("chromium")
-DRAWINGS = ("strip", "transfer", "table", "sweep")
+DRAWINGS = ("strip", "landscape", "transfer", "table", "sweep")
+OTHERS = {"sweep": ["alpha_sweep"], "batches": ["average", "orders"], "held-out": ["held_out"]}
 
 
 @pytest.fixture(scope="module")
@@ -139,6 +140,24 @@ def test_a_checkpoint_that_is_none_says_so_and_another_can_be_chosen(page):
     expect(page.locator("[data-testid=stAlert]")).to_have_count(0)
 
 
+def lies_within(page: Page, drawings: list[str], width: int, scheme: str) -> None:
+    main = page.locator("[data-testid=stMainBlockContainer]").bounding_box()
+    for key in drawings:
+        root = page.locator(f".st-key-{key} .sheet")
+        expect(root).to_have_class(f"sheet {scheme}")
+        drawn = root.locator("svg").bounding_box()
+        assert drawn["width"] > 300
+        assert drawn["x"] + drawn["width"] <= main["x"] + main["width"] + 1
+        # A label may lean a few pixels over the edge of its drawing, not leave the page.
+        spans = root.evaluate(
+            "root => [...root.querySelectorAll('text')].map((text) => {"
+            " const box = text.getBoundingClientRect();"
+            " return [box.left, box.right, text.textContent]; })"
+        )
+        outside = [span for span in spans if span[0] < -1 or span[1] > width]
+        assert outside == []
+
+
 @pytest.mark.parametrize("width", [1440, 800])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_nothing_lies_outside_the_page_in_either_theme(browser, server, width, scheme):
@@ -146,18 +165,37 @@ def test_nothing_lies_outside_the_page_in_either_theme(browser, server, width, s
     page.set_default_timeout(60_000)
     page.goto(server[0])
     ready(page)
-    main = page.locator("[data-testid=stMainBlockContainer]").bounding_box()
-    for key in DRAWINGS:
-        root = page.locator(f".st-key-{key} .sheet")
-        expect(root).to_have_class(f"sheet {scheme}")
-        drawn = root.locator("svg").bounding_box()
-        assert drawn["width"] > 300
-        assert drawn["x"] + drawn["width"] <= main["x"] + main["width"] + 1
-        for text in root.locator("text").all():
-            box = text.bounding_box()
-            # A label may lean a few pixels over the edge of its drawing, not leave the page.
-            assert box["x"] >= -1 and box["x"] + box["width"] <= width, text.inner_text()
+    lies_within(page, DRAWINGS, width, scheme)
+    for name, drawings in OTHERS.items():
+        page.goto(f"{server[0]}/{name}?checkpoint=mamba2-tiny")
+        for key in drawings:
+            page.locator(f".st-key-{key} svg").wait_for()
+        lies_within(page, drawings, width, scheme)
     page.close()
+
+
+def test_what_was_chosen_is_kept_from_page_to_page(page):
+    page.get_by_role("combobox", name="Layer").click()
+    page.get_by_role("option", name="2", exact=True).click()
+    expect(page.get_by_role("combobox", name="Layer")).to_have_value("2")
+    page.get_by_role("link", name="Batches").click()
+    page.locator(".st-key-average svg").wait_for()
+    expect(page.get_by_role("combobox", name="Layer")).to_have_value("2")
+    page.get_by_role("link", name="Explore").click()
+    ready(page)
+    expect(page.get_by_role("combobox", name="Layer")).to_have_value("2")
+
+
+def test_a_press_uses_the_best_alpha_and_clicks_choose_an_alpha_and_a_rule(page):
+    page.get_by_role("button", name=re.compile("^Use 0.9")).click()
+    page.get_by_text("No percentile does better").wait_for()
+    landscape = page.locator(".st-key-landscape svg")
+    box = landscape.bounding_box()
+    landscape.click(position={"x": 0.15 * box["width"], "y": 0.5 * box["height"]})
+    page.get_by_text("This scale clips too much").wait_for()
+    page.get_by_role("button", name="Choose MinMax, SiLU output").click()
+    page.get_by_text("This scale is too coarse").wait_for()
+    expect(page.get_by_role("combobox", name="Scale rule")).to_have_value("minmax")
 
 
 def test_a_calibration_shows_how_far_it_is_and_can_be_stopped(browser, server):

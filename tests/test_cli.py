@@ -1,6 +1,7 @@
 """``python -m dashboard analyze``: the documents it writes, and one line for whatever is wrong."""
 
 import csv
+import hashlib
 import io
 import json
 import subprocess
@@ -13,6 +14,7 @@ from dashboard import cli
 
 QUICK = ["--batches", "2", "--seq-len", "64"]
 ROOT = Path(__file__).resolve().parent.parent
+TEXT = ROOT / "sample_checkpoints" / "calibration.txt"
 
 
 def analyze(capsys, *arguments: str) -> str:
@@ -28,8 +30,12 @@ def test_json_names_the_run_and_every_layer(capsys):
         "text": "calibration.txt",
         "batches": 2,
         "seq_len": 64,
+        "text_sha256": hashlib.sha256(TEXT.read_bytes()).hexdigest(),
         "observer": "percentile",
         "alpha": 0.9995,
+        "sigma": 0.01,
+        "order": None,
+        "symmetric": True,
     }
     assert document["backend"] in ("triton", "triton-interpret", "torch")
     assert [layer["layer"] for layer in document["layers"]] == [0, 1, 2, 3]
@@ -77,7 +83,7 @@ def test_a_small_budget_takes_several_passes_and_gives_the_same(capsys, monkeypa
     [(None, [0, 1, 2, 3]), ("2", [2]), ("0,2-3", [0, 2, 3]), ("3,1,1", [1, 3])],
 )
 def test_layers_are_numbers_and_ranges(wanted, layers):
-    assert cli.parse_layers(wanted, 4) == layers
+    assert cli.parse_layers(wanted, range(4)) == layers
 
 
 @pytest.mark.parametrize(
@@ -88,10 +94,15 @@ def test_layers_are_numbers_and_ranges(wanted, layers):
         (["mamba-tiny", "--batches", "99999"], "has 149,848 tokens; 99999 batches of 64 need"),
         (["mamba-tiny", "--batches", "0"], "both must be at least 1"),
         (["mamba-tiny", "--batches", "many"], "--batches: invalid int value: 'many'"),
-        (["mamba-tiny", "--alpha", "1.5"], "--alpha is 1.5; it must lie in (0, 1]"),
+        (["mamba-tiny", "--alpha", "1.5"], "--alpha is 1.5; a percentile needs 0 < alpha <= 1"),
         (["mamba-tiny", "--alpha", "nan"], "--alpha is nan"),
-        (["mamba-tiny", "--layers", "4"], "--layers is '4'; the checkpoint has layers 0 to 3"),
+        (["mamba-tiny", "--layers", "4"], "--layers is '4'; there are layers 0 to 3"),
         (["mamba-tiny", "--layers", "3-1"], "--layers is '3-1'"),
+        (["mamba-tiny", "--layers", "0-999999999999"], "there are layers 0 to 3"),
+        (["mamba-tiny", "--sigma", "0"], "--sigma is 0.0; a moving average needs 0 < sigma <= 1"),
+        (["mamba-tiny", "--observer", "entropy", "--asymmetric"], "symmetric INT8 alone"),
+        (["mamba-tiny", "--group-size", "0"], "--group-size is 0"),
+        (["mamba-tiny", "--group-size", "4", "--observer", "entropy"], "percentile, minmax, mse"),
         (["mamba-tiny", "--layers", "x"], "--layers is 'x'; give numbers and ranges"),
         (["mamba-tiny", "--observer", "median"], "--observer: invalid choice: 'median'"),
         (["mamba-tiny", "--out", "/no/such/place/report"], "No such file or directory"),
@@ -118,3 +129,73 @@ def test_the_module_runs_as_a_command():
     assert run.returncode == 2
     assert run.stderr.startswith("dashboard: nowhere is neither")
     assert "Traceback" not in run.stderr
+
+
+def saved(tmp_path, name="mamba2-tiny") -> str:
+    path = tmp_path / "counts.safetensors"
+    assert cli.main(["calibrate", name, *QUICK, "--out", str(path)]) == 0
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        [],
+        ["--observer", "percentile-ema", "--sigma", "0.2", "--order", "3"],
+        ["--observer", "mse", "--asymmetric"],
+        ["--observer", "entropy", "--layers", "1"],
+    ],
+)
+def test_a_calibration_file_gives_the_checkpoints_figures(capsys, tmp_path, options):
+    path = saved(tmp_path)
+    options = [*options, "--recommend", "--format", "json"]
+    live = json.loads(analyze(capsys, "mamba2-tiny", *options))
+    assert cli.main(["analyze", path, *options]) == 0
+    kept = json.loads(capsys.readouterr().out)
+    assert kept["backend"] is None
+    for document in (live, kept):
+        del document["backend"]
+        for layer in document["layers"]:
+            for measures in (layer, layer["B"], layer["C"]):
+                for name in [name for name in measures if "kernel" in name or name == "backend"]:
+                    del measures[name]
+    assert kept == live
+
+
+def test_the_recommendation_is_in_table_and_json(capsys):
+    found = json.loads(analyze(capsys, "mamba2-tiny", "--recommend", "--format", "json"))
+    recommended = found["recommended"]
+    rows = [(row["layer"], row["slice"]) for row in recommended["layers"]]
+    assert rows == [(n, part) for n in range(4) for part in ("x", "B", "C")]
+    assert min(row["loss_db"]["0.9995"] for row in recommended["layers"]) >= 0
+    table = analyze(capsys, "mamba2-tiny", "--recommend")
+    assert recommended["reason"] in table
+    assert recommended["reason"].startswith("One α for all 4 layers: ")
+
+
+def test_grouped_scales_are_lists_and_run_in_the_kernel(capsys):
+    options = ["--group-size", "100", "--layers", "0", "--observer", "minmax"]
+    found = json.loads(analyze(capsys, "mamba-tiny", *options, "--format", "json"))["layers"][0]
+    assert found["shape"] == [3] and len(found["x_out_scale"]) == 3
+    assert found["kernel_differing_codes"] == 0
+    assert found["kernel_sqnr_db"] > 20
+    assert "3 scales" in analyze(capsys, "mamba-tiny", *options)
+
+
+@pytest.mark.parametrize(
+    ("out", "told"),
+    [("counts.json", "a calibration file ends in .safetensors"),
+     ("no/such/place/c.safetensors", "is not a directory")],
+)  # fmt: skip
+def test_calibrate_says_what_is_wrong_with_its_file(capsys, out, told):
+    assert cli.main(["calibrate", "mamba-tiny", *QUICK, "--out", out]) == 2
+    assert told in capsys.readouterr().err
+
+
+def test_a_calibration_file_has_no_channels_and_a_broken_one_is_named(capsys, tmp_path):
+    path = saved(tmp_path, "mamba-tiny")
+    assert cli.main(["analyze", path, "--group-size", "4"]) == 2
+    assert "holds no channels" in capsys.readouterr().err
+    Path(path).write_bytes(b"nonsense")
+    assert cli.main(["analyze", path]) == 2
+    assert f"{path} cannot be read" in capsys.readouterr().err

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from dashboard import cli
-from dashboard.observers import RULES
+from dashboard import captions, cli
+from dashboard.observers import ALPHA_RULES, RULES
 from dashboard.pages import loading
 
 APP = str(Path(__file__).resolve().parent.parent / "app.py")
@@ -43,6 +43,7 @@ def test_a_small_sample_opens_without_a_click(first):
         "Checkpoint": "mamba-tiny",
         "Layer": 0,
         "Scale rule": "percentile",
+        "Beside it": "minmax",
         "Text": "calibration.txt",
     }
     assert first.select_slider(key="alpha").label == "Percentile α"
@@ -66,8 +67,7 @@ def test_the_page_shows_the_figures_of_the_command_line(first, capsys):
     (table,) = first.table
     shown = dict(zip(table.value["measure"], table.value["value"], strict=True))
     for name, value in shown.items():
-        expected = str(layer[name]) if isinstance(layer[name], list) else f"{layer[name]:.6g}"
-        assert value == expected, name
+        assert value == captions.measure_text(layer[name]), name
 
 
 def test_alpha_the_layer_and_the_slice_change_the_numbers():
@@ -90,7 +90,7 @@ def test_alpha_the_layer_and_the_slice_change_the_numbers():
 def test_every_rule_is_shown(rule):
     app = opened(rule=rule)
     assert "differ from the reference" in told(app)
-    assert app.select_slider(key="alpha").disabled == (rule != "percentile")
+    assert app.select_slider(key="alpha").disabled == (rule not in ALPHA_RULES)
 
 
 def test_scale_wx_is_one_scale_wx_and_saturates():

@@ -12,29 +12,46 @@ from dashboard.calibration import SliceCalibration
 from dashboard.figures.style import Panel, count_height, nice_ticks, spread, steps
 from dashboard.figures.transfer import left_preimage, preimage
 from dashboard.histogram import Histogram
+from dashboard.landscape import Landscape
+from dashboard.observers import (
+    ASYMMETRIC_RULES,
+    RULES,
+    ScaleRule,
+    alpha_grid,
+    moving_average,
+)
 from dashboard.report import (
     SILU_MIN,
     ScaleReport,
     SliceReport,
-    SliceScales,
-    compare_scales,
+    baselines,
+    distinct,
     report_scale,
     sweep_scales,
 )
 
 
-def sliced(v: torch.Tensor, observer="percentile", alpha=0.9995) -> tuple:
+def sliced(v: torch.Tensor, observer="percentile", alpha=0.9995, symmetric=True) -> tuple:
     """A report on SiLU inputs v, the scales beside it, and what was counted."""
-    counted = SliceCalibration("x", 4.0, Histogram.of(v), Histogram.of(F.silu(v)), ())
-    scales = SliceScales(x_scale=0.04, w_scale=0.006, b_scale=0.01)
-    chosen = report_scale(counted, scales, observer, alpha)
-    report = SliceReport("x", scales, chosen, counted.silu_input, counted.silu_output)
-    return report, compare_scales(counted, scales, chosen), counted
+    halves = [Histogram.of(F.silu(half)) for half in v.tensor_split(2) if len(half)]
+    counted = SliceCalibration(
+        "x", 0.04 * 127, 0.006 * 127, 0.01 * 127,
+        Histogram.of(v), Histogram.of(F.silu(v)), tuple(halves),
+    )  # fmt: skip
+    rule = ScaleRule(observer, alpha, symmetric=symmetric)
+    chosen = report_scale(counted, rule)
+    report = SliceReport("x", counted.scales, chosen, counted.silu_input, counted.silu_output)
+    return (
+        report,
+        distinct([chosen, *(report_scale(counted, other) for other in baselines(rule))]),
+        counted,
+    )
 
 
 GENERATOR = torch.Generator().manual_seed(0)
 CASES = {
     "like a model's": torch.randn(50_000, generator=GENERATOR) * 1.5,
+    "heavy tail": torch.from_numpy(np.random.default_rng(0).standard_t(4, 50_000)).float(),
     "one value": torch.tensor([0.7]),
     "zeros": torch.zeros(100),
     "all negative": -torch.rand(1000, generator=GENERATOR) * 9 - 0.1,
@@ -46,33 +63,55 @@ CASES = {
 
 
 def drawn(report, rows, counted) -> list:
-    baselines = [row for row in rows if row.observer in ("minmax", "scale-wx")]
+    found = Landscape.of(counted.silu_output)
+    best = report_scale(counted, ScaleRule("percentile", found.best_alpha))
+    others = [(rows[-1], "baseline"), (rows[1], "beside"), (best, "best")]
+    average = moving_average(counted.batches, ScaleRule("percentile-ema", order=3))
+    grid = alpha_grid(counted.silu_output.total, (found.best_alpha,))
     return [
-        figures.layer_strip([report] * 3, 1),
-        figures.transfer(report, baselines),
-        figures.transfer(report, baselines, log_counts=False),
-        figures.scale_table(rows),
-        figures.utilization_sweep(sweep_scales(counted, report.scales), rows),
+        figures.layer_strip(range(3), [report] * 3, [best] * 3, 1),
+        figures.layer_strip(range(5, 25), [report] * 20, [best] * 20, 24),
+        figures.transfer(report, others),
+        figures.transfer(report, others, log_counts=False),
+        figures.scale_table(rows, beside=True),
+        figures.utilization_sweep(sweep_scales(counted), rows),
+        figures.landscape_under_slider(found, grid, report.chosen),
+        figures.alpha_sweep(found, rows),
+        figures.held_out_landscapes(found, found, ("one", "two")),
+        figures.moving_average_chart(average, 0.5),
+        figures.orders_chart(np.array(average.means), average.final, 0.5),
     ]
 
 
-@pytest.mark.parametrize("observer", ["percentile", "minmax", "conv-absmax", "scale-wx"])
+@pytest.mark.parametrize(
+    ("observer", "symmetric"),
+    [(rule, True) for rule in RULES] + [(rule, False) for rule in ASYMMETRIC_RULES],
+)
 @pytest.mark.parametrize("case", CASES)
-def test_any_layer_and_any_rule_can_be_drawn_and_told(case, observer):
-    report, rows, counted = sliced(CASES[case], observer)
+def test_any_layer_and_any_rule_can_be_drawn_and_told(case, observer, symmetric):
+    report, rows, counted = sliced(CASES[case], observer, symmetric=symmetric)
     for sheet in drawn(report, rows, counted):
         data = sheet.as_dict()
         for shape in data["areas"] + data["lines"] + data["texts"] + data["hovers"]:
             assert len(shape["x"]) == len(shape["y"])
             assert np.isfinite([*shape["x"], *shape["y"]]).all(), shape
         assert all(item["text"] for item in data["texts"])
+    found = Landscape.of(counted.silu_output)
+    average = moving_average(counted.batches, ScaleRule("percentile-ema"))
     for sentence in (
-        captions.headline(report),
-        captions.proof(report),
+        captions.verdict(report, found),
+        captions.proof(report, found),
+        captions.landscape_caption(found),
+        captions.sweep_verdict(found),
+        captions.alpha_sweep_caption(found, rows),
+        captions.average_headline(average, 0.5),
+        captions.average_verdict(average, 0.5),
+        captions.average_caption(average, 0.01),
+        captions.orders_caption(np.array(average.means), 0.5),
         captions.transfer_caption(report),
         captions.table_caption(rows),
         captions.sweep_caption(report),
-        *(metric.value for metric in captions.metrics(report)),
+        *(metric.value for metric in captions.metrics(report, rows[1])),
     ):
         assert sentence and "nan" not in sentence
 
@@ -91,7 +130,7 @@ def test_a_cut_ties_the_output_value_to_its_preimage():
     report, rows, _ = sliced(CASES["like a model's"])
     y_cut = 127 * report.chosen.x_out_scale
     assert F.silu(torch.tensor(preimage(y_cut))).item() == pytest.approx(y_cut, rel=1e-6)
-    lines = figures.transfer(report, rows[-1:]).as_dict()["lines"]
+    lines = figures.transfer(report, [(rows[-1], "baseline")]).as_dict()["lines"]
     (cut,) = [line for line in lines if line["colour"] == "chosen"]
     across, down = (cut["x"], cut["y"])
     assert across[1] == across[2] and down[0] == down[1]  # level to the curve, then straight down
@@ -121,18 +160,21 @@ def test_silus_minimum_is_where_it_is_said_to_be():
 )
 def test_stranded_codes_are_those_below_silus_floor(scale, stranded):
     """0.2785 / 0.0231 = 12.06: code -12 is reached, -128 ... -13 are not."""
-    assert ScaleReport("", "", 1.0, scale, None).stranded_codes == stranded
+    assert ScaleReport("", ScaleRule(), scale, 0, None).stranded_codes == stranded
 
 
 def test_a_hovered_bin_tells_its_exact_count():
     report, rows, _ = sliced(torch.full((321,), 2.0))
-    told = [point["text"] for point in figures.transfer(report, rows[-1:]).as_dict()["hovers"]]
+    told = [
+        point["text"]
+        for point in figures.transfer(report, [(rows[-1], "baseline")]).as_dict()["hovers"]
+    ]
     assert [text.splitlines()[1] for text in told] == ["321 values"]
 
 
 def test_the_strip_answers_a_click_on_each_cell_with_its_layer():
     report, *_ = sliced(CASES["like a model's"])
-    picks = figures.layer_strip([report] * 5, 2).as_dict()["picks"]
+    picks = figures.layer_strip(range(5), [report] * 5, [report.chosen] * 5, 2).as_dict()["picks"]
     assert [pick["value"] for pick in picks] == [0, 1, 2, 3, 4]
     edges = [edge for pick in picks for edge in pick["x"]]
     assert edges == sorted(edges) and edges[0] >= 0 and edges[-1] <= 1
@@ -140,14 +182,15 @@ def test_the_strip_answers_a_click_on_each_cell_with_its_layer():
 
 def test_sixty_four_layers_are_drawn_without_labels():
     report, *_ = sliced(CASES["like a model's"])
-    data = figures.layer_strip([report] * 64, 40).as_dict()
+    data = figures.layer_strip(range(64), [report] * 64, [report.chosen] * 64, 40).as_dict()
     assert data["texts"] == [] and len(data["picks"]) == 64
 
 
 def test_equal_scales_are_drawn_once():
     report, rows, _ = sliced(CASES["like a model's"], "minmax")
     minmax = [row for row in rows if row.observer == "minmax"]
-    labels = [item["text"] for item in figures.transfer(report, minmax).as_dict()["texts"]]
+    others = [(row, "baseline") for row in minmax]
+    labels = [item["text"] for item in figures.transfer(report, others).as_dict()["texts"]]
     assert sum(label.startswith("MinMax") for label in labels) == 1
 
 
@@ -198,12 +241,21 @@ def test_numbers_as_text():
     assert figures.decibels(math.inf) == "∞ dB"
 
 
-def test_the_headline_follows_the_larger_error():
-    clipped, *_ = sliced(CASES["like a model's"], alpha=0.99)
-    rounded, *_ = sliced(CASES["like a model's"], "minmax")
-    assert captions.headline(clipped).endswith("of the error is clipping.")
-    assert captions.headline(rounded) == "100 % of the error is rounding."
-    assert "None of 50,000 outputs" in captions.proof(rounded)
+def test_the_verdict_has_three_cases():
+    for observer, alpha, told in (
+        ("percentile", 0.99, "clips too much: α"),
+        ("conv-absmax", 0.99, "is too coarse: α"),
+        ("mse", 0.99, "No percentile does better: "),
+    ):
+        report, _, counted = sliced(CASES["heavy tail"], observer, alpha)
+        found = Landscape.of(counted.silu_output)
+        sentence = captions.verdict(report, found)
+        assert told in sentence
+        gain = found.best_db - float(report.chosen.output.sqnr_db)
+        assert (f"gains {gain:.1f} dB" in sentence) == (gain >= 0.05)
+    assert (
+        "None of 50,000 outputs" in captions.proof(report, found) or report.chosen.output.saturated
+    )
 
 
 def test_captions_claim_only_what_the_data_show():

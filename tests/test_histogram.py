@@ -197,6 +197,42 @@ def test_an_array_of_scales_gives_what_each_scale_gives_alone():
         assert together.effective_bits[i] == pytest.approx(float(alone.effective_bits))
 
 
+@pytest.mark.parametrize("zero_point", [-128, -120, 0, 55, 127])
+@pytest.mark.parametrize("scale", [0.0003, 0.0231, 0.5])
+def test_a_zero_point_moves_the_range(scale, zero_point):
+    values = rounded(silu_like(3000)).numpy()
+    moved = brute_codes(values, scale) + zero_point
+    clamped = np.clip(moved, -128, 127)
+    error = (
+        (clamped - zero_point) * np.float64(np.float32(scale)) - values.astype(np.float64)
+    ) ** 2
+    beyond = moved != clamped
+    found = Histogram.of(torch.from_numpy(values)).quantize(scale, zero_point)
+    np.testing.assert_array_equal(found.code_counts, np.bincount(clamped + 128, minlength=256))
+    assert (found.saturated_low, found.saturated_high) == (
+        (moved < -128).sum(),
+        (moved > 127).sum(),
+    )
+    assert found.rounding_sse == pytest.approx(error[~beyond].sum(), rel=1e-9, abs=1e-12)
+    assert found.clipping_sse == pytest.approx(error[beyond].sum(), rel=1e-9, abs=1e-12)
+
+
+def test_scales_and_zero_points_broadcast():
+    histogram = Histogram.of(silu_like(2000))
+    together = histogram.quantize(np.array([[0.01], [0.02]]), np.array([-100, 0, 5]))
+    alone = histogram.quantize(0.02, 5)
+    assert together.sqnr_db.shape == (2, 3)
+    assert together.sqnr_db[1, 2] == alone.sqnr_db
+
+
+def test_negated_is_the_histogram_of_the_turned_values():
+    values = silu_like(5000)
+    turned = Histogram.of(-values)
+    found = Histogram.of(values).negated
+    assert found.values.tobytes() == turned.values.tobytes()
+    assert found.counts.tobytes() == turned.counts.tobytes()
+
+
 def test_hand_worked_case():
     """1, 2 and 300 at scale 1: codes 1, 2 and 127; the last is clipped by 173."""
     found = Histogram.of(torch.tensor([1.0, 2.0, 300.0])).quantize(1.0)

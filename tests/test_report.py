@@ -11,11 +11,14 @@ import torch.nn.functional as F
 
 from dashboard.calibration import Calibration, ConvCapture, calibrate, read_text
 from dashboard.checkpoints import Checkpoint, default_device, load_backbone, load_checkpoint
+from dashboard.observers import RULES, ScaleRule
 from dashboard.report import (
     LayerReport,
-    compare_scales,
+    baselines,
+    distinct,
     format_alpha,
     quantize_conv,
+    report_scale,
     report_slices,
     run_kernel,
     sweep_scales,
@@ -42,7 +45,7 @@ def capture(calibration) -> ConvCapture:
 
 
 def live(checkpoint, calibration, observer="percentile", backend=None) -> LayerReport:
-    slices = report_slices(checkpoint, calibration.layer(LAYER), observer, ALPHA)
+    slices = report_slices(calibration.layer(LAYER), ScaleRule(observer, ALPHA))
     conv = quantize_conv(
         calibration.capture(LAYER),
         checkpoint.slices,
@@ -130,7 +133,7 @@ def test_kernel_sqnr_counts_the_rounding_of_the_inputs_too(checkpoint, calibrati
 
 
 def test_no_code_differs_from_the_reference(checkpoint, calibration):
-    for observer in ("percentile", "minmax", "conv-absmax", "scale-wx"):
+    for observer in RULES:
         kernel = live(checkpoint, calibration, observer).kernel
         assert kernel.codes == 4 * checkpoint.conv_dim * 128
         assert kernel.differing_codes == 0
@@ -158,10 +161,14 @@ def test_the_backend_that_ran_is_named(checkpoint, calibration):
 
 
 def test_scale_wx_as_the_output_scale_saturates_nearly_everything(checkpoint, calibration):
-    x_slice = report_slices(checkpoint, calibration.layer(LAYER), "scale-wx", ALPHA)[0]
+    x_slice = report_slices(calibration.layer(LAYER), ScaleRule("scale-wx"))[0]
     assert x_slice.ratio_wx == 1
     assert x_slice.chosen.x_out_scale == x_slice.scales.scale_wx
     assert x_slice.chosen.output.saturation_rate > 0.8
+
+
+def compared(counted, chosen):
+    return distinct([chosen, *(report_scale(counted, r) for r in baselines(chosen.rule))])
 
 
 def test_the_chosen_scale_comes_first_and_only_once(checkpoint, calibration):
@@ -171,8 +178,8 @@ def test_the_chosen_scale_comes_first_and_only_once(checkpoint, calibration):
         ("percentile", 0.99, "α 0.99"),
         ("minmax", 0.9995, "MinMax, SiLU output"),
     ):
-        part = report_slices(checkpoint, calibration.layer(LAYER), observer, alpha)[0]
-        labels = [row.label for row in compare_scales(counted, part.scales, part.chosen)]
+        part = report_slices(calibration.layer(LAYER), ScaleRule(observer, alpha))[0]
+        labels = [row.label for row in compared(counted, part.chosen)]
         assert labels[0] == first
         assert len(labels) == len(set(labels))
         assert {"α 0.9995", "α 0.99999", "MinMax, SiLU output", "absmax, conv output",
@@ -181,9 +188,9 @@ def test_the_chosen_scale_comes_first_and_only_once(checkpoint, calibration):
 
 def test_the_sweep_spans_every_rule(checkpoint, calibration):
     counted = calibration.layer(LAYER).slices[0]
-    part = report_slices(checkpoint, calibration.layer(LAYER), "percentile", ALPHA)[0]
-    sweep = sweep_scales(counted, part.scales)
-    for row in compare_scales(counted, part.scales, part.chosen):
+    part = report_slices(calibration.layer(LAYER), ScaleRule("percentile", ALPHA))[0]
+    sweep = sweep_scales(counted)
+    for row in compared(counted, part.chosen):
         assert sweep.scale[0] < row.x_out_scale < sweep.scale[-1]
     assert (np.diff(sweep.saturation_rate) <= 0).all()
 
@@ -191,7 +198,8 @@ def test_the_sweep_spans_every_rule(checkpoint, calibration):
 def test_the_json_has_every_key_for_x_and_nests_b_and_c(checkpoint, calibration):
     document = json.loads(json.dumps(live(checkpoint, calibration).as_dict()))
     keys = {
-        "x_scale", "w_scale", "b_scale", "scale_wx", "x_out_scale", "shape", "ratio_weight",
+        "x_scale", "w_scale", "b_scale", "scale_wx", "x_out_scale", "zero_point", "shape",
+        "ratio_weight",
         "ratio_wx", "saturation_rate", "top_code_utilization", "code_utilization",
         "effective_bits", "sqnr_db", "rounding_mse", "clipping_mse", "kernel_sqnr_db",
     }  # fmt: skip
@@ -203,7 +211,7 @@ def test_the_json_has_every_key_for_x_and_nests_b_and_c(checkpoint, calibration)
 def test_a_silent_layer_makes_a_report(checkpoint, calibration, capture):
     """All-zero activations and weights: least scales, no error, no exception."""
     zero = replace(capture, x=torch.zeros_like(capture.x), bias=torch.zeros_like(capture.bias))
-    scales = [part.scales for part in report_slices(checkpoint, calibration.layer(1), "minmax", 1)]
+    scales = [part.scales for part in report_slices(calibration.layer(1), ScaleRule("minmax"))]
     run = run_kernel(quantize_conv(zero, checkpoint.slices, scales), [1e-6] * 3)
     assert run.differing_codes == 0
     assert run.sqnr_db == (math.inf,) * 3
@@ -214,3 +222,27 @@ def test_a_silent_layer_makes_a_report(checkpoint, calibration, capture):
 )
 def test_alpha_is_written_in_full(alpha, text):
     assert format_alpha(alpha) == text
+
+
+def test_asymmetric_codes_use_what_symmetric_ones_strand(calibration):
+    counted = calibration.layer(LAYER).slices[0]
+    for observer in ("percentile", "minmax", "mse"):
+        plain = report_scale(counted, ScaleRule(observer, 0.9999))
+        moved = report_scale(counted, ScaleRule(observer, 0.9999, symmetric=False))
+        assert plain.stranded_codes > 100 > moved.stranded_codes
+        assert moved.output.sqnr_db > plain.output.sqnr_db + 2
+        assert moved.codes(0.0) == moved.zero_point
+        assert moved.label.endswith("asymmetric")
+        values = np.array([moved.low, moved.high, moved.high * 2])
+        assert moved.codes(values).tolist() == [-128, 127, 127]
+
+
+def test_a_vector_of_scales_runs_as_the_slices_do(checkpoint, calibration):
+    slices = report_slices(calibration.layer(LAYER), ScaleRule())
+    conv = quantize_conv(
+        calibration.capture(LAYER), checkpoint.slices, [part.scales for part in slices]
+    )
+    scales = [part.chosen.x_out_scale for part in slices]
+    widths = torch.tensor([part.width for part in checkpoint.slices])
+    whole = torch.tensor(scales).repeat_interleave(widths)
+    assert run_kernel(conv, whole).sqnr_db == run_kernel(conv, scales).sqnr_db

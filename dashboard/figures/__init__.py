@@ -4,6 +4,12 @@ Each draws from records alone. One colour per concept everywhere. Axes hold stil
 moves: only lines and colour move, so that the change is what is seen.
 """
 
+from dashboard.figures.batches import moving_average_chart, orders_chart
+from dashboard.figures.landscape import (
+    alpha_sweep,
+    held_out_landscapes,
+    landscape_under_slider,
+)
 from dashboard.figures.layers import layer_strip
 from dashboard.figures.scales import scale_table
 from dashboard.figures.style import PALETTES, Sheet, decibels, percent, scale_text, signed
@@ -13,8 +19,13 @@ from dashboard.figures.transfer import transfer
 __all__ = [
     "PALETTES",
     "Sheet",
+    "alpha_sweep",
     "decibels",
+    "held_out_landscapes",
+    "landscape_under_slider",
     "layer_strip",
+    "moving_average_chart",
+    "orders_chart",
     "percent",
     "scale_table",
     "scale_text",

@@ -30,21 +30,27 @@ ERROR_X = (0.775, 0.9)
 SHOWN_NOISE = 0.1
 
 
-def scale_table(rows: Sequence[ScaleReport]) -> Sheet:
+def scale_table(rows: Sequence[ScaleReport], beside: bool = False) -> Sheet:
     """256 codes, codes used, bits, saturation, error split in two, and SQNR of each scale.
 
-    The first row is the chosen scale.
+    The first row is the chosen scale, the second stands out too where it was asked for ``beside``
+    it. The row with the most signal is in the colour of the best. A click on a row answers with
+    its number.
     """
     height = HEAD + ROW * len(rows)
     sheet = Sheet(height, "A row a scale: its 256 codes, codes used, bits, saturation, error, SQNR")
     ends = [1 - (HEAD + ROW * i) / height for i in range(len(rows) + 1)]
     _draw_headings(sheet, ends[0])
+    most = max(rows, key=lambda row: float(row.output.sqnr_db))
     tallest = max(count_height(row.output.code_counts, log=True).max() for row in rows)
     for row, top, bottom in zip(rows, ends, ends[1:], strict=False):
         codes = Panel(*CODES_X, bottom, top, (QMIN - 0.5, QMAX + 0.5), (-0.13, 1.25))
-        _draw_codes(sheet, codes, row, tallest, first=row is rows[0])
-        _draw_numbers(sheet, row, top, bottom, first=row is rows[0])
+        first = row is rows[0] or (beside and row is rows[1])
+        _draw_codes(sheet, codes, row, tallest, first)
+        _draw_numbers(sheet, row, top, bottom, first, best=row is most)
     _draw_errors(sheet, rows, ends)
+    for i, row in enumerate(rows[1:], start=1):
+        sheet.pick((0.0, ERROR_X[0]), i, f"Choose {row.label}", (ends[i + 1], ends[i]))
     return sheet
 
 
@@ -84,7 +90,9 @@ def _draw_codes(sheet: Sheet, panel: Panel, row: ScaleReport, tallest: float, fi
                     "stranded")  # fmt: skip
 
 
-def _draw_numbers(sheet: Sheet, row: ScaleReport, top: float, bottom: float, first: bool) -> None:
+def _draw_numbers(
+    sheet: Sheet, row: ScaleReport, top: float, bottom: float, first: bool, best: bool
+) -> None:
     output = row.output
     middle = (top + bottom) / 2
     up = (top - bottom) * 0.16
@@ -99,7 +107,7 @@ def _draw_numbers(sheet: Sheet, row: ScaleReport, top: float, bottom: float, fir
     ):
         sheet.text(x, middle, value, colour, "middle left", 13)
     noise = decibels(float(output.sqnr_db))
-    sheet.text(1, middle, noise, "text", "middle left", 13, bold=True)
+    sheet.text(1, middle, noise, "best" if best else "text", "middle left", 13, bold=True)
 
 
 def _draw_errors(sheet: Sheet, rows: Sequence[ScaleReport], ends: Sequence[float]) -> None:

@@ -22,6 +22,7 @@ PALETTES = {
         "saturated": "#D9480F",  # also clipping error
         "stranded": "#8E6BA8",
         "chosen": "#111827",
+        "best": "#00806E",
         "baseline": "#7A8596",
         "text": "#17202E",
         "muted": "#566172",
@@ -37,6 +38,7 @@ PALETTES = {
         "saturated": "#FF8A57",
         "stranded": "#B79FC9",
         "chosen": "#FFFFFF",
+        "best": "#3FD0B4",
         "baseline": "#8A94A6",
         "text": "#F3F5F8",
         "muted": "#A3ADBB",
@@ -62,13 +64,15 @@ def percent(share: float) -> str:
 
 
 def scale_text(scale: float) -> str:
-    """A scale in real units per code, with four digits."""
+    """A scale in real units per code, or another magnitude, with four digits."""
+    if scale == 0:
+        return "0"
     decimals = 3 - int(np.floor(np.log10(scale)))
     return f"{scale:.{max(decimals, 0)}f}"
 
 
-def decibels(value: float) -> str:
-    return "∞ dB" if np.isinf(value) and value > 0 else f"{signed(value, 2)} dB"
+def decibels(value: float, digits: int = 2) -> str:
+    return "∞ dB" if np.isinf(value) and value > 0 else f"{signed(value, digits)} dB"
 
 
 def signed(value: float, digits: int) -> str:
@@ -169,9 +173,19 @@ class Sheet:
         ends = np.broadcast_to(x, 2)
         self._hovers.append({**_points(ends, [y, y]), "text": text})
 
-    def pick(self, left: float, right: float, value: int, label: str) -> None:
-        """A band, the full height, that answers a click with ``value``."""
-        self._picks.append({**_points([left, right], [0, 0]), "value": value, "label": label})
+    def pick(
+        self,
+        x: tuple[float, float],
+        value: int,
+        label: str,
+        y: tuple[float, float] = (0.0, 1.0),
+        by_key: bool = True,
+    ) -> None:
+        """A rectangle that answers a click with ``value``, and says ``label`` to a screen reader.
+
+        ``by_key`` makes it a stop of the tabulator key: not where another control does the same.
+        """
+        self._picks.append({**_points(x, y), "value": value, "label": label, "by_key": by_key})
 
     def as_dict(self) -> dict:
         """Numbers and names alone, for whatever draws it."""

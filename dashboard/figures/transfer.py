@@ -44,21 +44,33 @@ LADDER = (0.999999, 0.99999, 0.9999, 0.999, 0.99, 0.9)
 BINS = 200
 
 
+# How a cut is drawn: colour, width in px, dashes.
+CUTS = {
+    "chosen": ("chosen", 2, ""),
+    "beside": ("chosen", 1.6, "1 4"),
+    "best": ("best", 1.6, ""),
+    "baseline": ("baseline", 1.2, "6 5"),
+}
+
+
 def transfer(
     report: SliceReport,
-    baselines: Sequence[ScaleReport],
+    others: Sequence[tuple[ScaleReport, str]],
     log_counts: bool = True,
 ) -> Sheet:
     """SiLU's input histogram, the curve as the kernel clamps it, its output histogram and codes.
 
     Args:
         report: the slice under the chosen scale.
-        baselines: scales whose cut is drawn dashed beside it; one that coincides with the chosen
-            scale is left out.
+        others: scales whose cuts are drawn too, each with one of ``CUTS``; one that coincides with
+            the chosen scale, or with one before it, is left out.
         log_counts: whether the histograms' counts are drawn logarithmically.
     """
     drawing = _Drawing.of(report, log_counts)
-    shown = [b for b in baselines if b.x_out_scale != report.chosen.x_out_scale]
+    shown: dict[float, tuple[ScaleReport, str]] = {}
+    for other, kind in others:
+        if other.high != report.chosen.high:
+            shown.setdefault(other.high, (other, kind))
     sheet = Sheet(
         HEIGHT, "SiLU's input histogram, its curve, its output histogram, and the INT8 codes"
     )
@@ -69,7 +81,7 @@ def transfer(
     _draw_curve(sheet, drawing)
     _draw_close_up(sheet, drawing)
     _draw_ruler(sheet, drawing)
-    _draw_cuts(sheet, drawing, shown)
+    _draw_cuts(sheet, drawing, list(shown.values()))
     return sheet
 
 
@@ -95,11 +107,6 @@ def _solve(y: float, low: float, high: float) -> float:
     return high
 
 
-def cut_value(scale: ScaleReport) -> float:
-    """The output value of code 127."""
-    return QMAX * scale.x_out_scale
-
-
 @dataclass(frozen=True)
 class _Drawing:
     """The report, and where its values lie: the same for every α, so that the axes hold still."""
@@ -121,7 +128,7 @@ class _Drawing:
     def of(report: SliceReport, log_counts: bool) -> _Drawing:
         y_max = max(report.silu_output.max, 1e-3)
         y_min = min(report.silu_output.min, 0.0)
-        top = max(y_max, cut_value(report.chosen), 0.1)
+        top = max(y_max, report.chosen.high, 0.1)
         y_high = 1.055 * top
         y_axis = y_min - 0.03 * top
         y_range = ((y_axis - INPUT_SHARE * y_high) / (1 - INPUT_SHARE), y_high)
@@ -156,11 +163,11 @@ class _Drawing:
 
     @property
     def y_cut(self) -> float:
-        return QMAX * self.scale
+        return self.report.chosen.high
 
     @property
     def y_floor(self) -> float:
-        return QMIN * self.scale
+        return self.report.chosen.low
 
     @property
     def y_low(self) -> float:
@@ -309,7 +316,8 @@ def _draw_close_up(sheet: Sheet, drawing: _Drawing) -> None:
     y = silu(v)
     codes = drawing.report.chosen.codes(y)
     sheet.line(panel.x(v[::20]), panel.y(y[::20]), "muted", 1, "1 3")
-    sheet.line(panel.x(v), panel.y(codes * drawing.scale), "output", 1.6)
+    zero = drawing.report.chosen.zero_point
+    sheet.line(panel.x(v), panel.y((codes - zero) * drawing.scale), "output", 1.6)
 
     left, right, bottom, top = INSET
     sheet.line([left, right, right, left, left], [bottom, bottom, top, top, bottom], "line")
@@ -325,10 +333,10 @@ def _draw_close_up(sheet: Sheet, drawing: _Drawing) -> None:
                anchor="bottom right")  # fmt: skip
     step_pixels = HEIGHT * (top - bottom) / np.ptp(CLOSE_UP_Y) * drawing.scale
     step = next((c for c in (8, 16, 32, 64, QMAX) if c * step_pixels >= 13), None)
-    for code in (0,) if step is None else (-step, 0, step):
-        if abs(code) * drawing.scale < 0.3:
-            sheet.text(right + 0.002, panel.y(code * drawing.scale), signed(code, 0),
-                       anchor="middle right", size=10.5)  # fmt: skip
+    for steps_off in (0,) if step is None else (-step, 0, step):
+        if abs(steps_off) * drawing.scale < 0.3 and zero + steps_off >= QMIN:
+            sheet.text(right + 0.002, panel.y(steps_off * drawing.scale),
+                       signed(zero + steps_off, 0), anchor="middle right", size=10.5)  # fmt: skip
 
 
 def _draw_ruler(sheet: Sheet, drawing: _Drawing) -> None:
@@ -338,7 +346,7 @@ def _draw_ruler(sheet: Sheet, drawing: _Drawing) -> None:
     step = next((s for s in (1, 2, 4, 8, 16, 32, 64) if s * pixels >= 10), 128)
     ends = [QMAX, QMIN] if fits and (QMAX - QMIN) * pixels > 14 else [QMAX]
     for code in {*range(QMIN, QMAX + 1, step), QMAX}:
-        value = code * drawing.scale
+        value = (code - drawing.report.chosen.zero_point) * drawing.scale
         if value <= drawing.y_low:
             continue
         at = float(panel.y(value))
@@ -355,20 +363,19 @@ def _draw_ruler(sheet: Sheet, drawing: _Drawing) -> None:
         sheet.text(panel.x(0.1), BOTTOM + 0.004, "↓ −128", anchor="top right", size=11)
 
 
-def _draw_cuts(sheet: Sheet, drawing: _Drawing, baselines: Sequence[ScaleReport]) -> None:
+def _draw_cuts(sheet: Sheet, drawing: _Drawing, others: Sequence[tuple[ScaleReport, str]]) -> None:
     """From the ruler through the output histogram to the curve, and down to the input.
 
     Each is named where its line meets the curve, in the empty upper left.
     """
     curve = drawing.curve
-    cuts = [*baselines, drawing.report.chosen]  # the chosen one on top
-    heights = spread([float(curve.y(cut_value(cut))) for cut in cuts], 17 / HEIGHT)
-    for cut, height in zip(cuts, heights, strict=True):
-        chosen = cut is drawing.report.chosen
-        style = ("chosen", 2, "") if chosen else ("baseline", 1.2, "6 5")
-        value = cut_value(cut)
-        x, y = float(curve.x(preimage(value))), float(curve.y(value))
-        sheet.line([RULER[0], x, x], [y, y, BOTTOM + 0.07], *style)
-        label = f"{cut.short}  {scale_text(value)}"
+    cuts = [*reversed(others), (drawing.report.chosen, "chosen")]  # the chosen one on top
+    heights = spread([float(curve.y(cut.high)) for cut, _ in cuts], 17 / HEIGHT)
+    for (cut, kind), height in zip(cuts, heights, strict=True):
+        x, y = float(curve.x(preimage(cut.high))), float(curve.y(cut.high))
+        sheet.line([RULER[0], x, x], [y, y, BOTTOM + 0.07], *CUTS[kind])
+        name = f"best {cut.short}" if kind == "best" else cut.short
+        ink = {"chosen": "text", "beside": "text", "best": "best"}.get(kind, "muted")
         sheet.text(x - 0.008, height + (0.012 if cut.observer == "scale-wx" else 0),
-                   label, "text" if chosen else "muted", "middle left", bold=chosen)  # fmt: skip
+                   f"{name}  {scale_text(cut.high)}", ink, "middle left",
+                   bold=kind in ("chosen", "best"))  # fmt: skip

@@ -1,6 +1,6 @@
 // Paints a Sheet (dashboard/figures/style.py) as SVG: shares of the width and height become pixels.
 
-const NEAR = 26; // px from the pointer within which a point tells what it is
+const NEAR = 44; // px from the pointer within which a point tells what it is
 const LINE = 1.28; // height of a line of text, in font sizes
 
 const escaped = (text) =>
@@ -57,9 +57,11 @@ function label(item, width, height) {
 
 function band(pick, width, height) {
   const [left, right] = pick.x.map((share) => share * width);
+  const [bottom, top] = pick.y.map((share) => (1 - share) * height);
+  const stop = pick.by_key ? `tabindex="0" role="button" aria-label="${escaped(pick.label)}"` : "";
   return (
-    `<rect class="pick" x="${left}" y="0" width="${right - left}" height="${height}" tabindex="0" ` +
-    `role="button" aria-label="${escaped(pick.label)}" data-value="${pick.value}"/>`
+    `<rect class="pick" x="${left}" y="${top}" width="${right - left}" height="${bottom - top}" ` +
+    `${stop} data-value="${pick.value}"/>`
   );
 }
 
@@ -96,7 +98,7 @@ function tell(root, event) {
   const { data } = root.sheet;
   const frame = root.getBoundingClientRect();
   let nearest = null;
-  let distance = data.picks.length ? Infinity : NEAR;
+  let distance = NEAR;
   for (const point of data.hovers) {
     const [low, high] = point.x.map((share) => share * frame.width);
     const x = Math.min(Math.max(event.clientX - frame.left, low), high);

@@ -1,165 +1,85 @@
 """Explore: one layer, one scale, live.
 
-Choose a checkpoint, a layer, a rule and α; see what the scale does to a value on its way to a code,
-what every other scale would have done, and what the kernel that just ran really wrote.
+Choose a checkpoint, a layer, a rule and α; see whether a better α exists, what the scale does to a
+value on its way to a code, what every other scale would have done, and what the kernel that just
+ran really wrote.
 """
 
-import time
+from dataclasses import replace
 
 import streamlit as st
 
 from dashboard import captions, figures
-from dashboard.calibration import (
-    DEFAULT_BATCHES,
-    DEFAULT_SEQ_LEN,
-    DEFAULT_TEXT,
-    CalibrationError,
-    Progress,
-    text_names,
+from dashboard.calibration import CalibrationError
+from dashboard.checkpoints import CheckpointError
+from dashboard.observers import (
+    ALPHA_RULES,
+    ASYMMETRIC_RULES,
+    RULES,
+    ScaleRule,
 )
-from dashboard.checkpoints import CheckpointError, sample_names
-from dashboard.observers import DEFAULT_ALPHA, RULES, alpha_grid
-from dashboard.pages import loading
+from dashboard.pages import choosing, loading
+from dashboard.pages.choosing import STATE, keep, kept
 from dashboard.pages.drawing import show
 from dashboard.report import (
     LayerReport,
-    compare_scales,
+    ScaleReport,
+    baselines,
+    distinct,
     format_alpha,
     report_slices,
     run_kernel,
 )
 
-STATE = st.session_state
-PROGRESS_SECONDS = 0.1  # between two updates of the bar: each costs the browser as much as a layer
+MINMAX = "minmax"
 
 
 # Choose.
 
 
-def asked(name: str, default: int) -> object:
-    """A setting before its widget is made: as it was, as the link has it, or the default."""
-    return STATE.get(name, st.query_params.get(name, default))
-
-
-st.html(
-    "<style>"
-    "div:has(> .st-key-hero){min-width:min(600px,100%)}"
-    ".st-key-counts,div:has(> .st-key-status){margin-left:auto}"
-    "@media(max-width:1100px){div:has(> .st-key-choice){width:100%;flex:1 1 100%}"
-    ".st-key-choice{width:100%}.st-key-metrics > div{flex:0 0 31%}}"
-    "</style>"
-)
-
-with st.container(horizontal=True, vertical_alignment="center"):
-    st.markdown("# Scalescope", width="content")
-    status = st.container(key="status", width="content")
-
-with st.container(horizontal=True, vertical_alignment="bottom", key="controls"):
-    source_name = st.selectbox(
-        "Checkpoint",
-        sample_names(),
-        key="checkpoint",
-        width=250,
-        accept_new_options=True,
-        bind="query-params",
-        help="A sample, or type a directory or a Hub id (owner/name).",
-    )
-    layer_slot = st.container(width=110)
+def rule_boxes() -> None:
+    """The rule on show, the one beside it, and whether 0 may have another code than 0."""
+    for key in ("rule", "beside", "asymmetric"):
+        kept(key)
     rule = st.selectbox(
         "Scale rule",
         RULES,
         key="rule",
-        width=190,
+        width=170,
         bind="query-params",
-        help="percentile: the α-quantile of |y|. minmax: all of |y|. conv-absmax: the range before "
-        "SiLU. scale-wx: x_scale · w_scale, uncalibrated.",
+        help="percentile: the α-quantile of |y|. percentile-ema: Quamba's moving average of each "
+        "batch's. minmax: all of |y|. mse: the least squared error. entropy: TensorRT's. "
+        "conv-absmax: the range before SiLU. scale-wx: x_scale · w_scale, uncalibrated.",
     )
-    slice_slot = st.container(width="content")
-    with st.popover(
-        f"Calibration: {asked('batches', DEFAULT_BATCHES)} × "
-        f"{asked('seq_len', DEFAULT_SEQ_LEN)} tokens",
-        key="calibration",
-    ):
-        text_name = st.selectbox(
-            "Text",
-            text_names(),
-            key="text",
-            accept_new_options=True,
-            bind="query-params",
-            help="A text that comes with the project, or type the path of a UTF-8 file.",
-        )
-        batches = st.number_input(
-            "Batches", 1, 1024, DEFAULT_BATCHES, key="batches", bind="query-params"
-        )
-        seq_len = st.number_input(
-            "Tokens a batch", 1, 8192, DEFAULT_SEQ_LEN, key="seq_len", bind="query-params"
-        )
-
-source = loading.Source(
-    source_name or sample_names()[0], text_name or DEFAULT_TEXT, int(batches), int(seq_len)
-)
-with st.container(horizontal=True, vertical_alignment="center"):
-    progress_slot = st.empty()
-    stop_slot = st.empty()
+    beside = st.selectbox(
+        "Beside it",
+        RULES,
+        index=RULES.index(MINMAX),
+        key="beside",
+        width=170,
+        bind="query-params",
+        help="Another rule, at the same α: its numbers stand under the metrics, its cut is dotted.",
+    )
+    asymmetric = st.toggle(
+        "asymmetric",
+        key="asymmetric",
+        bind="query-params",
+        disabled=rule not in ASYMMETRIC_RULES,
+        help="256 codes from the least value to the greatest: what the stranded codes would buy. "
+        "The kernel writes symmetric codes, so it does not run.",
+    )
+    for key, value in (("rule", rule), ("beside", beside), ("asymmetric", asymmetric)):
+        keep(key, value)
 
 
-def refuse(error: ValueError) -> None:
-    """One sentence about what cannot be used; the controls above stay."""
-    progress_slot.error(str(error), icon=":material/error:")
-    st.stop()
-
-
-def show_progress(progress: Progress) -> None:
-    """Update the bar. A press on Stop in the meantime ends the run here."""
-    now = time.monotonic()
-    if now - STATE.get("progress_shown_at", 0.0) >= PROGRESS_SECONDS:
-        STATE.progress_shown_at = now
-        shown = "; the charts show the first" if progress.batches > 1 else ""
-        progress_slot.progress(progress.share, f"Calibrating: {progress}{shown}")
-
-
-try:
-    checkpoint = loading.checkpoint(source.checkpoint)
-    loading.text(source)  # is it long enough?
-except (CheckpointError, CalibrationError) as error:
-    refuse(error)
-
-if STATE.get("layer", 0) not in range(checkpoint.n_layers):
-    STATE.layer = 0
-with layer_slot:
-    layer = st.selectbox("Layer", range(checkpoint.n_layers), key="layer", bind="query-params")
-part_names = [part.name for part in checkpoint.slices]
-part_name = part_names[0]
-if len(part_names) > 1:
-    with slice_slot:
-        part_name = st.segmented_control(
-            "Slice",
-            part_names,
-            default=part_names[0],
-            key="slice",
-            required=True,
-            bind="query-params",
-            help="The convolution of Mamba-2 runs over x, B and C, each with its own scales.",
-        )
-part = part_names.index(part_name)
-grid = alpha_grid(source.batches * source.seq_len * checkpoint.slices[part].width)
-if STATE.get("alpha", DEFAULT_ALPHA) not in grid:
-    STATE.alpha = min(grid, key=lambda alpha: abs(alpha - STATE.alpha))
-
+choice, frame = choosing.choose(rule_boxes)
+frame = replace(frame, note="; the charts show the first")
+source, layer, part = choice.source, choice.layer, choice.part
 strip_slot = st.container()
 with st.container(horizontal=True, gap="medium"):
     with st.container(width=376, key="choice"):
-        headline_slot = st.container()
-        alpha = st.select_slider(
-            "Percentile α",
-            grid,
-            DEFAULT_ALPHA,
-            format_func=format_alpha,
-            key="alpha",
-            disabled=rule != "percentile",
-            bind="query-params",
-            help="Code 127 stands for the α-quantile of |y|. Used by the rule percentile alone.",
-        )
+        verdict_slot = st.container()
+        alpha_slot = st.container()
         metric_slot = st.container()
     hero_slot = st.container(key="hero")
 st.divider()
@@ -172,16 +92,59 @@ sweep_slot = st.container()
 
 complete = loading.is_calibrated(source)
 if not complete:
-    progress_slot.progress(0.0, f"Loading {source.checkpoint}")
+    frame.progress.progress(0.0, f"Loading {source.checkpoint}")
 on_show = source if complete else source.first_batch()
 try:
-    calibration = loading.calibration(on_show, show_progress)
+    calibration = loading.calibration(on_show, frame.show)
 except (CheckpointError, CalibrationError) as error:
-    refuse(error)
-every_layer = [report_slices(checkpoint, entry, rule, alpha) for entry in calibration.layers]
-slices = every_layer[layer]
+    frame.refuse(error)
+counted = choice.of(calibration)
+landscape = loading.landscape(on_show, layer, part)
+
+
+def use(alpha: float) -> None:
+    """Choose an α, by the rule that uses it."""
+    STATE.alpha = alpha
+    if STATE.rule not in ALPHA_RULES:
+        STATE.rule = "percentile"
+
+
+def pick_alpha() -> None:
+    """A click on the landscape chooses the nearest α of the slider."""
+    use(grid[STATE.landscape.picked])
+
+
+with alpha_slot:
+    alpha, grid = choosing.alpha_slider(
+        counted.silu_output.total * (1 if complete else source.batches),
+        landscape.best_alpha,
+        disabled=STATE.rule not in ALPHA_RULES,
+    )
+
+rule = ScaleRule(
+    STATE.rule, alpha, symmetric=not (STATE.asymmetric and STATE.rule in ASYMMETRIC_RULES)
+)
+every_layer = [report_slices(entry, rule) for entry in calibration.layers]
+slices = every_layer[choice.outline.layers.index(layer)]
 report = slices[part]
-rows = compare_scales(calibration.layer(layer).slices[part], report.scales, report.chosen)
+
+
+def scaled(other: ScaleRule) -> ScaleReport:
+    return loading.scale_report(on_show, layer, part, other)
+
+
+beside = scaled(ScaleRule(STATE.beside, alpha))
+best = scaled(ScaleRule("percentile", landscape.best_alpha))
+rows = distinct([report.chosen, beside, best, *map(scaled, baselines(rule))])
+bests = [
+    loading.scale_report(
+        on_show,
+        each,
+        part,
+        ScaleRule("percentile", loading.landscape(on_show, each, part).best_alpha),
+    )
+    for each in choice.outline.layers
+]
 
 
 # Show. What the histograms say is on its way to the browser before the kernel runs.
@@ -192,17 +155,42 @@ def pick_layer() -> None:
     STATE.layer = STATE.strip.picked
 
 
+def pick_row() -> None:
+    """A click on a row of the table chooses its rule."""
+    picked = rows[STATE.table.picked].rule
+    STATE.rule, STATE.asymmetric = picked.observer, not picked.symmetric
+    if picked.observer in ALPHA_RULES:
+        STATE.alpha = picked.alpha
+
+
 with strip_slot:
-    strip = figures.layer_strip([entry[part] for entry in every_layer], layer)
+    strip = figures.layer_strip(
+        choice.outline.layers, [entry[part] for entry in every_layer], bests, layer
+    )
     show(strip, key="strip", on_pick=pick_layer)
 
-with headline_slot:
-    st.markdown(f"## {captions.headline(report)}")
-    st.markdown(captions.proof(report))
+with verdict_slot:
+    st.markdown(f"## {captions.verdict(report, landscape)}")
+    st.markdown(captions.proof(report, landscape))
+
+with alpha_slot:
+    best_on_show = rule.observer == "percentile" and alpha == landscape.best_alpha
+    st.button(
+        f"Use {format_alpha(landscape.best_alpha)}, the best α",
+        key="use_best",
+        type="tertiary",
+        disabled=best_on_show and rule.symmetric,
+        on_click=use,
+        args=(landscape.best_alpha,),
+    )
+    shown = report.chosen if rule.observer == "percentile" and rule.symmetric else None
+    drawn = figures.landscape_under_slider(landscape, grid, shown)
+    show(drawn, key="landscape", on_pick=pick_alpha)
+    st.caption(captions.landscape_caption(landscape))
 
 with metric_slot:
     with st.container(horizontal=True, key="metrics"):
-        for metric in captions.metrics(report):
+        for metric in captions.metrics(report, beside):
             st.metric(
                 metric.name,
                 metric.value,
@@ -220,27 +208,34 @@ with hero_slot:
             "### From SiLU input to INT8 code\n"
             "Follow a value: up from the input, across the curve, onto the ruler of codes."
         )
+        kept("counts")
         counts = st.segmented_control(
             "Counts",
             ["log counts", "linear counts"],
-            default="log counts",
+            default=None if "counts" in STATE else "log counts",
             key="counts",
             required=True,
             bind="query-params",
             label_visibility="collapsed",
             help="How tall a count is drawn in both histograms.",
         )
-    baselines = [row for row in rows if row.observer in ("minmax", "scale-wx")]
-    show(figures.transfer(report, baselines, counts == "log counts"), key="transfer")
+        keep("counts", counts)
+    others = [(beside, "beside"), (best, "best")]
+    others += [(row, "baseline") for row in rows if row.observer in ("minmax", "scale-wx")]
+    show(figures.transfer(report, others, counts == "log counts"), key="transfer")
     st.caption(captions.transfer_caption(report))
 
 with table_slot:
     st.markdown(
         "### How each scale uses INT8\n"
-        "Number of outputs in each of the 256 codes (log height), and what it costs."
+        "Number of outputs in each of the 256 codes (log height), and what it costs. "
+        "Click a row to choose its rule."
     )
-    show(figures.scale_table(rows), key="table")
+    paired = len(rows) > 1 and rows[1].label == beside.label
+    show(figures.scale_table(rows, paired), key="table", on_pick=pick_row)
     st.caption(captions.table_caption(rows))
+    if complete:
+        st.markdown(captions.recommendation(loading.recommendation(source)))
 
 with sweep_slot:
     st.markdown(
@@ -252,27 +247,34 @@ with sweep_slot:
 
 if not complete:
     if STATE.get("stopped") == source:
-        progress_slot.info(
+        frame.progress.info(
             f"Stopped. The charts show the first of {source.batches} batches.",
             icon=":material/pause_circle:",
         )
-        stop_slot.button("Calibrate", key="resume", on_click=lambda: STATE.pop("stopped"))
+        frame.stop.button("Calibrate", key="resume", on_click=lambda: STATE.pop("stopped"))
         st.stop()
-    stop_slot.button("Stop calibrating", key="stop", on_click=lambda: STATE.update(stopped=source))
+    frame.stop.button("Stop calibrating", key="stop", on_click=lambda: STATE.update(stopped=source))
     try:
-        loading.calibration(source, show_progress)
+        loading.calibration(source, frame.show)
     except CalibrationError as error:
-        refuse(error)
+        frame.refuse(error)
     st.rerun()
 
-try:
-    conv = loading.quantized_conv(source, layer, show_progress)
-    kernel = run_kernel(conv, [entry.chosen.x_out_scale for entry in slices])
-except ValueError as error:
-    refuse(error)
-status.markdown(captions.kernel_status(kernel))
+kernel = None
+if source.from_file:
+    frame.status.markdown(captions.NO_KERNEL_FILE)
+elif not rule.symmetric:
+    frame.status.markdown(captions.NO_KERNEL_ASYMMETRIC)
+else:
+    try:
+        conv = loading.quantized_conv(source, layer, frame.show)
+        kernel = run_kernel(conv, [entry.chosen.x_out_scale for entry in slices])
+    except ValueError as error:
+        frame.refuse(error)
+    frame.status.markdown(captions.kernel_status(kernel))
 layer_report = LayerReport(layer, slices, kernel)
 with kernel_slot:
-    st.markdown(captions.kernel_sentence(layer_report, part_name))
+    if kernel:
+        st.markdown(captions.kernel_sentence(layer_report, choice.part_name))
     with st.expander("All scales and errors of this slice"):
-        st.table(captions.all_measures(layer_report, part_name))
+        st.table(captions.all_measures(layer_report, choice.part_name))

@@ -16,17 +16,28 @@ from typing import Any
 import streamlit as st
 from torch import nn
 
+from dashboard.archive import is_calibration_file, load_calibration
 from dashboard.calibration import (
     Calibration,
     CalibrationText,
     ConvCapture,
     Progress,
+    SliceCalibration,
     calibrate,
     read_text,
 )
+from dashboard.channels import channel_outputs
 from dashboard.checkpoints import Checkpoint, default_device, load_backbone, load_checkpoint
-from dashboard.histogram import Quantized
-from dashboard.report import QuantizedConv, quantize_conv, slice_scales, sweep_scales
+from dashboard.histogram import Histogram, Quantized
+from dashboard.landscape import Landscape, Recommendation, recommend
+from dashboard.observers import ScaleRule
+from dashboard.report import (
+    QuantizedConv,
+    ScaleReport,
+    quantize_conv,
+    report_scale,
+    sweep_scales,
+)
 
 # Conv inputs of all layers are kept while they fit in this, so that another layer is at hand at
 # once; of a larger model, only the chosen layer's.
@@ -65,21 +76,59 @@ class Model:
 
 @dataclass(frozen=True)
 class Source:
-    """What was asked for: it names a calibration completely, and is the key of every shelf."""
+    """What was asked for: it names a calibration completely, and is the key of every shelf.
+
+    ``checkpoint`` may be a calibration file; the rest is then what the file says.
+    """
 
     checkpoint: str
     text: str
     batches: int
     seq_len: int
 
+    @property
+    def from_file(self) -> bool:
+        return is_calibration_file(self.checkpoint)
+
     def first_batch(self) -> Source:
         """The same, cut down to one batch: what can be shown while the rest is counted."""
         return replace(self, batches=1)
 
 
+@dataclass(frozen=True)
+class Outline:
+    """What can be chosen of a source, known before it is calibrated."""
+
+    source: Source
+    layers: tuple[int, ...]
+    slices: tuple[str, ...]
+    widths: tuple[int, ...]  # channels of each slice; empty where only a file is at hand
+
+
 @st.cache_resource
 def _shelves() -> dict[str, Shelf]:
-    return {"calibration": Shelf(4), "capture": Shelf(2), "conv": Shelf(4), "sweep": Shelf(64)}
+    sizes = {"calibration": 4, "capture": 2, "conv": 4, "sweep": 64, "landscape": 512,
+             "recommendation": 8, "scale": 4096, "channels": 2}  # fmt: skip
+    return {name: Shelf(size) for name, size in sizes.items()}
+
+
+def outline(source: Source) -> Outline:
+    """The layers and slices of a source; a text that is too short, or a bad file, is an error."""
+    if source.from_file:
+        found = calibration(source, lambda _: None)
+        known = replace(source, text=found.origin.text, batches=found.origin.batches,
+                        seq_len=found.origin.seq_len)  # fmt: skip
+        _shelves()["calibration"].put(known, found)
+        slices = tuple(part.name for part in found.layers[0].slices)
+        return Outline(known, tuple(layer.layer for layer in found.layers), slices, ())
+    loaded = checkpoint(source.checkpoint)
+    text(source)
+    return Outline(
+        source,
+        tuple(range(loaded.n_layers)),
+        tuple(part.name for part in loaded.slices),
+        tuple(part.width for part in loaded.slices),
+    )
 
 
 @st.cache_resource(max_entries=8, show_spinner=False)
@@ -106,6 +155,10 @@ def calibration(source: Source, on_progress: Callable[[Progress], None]) -> Cali
     shelf = _shelves()["calibration"]
     found = shelf.get(source)
     if found is not None:
+        return found
+    if source.from_file:
+        found = load_calibration(source.checkpoint)
+        shelf.put(source, found)
         return found
     loaded = model(source.checkpoint)
     tokens = text(source)
@@ -138,10 +191,7 @@ def quantized_conv(
     if found is None:
         loaded = checkpoint(source.checkpoint)
         counted = calibration(source, on_progress)
-        scales = [
-            slice_scales(loaded.convs[layer], part, tally)
-            for part, tally in zip(loaded.slices, counted.layer(layer).slices, strict=True)
-        ]
+        scales = [part.scales for part in counted.layer(layer).slices]
         capture = _capture(source, layer, on_progress)
         found = quantize_conv(capture, loaded.slices, scales, default_device())
         shelf.put((source, layer), found)
@@ -174,10 +224,55 @@ def sweep(source: Source, layer: int, index: int) -> Quantized:
     shelf = _shelves()["sweep"]
     found = shelf.get((source, layer, index))
     if found is None:
-        counted = calibration(source, lambda _: None).layer(layer).slices[index]
-        loaded = checkpoint(source.checkpoint)
-        found = sweep_scales(
-            counted, slice_scales(loaded.convs[layer], loaded.slices[index], counted)
-        )
+        found = sweep_scales(_slice(source, layer, index))
+        shelf.put((source, layer, index), found)
+    return found
+
+
+def _slice(source: Source, layer: int, index: int) -> SliceCalibration:
+    return calibration(source, lambda _: None).layer(layer).slices[index]
+
+
+def scale_report(source: Source, layer: int, index: int, rule: ScaleRule) -> ScaleReport:
+    """What a rule makes of one slice: some rules search, and most stay while α moves."""
+    shelf = _shelves()["scale"]
+    found = shelf.get((source, layer, index, rule))
+    if found is None:
+        found = report_scale(_slice(source, layer, index), rule)
+        shelf.put((source, layer, index, rule), found)
+    return found
+
+
+def landscape(source: Source, layer: int, index: int) -> Landscape:
+    """Every α for one slice."""
+    shelf = _shelves()["landscape"]
+    found = shelf.get((source, layer, index))
+    if found is None:
+        found = Landscape.of(_slice(source, layer, index).silu_output)
+        shelf.put((source, layer, index), found)
+    return found
+
+
+def recommendation(source: Source) -> Recommendation:
+    """The best α of every slice of every layer, and one for the whole model."""
+    shelf = _shelves()["recommendation"]
+    found = shelf.get(source)
+    if found is None:
+        layers = calibration(source, lambda _: None).layers
+        found = recommend({
+            (layer.layer, part.name): landscape(source, layer.layer, i)
+            for layer in layers for i, part in enumerate(layer.slices)
+        })  # fmt: skip
+        shelf.put(source, found)
+    return found
+
+
+def channels(source: Source, layer: int, index: int) -> tuple[Histogram, ...]:
+    """The output's histogram of each channel of a slice."""
+    shelf = _shelves()["channels"]
+    found = shelf.get((source, layer, index))
+    if found is None:
+        capture = _capture(source, layer, lambda _: None)
+        found = channel_outputs(capture, checkpoint(source.checkpoint).slices[index])
         shelf.put((source, layer, index), found)
     return found

@@ -1,0 +1,85 @@
+"""How long the exact histogram takes: counting 10^8 values, and every question put to it.
+
+python -m benchmarks.histogram
+"""
+
+import platform
+import resource
+import statistics
+import time
+from collections.abc import Callable
+
+import numpy as np
+import torch
+
+from dashboard.channels import CHANNEL_RULES
+from dashboard.histogram import Histogram, count_patterns
+from dashboard.landscape import Landscape
+from dashboard.observers import ScaleRule, amax, least_error_range
+from dashboard.report import SILU_MIN
+
+COUNTED = 10**8
+
+
+def median_ms(call: Callable[[], object], repeats: int) -> float:
+    """Median time of a call, after one to warm up."""
+    call()
+    times = []
+    for _ in range(repeats):
+        begun = time.perf_counter()
+        call()
+        times.append((time.perf_counter() - begun) * 1e3)
+    return statistics.median(times)
+
+
+def peak_mb() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
+
+
+def silu_like(count: int, dtype: torch.dtype) -> torch.Tensor:
+    """Float values as SiLU makes them, drawn piece by piece so that the peak stays the input's."""
+    generator = torch.Generator().manual_seed(0)
+    values = torch.empty(count, dtype=dtype)
+    for piece in values.split(10**6):
+        piece.copy_(torch.nn.functional.silu(torch.randn(len(piece), generator=generator) * 1.5))
+    return values
+
+
+def main() -> None:
+    print(f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads, "
+          f"torch {torch.__version__}, numpy {np.__version__}")  # fmt: skip
+    for dtype in (torch.float16, torch.float32):
+        values = silu_like(COUNTED, dtype)
+        count_patterns(values[: 2**21])
+        before = peak_mb()
+        spent = median_ms(lambda values=values: count_patterns(values), 5)
+        print(
+            f"{COUNTED:,} {dtype} values counted: {spent:.0f} ms, {peak_mb() - before:.0f} MB more"
+        )
+        del values
+    histogram = Histogram.of(silu_like(4_194_304, torch.float32))
+    print(f"a histogram of {histogram.total:,} values, {len(histogram.values):,} distinct, "
+          f"least {histogram.min:.4f} (SiLU {SILU_MIN:.4f}):")  # fmt: skip
+    alphas = np.random.default_rng(0).random(1000)
+    _ = histogram.abs
+    each = median_ms(lambda: [histogram.abs.quantile(float(a)) for a in alphas], 5)
+    print(f"  any α: {each:.1f} µs")  # 1000 of them in `each` ms
+
+    def measures(scales: float | np.ndarray) -> tuple:
+        found = histogram.quantize(scales)
+        return (found.rounding_mse, found.clipping_mse, found.saturation_rate, found.code_counts,
+                found.effective_bits, found.sqnr_db)  # fmt: skip
+
+    print("  mse, saturation, codes, bits and SQNR")
+    print(f"    at one scale: {median_ms(lambda: measures(0.02), 50):.3f} ms")
+    scales = np.geomspace(1e-3, 0.1, 400)
+    print(f"    at 400 scales: {median_ms(lambda: measures(scales), 9):.1f} ms")
+    print(f"  every α (the landscape): {median_ms(lambda: Landscape.of(histogram), 5):.1f} ms")
+    for observer in (*CHANNEL_RULES, "entropy"):
+        spent = median_ms(lambda observer=observer: amax(ScaleRule(observer), histogram), 5)
+        print(f"  amax by {observer}: {spent:.2f} ms")
+    print(f"  asymmetric mse: {median_ms(lambda: least_error_range(histogram), 3):.1f} ms")
+
+
+if __name__ == "__main__":
+    main()

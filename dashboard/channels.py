@@ -1,0 +1,121 @@
+"""Finer scales: one a channel, or one a group of channels, in place of one a tensor.
+
+A group's histogram is the sum of its channels', so each rule applies to a group as it does to a
+tensor. What a finer scale buys is read from the same sums: the squared errors of the groups, each
+quantized with its own scale, add up to the slice's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch.nn.functional as F
+from torch import Tensor
+
+from dashboard.calibration import ConvCapture
+from dashboard.checkpoints import ConvSlice
+from dashboard.histogram import Histogram, signal_to_noise_db
+from dashboard.observers import ScaleRule, amax
+from kernels.int8 import scale_from_amax
+from kernels.reference import causal_conv1d
+
+CHANNEL_RULES = ("percentile", "minmax", "mse")
+
+
+@dataclass(frozen=True)
+class GroupScales:
+    """A scale for each group of a slice's channels."""
+
+    rule: ScaleRule
+    group: np.ndarray  # (D,) int64, the group of each channel, from 0
+    scales: np.ndarray  # (G,) float32, real units per code
+    signal: float  # Σ y²
+    noise: float  # Σ (dequantized - y)²
+    saturated: int
+    total: int
+
+    @property
+    def per_channel(self) -> np.ndarray:
+        """(D,) float32: each group's scale at each of its channels, as the kernel takes them."""
+        return self.scales[self.group]
+
+    @property
+    def sqnr_db(self) -> float:
+        return float(signal_to_noise_db(self.signal, self.noise))
+
+    def as_dict(self) -> dict:
+        """The measures that grouped scales change, under the names of the definitions."""
+        return {
+            "x_out_scale": self.scales.tolist(),
+            "shape": [len(self.scales)],
+            "ratio_weight": None,
+            "ratio_wx": None,
+            "saturation_rate": self.saturated / self.total,
+            "top_code_utilization": None,
+            "code_utilization": None,
+            "effective_bits": None,
+            "sqnr_db": self.sqnr_db,
+            "rounding_mse": None,
+            "clipping_mse": None,
+        }
+
+
+def channel_outputs(capture: ConvCapture, part: ConvSlice) -> tuple[Histogram, ...]:
+    """The histogram of y of each channel of a slice, over all batches: D of them."""
+    x = capture.x[:, part.channels]
+    y = F.silu(causal_conv1d(x, capture.weight[part.channels], capture.bias[part.channels]))
+    return tuple(_exact(channel) for channel in y.transpose(0, 1))
+
+
+def _exact(values: Tensor) -> Histogram:
+    """As ``Histogram.of``, for few values: by sorting them, which beats 65,536 counters."""
+    rounded = values.half().float().numpy().ravel() + np.float32(0.0)  # -0 + 0 = +0
+    if not np.isfinite(rounded).all():
+        return Histogram.of(values)  # which says what is wrong
+    distinct, counts = np.unique(rounded, return_counts=True)
+    return Histogram(distinct, counts.astype(np.int64))
+
+
+def even_groups(channels: int, size: int) -> np.ndarray:
+    """(D,) the group of each channel, ``size`` neighbours to a group; the last may be smaller."""
+    if size < 1:
+        raise ValueError(f"size is {size}; a group has at least one channel")
+    return np.arange(channels) // size
+
+
+def group_scales(outputs: Sequence[Histogram], group: np.ndarray, rule: ScaleRule) -> GroupScales:
+    """Apply a rule to each group of channels.
+
+    Args:
+        outputs: from ``channel_outputs``, D of them.
+        group: (D,) the group of each channel: 0 … G - 1, each with a channel at least.
+        rule: symmetric, one of ``CHANNEL_RULES``.
+
+    Raises ValueError for another rule, or groups that do not fit.
+    """
+    if rule.observer not in CHANNEL_RULES or not rule.symmetric:
+        raise ValueError(
+            f"{rule.observer}{'' if rule.symmetric else ', asymmetric,'} is not defined for groups "
+            f"of channels; allowed are {', '.join(CHANNEL_RULES)}, symmetric"
+        )
+    group = np.asarray(group)
+    if group.shape != (len(outputs),) or set(group.tolist()) != set(range(int(group.max()) + 1)):
+        raise ValueError(
+            f"the groups of {len(outputs)} channels have shape {group.shape}; each channel needs "
+            "one, numbered from 0 without a gap"
+        )
+    scales, signal, noise, saturated, total = [], 0.0, 0.0, 0, 0
+    for number in range(int(group.max()) + 1):
+        output = Histogram.sum([outputs[i] for i in np.flatnonzero(group == number)])
+        scale = scale_from_amax(amax(rule, output))
+        quantized = output.quantize(scale)
+        scales.append(scale)
+        signal += quantized.signal
+        noise += float(quantized.rounding_sse + quantized.clipping_sse)
+        saturated += int(quantized.saturated)
+        total += output.total
+    return GroupScales(
+        rule, group, np.array(scales, dtype=np.float32), signal, noise, saturated, total
+    )

@@ -1,0 +1,65 @@
+"""Batches: what a moving average keeps of them, and what it owes to their order."""
+
+import numpy as np
+import streamlit as st
+
+from dashboard import captions, figures
+from dashboard.histogram import Histogram
+from dashboard.observers import (
+    DEFAULT_SIGMA,
+    ScaleRule,
+    moving_average,
+)
+from dashboard.pages import choosing, loading
+from dashboard.pages.choosing import STATE, keep, kept
+from dashboard.pages.drawing import show
+
+ORDERS = 500
+SIGMAS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
+
+choice, frame = choosing.choose()
+calibration = choosing.calibrated(choice, frame)
+counted = choice.of(calibration)
+
+best = loading.landscape(choice.source, choice.layer, choice.part).best_alpha
+kept("sigma")
+with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
+    alpha, _ = choosing.alpha_slider(counted.silu_output.total, best, width=300)
+    sigma = st.select_slider(
+        "Weight σ of a new batch", SIGMAS, DEFAULT_SIGMA, key="sigma", width=260,
+        bind="query-params", help="m ← m + σ·(q − m), m seeded by the first batch. Quamba: 0.01.",
+    )  # fmt: skip
+    taken = st.slider(
+        "Batches taken", 1, max(2, len(counted.batches)), len(counted.batches), key="taken",
+        width=260, disabled=len(counted.batches) == 1,
+    )  # fmt: skip
+    shuffles = st.session_state.setdefault("shuffles", 0)
+
+    def shuffle() -> None:
+        """The next seed: another order."""
+        STATE.shuffles += 1
+
+    def as_read() -> None:
+        STATE.shuffles = 0
+
+    st.button("Shuffle the order", key="shuffle", on_click=shuffle)
+    st.button("As read", key="as_read", on_click=as_read, disabled=shuffles == 0)
+keep("sigma", sigma)
+
+batches = counted.batches[:taken]
+order = None if shuffles == 0 else shuffles
+average = moving_average(batches, ScaleRule("percentile-ema", alpha, sigma, order))
+pooled = Histogram.sum(batches).abs.quantile(alpha)
+finals = np.array([
+    moving_average(batches, ScaleRule("percentile-ema", alpha, sigma, seed)).final
+    for seed in range(1, ORDERS + 1)
+])  # fmt: skip
+
+st.markdown(f"## {captions.average_headline(average, pooled)}")
+st.markdown(captions.average_verdict(average, pooled))
+show(figures.moving_average_chart(average, pooled), key="average")
+st.caption(captions.average_caption(average, sigma))
+st.divider()
+st.markdown(f"### The same batches in {ORDERS} orders\nHow often each final value comes out.")
+show(figures.orders_chart(finals, average.final, pooled), key="orders")
+st.caption(captions.orders_caption(finals, pooled))

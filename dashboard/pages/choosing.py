@@ -1,0 +1,240 @@
+"""The controls that every page has: what to calibrate on what, and which slice of it to show.
+
+A choice outlives the page that it was made on: widgets of other pages are forgotten by Streamlit,
+so what they hold is kept aside and given back when a page shows them again.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import streamlit as st
+
+from dashboard.calibration import (
+    DEFAULT_BATCHES,
+    DEFAULT_SEQ_LEN,
+    DEFAULT_TEXT,
+    Calibration,
+    CalibrationError,
+    Progress,
+    SliceCalibration,
+    text_names,
+)
+from dashboard.checkpoints import CheckpointError, sample_names
+from dashboard.observers import DEFAULT_ALPHA, alpha_grid
+from dashboard.pages import loading
+from dashboard.report import format_alpha
+
+STATE = st.session_state
+PROGRESS_SECONDS = 0.1  # between two updates of the bar: each costs the browser as much as a layer
+
+STYLE = """<style>
+div:has(> .st-key-hero){min-width:min(600px,100%)}
+.st-key-counts,div:has(> .st-key-status){margin-left:auto}
+@media(max-width:1100px){div:has(> .st-key-choice){width:100%;flex:1 1 100%}
+.st-key-choice{width:100%}.st-key-metrics > div{flex:0 0 31%}}
+</style>"""
+
+
+def kept(key: str) -> Any:
+    """What a widget held when it was last on show, now its value again; None if there is none."""
+    held = STATE.setdefault("kept", {})
+    if key not in STATE and key in held and key not in st.query_params:
+        STATE[key] = held[key]
+    return STATE.get(key)
+
+
+def keep(key: str, value: Any) -> Any:
+    """Note a widget's value for the next page that shows it."""
+    STATE.kept[key] = value
+    return value
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What is on show: a source, one of its layers, one of the layer's slices."""
+
+    source: loading.Source
+    outline: loading.Outline
+    layer: int
+    part: int  # index in outline.slices
+
+    @property
+    def part_name(self) -> str:
+        return self.outline.slices[self.part]
+
+    def of(self, calibration: Calibration) -> SliceCalibration:
+        return calibration.layer(self.layer).slices[self.part]
+
+
+@dataclass(frozen=True)
+class Frame:
+    """Where a page reports: kernel status on top, progress and faults under the controls."""
+
+    status: Any
+    progress: Any
+    stop: Any
+    note: str = ""  # what the page shows while a calibration runs
+
+    def refuse(self, error: ValueError) -> None:
+        """One sentence about what cannot be used; the controls above stay."""
+        self.progress.error(str(error), icon=":material/error:")
+        st.stop()
+
+    def show(self, progress: Progress) -> None:
+        """Update the bar. A press on a button in the meantime ends the run here."""
+        now = time.monotonic()
+        if now - STATE.get("progress_shown_at", 0.0) >= PROGRESS_SECONDS:
+            STATE.progress_shown_at = now
+            note = self.note if progress.batches > 1 else ""
+            self.progress.progress(progress.share, f"Calibrating: {progress}{note}")
+
+
+def choose(own: Callable[[], None] = lambda: None, layers: bool = True) -> tuple[Choice, Frame]:
+    """Draw the heading and the controls; a page's ``own`` stand between layer and slice.
+
+    A source that cannot be used is told in a sentence, and ends the run.
+    """
+    st.html(STYLE)
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.markdown("# Scalescope", width="content")
+        status = st.container(key="status", width="content")
+    with st.container(horizontal=True, vertical_alignment="bottom", key="controls"):
+        kept("checkpoint")
+        name = st.selectbox(
+            "Checkpoint",
+            sample_names(),
+            key="checkpoint",
+            width=250,
+            accept_new_options=True,
+            bind="query-params",
+            help="A sample, or type a directory, a Hub id (owner/name) or a calibration file.",
+        )
+        layer_slot = st.container(width=110)
+        own()
+        slice_slot = st.container(width="content")
+        source = _calibration_box(keep("checkpoint", name) or sample_names()[0])
+    with st.container(horizontal=True, vertical_alignment="center"):
+        frame = Frame(status, st.empty(), st.empty())
+    try:
+        outline = loading.outline(source)
+    except (CheckpointError, CalibrationError) as error:
+        frame.refuse(error)
+    source = outline.source
+    layer = _layer_box(layer_slot, outline) if layers else outline.layers[0]
+    return Choice(source, outline, layer, _slice_box(slice_slot, outline)), frame
+
+
+def _calibration_box(name: str) -> loading.Source:
+    if loading.is_calibration_file(name):
+        st.markdown("calibration file: its text and batches", width="content")
+        return loading.Source(name, "", 0, 0)
+    for key in ("text", "batches", "seq_len"):
+        kept(key)
+
+    def asked(key: str, default: int) -> object:
+        """A setting before its widget is made: as it was, as the link has it, or the default."""
+        return STATE.get(key, st.query_params.get(key, default))
+
+    with st.popover(
+        f"Calibration: {asked('batches', DEFAULT_BATCHES)} × "
+        f"{asked('seq_len', DEFAULT_SEQ_LEN)} tokens",
+        key="calibration",
+    ):
+        text = st.selectbox(
+            "Text",
+            text_names(),
+            key="text",
+            accept_new_options=True,
+            bind="query-params",
+            help="A text that comes with the project, or type the path of a UTF-8 file.",
+        )
+        batches = st.number_input(
+            "Batches", 1, 1024, DEFAULT_BATCHES, key="batches", bind="query-params"
+        )
+        seq_len = st.number_input(
+            "Tokens a batch", 1, 8192, DEFAULT_SEQ_LEN, key="seq_len", bind="query-params"
+        )
+    return loading.Source(
+        name,
+        keep("text", text) or DEFAULT_TEXT,
+        int(keep("batches", batches)),
+        int(keep("seq_len", seq_len)),
+    )
+
+
+def _layer_box(slot: Any, outline: loading.Outline) -> int:
+    kept("layer")
+    if STATE.get("layer", outline.layers[0]) not in outline.layers:
+        STATE.layer = outline.layers[0]
+    with slot:
+        layer = st.selectbox("Layer", outline.layers, key="layer", bind="query-params")
+    return keep("layer", layer)
+
+
+def _slice_box(slot: Any, outline: loading.Outline) -> int:
+    if len(outline.slices) == 1:
+        return 0
+    kept("slice")
+    with slot:
+        name = st.segmented_control(
+            "Slice",
+            outline.slices,
+            default=None if "slice" in STATE else outline.slices[0],
+            key="slice",
+            required=True,
+            bind="query-params",
+            help="The convolution of Mamba-2 runs over x, B and C, each with its own scales.",
+        )
+    return outline.slices.index(keep("slice", name))
+
+
+def alpha_slider(total: int, best: float, **options: Any) -> tuple[float, tuple[float, ...]]:
+    """The slider of α over ``alpha_grid(total)``: its value, and all that it offers.
+
+    The best α of the slice and the one that a link asked for are on it exactly.
+    """
+    if "asked_alpha" not in STATE:
+        STATE.asked_alpha = _share(st.query_params.get("alpha", ""))
+    grid = alpha_grid(total, [alpha for alpha in (best, STATE.asked_alpha) if alpha])
+    wanted = kept("alpha") or STATE.asked_alpha or DEFAULT_ALPHA
+    if wanted not in grid:
+        wanted = min(grid, key=lambda alpha: abs(alpha - wanted))
+    if STATE.get("alpha") != wanted and (wanted != DEFAULT_ALPHA or "alpha" in STATE):
+        STATE.alpha = wanted
+    alpha = st.select_slider(
+        "Percentile α",
+        grid,
+        DEFAULT_ALPHA,
+        format_func=format_alpha,
+        key="alpha",
+        bind="query-params",
+        help="Code 127 stands for the α-quantile of |y|. Used by the percentile rules alone.",
+        **options,
+    )
+    return keep("alpha", alpha), grid
+
+
+def _share(text: str) -> float | None:
+    """An α as a link has it; None for anything else."""
+    try:
+        alpha = float(text)
+    except ValueError:
+        return None
+    return alpha if 0.0 < alpha < 1.0 else None
+
+
+def calibrated(choice: Choice, frame: Frame, text: str | None = None) -> Calibration:
+    """The choice's calibration, made now if need be; ``text`` in place of its own."""
+    source = choice.source if text is None else replace(choice.source, text=text)
+    try:
+        if not loading.is_calibrated(source):
+            frame.progress.progress(0.0, f"Loading {source.checkpoint}")
+        found = loading.calibration(source, frame.show)
+    except (CheckpointError, CalibrationError) as error:
+        frame.refuse(error)
+    frame.progress.empty()
+    return found

@@ -1,0 +1,70 @@
+"""α sweep: every measure at every α, each rule a marked point, and what finer scales would buy."""
+
+import streamlit as st
+
+from dashboard import captions, figures
+from dashboard.channels import CHANNEL_RULES, even_groups, group_scales
+from dashboard.observers import (
+    ASYMMETRIC_RULES,
+    DEFAULT_ALPHA,
+    DEFAULT_SIGMA,
+    ScaleRule,
+)
+from dashboard.pages import choosing, loading
+from dashboard.pages.choosing import STATE
+from dashboard.pages.drawing import show
+from dashboard.report import baselines, distinct, report_scale
+
+choice, frame = choosing.choose()
+calibration = choosing.calibrated(choice, frame)
+counted = choice.of(calibration)
+landscape = loading.landscape(choice.source, choice.layer, choice.part)
+alpha = choosing.kept("alpha") or DEFAULT_ALPHA
+rule = ScaleRule("percentile", alpha, STATE.get("kept", {}).get("sigma", DEFAULT_SIGMA))
+rows = distinct(
+    loading.scale_report(choice.source, choice.layer, choice.part, each)
+    for each in (rule, *baselines(rule))
+)
+
+st.markdown(f"## {captions.sweep_verdict(landscape)}")
+st.markdown(captions.landscape_caption(landscape))
+show(figures.alpha_sweep(landscape, rows), key="alpha_sweep")
+st.caption(captions.alpha_sweep_caption(landscape, rows))
+
+st.divider()
+st.markdown("### The α to use\nThe best α of every layer, and one for the whole model.")
+found = loading.recommendation(choice.source)
+st.markdown(captions.recommendation(found))
+st.dataframe(captions.recommendation_rows(found), hide_index=True, width="stretch")
+
+st.divider()
+st.markdown(
+    "### Other kinds of scale\n"
+    "One scale a tensor is the coarsest choice. Asymmetric INT8 moves the code of 0 and strands "
+    "nothing; a scale for each group of channels, or each channel, follows their ranges."
+)
+kinds = [
+    (f"per tensor, {'asymmetric' if asymmetric else 'symmetric'}",
+     {name: float(report_scale(counted, ScaleRule(name, landscape.best_alpha, rule.sigma,
+                                                  symmetric=not asymmetric)).output.sqnr_db)
+      for name in ASYMMETRIC_RULES})
+    for asymmetric in (False, True)
+]  # fmt: skip
+if choice.source.from_file:
+    st.caption(captions.NO_CHANNELS)
+else:
+    size = st.number_input(
+        "Channels a group", 2, choice.outline.widths[choice.part], 64, key="group_size", width=200
+    )
+    with st.spinner("Counting each channel …", show_time=False):
+        outputs = loading.channels(choice.source, choice.layer, choice.part)
+        for name, each in (("each group", int(size)), ("each channel", 1)):
+            groups = even_groups(len(outputs), each)
+            kinds.append(
+                (f"{name} ({int(groups.max()) + 1} scales), symmetric",
+                 {observer: group_scales(outputs, groups,
+                                         ScaleRule(observer, landscape.best_alpha)).sqnr_db
+                  for observer in CHANNEL_RULES})
+            )  # fmt: skip
+st.dataframe(captions.kind_rows(kinds), hide_index=True, width="stretch")
+st.caption(captions.kinds_caption(kinds))

@@ -1,0 +1,141 @@
+"""Saved calibrations: the same bits back, whole or not at all, and one sentence for a bad file."""
+
+import hashlib
+import json
+import os
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from safetensors import safe_open
+from safetensors.numpy import load_file, save_file
+
+from dashboard import archive
+from dashboard.archive import fingerprint, is_calibration_file, load_calibration, save_calibration
+from dashboard.calibration import Calibration, CalibrationError, calibrate, read_text
+from dashboard.checkpoints import load_backbone, load_checkpoint
+
+
+@pytest.fixture(scope="module")
+def calibration() -> Calibration:
+    checkpoint = load_checkpoint("mamba2-tiny")
+    text = read_text(checkpoint, batches=2, seq_len=64)
+    found = calibrate(checkpoint, load_backbone(checkpoint), text)
+    return replace(found, origin=replace(found.origin, fingerprint=fingerprint(checkpoint)))
+
+
+@pytest.fixture
+def saved(calibration, tmp_path):
+    path = tmp_path / "counts.safetensors"
+    save_calibration(path, calibration)
+    return path
+
+
+def test_what_is_saved_comes_back_to_the_bit(calibration, saved):
+    found = load_calibration(saved)
+    assert found.origin == calibration.origin
+    for layer, expected in zip(found.layers, calibration.layers, strict=True):
+        assert layer.layer == expected.layer
+        for part, wanted in zip(layer.slices, expected.slices, strict=True):
+            assert part.name == wanted.name
+            assert part.scales == wanted.scales
+            for one, other in zip(
+                (part.silu_input, part.silu_output, *part.batches),
+                (wanted.silu_input, wanted.silu_output, *wanted.batches),
+                strict=True,
+            ):
+                assert one.values.dtype == other.values.dtype
+                assert one.values.tobytes() == other.values.tobytes()
+                assert one.counts.tobytes() == other.counts.tobytes()
+
+
+def test_the_metadata_say_what_was_counted(calibration, saved):
+    with safe_open(saved, "numpy") as file:
+        metadata = file.metadata()
+    text = (
+        archive.Path(__file__).parent.parent / "sample_checkpoints/calibration.txt"
+    ).read_bytes()
+    assert metadata["text_sha256"] == hashlib.sha256(text).hexdigest()
+    assert metadata["checkpoint"] == "mamba2-tiny" and metadata["batches"] == "2"
+    assert len(metadata["fingerprint"]) == 64
+    assert json.loads(metadata["layers"])[0] == [0, ["x", "B", "C"]]
+
+
+def test_a_fingerprint_follows_the_files(tmp_path):
+    checkpoint = load_checkpoint("mamba-tiny")
+    for name in ("config.json", "model.safetensors"):
+        (tmp_path / name).write_bytes((checkpoint.path / name).read_bytes())
+    copy = load_checkpoint(str(tmp_path))
+    assert fingerprint(copy) == fingerprint(checkpoint)
+    (tmp_path / "config.json").write_text((tmp_path / "config.json").read_text() + "\n")
+    assert fingerprint(copy) != fingerprint(checkpoint)
+
+
+def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(calibration, saved, monkeypatch):
+    before = saved.read_bytes()
+    monkeypatch.setattr(os, "fsync", lambda _: (_ for _ in ()).throw(OSError("disk full")))
+    with pytest.raises(OSError, match="disk full"):
+        save_calibration(saved, calibration)
+    assert saved.read_bytes() == before
+    assert [path.name for path in saved.parent.iterdir()] == [saved.name]
+
+
+def test_only_a_file_of_that_suffix_is_one(saved):
+    assert is_calibration_file(str(saved))
+    assert not is_calibration_file(str(saved.parent))
+    assert not is_calibration_file("nowhere.safetensors")
+
+
+def changed(path, edit, **metadata):
+    """The saved file with its arrays and metadata edited."""
+    arrays = load_file(path)
+    with safe_open(path, "numpy") as file:
+        known = file.metadata()
+    edit(arrays)
+    known = {k: v for k, v in (known | metadata).items() if v is not None}
+    save_file(arrays, path, known)
+
+
+def put(name, change):
+    def edit(arrays):
+        arrays[name] = np.ascontiguousarray(change(arrays[name]))
+
+    return edit
+
+
+X = "layers.0.x"
+
+
+@pytest.mark.parametrize(
+    ("edit", "metadata", "told"),
+    [
+        (lambda a: None, {"format": "other"}, "is not a calibration file"),
+        (lambda a: None, {"batches": None}, "lack or misstate 'batches'"),
+        (lambda a: None, {"batches": "two"}, "lack or misstate"),
+        (lambda a: None, {"batches": "3"}, "has 2 batches; the metadata say 3"),
+        (lambda a: None, {"layers": "{"}, "name no layers"),
+        (lambda a: None, {"layers": "[[0, []]]"}, "name no layers"),
+        (lambda a: None, {"layers": '[[9, ["x"]]]'}, "lacks layers.9.x.amax"),
+        (put(f"{X}.amax", lambda v: v[:2]), {}, "three finite maxima"),
+        (put(f"{X}.amax", lambda v: v * np.nan), {}, "three finite maxima"),
+        (put(f"{X}.silu_output.values", lambda v: v[::-1]), {}, "ascending finite float16"),
+        (put(f"{X}.silu_output.values", lambda v: v.astype(np.float32)), {}, "float16 values"),
+        (put(f"{X}.silu_output.counts", lambda v: v * 0), {}, "a count above 0"),
+        (put(f"{X}.silu_output.counts", lambda v: v[1:]), {}, "each with a count"),
+        (put(f"{X}.silu_output.counts", lambda v: v + 1), {}, "do not add up"),
+        (put(f"{X}.batches.lengths", lambda v: v + 1), {}, "does not fit its values"),
+        (lambda a: a.pop(f"{X}.batches.values"), {}, f"lacks {X}.batches.values"),
+    ],
+)
+def test_a_file_that_does_not_hold_together_is_one_sentence(saved, edit, metadata, told):
+    changed(saved, edit, **metadata)
+    with pytest.raises(CalibrationError, match=told) as caught:
+        load_calibration(saved)
+    assert str(saved) in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("keep", [0, 7, 100, -1])
+def test_a_truncated_file_is_one_sentence(saved, keep):
+    saved.write_bytes(saved.read_bytes()[:keep])
+    with pytest.raises(CalibrationError, match=r"counts\.safetensors cannot be read"):
+        load_calibration(saved)

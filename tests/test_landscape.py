@@ -1,0 +1,91 @@
+"""The best α against a loop over all α, and the recommendation against its definition."""
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from dashboard import captions
+from dashboard.histogram import Histogram
+from dashboard.landscape import Landscape, recommend
+from dashboard.observers import fine_alphas
+
+
+def output(seed: int, spread: float, count: int = 30_000) -> torch.Tensor:
+    v = torch.from_numpy(np.random.default_rng(seed).standard_t(5, count)) * spread
+    return F.silu(v).half().float()
+
+
+def sqnr_by_hand(y: torch.Tensor, alpha: float) -> float:
+    scale = torch.quantile(y.abs(), alpha) / torch.tensor(127.0)
+    ratio = y / scale
+    codes = (ratio.sign() * (ratio.abs().double() + 0.5).floor()).clamp(-128, 127)
+    error = (codes * scale.double() - y.double()).square().sum()
+    return float(10 * torch.log10(y.double().square().sum() / error))
+
+
+def test_the_best_alpha_is_the_best_of_a_loop_over_all():
+    y = output(0, 1.5)
+    found = Landscape.of(Histogram.of(y))
+    alphas = fine_alphas(len(y))
+    by_hand = [sqnr_by_hand(y, float(alpha)) for alpha in alphas]
+    np.testing.assert_allclose(found.sqnr_db, by_hand, atol=1e-6)
+    assert found.best_alpha == alphas[int(np.argmax(by_hand))]
+    assert found.loss_db(0.9995) == pytest.approx(max(by_hand) - sqnr_by_hand(y, 0.9995), abs=1e-6)
+    with pytest.raises(ValueError, match="was not tried"):
+        found.loss_db(0.99951234)
+
+
+def test_the_ceilings_lie_above_and_meet_in_power():
+    found = Landscape.of(Histogram.of(output(1, 2)))
+    noise = 10 ** (-found.rounding_ceiling_db / 10) + 10 ** (-found.clipping_ceiling_db / 10)
+    np.testing.assert_allclose(10 * np.log10(1 / noise), found.sqnr_db, atol=1e-9)
+
+
+def test_within_is_the_run_around_the_best():
+    found = Landscape.of(Histogram.of(output(2, 1)))
+    first, last = found.within(0.5)
+    inside = (found.alphas >= first) & (found.alphas <= last)
+    assert inside[found.best]
+    assert (found.sqnr_db[inside] >= found.best_db - 0.5).all()
+    before = int(np.flatnonzero(inside)[0]) - 1
+    assert found.sqnr_db[before] < found.best_db - 0.5
+    assert found.within(0.0)[0] <= found.best_alpha <= found.within(0.0)[1]
+
+
+def test_a_part_of_a_landscape_has_the_same_points():
+    found = Landscape.of(Histogram.of(output(2, 1)))
+    part = found.at_least(0.9)
+    assert part.alphas[0] == 0.9 and part.best_alpha == found.best_alpha
+    np.testing.assert_array_equal(part.sqnr_db, found.sqnr_db[-len(part.alphas) :])
+
+
+def test_the_recommended_alpha_loses_least_on_average():
+    outputs = {(i, "x"): output(i, s, n) for i, (s, n) in
+               enumerate([(0.5, 9_000), (1.5, 30_000), (4.0, 30_000)])}  # fmt: skip
+    found = {key: Landscape.of(Histogram.of(y)) for key, y in outputs.items()}
+    recommended = recommend(found)
+    losses = {
+        float(alpha): np.mean([
+            max(sqnr_by_hand(y, float(a)) for a in fine_alphas(len(y)))
+            - sqnr_by_hand(y, float(alpha))
+            for y in outputs.values()
+        ])
+        for alpha in fine_alphas(9_000)[-25:]
+    }  # fmt: skip
+    assert recommended.alpha == min(losses, key=losses.get)
+    assert recommended.mean_loss_db(recommended.alpha) == pytest.approx(min(losses.values()))
+    assert recommended.mean_loss_db(1.0) == pytest.approx(losses[1.0])
+    worst = recommended.worst
+    assert worst.loss_db[recommended.alpha] == max(
+        choice.loss_db[recommended.alpha] for choice in recommended.layers
+    )
+    sentence = captions.recommendation(recommended)
+    assert f"**{recommended.alpha:.6g}" in sentence and "all 3 layers" in sentence
+
+
+def test_silent_layers_lose_nothing():
+    zeros = Landscape.of(Histogram.of(torch.zeros(1000)))
+    assert zeros.best_alpha == 1.0 and zeros.loss_db(0.9995) == 0.0
+    recommended = recommend({(0, "x"): zeros})
+    assert recommended.mean_loss_db(recommended.alpha) == 0.0

@@ -1,0 +1,157 @@
+"""The α sweep, Batches and Held-out pages, and calibration files in every page; no browser."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from streamlit.testing.v1 import AppTest
+
+from dashboard import cli
+from dashboard.calibration import calibrate, read_text
+from dashboard.checkpoints import load_backbone, load_checkpoint
+from dashboard.figures import percent, scale_text
+from dashboard.observers import ScaleRule, moving_average
+from dashboard.report import report_scale
+
+ROOT = Path(__file__).resolve().parent.parent
+QUICK = {"batches": "3", "seq_len": "64"}
+
+
+def opened(page: str, **settings: str) -> AppTest:
+    app = AppTest.from_file(str(ROOT / "dashboard/pages" / f"{page}.py"), default_timeout=60)
+    for name, value in (QUICK | settings).items():
+        app.query_params[name] = value
+    app.run()
+    assert not app.exception
+    return app
+
+
+def told(app: AppTest) -> str:
+    return "\n".join(item.value for item in [*app.markdown, *app.caption])
+
+
+@pytest.fixture(scope="module")
+def calibrations() -> dict:
+    """By text, as the pages make them."""
+    checkpoint = load_checkpoint("mamba2-tiny")
+    backbone = load_backbone(checkpoint)
+    return {
+        name: calibrate(checkpoint, backbone, read_text(checkpoint, name, 3, 64))
+        for name in ("calibration.txt", "out-of-domain.txt")
+    }
+
+
+def test_the_sweep_names_the_best_alpha_and_its_gains(calibrations, capsys):
+    app = opened("sweep", checkpoint="mamba2-tiny", layer="2")
+    counted = calibrations["calibration.txt"].layer(2).slices[0]
+    (headline,) = [m.value for m in app.markdown if "Best α" in m.value]
+    best = float(headline.split()[3].rstrip(":"))
+    found = float(report_scale(counted, ScaleRule("percentile", best)).output.sqnr_db)
+    for alpha, name in ((0.9995, "0.9995"), (0.99999, "0.99999"), (1.0, "MinMax")):
+        gain = found - float(report_scale(counted, ScaleRule("percentile", alpha)).output.sqnr_db)
+        assert f"{gain:.2f} dB over {name}" in headline
+    options = ["--batches", "3", "--seq-len", "64", "--recommend"]
+    assert cli.main(["analyze", "mamba2-tiny", *options]) == 0
+    sentence = next(line for line in capsys.readouterr().out.splitlines() if "One α" in line)
+    assert sentence in told(app).replace("**", "")  # the same words, the same figures
+
+
+def test_finer_scales_are_measured_for_the_groups_asked_for():
+    app = opened("sweep", checkpoint="mamba2-tiny")
+    kinds = app.dataframe[1].value["scale"].tolist()
+    assert "each group (4 scales), symmetric" in kinds
+    app.number_input(key="group_size").set_value(128).run()
+    assert "each group (2 scales), symmetric" in app.dataframe[1].value["scale"].tolist()
+
+
+def test_batches_shows_the_moving_average_of_the_rule(calibrations):
+    app = opened("batches", checkpoint="mamba2-tiny", layer="1", alpha="0.999")
+    batches = calibrations["calibration.txt"].layer(1).slices[0].batches
+
+    def shows(average) -> bool:
+        return f"ends at {scale_text(average.final)}," in told(
+            app
+        ) and f"weighs **{percent(average.weights[0])}**" in told(app)
+
+    assert shows(moving_average(batches, ScaleRule("percentile-ema", 0.999)))
+    app.select_slider(key="sigma").set_value(0.5).run()
+    assert shows(moving_average(batches, ScaleRule("percentile-ema", 0.999, 0.5)))
+    app.button(key="shuffle").click().run()
+    assert shows(moving_average(batches, ScaleRule("percentile-ema", 0.999, 0.5, 1)))
+    app.button(key="as_read").click().run()
+    app.slider(key="taken").set_value(2).run()
+    assert shows(moving_average(batches[:2], ScaleRule("percentile-ema", 0.999, 0.5)))
+    pooled = np.concatenate([np.repeat(b.values, b.counts) for b in batches[:2]])
+    quantile = torch.quantile(torch.from_numpy(pooled).abs(), 0.999).item()
+    assert f"pooled quantile is {scale_text(quantile)}" in told(app)
+
+
+def test_held_out_judges_the_calibrated_scale_on_the_other_text(calibrations):
+    app = opened("held_out", checkpoint="mamba2-tiny", layer="3", alpha="0.999")
+    own, other = (
+        calibrations[name].layer(3).slices[0] for name in ("calibration.txt", "out-of-domain.txt")
+    )
+    chosen = report_scale(own, ScaleRule("percentile", 0.999))
+    there = other.silu_output.quantize(chosen.x_out_scale)
+    for output in (chosen.output, there):
+        assert f"{float(output.sqnr_db):.2f} dB and {percent(float(output.saturation_rate))}" in (
+            told(app)
+        )
+    (table,) = app.dataframe
+    assert table.value["layer"].tolist() == [0, 1, 2, 3]
+    assert table.value["SQNR, out-of-domain.txt"].tolist()[3] == f"{float(there.sqnr_db):.2f} dB"
+
+
+def test_every_page_takes_a_calibration_file(tmp_path):
+    path = tmp_path / "counts.safetensors"
+    arguments = ["calibrate", "mamba2-tiny", "--batches", "3", "--seq-len", "64"]
+    assert cli.main([*arguments, "--out", str(path)]) == 0
+    live = opened("explore", checkpoint="mamba2-tiny", layer="2")
+    kept = opened("explore", checkpoint=str(path), layer="2")
+    assert "calibration file" in told(kept) and "differ from the reference" not in told(kept)
+    assert [m.value for m in kept.metric] == [m.value for m in live.metric]
+    assert (
+        opened("sweep", checkpoint=str(path))
+        .dataframe[0]
+        .value.equals(opened("sweep", checkpoint="mamba2-tiny").dataframe[0].value)
+    )
+    assert "first still weighs" in told(opened("batches", checkpoint=str(path)))
+    assert "knows one text" in opened("held_out", checkpoint=str(path)).info[0].value
+    path.write_bytes(path.read_bytes()[:500])
+    bad = tmp_path / "bad.safetensors"
+    bad.write_bytes(path.read_bytes())
+    assert "cannot be read" in opened("explore", checkpoint=str(bad)).error[0].value
+
+
+def test_the_best_alpha_is_one_press_away():
+    app = opened("explore", checkpoint="mamba2-tiny", rule="minmax")
+    button = app.button(key="use_best")
+    best = float(button.label.split()[1].rstrip(","))
+    button.click().run()
+    assert not app.exception
+    assert app.selectbox(key="rule").value == "percentile"
+    assert app.select_slider(key="alpha").value == best
+    assert any(m.value.startswith("## No percentile does better") for m in app.markdown)
+    assert app.button(key="use_best").disabled
+
+
+def test_a_link_gives_any_alpha_exactly():
+    app = opened("explore", checkpoint="mamba2-tiny", alpha="0.99871")
+    assert app.select_slider(key="alpha").value == 0.99871
+    app.select_slider(key="alpha").set_value(0.9995).run()
+    assert app.select_slider(key="alpha").value == 0.9995
+
+
+def test_two_rules_stand_side_by_side():
+    app = opened("explore", checkpoint="mamba2-tiny", rule="mse", beside="entropy")
+    assert all(metric.delta.startswith("entropy ") for metric in app.metric)
+
+
+def test_asymmetric_scales_are_shown_without_a_kernel():
+    app = opened("explore", checkpoint="mamba2-tiny", rule="minmax", asymmetric="true")
+    assert "the kernel writes symmetric codes" in told(app)
+    plain = opened("explore", checkpoint="mamba2-tiny", rule="minmax")
+    bits = [float(next(m.value for m in a.metric if m.label == "effective_bits"))
+            for a in (plain, app)]  # fmt: skip
+    assert bits[1] > bits[0] + 0.5
