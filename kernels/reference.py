@@ -16,11 +16,26 @@ The method is Quamba's (arXiv 2410.13229, section 4.2); the code is written from
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from kernels.int8 import quantize
+from kernels.int8 import quantize, round_half_away
+
+
+@dataclass(frozen=True)
+class Trace:
+    """Every step from the codes of x to those of y; each tensor is (B, D, L)."""
+
+    x: Tensor  # int8, the input
+    acc: Tensor  # int32, the integer convolution
+    v: Tensor  # float32, dequantized, with the bias
+    s: Tensor  # float32, after the activation
+    quotient: Tensor  # float32, s / scale_out
+    rounded: Tensor  # float32, whole, not yet clamped
+    code: Tensor  # int8, the output
 
 
 def quant_causal_conv1d(
@@ -48,11 +63,42 @@ def quant_causal_conv1d(
 
     Raises ValueError for another activation; ``kernels.quant_causal_conv1d`` checks the rest.
     """
+    v = dequantize_conv(accumulate(x, weight), bias, scale_x, scale_w, scale_b)
+    return quantize(_activate(v, activation), _column(scale_out))
+
+
+def trace(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    *,
+    scale_x: float | Tensor,
+    scale_w: float | Tensor,
+    scale_b: float | Tensor,
+    scale_out: float | Tensor,
+    activation: str | None = "silu",
+) -> Trace:
+    """The same computation with every step kept: for a few channels, to be looked at."""
+    acc = accumulate(x, weight)
+    v = dequantize_conv(acc, bias, scale_x, scale_w, scale_b)
+    s = _activate(v, activation)
+    # On s's device: see quantize.
+    quotient = s / _column(scale_out).to(s.device)
+    return Trace(
+        x=x,
+        acc=acc,
+        v=v,
+        s=s,
+        quotient=quotient,
+        rounded=round_half_away(quotient),
+        code=quantize(s, _column(scale_out)),
+    )
+
+
+def _activate(v: Tensor, activation: str | None) -> Tensor:
     if activation not in ("silu", None):
         raise ValueError(f"activation is {activation!r}; allowed are 'silu' and None")
-    v = dequantize_conv(accumulate(x, weight), bias, scale_x, scale_w, scale_b)
-    s = silu(v) if activation == "silu" else v
-    return quantize(s, _column(scale_out))
+    return silu(v) if activation == "silu" else v
 
 
 def accumulate(x: Tensor, weight: Tensor) -> Tensor:
