@@ -22,8 +22,9 @@ def _per_channel(o_d, m_d, weight, bias, scale_x, scale_w, scale_b, scale_out,
                  stride_wd, stride_wk, stride_b, stride_sx, stride_sw, stride_sb, stride_so,
                  WIDTH: tl.constexpr, HAS_BIAS: tl.constexpr,
                  VECTOR_X: tl.constexpr, VECTOR_W: tl.constexpr, VECTOR_B: tl.constexpr,
-                 VECTOR_OUT: tl.constexpr):  # fmt: skip
-    """taps, scale_w · scale_x, bias · scale_b, scale_out, poison of channels o_d."""
+                 VECTOR_OUT: tl.constexpr, V_SHIFT: tl.constexpr, DIVISOR_SHIFT: tl.constexpr,
+                 ):  # fmt: skip
+    """taps, scale_w · scale_x, bias · scale_b and scale_out of channels o_d, as the PTX wants them."""
     taps = tl.zeros_like(o_d)
     for k in tl.static_range(WIDTH):
         w = tl.load(weight + o_d * stride_wd + k * stride_wk, mask=m_d, other=0)
@@ -31,20 +32,14 @@ def _per_channel(o_d, m_d, weight, bias, scale_x, scale_w, scale_b, scale_out,
     one = tl.zeros_like(o_d).to(tl.float32) + 1.0
     s_x = tl.load(scale_x + o_d * stride_sx, mask=m_d, other=1.0) if VECTOR_X else one * scale_x
     s_w = tl.load(scale_w + o_d * stride_sw, mask=m_d, other=1.0) if VECTOR_W else one * scale_w
-    s_b = tl.load(scale_b + o_d * stride_sb, mask=m_d, other=1.0) if VECTOR_B else one * scale_b
     s_out = (
         tl.load(scale_out + o_d * stride_so, mask=m_d, other=1.0) if VECTOR_OUT else one * scale_out
     )
     b = one * 0.0
     if HAS_BIAS:
+        s_b = tl.load(scale_b + o_d * stride_sb, mask=m_d, other=1.0) if VECTOR_B else scale_b
         b = tl.load(bias + o_d * stride_b, mask=m_d, other=0).to(tl.float32) * s_b
-    s_wx = s_w * s_x
-    reach = 65536.0 * s_wx + 128.0 * s_b
-    LEAST: tl.constexpr = 2.0**-20
-    MOST: tl.constexpr = 2.0**20
-    REACH: tl.constexpr = 2.0**30
-    ordinary = (s_out >= LEAST) & (s_out <= MOST) & (reach <= REACH)
-    return taps, s_wx, b, s_out, tl.where(ordinary, 0, -1)
+    return taps, s_w * s_x * V_SHIFT, b * V_SHIFT, s_out * DIVISOR_SHIFT
 
 
 # One compiled kernel for all numbers: what depends on them is decided by the launcher.
@@ -53,64 +48,52 @@ _NUMBERS = (
     "batch", "channels", "length", "stride_xb", "stride_xd", "stride_xl",
     "stride_ob", "stride_od", "stride_ol", "stride_wd", "stride_wk", "stride_b",
     "stride_sx", "stride_sw", "stride_sb", "stride_so",
-    "tiles", "groups_b", "span_b", "span_c", "step_b", "step_c", "steps", "groups_d", "groups_l",
+    "tiles", "span_b", "span_c", "step_b", "step_c", "steps",
 )  # fmt: skip
 
 
 @triton.jit(do_not_specialize=_NUMBERS)
 def _along_l_kernel(
     x, weight, bias, out, scale_x, scale_w, scale_b, scale_out,
-    batch, channels, length,
+    batch, length,
     stride_xb: tl.int64, stride_xd: tl.int64, stride_ob: tl.int64, stride_od: tl.int64,
     stride_wd, stride_wk, stride_b, stride_sx, stride_sw, stride_sb, stride_so,
     tiles,  # a program's
-    groups_b,  # programs along B
     span_b, span_c,  # what a program covers: batches, chunks of 16 positions
     step_b, step_c,  # from one of its tiles to the next; one of the two is 0
     WIDTH: tl.constexpr, HAS_BIAS: tl.constexpr,
     VECTOR_X: tl.constexpr, VECTOR_W: tl.constexpr, VECTOR_B: tl.constexpr,
-    VECTOR_OUT: tl.constexpr,
+    VECTOR_OUT: tl.constexpr, V_SHIFT: tl.constexpr, DIVISOR_SHIFT: tl.constexpr,
     LOAD: tl.constexpr, LOAD_OPERANDS: tl.constexpr,
     CODE: tl.constexpr, CODE_OPERANDS: tl.constexpr,
     BLOCK_B: tl.constexpr, BLOCK_C: tl.constexpr,
 ):  # fmt: skip
-    i_d, i_t = tl.program_id(0) % channels, tl.program_id(0) // channels
-    i_b, i_c = i_t % groups_b, i_t // groups_b
-    taps, scale, b, s_out, poison = _per_channel(
-        i_d, i_d < channels, weight, bias, scale_x, scale_w, scale_b, scale_out,
-        stride_wd, stride_wk, stride_b, stride_sx, stride_sw, stride_sb, stride_so,
-        WIDTH, HAS_BIAS, VECTOR_X, VECTOR_W, VECTOR_B, VECTOR_OUT,
-    )  # fmt: skip
+    i_d, i_b, i_c = tl.program_id(0), tl.program_id(1), tl.program_id(2)
     o_b = (i_b * span_b + tl.arange(0, BLOCK_B))[:, None]
     o_c = (i_c * span_c + tl.arange(0, BLOCK_C))[None, :]
     p_x = x.to(tl.int64) + o_b * stride_xb + i_d * stride_xd + o_c * 16
-    p_out = (
-        out.to(tl.int64) + o_b * stride_ob + i_d * stride_od + o_c * 16
-    )
+    p_out = out.to(tl.int64) + o_b * stride_ob + i_d * stride_od + o_c * 16
     next_x = step_b * stride_xb + step_c * 16
     next_out = step_b * stride_ob + step_c * 16
-    left = tl.where(o_b < batch, length - 16 * o_c, 0)
-    before, w0, w1, w2, w3 = tl.inline_asm_elementwise(
-        LOAD, LOAD_OPERANDS, [p_x, left, o_c],
-        dtype=(tl.int32, tl.int32, tl.int32, tl.int32, tl.int32), is_pure=False, pack=1,
+    taps, scale, b, s_out = _per_channel(
+        i_d, True, weight, bias, scale_x, scale_w, scale_b, scale_out,
+        stride_wd, stride_wk, stride_b, stride_sx, stride_sw, stride_sb, stride_so,
+        WIDTH, HAS_BIAS, VECTOR_X, VECTOR_W, VECTOR_B, VECTOR_OUT, V_SHIFT, DIVISOR_SHIFT,
     )  # fmt: skip
-    for i in range(tiles):
-        # The next tile is under way while this one is computed.
-        o_b += step_b
-        o_c += step_c
-        p_x += next_x
-        left_then = tl.where((o_b < batch) & (i + 1 < tiles), length - 16 * o_c, 0)
-        before_then, w0_then, w1_then, w2_then, w3_then = tl.inline_asm_elementwise(
-            LOAD, LOAD_OPERANDS, [p_x, left_then, o_c],
+    for _ in range(tiles):
+        left = tl.where(o_b < batch, length - 16 * o_c, 0)
+        before, w0, w1, w2, w3 = tl.inline_asm_elementwise(
+            LOAD, LOAD_OPERANDS, [p_x, left, o_c],
             dtype=(tl.int32, tl.int32, tl.int32, tl.int32, tl.int32), is_pure=False, pack=1,
         )  # fmt: skip
         tl.inline_asm_elementwise(
             CODE, CODE_OPERANDS,
-            [before, w0, w1, w2, w3, p_out, left, taps, scale, b, s_out, poison],
+            [before, w0, w1, w2, w3, p_out, left, taps, scale, b, s_out],
             dtype=tl.int32, is_pure=False, pack=1,
         )  # fmt: skip
-        before, w0, w1, w2, w3 = before_then, w0_then, w1_then, w2_then, w3_then
-        left = left_then
+        o_b += step_b
+        o_c += step_c
+        p_x += next_x
         p_out += next_out
 
 
@@ -122,36 +105,34 @@ def _along_d_kernel(
     stride_ob: tl.int64, stride_od: tl.int64, stride_ol: tl.int64,
     stride_wd, stride_wk, stride_b, stride_sx, stride_sw, stride_sb, stride_so,
     steps,  # of four positions, a program's
-    groups_d, groups_l,  # programs along D and L
     WIDTH: tl.constexpr, HAS_BIAS: tl.constexpr,
     VECTOR_X: tl.constexpr, VECTOR_W: tl.constexpr, VECTOR_B: tl.constexpr,
-    VECTOR_OUT: tl.constexpr,
+    VECTOR_OUT: tl.constexpr, V_SHIFT: tl.constexpr, DIVISOR_SHIFT: tl.constexpr,
     LOAD: tl.constexpr, LOAD_OPERANDS: tl.constexpr,
     CODE: tl.constexpr, CODE_OPERANDS: tl.constexpr,
     BLOCK: tl.constexpr,
 ):  # fmt: skip
-    i_d, i_t = tl.program_id(0) % groups_d, tl.program_id(0) // groups_d
-    i_l, i_b = i_t % groups_l, i_t // groups_l
+    i_d, i_l, i_b = tl.program_id(0), tl.program_id(1), tl.program_id(2)
     o_d = (i_d * BLOCK + tl.arange(0, BLOCK)) * 4
-    t0, s0, b0, d0, k0 = _per_channel(
+    t0, s0, b0, d0 = _per_channel(
         o_d, o_d < channels, weight, bias, scale_x, scale_w, scale_b, scale_out,
         stride_wd, stride_wk, stride_b, stride_sx, stride_sw, stride_sb, stride_so,
-        WIDTH, HAS_BIAS, VECTOR_X, VECTOR_W, VECTOR_B, VECTOR_OUT,
+        WIDTH, HAS_BIAS, VECTOR_X, VECTOR_W, VECTOR_B, VECTOR_OUT, V_SHIFT, DIVISOR_SHIFT,
     )  # fmt: skip
-    t1, s1, b1, d1, k1 = _per_channel(
+    t1, s1, b1, d1 = _per_channel(
         o_d + 1, o_d + 1 < channels, weight, bias, scale_x, scale_w, scale_b, scale_out,
         stride_wd, stride_wk, stride_b, stride_sx, stride_sw, stride_sb, stride_so,
-        WIDTH, HAS_BIAS, VECTOR_X, VECTOR_W, VECTOR_B, VECTOR_OUT,
+        WIDTH, HAS_BIAS, VECTOR_X, VECTOR_W, VECTOR_B, VECTOR_OUT, V_SHIFT, DIVISOR_SHIFT,
     )  # fmt: skip
-    t2, s2, b2, d2, k2 = _per_channel(
+    t2, s2, b2, d2 = _per_channel(
         o_d + 2, o_d + 2 < channels, weight, bias, scale_x, scale_w, scale_b, scale_out,
         stride_wd, stride_wk, stride_b, stride_sx, stride_sw, stride_sb, stride_so,
-        WIDTH, HAS_BIAS, VECTOR_X, VECTOR_W, VECTOR_B, VECTOR_OUT,
+        WIDTH, HAS_BIAS, VECTOR_X, VECTOR_W, VECTOR_B, VECTOR_OUT, V_SHIFT, DIVISOR_SHIFT,
     )  # fmt: skip
-    t3, s3, b3, d3, k3 = _per_channel(
+    t3, s3, b3, d3 = _per_channel(
         o_d + 3, o_d + 3 < channels, weight, bias, scale_x, scale_w, scale_b, scale_out,
         stride_wd, stride_wk, stride_b, stride_sx, stride_sw, stride_sb, stride_so,
-        WIDTH, HAS_BIAS, VECTOR_X, VECTOR_W, VECTOR_B, VECTOR_OUT,
+        WIDTH, HAS_BIAS, VECTOR_X, VECTOR_W, VECTOR_B, VECTOR_OUT, V_SHIFT, DIVISOR_SHIFT,
     )  # fmt: skip
     first = i_l * steps * 4
     p_x = x.to(tl.int64) + i_b * stride_xb + o_d * stride_xd
@@ -165,27 +146,20 @@ def _along_d_kernel(
         dtype=(tl.int32, tl.int32, tl.int32, tl.int32), is_pure=False, pack=1,
     )  # fmt: skip
     left = length - first
-    w0, w1, w2, w3 = tl.inline_asm_elementwise(
-        LOAD, LOAD_OPERANDS, [p_x, stride_xl, stride_xd, left, left_d],
-        dtype=(tl.int32, tl.int32, tl.int32, tl.int32), is_pure=False, pack=1,
-    )  # fmt: skip
-    for i in range(steps):
-        # The next four positions are under way while these are computed.
-        p_x += 4 * stride_xl
-        left_then = tl.where(i + 1 < steps, left - 4, 0)
-        n0, n1, n2, n3 = tl.inline_asm_elementwise(
-            LOAD, LOAD_OPERANDS, [p_x, stride_xl, stride_xd, left_then, left_d],
+    for _ in range(steps):
+        w0, w1, w2, w3 = tl.inline_asm_elementwise(
+            LOAD, LOAD_OPERANDS, [p_x, stride_xl, stride_xd, left, left_d],
             dtype=(tl.int32, tl.int32, tl.int32, tl.int32), is_pure=False, pack=1,
         )  # fmt: skip
         tl.inline_asm_elementwise(
             CODE, CODE_OPERANDS,
             [v0, v1, v2, v3, w0, w1, w2, w3, p_out, stride_ol, stride_od, left, left_d,
-             t0, t1, t2, t3, s0, s1, s2, s3, b0, b1, b2, b3, d0, d1, d2, d3, k0, k1, k2, k3],
+             t0, t1, t2, t3, s0, s1, s2, s3, b0, b1, b2, b3, d0, d1, d2, d3],
             dtype=tl.int32, is_pure=False, pack=1,
         )  # fmt: skip
         v0, v1, v2, v3 = w0, w1, w2, w3
-        w0, w1, w2, w3 = n0, n1, n2, n3
-        left = left_then
+        left -= 4
+        p_x += 4 * stride_xl
         p_out += 4 * stride_ol
 
 
@@ -231,13 +205,12 @@ def launch(
             batch, channels, length, device
         )
         runtime = (
-            batch, channels, length, stride_xb, stride_xd, stride_ob, stride_od, *strides,
-            tiles, groups_b,
+            batch, length, stride_xb, stride_xd, stride_ob, stride_od, *strides, tiles,
             block_b * tiles if along_b else block_b, block_c if along_b else block_c * tiles,
             block_b if along_b else 0, 0 if along_b else block_c,
         )  # fmt: skip
         key = (device, 2, load, code, silu, exact, block_b, block_c, *static)
-        programs = channels * groups_b * groups_c
+        programs = (channels, groups_b, groups_c)
         warps = block_b * block_c // 32
     else:
         aligned = stride_xd == 1 and stride_od == 1
@@ -246,19 +219,19 @@ def launch(
         block, steps, groups_d, groups_l = _steps_along_d(batch, channels, length, device)
         runtime = (
             channels, length, stride_xb, stride_xd, stride_xl, stride_ob, stride_od, stride_ol,
-            *strides, steps, groups_d, groups_l,
+            *strides, steps,
         )  # fmt: skip
         key = (device, 1, load, code, silu, exact, block, 0, *static)
-        programs = batch * groups_d * groups_l
+        programs = (groups_d, groups_l, batch)
         warps = block // 32
     handle = _HANDLES.get(key)
     if handle is None:
         _HANDLES[key] = _compile(key, operands, runtime, programs, warps)
         return
-    handle[(programs, 1, 1)](*operands, *runtime, *handle.constants)
+    handle[programs](*operands, *runtime, *handle.constants)
 
 
-def _compile(key: tuple, operands: tuple, runtime: tuple, programs: int, warps: int):
+def _compile(key: tuple, operands: tuple, runtime: tuple, programs: tuple, warps: int):
     """Compile for ``key``, launch once, and return the handle."""
     _, dim, load, code, silu, exact, *blocks = key[:8]
     if dim == 2:
@@ -270,8 +243,8 @@ def _compile(key: tuple, operands: tuple, runtime: tuple, programs: int, warps: 
             code, silu=silu, exact=exact
         )
         blocks = blocks[:1]
-    constants = (*key[8:], load.text, load.constraints, code.text, code.constraints, *blocks)
-    handle = kernel[(programs, 1, 1)](
+    constants = (*key[8:], ptx.V_SHIFT, ptx.DIVISOR_SHIFT[exact], load.text, load.constraints, code.text, code.constraints, *blocks)
+    handle = kernel[programs](
         *operands, *runtime, *constants, num_warps=warps, enable_fp_fusion=False
     )
     handle.constants = constants

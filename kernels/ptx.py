@@ -1,33 +1,35 @@
 """Sixteen codes a thread: the arithmetic of the compiled kernel, written in PTX.
 
-Two programs are put together here as text, for ``tl.inline_asm_elementwise``. Both turn sixteen
-loaded codes into sixteen stored ones; they differ in what the sixteen are.
+Two pairs of programs are put together here as text, for ``tl.inline_asm_elementwise``: one loads
+sixteen codes, one turns them into sixteen others and stores them. The pairs differ in what the
+sixteen are.
 
     along L    16 positions of one channel; words of four positions, the last word before them first
     along D    4 channels × 4 positions; one word a channel, and the word before each
 
-The formulas are those of ``kernels.reference``. A value takes this path, and nothing here is
-converted between integer and float by a conversion instruction, which the chip runs at an eighth of
-the speed of the others:
+The formulas are those of ``kernels.reference``. Nothing is converted between integer and float by a
+conversion instruction, which the chip runs at an eighth of the speed of the others:
 
     window   prmt        the four codes that the value sees, moved into one word
     acc      dp4a        their product with the taps, on top of 0x4B400000: read as a float, that is
                          12582912 + acc
     v        add mul add as the specification rounds them
     e        mul ex2     approximate
-    z        fma rcp mul v / (scale_out + scale_out · e), approximate, then clamped
-    code     fma         z + 12582912, rounded: the code is the lowest byte
-    word     prmt        four codes
+    z        fma rcp mul v / (scale_out + scale_out · e), approximate
+    code     fma         (z + 128) · 2^-149: float32 counts by 2^-149 near 0, so the product is
+                         rounded to a whole z + 128, and its bits are that number
+    word     cvt.pack    four codes, each clamped to 0 … 255, then moved back by 128
+
+So that z · 2^-149 has one rounding only, v and the divisor are carried times powers of two.
 
 **Exact.** The approximations leave z within DOUBT · |z| of the specification's quotient (docs/
 kernel.md proves it). So z is rounded twice, once stretched and once shrunk by DOUBT: where both give
 one code, that is the code. Where not, in some 10^-4 of the values, the thread repeats the value as
 the specification says, with exp in float64.
 
-**Fast.** Rounded once, to the nearest, and clamped by the saturation of fma.
+**Fast.** Rounded once, to the nearest.
 
-The bound needs ordinary scales (``ORDINARY_*``). Values of a channel with others are all repeated,
-in both modes.
+All this needs ordinary scales (``is_ordinary``).
 """
 
 from __future__ import annotations
@@ -38,8 +40,9 @@ from typing import NamedTuple
 
 MAGIC = 0x4B400000  # the bits of 12582912.0 = 1.5 · 2^23, where float32 counts by ones
 DOUBT = 17 * 2.0**-23  # relative; 1 + DOUBT and 1 - DOUBT are float32
-ORDINARY_SCALE_OUT = (2.0**-20, 2.0**20)
-ORDINARY_REACH = 2.0**30  # the largest |v| that the scales allow
+V_SHIFT = 2.0**-75  # v is carried times this
+DIVISOR_SHIFT = {True: 2.0**25, False: 2.0**74}  # exact or not: the divisor times this
+TINY = 2.0**-149
 
 
 class Program(NamedTuple):
@@ -47,6 +50,23 @@ class Program(NamedTuple):
 
     text: str
     constraints: str
+
+
+def is_ordinary(least_wx: float, least_b: float, reach: float, out: tuple[float, float]) -> bool:
+    """Whether the programs hold for scales: no number on the way leaves float32's normal range.
+
+    Args:
+        least_wx, least_b: the least scale_w · scale_x and scale_b.
+        reach: the largest |v| that the scales allow.
+        out: the least and the greatest scale_out.
+    """
+    return (
+        least_wx >= 2.0**-50
+        and least_b >= 2.0**-50
+        and reach <= 2.0**30
+        and out[0] >= 2.0**-20
+        and out[1] <= 2.0**20
+    )
 
 
 def _f32(value: float) -> str:
@@ -155,23 +175,21 @@ def _transpose(rows: list[str], columns: list[str]) -> list[str]:
 
 # Computing and storing ----------------------------------------------------------------------
 
-CHANNEL = ("taps", "scale", "bias", "out", "poison")  # what a channel brings, in operands' order
+CHANNEL = ("taps", "scale", "bias", "out")  # what a channel brings, in operands' order
 
 
 def code_along_l(alignment: int, *, silu: bool, exact: bool) -> Program:
     """Sixteen positions of one channel.
 
     Operands: an unused result; the five words of ``load_along_l``; the output's address and the
-    number of codes to store there; taps (int8x4, the oldest in the lowest byte), scale_w · scale_x,
-    bias · scale_b, scale_out, and -1 where scales are not ordinary, else 0.
+    number of codes to store there; taps (int8x4, the oldest in the lowest byte), scale_w · scale_x
+    and bias · scale_b, both times V_SHIFT, and scale_out times DIVISOR_SHIFT.
     """
     words = ["$1", "$2", "$3", "$4", "$5"]
-    channel = dict(zip(CHANNEL, ("$8", "$9", "$10", "$11", "$12"), strict=True))
+    channel = dict(zip(CHANNEL, ("$8", "$9", "$10", "$11"), strict=True))
     # Byte i of output word k: position i of that word.
     values = [[(words[k], words[k + 1], i, channel) for i in range(4)] for k in range(4)]
-    cold = _Cold(
-        befores=words[:4], words=words[1:], channels=[channel] * 4, source_is_word=True, silu=silu
-    )
+    cold = _Cold(words[:4], words[1:], [channel], source="k", place="i", silu=silu, exact=exact)
     lines = _compute(values, cold, silu=silu, exact=exact)
     if alignment == 16:
         lines += ["setp.gt.s32 p, $7, 0;", "@p st.global.v4.b32 [$6], {o0, o1, o2, o3};"]
@@ -184,7 +202,7 @@ def code_along_l(alignment: int, *, silu: bool, exact: bool) -> Program:
             if k % 4 < 3:
                 lines.append(f"shr.u32 o{k // 4}, o{k // 4}, 8;")
     lines.append("mov.b32 $0, 0;")
-    return _program([_REGISTERS, *lines], "=r,r,r,r,r,r,l,r,r,f,f,f,r")
+    return _program([_REGISTERS, *lines], "=r,r,r,r,r,r,l,r,r,f,f,f")
 
 
 def code_along_d(alignment: int, *, silu: bool, exact: bool) -> Program:
@@ -201,7 +219,7 @@ def code_along_d(alignment: int, *, silu: bool, exact: bool) -> Program:
     ]
     # Byte c of output word i: channel c at position i.
     values = [[(befores[c], words[c], i, channels[c]) for c in range(4)] for i in range(4)]
-    cold = _Cold(befores, words, channels, source_is_word=False, silu=silu)
+    cold = _Cold(befores, words, channels, source="i", place="k", silu=silu, exact=exact)
     lines = _compute(values, cold, silu=silu, exact=exact)
     lines += ["mov.b64 a0, $9;"] + [f"add.s64 a{k}, a{k - 1}, $10;" for k in (1, 2, 3)]
     for k in range(4):
@@ -221,42 +239,38 @@ def code_along_d(alignment: int, *, silu: bool, exact: bool) -> Program:
                 f"shr.u32 o{k}, o{k}, 8;",
             ]
     lines.append("mov.b32 $0, 0;")
-    operands = "=r," + "r," * 8 + "l,l,l,r,r," + "r,r,r,r," + "f,f,f,f," * 3 + "r,r,r,r"
+    operands = "=r," + "r," * 8 + "l,l,l,r,r," + "r,r,r,r," + ",".join(["f,f,f,f"] * 3)
     return _program([_REGISTERS, *lines], operands)
 
 
 _REGISTERS = (
     ".reg .pred p, q, inside; .reg .b64 a<4>; "
-    ".reg .b32 window, o<4>, u<4>, doubt<4>, low, high; "
-    ".reg .b32 c<4>, d<4>; .reg .f32 v, e, r, z; "
-    ".reg .b32 any, i, k, m, sel, before, word, taps, bits, mask, patched, code; "
-    ".reg .f32 scale, bias, out, x, y, half, wide<4>; .reg .f64 f, n, g, h; .reg .b32 lo, hi;"
+    ".reg .b32 window, o<4>, u<4>, c<4>, d<4>, any; .reg .f32 v, e, r, z; "
+    ".reg .b32 i, k, sel, before, word, taps, bits, mask, patched, code; "
+    ".reg .f32 scale, bias, out, x, y, half; .reg .f64 f, n, g, h; .reg .b32 lo, hi;"
 )
 
 
 def _compute(values: list, cold: _Cold, *, silu: bool, exact: bool) -> list[str]:
     """The sixteen codes, in o0 … o3."""
     lines = []
-    for c, channel in enumerate(cold.channels):
-        if exact:
-            channel["divisor"] = channel["out"]
-        else:
-            channel["divisor"] = f"wide{c}"
-            lines.append(f"mul.rn.f32 wide{c}, {channel['out']}, {_f32(255.0)};")
     for k, four in enumerate(values):
         for i, (before, word, position, channel) in enumerate(four):
             lines += _value(i, before, word, position, channel, silu=silu, exact=exact)
         lines += _pack("c", f"o{k}")
         if exact:
             lines += _pack("d", f"u{k}")
-            lines += [f"xor.b32 doubt{k}, o{k}, u{k};", f"or.b32 doubt{k}, doubt{k}, poisoned;"]
-        else:
-            lines.append(f"mov.b32 doubt{k}, poisoned;")
-    return [".reg .b32 poisoned;", *cold.poisoned(), *lines, *cold.lines()]
+    if exact:
+        lines += ["xor.b32 any, o0, u0;"]
+        for k in (1, 2, 3):
+            lines += [f"xor.b32 mask, o{k}, u{k};", "or.b32 any, any, mask;"]
+        lines += cold.lines()
+    # From 0 … 255 to -128 … 127.
+    return lines + [f"xor.b32 o{k}, o{k}, 0x80808080;" for k in range(4)]
 
 
 def _value(i, before, word, position, channel, *, silu, exact) -> list[str]:
-    """One value, from its window to its rounded z: c{i}, and d{i} where exact."""
+    """One value, from its window to its rounded z + 128: c{i}, and d{i} where exact."""
     window = word if position == 3 else "window"
     lines = [] if position == 3 else [
         f"prmt.b32 window, {before}, {word}, {0x4321 + 0x1111 * position};"
@@ -265,98 +279,86 @@ def _value(i, before, word, position, channel, *, silu, exact) -> list[str]:
         f"dp4a.s32.s32 c{i}, {window}, {channel['taps']}, {MAGIC};",
         f"mov.b32 v, c{i};",
         f"add.rn.f32 v, v, {_f32(-12582912.0)};",
-        f"mul.rn.f32 v, v, {channel['scale']};",
-        f"add.rn.f32 v, v, {channel['bias']};",
     ]
+    if exact:
+        lines += [
+            f"mul.rn.f32 v, v, {channel['scale']};",
+            f"add.rn.f32 v, v, {channel['bias']};",
+        ]
+    else:
+        lines.append(f"fma.rn.f32 v, v, {channel['scale']}, {channel['bias']};")
     if silu:
         lines += [
-            f"mul.rn.f32 e, v, {_f32(-1 / math.log(2))};",
+            f"mul.rn.f32 e, v, {_f32(-1 / math.log(2) / V_SHIFT)};",
             "ex2.approx.ftz.f32 e, e;",
-            f"fma.rn.f32 e, e, {channel['divisor']}, {channel['divisor']};",
+            f"fma.rn.f32 e, e, {channel['out']}, {channel['out']};",
             "rcp.approx.ftz.f32 r, e;",
         ]
     else:
-        lines.append(f"rcp.approx.ftz.f32 r, {channel['divisor']};")
+        lines.append(f"rcp.approx.ftz.f32 r, {channel['out']};")
+    rest = TINY / V_SHIFT * DIVISOR_SHIFT[exact]
     if exact:
         lines += [
             "mul.rn.f32 z, v, r;",
-            f"min.f32 z, z, {_f32(127.0)};",
-            f"max.f32 z, z, {_f32(-128.0)};",
-            f"fma.rn.f32 r, z, {_f32(1 + DOUBT)}, {_f32(12582912.0)};",
+            f"fma.rn.f32 r, z, {_f32((1 + DOUBT) * rest)}, {_f32(128 * TINY)};",
             f"mov.b32 c{i}, r;",
-            f"fma.rn.f32 r, z, {_f32(1 - DOUBT)}, {_f32(12582912.0)};",
+            f"fma.rn.f32 r, z, {_f32((1 - DOUBT) * rest)}, {_f32(128 * TINY)};",
             f"mov.b32 d{i}, r;",
         ]
     else:
-        # (z + 128) / 255, saturated to 0 … 1, and back.
-        lines += [
-            f"fma.rn.sat.f32 z, v, r, {_f32(128 / 255)};",
-            f"fma.rn.f32 z, z, {_f32(255.0)}, {_f32(12582912.0 + 128)};",
-            f"mov.b32 c{i}, z;",
-        ]
+        lines += [f"fma.rn.f32 r, v, r, {_f32(128 * TINY)};", f"mov.b32 c{i}, r;"]
     return lines
 
 
 def _pack(source: str, target: str) -> list[str]:
+    """Four s32, each clamped to 0 … 255, as the bytes of a word; the first in the lowest."""
     return [
-        f"prmt.b32 low, {source}0, {source}1, 0x0040;",
-        f"prmt.b32 high, {source}2, {source}3, 0x0040;",
-        f"prmt.b32 {target}, low, high, 0x5410;",
+        f"cvt.pack.sat.u8.s32.b32 {target}, {source}3, {source}2, 0;",
+        f"cvt.pack.sat.u8.s32.b32 {target}, {source}1, {source}0, {target};",
     ]
 
 
 class _Cold(NamedTuple):
     """The values in doubt, one after the other, as the specification says.
 
-    Byte i of word k belongs to source m: m is the word along L, and the byte along D; the other of
-    the two is the position in it.
+    Byte i of word k is the value at ``place`` of the word and channel number ``source``, each of
+    the two being i or k.
     """
 
     befores: list[str]
     words: list[str]
-    channels: list[dict[str, str]]
-    source_is_word: bool
+    channels: list[dict[str, str]]  # one, or one a word
+    source: str
+    place: str
     silu: bool
-
-    def poisoned(self) -> list[str]:
-        if self.source_is_word:
-            return [f"mov.b32 poisoned, {self.channels[0]['poison']};"]
-        p = [channel["poison"] for channel in self.channels]
-        return [
-            f"prmt.b32 low, {p[0]}, {p[1]}, 0x0040;", f"prmt.b32 high, {p[2]}, {p[3]}, 0x0040;",
-            "prmt.b32 poisoned, low, high, 0x5410;",
-        ]  # fmt: skip
+    exact: bool
 
     def lines(self) -> list[str]:
-        m, position = ("k", "i") if self.source_is_word else ("i", "k")
-        one_channel = self.source_is_word
+        channel = {name: [c[name] for c in self.channels] for name in CHANNEL}
         return [
-            "or.b32 any, doubt0, doubt1;", "or.b32 mask, doubt2, doubt3;", "or.b32 any, any, mask;",
             "setp.eq.b32 p, any, 0;",
             "@p bra settled;",
+            *(f"xor.b32 u{k}, u{k}, o{k};" for k in range(4)),
             "again:",
             # The first word with a byte in doubt, and the first such byte in it.
-            "mov.b32 k, 3;", "mov.b32 bits, doubt3;", "mov.b32 patched, o3;",
+            "mov.b32 k, 3;", "mov.b32 bits, u3;", "mov.b32 patched, o3;",
             *(
                 line
                 for k in (2, 1, 0)
                 for line in (
-                    f"setp.ne.b32 p, doubt{k}, 0;", f"selp.b32 k, {k}, k, p;",
-                    f"selp.b32 bits, doubt{k}, bits, p;", f"selp.b32 patched, o{k}, patched, p;",
+                    f"setp.ne.b32 p, u{k}, 0;", f"selp.b32 k, {k}, k, p;",
+                    f"selp.b32 bits, u{k}, bits, p;", f"selp.b32 patched, o{k}, patched, p;",
                 )
             ),
             "brev.b32 i, bits;", "clz.b32 i, i;", "shr.u32 i, i, 3;",
-            *self._pick("before", self.befores, m),
-            *self._pick("word", self.words, m),
-            *(
-                line
-                for name in ("taps", "scale", "bias", "out")
-                for line in self._pick(name, [c[name] for c in self.channels], m, one_channel)
-            ),
-            f"mad.lo.u32 sel, {position}, 0x1111, 0x4321;",
+            *self._pick("before", self.befores),
+            *self._pick("word", self.words),
+            *(line for name in CHANNEL for line in self._pick(name, channel[name])),
+            f"mad.lo.u32 sel, {self.place}, 0x1111, 0x4321;",
             "prmt.b32 window, before, word, sel;",
             "dp4a.s32.s32 code, window, taps, 0;",
             *self._specified(),
+            "xor.b32 code, code, 0x80;",
             "shl.b32 i, i, 3;",
             "bfi.b32 patched, code, patched, i, 8;",
             "mov.b32 mask, 0;", "bfi.b32 bits, mask, bits, i, 8;",
@@ -365,30 +367,33 @@ class _Cold(NamedTuple):
                 for k in range(4)
                 for line in (
                     f"setp.eq.u32 p, k, {k};", f"@p mov.b32 o{k}, patched;",
-                    f"@p mov.b32 doubt{k}, bits;",
+                    f"@p mov.b32 u{k}, bits;",
                 )
             ),
-            "or.b32 any, doubt0, doubt1;", "or.b32 mask, doubt2, doubt3;", "or.b32 any, any, mask;",
+            "or.b32 any, u0, u1;", "or.b32 mask, u2, u3;", "or.b32 any, any, mask;",
             "setp.ne.b32 p, any, 0;",
             "@p bra again;",
             "settled:",
         ]  # fmt: skip
 
-    @staticmethod
-    def _pick(name: str, registers: list[str], index: str, same: bool = False) -> list[str]:
+    def _pick(self, name: str, registers: list[str]) -> list[str]:
         kind = "f32" if name in ("scale", "bias", "out") else "b32"
         lines = [f"mov.{kind} {name}, {registers[0]};"]
-        if same:
-            return lines
-        for k in (1, 2, 3):
+        for k, register in enumerate(registers[1:], start=1):
             lines += [
-                f"setp.eq.u32 p, {index}, {k};", f"selp.{kind} {name}, {registers[k]}, {name}, p;"
+                f"setp.eq.u32 p, {self.source}, {k};", f"selp.{kind} {name}, {register}, {name}, p;"
             ]  # fmt: skip
         return lines
 
     def _specified(self) -> list[str]:
         """acc in ``code`` -> its code: every step of ``kernels.reference``."""
-        lines = ["cvt.rn.f32.s32 x, code;", "mul.rn.f32 x, x, scale;", "add.rn.f32 x, x, bias;"]
+        lines = [
+            # Powers of two, so that the scales are again what they were.
+            f"mul.rn.f32 scale, scale, {_f32(1 / V_SHIFT)};",
+            f"mul.rn.f32 bias, bias, {_f32(1 / V_SHIFT)};",
+            f"mul.rn.f32 out, out, {_f32(1 / DIVISOR_SHIFT[self.exact])};",
+            "cvt.rn.f32.s32 x, code;", "mul.rn.f32 x, x, scale;", "add.rn.f32 x, x, bias;",
+        ]  # fmt: skip
         if self.silu:
             lines += [
                 # Beyond these bounds exp is 0 and infinite in float32.
