@@ -23,9 +23,9 @@ conversion instruction, which the chip runs at an eighth of the speed of the oth
 So that z · 2^-149 has one rounding only, v and the divisor are carried times powers of two.
 
 **Exact.** The approximations leave z within DOUBT · |z| of the specification's quotient (docs/
-kernel.md proves it). So z is rounded twice, once stretched and once shrunk by DOUBT: where both give
-one code, that is the code. Where not, in some 10^-4 of the values, the thread repeats the value as
-the specification says, with exp in float64.
+kernel.md proves it). So z is rounded twice, once stretched and once shrunk by DOUBT: where both
+give one code, that is the code. Where not, in some 10^-4 of the values, the thread repeats the
+value as the specification says, with exp in float64.
 
 **Fast.** Rounded once, to the nearest.
 
@@ -209,14 +209,12 @@ def code_along_d(alignment: int, *, silu: bool, exact: bool) -> Program:
     """Four positions of four channels.
 
     Operands: an unused result; the four words before (one a channel) and the four words, as
-    ``load_along_d`` gives them; the output's address, its byte strides of L and D, and the number of
-    positions and channels to store; then what each channel brings, as in ``code_along_l``, first
-    the four taps, then the four scales and so on.
+    ``load_along_d`` gives them; the output's address, its byte strides of L and D, and the number
+    of positions and channels to store; then what each channel brings, as in ``code_along_l``,
+    first the four taps, then the four scales and so on.
     """
     befores, words = [f"${k}" for k in (1, 2, 3, 4)], [f"${k}" for k in (5, 6, 7, 8)]
-    channels = [
-        {name: f"${14 + 4 * i + c}" for i, name in enumerate(CHANNEL)} for c in range(4)
-    ]
+    channels = [{name: f"${14 + 4 * i + c}" for i, name in enumerate(CHANNEL)} for c in range(4)]
     # Byte c of output word i: channel c at position i.
     values = [[(befores[c], words[c], i, channels[c]) for c in range(4)] for i in range(4)]
     cold = _Cold(befores, words, channels, source="i", place="k", silu=silu, exact=exact)

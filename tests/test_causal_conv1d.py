@@ -175,7 +175,7 @@ def test_every_layout_and_width(make, width):
 @layouts
 def test_blocks_meet_without_a_seam(make, monkeypatch):
     """Blocks of 4×8 words, so that there are many, and the last ones are not full."""
-    monkeypatch.setattr("kernels.causal_conv1d._blocks", lambda *_: (4, 8))
+    monkeypatch.setattr("kernels.portable._blocks", lambda *_: (4, 8))
     x = make().to(DEVICE)
     vectors = {"scale_out": torch.linspace(0.01, 0.04, x.shape[1], device=DEVICE)}
     assert_same_codes(x, **(operands(x.shape[1], 4) | vectors))
