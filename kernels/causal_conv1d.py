@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import importlib.util
 import weakref
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -36,6 +37,7 @@ if HAS_TRITON:
         from kernels import compiled, ptx
 
 
+@cache
 def available_backends() -> tuple[str, ...]:
     """Which of "triton", "triton-interpret" and "torch" can run in this process."""
     compiled = HAS_TRITON and not INTERPRETED and torch.cuda.is_available()
@@ -150,8 +152,8 @@ def _check_tensors(x: Tensor, weight: Tensor, bias: Tensor | None) -> None:
         raise ValueError(f"bias has shape {tuple(bias.shape)}; it must be ({channels},)")
 
 
-# The bounds of scales that are tensors, by identity: (the tensor, its version, least, most). To look
-# at a tensor on a GPU is to wait for all that runs there, so an unchanged one is looked at once.
+# Bounds of scales that are tensors, by identity: (the tensor, its version, least, most). To look at
+# a tensor on a GPU is to wait for all that runs there, so an unchanged one is looked at once.
 _BOUNDS: dict[int, tuple[weakref.ref, int, float, float]] = {}
 
 
