@@ -89,67 +89,79 @@ def quant_causal_conv1d(
     Raises ValueError, naming the argument, what it got and the rule.
     """
     _check_tensors(x, weight, bias)
-    channels, device = x.shape[1], x.device
-    x_bounds = _bounds("scale_x", scale_x, channels, device)
-    w_bounds = _bounds("scale_w", scale_w, channels, device)
-    b_bounds = _bounds("scale_b", scale_b, channels, device)
-    out_bounds = _bounds("scale_out", scale_out, channels, device)
-    reach = 4 * 128 * 128 * x_bounds[1] * w_bounds[1] + 128 * b_bounds[1]
+    channels = x.shape[1]
+    least_x, most_x = _bounds("scale_x", scale_x, channels, x)
+    least_w, most_w = _bounds("scale_w", scale_w, channels, x)
+    least_b, most_b = _bounds("scale_b", scale_b, channels, x)
+    out_bounds = _bounds("scale_out", scale_out, channels, x)
+    reach = 4 * 128 * 128 * most_x * most_w + 128 * most_b
     if not reach <= FLOAT32_MAX:
         raise ValueError(
-            f"scale_x, scale_w and scale_b are up to {x_bounds[1]}, {w_bounds[1]} and "
-            f"{b_bounds[1]}; the convolution's sums must stay within float32"
+            f"scale_x, scale_w and scale_b are up to {most_x}, {most_w} and {most_b}; the "
+            "convolution's sums must stay within float32"
         )
     if activation not in ACTIVATIONS:
         raise ValueError(f"activation is {activation!r}; allowed are {ACTIVATIONS}")
     if mode not in MODES:
         raise ValueError(f"mode is {mode!r}; allowed are {MODES}")
-    backend = default_backend(x) if backend is None else backend
-    _check_backend(backend, x)
-    arguments = {
-        "scale_x": scale_x,
-        "scale_w": scale_w,
-        "scale_b": scale_b,
-        "scale_out": scale_out,
-        "activation": activation,
-    }
+    if backend is None:
+        backend = default_backend(x)
+    else:
+        _check_backend(backend, x)
     if backend == "torch":
-        return reference.quant_causal_conv1d(x, weight, bias, **arguments)
-    out = torch.empty_strided(x.shape, _dense_strides(x), dtype=torch.int8, device=device)
+        return reference.quant_causal_conv1d(
+            x,
+            weight,
+            bias,
+            scale_x=scale_x,
+            scale_w=scale_w,
+            scale_b=scale_b,
+            scale_out=scale_out,
+            activation=activation,
+        )
+    out = torch.empty_like(x)
     if x.numel() == 0:
         return out
+    scales, silu = (scale_x, scale_w, scale_b, scale_out), activation == "silu"
     if (
         backend == "triton"
         and HAS_PTX
-        and ptx.is_ordinary(x_bounds[0] * w_bounds[0], b_bounds[0], reach, out_bounds)
+        and ptx.is_ordinary(least_x * least_w, least_b, reach, out_bounds)
     ):
-        exact = mode == "exact" or activation is None
-        compiled.launch(x, weight, bias, out, exact=exact, **arguments)
+        exact = mode == "exact" or not silu
+        compiled.launch(x, weight, bias, out, scales, silu=silu, exact=exact)
     else:
-        portable.launch(x, weight, bias, out, **arguments)
+        portable.launch(x, weight, bias, out, scales, silu=silu)
     return out
 
 
 def _check_tensors(x: Tensor, weight: Tensor, bias: Tensor | None) -> None:
-    for name, tensor in (("x", x), ("weight", weight), ("bias", bias)):
-        if name == "bias" and bias is None:
-            continue
-        if not isinstance(tensor, Tensor) or tensor.dtype != torch.int8:
-            got = tensor.dtype if isinstance(tensor, Tensor) else type(tensor).__name__
-            raise ValueError(f"{name} is {got}; it must be a torch.int8 tensor")
-        if tensor.device != x.device:
-            raise ValueError(f"{name} is on {tensor.device}; it must be on x's device, {x.device}")
-    if x.dim() != 3:
-        raise ValueError(f"x has shape {tuple(x.shape)}; it must be (B, D, L)")
-    if x.numel() and 1 not in (x.stride(1), x.stride(2)) and x.shape[1] > 1 and x.shape[2] > 1:
-        raise ValueError(f"x has strides {x.stride()}; D or L must be contiguous (stride 1)")
-    channels = x.shape[1]
-    if weight.dim() != 2 or weight.shape[0] != channels or weight.shape[1] not in WIDTHS:
+    _check_codes("x", x, x)
+    _check_codes("weight", weight, x)
+    shape = x.shape
+    if len(shape) != 3:
+        raise ValueError(f"x has shape {tuple(shape)}; it must be (B, D, L)")
+    _, channels, length = shape
+    strides = x.stride()
+    if 1 not in strides[1:] and channels > 1 and length > 1 and x.numel():
+        raise ValueError(f"x has strides {strides}; D or L must be contiguous (stride 1)")
+    taps = weight.shape
+    if len(taps) != 2 or taps[0] != channels or taps[1] not in WIDTHS:
         raise ValueError(
-            f"weight has shape {tuple(weight.shape)}; it must be ({channels}, W) with W in {WIDTHS}"
+            f"weight has shape {tuple(taps)}; it must be ({channels}, W) with W in {WIDTHS}"
         )
-    if bias is not None and tuple(bias.shape) != (channels,):
-        raise ValueError(f"bias has shape {tuple(bias.shape)}; it must be ({channels},)")
+    if bias is not None:
+        _check_codes("bias", bias, x)
+        if bias.shape != (channels,):
+            raise ValueError(f"bias has shape {tuple(bias.shape)}; it must be ({channels},)")
+
+
+def _check_codes(name: str, tensor: Tensor, x: Tensor) -> None:
+    if not isinstance(tensor, Tensor) or tensor.dtype != torch.int8:
+        got = tensor.dtype if isinstance(tensor, Tensor) else type(tensor).__name__
+        raise ValueError(f"{name} is {got}; it must be a torch.int8 tensor")
+    if tensor.device != x.device:
+        raise ValueError(f"{name} is on {tensor.device}; it must be on x's device, {x.device}")
 
 
 # Bounds of scales that are tensors, by identity: (the tensor, its version, least, most). To look at
@@ -157,9 +169,7 @@ def _check_tensors(x: Tensor, weight: Tensor, bias: Tensor | None) -> None:
 _BOUNDS: dict[int, tuple[weakref.ref, int, float, float]] = {}
 
 
-def _bounds(
-    name: str, scale: float | Tensor, channels: int, device: torch.device
-) -> tuple[float, float]:
+def _bounds(name: str, scale: float | Tensor, channels: int, x: Tensor) -> tuple[float, float]:
     """The least and the greatest value of a scale, once every value is known to be one."""
     if not isinstance(scale, Tensor):
         if isinstance(scale, bool) or not isinstance(scale, int | float):
@@ -172,8 +182,8 @@ def _bounds(
             f"{name} is {scale.dtype} of shape {tuple(scale.shape)}; it must be float32 "
             f"({channels},)"
         )
-    if scale.device != device:
-        raise ValueError(f"{name} is on {scale.device}; it must be on x's device, {device}")
+    if scale.device != x.device:
+        raise ValueError(f"{name} is on {scale.device}; it must be on x's device, {x.device}")
     if channels == 0:
         return 1.0, 1.0
     version = None if scale.is_inference() else scale._version  # inference tensors count none
@@ -209,11 +219,3 @@ def _why_not(backend: str) -> str:
     if INTERPRETED:
         return "this process interprets Triton (TRITON_INTERPRET)"
     return "torch sees no CUDA device"
-
-
-def _dense_strides(x: Tensor) -> tuple[int, int, int]:
-    """Strides without gaps, in the order of x's: sequence-last or channel-last."""
-    _, channels, length = x.shape
-    if x.stride(2) == 1 or length == 1:
-        return (channels * length, length, 1)
-    return (channels * length, 1, channels)

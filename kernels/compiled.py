@@ -12,7 +12,7 @@ and kinds alone is therefore planned once and kept (``_plan``); a call passes po
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -161,8 +161,7 @@ def _along_d_kernel(
         o_d + 3, o_d + 3 < channels, weight, bias, scale_x, scale_w, scale_b, scale_out,
         WIDTH, HAS_BIAS, VECTOR_X, VECTOR_W, VECTOR_B, VECTOR_OUT, V_SHIFT, DIVISOR_SHIFT,
     )  # fmt: skip
-    # Unrolled, so that codes need not move from register to register between steps.
-    for i in tl.range(0, steps, loop_unroll_factor=2):
+    for i in range(steps):
         # The next four positions are under way while these are computed.
         p_x += 4 * stride_xl
         left_then = tl.where(i + 1 < steps, left - 4, 0)
@@ -187,26 +186,21 @@ def launch(
     weight: Tensor,
     bias: Tensor | None,
     out: Tensor,
+    scales: Sequence[float | Tensor],
     *,
-    scale_x: float | Tensor,
-    scale_w: float | Tensor,
-    scale_b: float | Tensor,
-    scale_out: float | Tensor,
-    activation: str | None,
+    silu: bool,
     exact: bool,
 ) -> None:
     """Write the codes of x into ``out``; arguments as ``kernels.quant_causal_conv1d`` checked them.
 
-    The scales are ordinary (``ptx.is_ordinary``). ``out`` is int8 (B, D, L) without gaps, with L
-    contiguous where x has it so, else D.
+    Args:
+        out: int8 (B, D, L), with x's order of strides.
+        scales: scale_x, scale_w, scale_b and scale_out; ordinary ones (``ptx.is_ordinary``).
     """
     weight = weight.contiguous()
     bias = weight if bias is None else bias.contiguous()
-    scales = [
-        scale.contiguous() if isinstance(scale, Tensor) else scale
-        for scale in (scale_x, scale_w, scale_b, scale_out)
-    ]
-    plan = plan_for(x, weight, bias is not weight, out, scales, activation=activation, exact=exact)
+    scales = [scale.contiguous() if isinstance(scale, Tensor) else float(scale) for scale in scales]
+    plan = plan_for(x, weight, bias is not weight, out, scales, silu=silu, exact=exact)
     device = x.get_device()
     if device != torch.cuda.current_device():
         with torch.cuda.device(device):
@@ -257,9 +251,9 @@ def plan_for(
     weight: Tensor,
     has_bias: bool,
     out: Tensor,
-    scales: list[float | Tensor],
+    scales: Sequence[float | Tensor],
     *,
-    activation: str | None,
+    silu: bool,
     exact: bool,
 ) -> Plan:
     """How ``launch`` would launch; its ``kernel.asm["ptx"]`` is the program."""
@@ -273,7 +267,7 @@ def plan_for(
         weight.shape[1],
         has_bias,
         tuple([isinstance(scale, Tensor) for scale in scales]),
-        activation == "silu",
+        silu,
         exact,
     )
 
@@ -309,12 +303,10 @@ def _plan(
         runtime = (batch, length, x_b, x_d, out_b, out_d, *walk)
     else:
         kernel = _along_d_kernel
-        words = (x_d == 1 or channels == 1) and (out_d == 1 or channels == 1)
-        load = ptx.load_along_d(_alignment(4, x_address, x_b, x_l, channels) if words else 1)
+        whole = length % 4 == 0
+        load = ptx.load_along_d(_words_along_d(x_address, x_strides, channels), whole)
         code = ptx.code_along_d(
-            _alignment(4, out_address, out_b, out_l, channels) if words else 1,
-            silu=silu,
-            exact=exact,
+            _words_along_d(out_address, out_strides, channels), whole, silu=silu, exact=exact
         )
         blocks, walk, grid = _walk_along_d(batch, channels, length, multiprocessors)
         runtime = (channels, length, x_b, x_d, x_l, out_b, out_d, out_l, *walk)
@@ -346,6 +338,13 @@ def _alignment(most: int, *numbers: int) -> int:
     if bits % most == 0:
         return most
     return 4 if bits % 4 == 0 else 1
+
+
+def _words_along_d(address: int, strides: tuple[int, int, int], channels: int) -> int | None:
+    """The stride of L where words of four channels can be moved, else None."""
+    stride_b, stride_d, stride_l = strides
+    aligned = _alignment(4, address, stride_b, stride_l, channels) == 4
+    return stride_l if aligned and stride_d == 1 and 3 * stride_l < 2**31 else None
 
 
 def _walk_along_l(batch: int, channels: int, length: int, multiprocessors: int):

@@ -13,6 +13,7 @@ one load a tap. Any other x is read in the second way, in words of a single code
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -154,16 +155,15 @@ def launch(
     weight: Tensor,
     bias: Tensor | None,
     out: Tensor,
+    scales: Sequence[float | Tensor],
     *,
-    scale_x: float | Tensor,
-    scale_w: float | Tensor,
-    scale_b: float | Tensor,
-    scale_out: float | Tensor,
-    activation: str | None,
+    silu: bool,
 ) -> None:
     """Write the codes of x into ``out``; arguments as ``kernels.quant_causal_conv1d`` checked them.
 
-    ``out`` is int8 (B, D, L) without gaps, with L contiguous where x has it so, else D.
+    Args:
+        out: int8 (B, D, L), with x's order of strides.
+        scales: scale_x, scale_w, scale_b and scale_out.
     """
     lanes, packed_dim = _word_layout(x)
     x_words, out_words = (_in_words(codes, lanes, packed_dim) for codes in (x, out))
@@ -174,21 +174,18 @@ def launch(
     taps = weight.new_zeros(weight.shape[0], 4)
     taps[:, 4 - weight.shape[1] :] = weight
     taps = taps.view(torch.int32)
-    scales = {
-        name: scale.contiguous() if isinstance(scale, Tensor) else float(scale)
-        for name, scale in (
-            ("scale_x", scale_x),
-            ("scale_w", scale_w),
-            ("scale_b", scale_b),
-            ("scale_out", scale_out),
-        )
-    }
+    scale_x, scale_w, scale_b, scale_out = (
+        scale.contiguous() if isinstance(scale, Tensor) else float(scale) for scale in scales
+    )
     arguments = dict(
         x=x_words,
         weight=taps,
         bias=taps if bias is None else bias.contiguous(),
         out=out_words,
-        **scales,
+        scale_x=scale_x,
+        scale_w=scale_w,
+        scale_b=scale_b,
+        scale_out=scale_out,
         rows=batch * channels,
         channels=channels,
         length=length,
@@ -203,7 +200,7 @@ def launch(
         PER_CHANNEL_B=isinstance(scale_b, Tensor),
         PER_CHANNEL_OUT=isinstance(scale_out, Tensor),
         HAS_BIAS=bias is not None,
-        SILU=activation == "silu",
+        SILU=silu,
         LANES=lanes,
         ALONG_L=along_l,
         BLOCK_R=block_r,

@@ -124,26 +124,26 @@ def load_along_l(alignment: int) -> Program:
     return _program([registers, *lines], "=r,=r,=r,=r,=r,l,r,r")
 
 
-def load_along_d(alignment: int) -> Program:
+def load_along_d(stride: int | None, whole: bool) -> Program:
     """Four positions of four channels, as one word a channel.
 
     Args:
-        alignment: 4 or 1; what x and its strides are multiples of, in bytes.
+        stride: bytes from one position to the next, where a position's four channels are a word in
+            memory; None where codes have to be loaded one by one.
+        whole: the number of positions is a multiple of four.
 
     Operands: the four words; the address, the byte strides of L and D, the number of positions and
     of channels that are left from there. Codes beyond them are 0.
     """
-    lines = ["mov.b64 a0, $4;"] + [f"add.s64 a{k}, a{k - 1}, $5;" for k in (1, 2, 3)]
-    lines += ["setp.gt.s32 inside, $8, 0;"]
-    if alignment == 4:
+    lines = ["setp.gt.s32 inside, $8, 0;", *(f"mov.b32 r{k}, 0;" for k in range(4))]
+    if stride is not None:
         for k in range(4):
-            lines += [
-                f"mov.b32 r{k}, 0;",
-                f"setp.gt.and.s32 p, $7, {k}, inside;",
-                f"@p ld.global.b32 r{k}, [a{k}];",
-            ]
+            if k == 0 or not whole:
+                lines.append(f"setp.gt.and.s32 p, $7, {k}, inside;")
+            lines.append(f"@p ld.global.b32 r{k}, [$4+{k * stride}];")
         lines += _transpose([f"r{k}" for k in range(4)], [f"w{k}" for k in range(4)])
     else:
+        lines += ["mov.b64 a0, $4;"] + [f"add.s64 a{k}, a{k - 1}, $5;" for k in (1, 2, 3)]
         for channel in range(4):
             for k in range(4):
                 lines += [
@@ -205,8 +205,8 @@ def code_along_l(alignment: int, *, silu: bool, exact: bool) -> Program:
     return _program([_REGISTERS, *lines], "=r,r,r,r,r,r,l,r,r,f,f,f")
 
 
-def code_along_d(alignment: int, *, silu: bool, exact: bool) -> Program:
-    """Four positions of four channels.
+def code_along_d(stride: int | None, whole: bool, *, silu: bool, exact: bool) -> Program:
+    """Four positions of four channels; ``stride`` and ``whole`` as in ``load_along_d``.
 
     Operands: an unused result; the four words before (one a channel) and the four words, as
     ``load_along_d`` gives them; the output's address, its byte strides of L and D, and the number
@@ -219,23 +219,23 @@ def code_along_d(alignment: int, *, silu: bool, exact: bool) -> Program:
     values = [[(befores[c], words[c], i, channels[c]) for c in range(4)] for i in range(4)]
     cold = _Cold(befores, words, channels, source="i", place="k", silu=silu, exact=exact)
     lines = _compute(values, cold, silu=silu, exact=exact)
-    lines += ["mov.b64 a0, $9;"] + [f"add.s64 a{k}, a{k - 1}, $10;" for k in (1, 2, 3)]
-    for k in range(4):
-        if alignment == 4:
-            lines += [
-                "setp.gt.s32 inside, $13, 0;",
-                f"setp.gt.and.s32 p, $12, {k}, inside;",
-                f"@p st.global.b32 [a{k}], o{k};",
-            ]
-            continue
-        for channel in range(4):
-            lines += [
-                f"setp.gt.s32 inside, $13, {channel};",
-                f"setp.gt.and.s32 p, $12, {k}, inside;",
-                f"@p st.global.b8 [a{k}], o{k};",
-                f"add.s64 a{k}, a{k}, $11;",
-                f"shr.u32 o{k}, o{k}, 8;",
-            ]
+    if stride is not None:
+        lines.append("setp.gt.s32 inside, $13, 0;")
+        for k in range(4):
+            if k == 0 or not whole:
+                lines.append(f"setp.gt.and.s32 p, $12, {k}, inside;")
+            lines.append(f"@p st.global.b32 [$9+{k * stride}], o{k};")
+    else:
+        lines += ["mov.b64 a0, $9;"] + [f"add.s64 a{k}, a{k - 1}, $10;" for k in (1, 2, 3)]
+        for k in range(4):
+            for channel in range(4):
+                lines += [
+                    f"setp.gt.s32 inside, $13, {channel};",
+                    f"setp.gt.and.s32 p, $12, {k}, inside;",
+                    f"@p st.global.b8 [a{k}], o{k};",
+                    f"add.s64 a{k}, a{k}, $11;",
+                    f"shr.u32 o{k}, o{k}, 8;",
+                ]
     lines.append("mov.b32 $0, 0;")
     operands = "=r," + "r," * 8 + "l,l,l,r,r," + "r,r,r,r," + ",".join(["f,f,f,f"] * 3)
     return _program([_REGISTERS, *lines], operands)
