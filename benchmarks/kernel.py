@@ -23,7 +23,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from kernels import available_backends, quant_causal_conv1d
+from kernels import available_backends, code_histogram, quant_causal_conv1d, silu_histograms
 from kernels.int8 import scale_from_amax
 
 GPU_SHAPES = ((1, 1536, 1024), (16, 5120, 2048), (64, 5120, 2048), (16, 8192, 4096))
@@ -200,6 +200,33 @@ def peers(shape: tuple, inputs: list[Tensor], row: Callable, device: str, repeat
     return rows
 
 
+def statistics_rows(shape: tuple[int, int, int], device: str) -> list[dict]:
+    """Counting where the values are made, beside counting the stored output."""
+    x = torch.randn(shape, device=device).to(torch.float16)
+    weight = torch.randn(shape[1], 4, device=device) / 2
+    bias = torch.randn(shape[1], device=device) / 3
+    codes = draw("gaussian", shape, device)
+    patterns = x.view(torch.int16).flatten().to(torch.int32) + 32768
+    ways = {
+        "torch.bincount of stored float16 patterns": (
+            lambda i: torch.bincount(patterns, minlength=65536)
+        ),
+        "silu_histograms": lambda i: silu_histograms(x, weight, bias),
+        "torch.bincount of stored codes": lambda i: torch.bincount(
+            codes.flatten().to(torch.int32) + 128, minlength=256
+        ),
+        "code_histogram": lambda i: code_histogram(codes),
+    }
+    return [
+        {
+            "shape": list(shape),
+            "what": what,
+            "us": round(median_ms(way, device, 10 if device == "cuda" else 3) * 1e3, 1),
+        }
+        for what, way in ways.items()
+    ]
+
+
 def machine() -> dict:
     """What ran it: names and versions, for the record."""
     found = {
@@ -238,6 +265,12 @@ def main() -> None:
                 f"{row['share_of_copy']:8.3f}  {differing}",
                 flush=True,
             )
+    record["statistics"] = statistics_rows(
+        GPU_SHAPES[1] if backend == "triton" else CPU_SHAPES[0],
+        "cuda" if backend == "triton" else "cpu",
+    )
+    for row in record["statistics"]:
+        print(f"{'×'.join(map(str, row['shape'])):>12} {row['what']:>45} {row['us']:10.1f} µs")
     if options.json:
         options.json.write_text(json.dumps(record, indent=1) + "\n")
 

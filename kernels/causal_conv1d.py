@@ -10,48 +10,25 @@ code, in some 2 of 10^6 values (docs/kernel.md).
 
 from __future__ import annotations
 
-import importlib.util
 import weakref
-from functools import cache
 
 import torch
 from torch import Tensor
 
 from kernels import reference
+from kernels.backends import HAS_TRITON, INTERPRETED, check_backend, default_backend
 
-BACKENDS = ("triton", "triton-interpret", "torch")
 ACTIVATIONS = ("silu", None)
 MODES = ("exact", "fast")
 WIDTHS = (2, 3, 4)
 FLOAT32_MAX = torch.finfo(torch.float32).max
 FLOAT32_TINY = 2.0**-150  # what is no larger becomes 0 in float32
-
-HAS_TRITON = importlib.util.find_spec("triton") is not None  # it has wheels for Linux alone
+HAS_PTX = HAS_TRITON and not INTERPRETED and torch.version.hip is None
 
 if HAS_TRITON:
     from kernels import portable
-
-    INTERPRETED = portable.INTERPRETED
-    HAS_PTX = not INTERPRETED and torch.version.hip is None
-    if HAS_PTX:
-        from kernels import compiled, ptx
-
-
-@cache
-def available_backends() -> tuple[str, ...]:
-    """Which of "triton", "triton-interpret" and "torch" can run in this process."""
-    compiled = HAS_TRITON and not INTERPRETED and torch.cuda.is_available()
-    interpreted = HAS_TRITON and INTERPRETED
-    runs = {"triton": compiled, "triton-interpret": interpreted, "torch": True}
-    return tuple(name for name in BACKENDS if runs[name])
-
-
-def default_backend(x: Tensor) -> str:
-    """The backend that None stands for: the best that can run where ``x`` lies."""
-    available = available_backends()
-    if x.is_cuda and "triton" in available:
-        return "triton"
-    return "triton-interpret" if "triton-interpret" in available else "torch"
+if HAS_PTX:
+    from kernels import compiled, ptx
 
 
 def quant_causal_conv1d(
@@ -107,7 +84,7 @@ def quant_causal_conv1d(
     if backend is None:
         backend = default_backend(x)
     else:
-        _check_backend(backend, x)
+        check_backend(backend, "x", x)
     if backend == "torch":
         return reference.quant_causal_conv1d(
             x,
@@ -200,22 +177,3 @@ def _bounds(name: str, scale: float | Tensor, channels: int, x: Tensor) -> tuple
         gone = weakref.ref(scale, lambda _: _BOUNDS.pop(key, None))
         _BOUNDS[key] = gone, version, least, most
     return least, most
-
-
-def _check_backend(backend: str, x: Tensor) -> None:
-    if backend not in BACKENDS:
-        raise ValueError(f"backend is {backend!r}; allowed are {BACKENDS} and None")
-    if backend not in available_backends():
-        raise ValueError(f"backend {backend!r} cannot run here: {_why_not(backend)}")
-    if backend == "triton" and not x.is_cuda:
-        raise ValueError(f"backend 'triton' needs x on CUDA; it is on {x.device}")
-
-
-def _why_not(backend: str) -> str:
-    if not HAS_TRITON:
-        return "triton is not installed"
-    if backend == "triton-interpret":
-        return "TRITON_INTERPRET was not set before triton was first imported"
-    if INTERPRETED:
-        return "this process interprets Triton (TRITON_INTERPRET)"
-    return "torch sees no CUDA device"

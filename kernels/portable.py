@@ -12,19 +12,14 @@ one load a tap. Any other x is read in the second way, in words of a single code
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Sequence
 
-import numpy as np
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 
-INTERPRETED = triton.knobs.runtime.interpret
-
-# The interpreter replaces parts of triton.language while it runs, so it runs once at a time.
-_INTERPRETER = threading.Lock()
+from kernels.backends import INTERPRETED, launching_on
 
 
 @triton.jit
@@ -208,12 +203,7 @@ def launch(
         enable_fp_fusion=False,
     )
     grid = (triton.cdiv(batch * channels, block_r) * triton.cdiv(length, block_l),)
-    if not INTERPRETED:
-        with torch.cuda.device(x.device):
-            _causal_conv1d_kernel[grid](**arguments)
-        return
-    # exp overflows where it may: SiLU of a very negative value is 0.
-    with _INTERPRETER, np.errstate(over="ignore"):
+    with launching_on(x):
         _causal_conv1d_kernel[grid](**arguments)
 
 

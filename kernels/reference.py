@@ -24,6 +24,8 @@ from torch import Tensor
 
 from kernels.int8 import quantize, round_half_away
 
+PATTERNS = 65536  # of a float16
+
 
 @dataclass(frozen=True)
 class Trace:
@@ -138,6 +140,38 @@ def dequantize_conv(
 def silu(v: Tensor) -> Tensor:
     """v / (1 + exp(-v)) for float32 v; exp in float64, rounded to float32 once."""
     return v / (1.0 + torch.exp(-v.to(torch.float64)).to(torch.float32))
+
+
+def silu_histograms(x: Tensor, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Counts of v's and y's float16 patterns; ``kernels.silu_histograms`` says more, and checks."""
+    weight = weight.to(torch.float32)
+    bias = None if bias is None else bias.to(torch.float32)
+    v_counts = torch.zeros(PATTERNS, dtype=torch.int64, device=x.device)
+    y_counts = torch.zeros(PATTERNS, dtype=torch.int64, device=x.device)
+    for i in range(x.shape[0]):  # one at a time: float32 and float64 take room
+        v = causal_conv1d(x[i : i + 1].to(torch.float32), weight, bias)
+        v_counts += _count_patterns(v)
+        y_counts += _count_patterns(silu(v))
+    check_finite(v_counts, y_counts)
+    return v_counts, y_counts
+
+
+def _count_patterns(values: Tensor) -> Tensor:
+    patterns = values.to(torch.float16).view(torch.int16).flatten().to(torch.int32)
+    return torch.bincount(patterns + PATTERNS // 2, minlength=PATTERNS)
+
+
+def check_finite(*histograms: Tensor) -> None:
+    """Raises ValueError where a pattern was counted that is no finite float16."""
+    patterns = torch.arange(PATTERNS) - PATTERNS // 2
+    not_finite = ~torch.isfinite(patterns.to(torch.int16).view(torch.float16))
+    for name, counts in zip(("input", "output"), histograms, strict=True):
+        found = int(counts[not_finite.to(counts.device)].sum())
+        if found:
+            raise ValueError(
+                f"{found:,} of {int(counts.sum()):,} values of SiLU's {name} are NaN, infinite or "
+                "beyond float16's range (±65,504); a scale needs finite activations"
+            )
 
 
 def _column(scale: float | Tensor) -> Tensor:
