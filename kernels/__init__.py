@@ -16,6 +16,7 @@ if not torch.cuda.is_available():
 
 from kernels.backends import available_backends, default_backend
 from kernels.causal_conv1d import quant_causal_conv1d
+from kernels.decode import quant_causal_conv1d_update
 from kernels.statistics import code_histogram, silu_histograms
 
 __all__ = [
@@ -23,5 +24,6 @@ __all__ = [
     "code_histogram",
     "default_backend",
     "quant_causal_conv1d",
+    "quant_causal_conv1d_update",
     "silu_histograms",
 ]

@@ -69,6 +69,17 @@ def quant_causal_conv1d(
     return quantize(_activate(v, activation), _column(scale_out))
 
 
+def quant_causal_conv1d_update(
+    x: Tensor, conv_state: Tensor, weight: Tensor, bias: Tensor | None, **arguments
+) -> Tensor:
+    """One position more: x int8 (B, D), conv_state int8 (B, D, W) changed in place -> int8 (B, D).
+
+    The state holds the last W codes, the newest last; the output is that of its last position.
+    """
+    conv_state.copy_(torch.cat([conv_state[..., 1:], x[..., None]], dim=-1))
+    return quant_causal_conv1d(conv_state, weight, bias, **arguments)[..., -1].contiguous()
+
+
 def trace(
     x: Tensor,
     weight: Tensor,

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from kernels import reference
+from kernels.arguments import CODES, FLOATS, check_sequence, check_tensor
 from kernels.backends import (
     HAS_TRITON,
     INTERPRETED,
@@ -25,13 +26,11 @@ from kernels.backends import (
     default_backend,
     launching_on,
 )
-from kernels.causal_conv1d import WIDTHS
 from kernels.reference import PATTERNS
 
 NEAR = 8  # y's patterns that have a counter beside v's: from 4 below the expected to 3 above
 COPIES = 8  # of the counters: 21 MB, which the L2 cache holds
 MOST_VALUES = 2**31 - 1  # of a launch: counters are int32
-FLOATS = (torch.float16, torch.bfloat16, torch.float32)
 
 if HAS_TRITON:
     import triton
@@ -136,7 +135,7 @@ def silu_histograms(
     Raises ValueError, naming the argument, what it got and the rule; and where a value is NaN,
     infinite or beyond float16's range.
     """
-    _check_floats(x, weight, bias)
+    check_sequence(x, weight, bias, FLOATS)
     if _resolve(backend, "x", x) == "torch":
         return reference.silu_histograms(x, weight, bias)
     _, channels, length = x.shape
@@ -149,25 +148,6 @@ def silu_histograms(
             y_counts += y_part
     reference.check_finite(v_counts, y_counts)
     return v_counts, y_counts
-
-
-def _check_floats(x: Tensor, weight: Tensor, bias: Tensor | None) -> None:
-    named = {"x": x, "weight": weight} | ({} if bias is None else {"bias": bias})
-    for name, tensor in named.items():
-        if not isinstance(tensor, Tensor) or tensor.dtype not in FLOATS:
-            got = tensor.dtype if isinstance(tensor, Tensor) else type(tensor).__name__
-            raise ValueError(f"{name} is {got}; it must be a tensor of one of {FLOATS}")
-        if tensor.device != x.device:
-            raise ValueError(f"{name} is on {tensor.device}; it must be on x's device, {x.device}")
-    if x.dim() != 3:
-        raise ValueError(f"x has shape {tuple(x.shape)}; it must be (B, D, L)")
-    channels = x.shape[1]
-    if weight.dim() != 2 or weight.shape[0] != channels or weight.shape[1] not in WIDTHS:
-        raise ValueError(
-            f"weight has shape {tuple(weight.shape)}; it must be ({channels}, W) with W in {WIDTHS}"
-        )
-    if bias is not None and bias.shape != (channels,):
-        raise ValueError(f"bias has shape {tuple(bias.shape)}; it must be ({channels},)")
 
 
 def _resolve(backend: str | None, name: str, x: Tensor) -> str:
@@ -241,9 +221,7 @@ def code_histogram(codes: Tensor, *, backend: str | None = None) -> Tensor:
 
     Raises ValueError for another dtype, or a backend that cannot run.
     """
-    if not isinstance(codes, Tensor) or codes.dtype != torch.int8:
-        got = codes.dtype if isinstance(codes, Tensor) else type(codes).__name__
-        raise ValueError(f"codes is {got}; it must be a torch.int8 tensor")
+    check_tensor("codes", codes, CODES, codes)
     backend = _resolve(backend, "codes", codes)
     # In the order of memory, so that gapless codes of any layout are not copied.
     order = sorted(range(codes.dim()), key=codes.stride, reverse=True)
