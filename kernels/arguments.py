@@ -72,9 +72,10 @@ def largest_sum(most_x: float, most_w: float, most_b: float) -> float:
     return reach
 
 
-# Bounds of scales that are tensors, by identity: (the tensor, its version, least, most). To look at
-# a tensor on a GPU is to wait for all that runs there, so an unchanged one is looked at once.
-_BOUNDS: dict[int, tuple[weakref.ref, int, float, float]] = {}
+# Bounds of scales that are tensors, by identity: (the tensor, its version, what it was checked for,
+# the bounds). To look at a tensor on a GPU is to wait for all that runs there, so an unchanged one
+# is looked at once.
+_BOUNDS: dict[int, tuple[weakref.ref, int, tuple[int, torch.device], tuple[float, float]]] = {}
 
 
 def scale_bounds(name: str, scale: float | Tensor, channels: int, x: Tensor) -> tuple[float, float]:
@@ -89,26 +90,30 @@ def scale_bounds(name: str, scale: float | Tensor, channels: int, x: Tensor) -> 
         if not FLOAT32_TINY < scale <= FLOAT32_MAX:  # false for NaN, too
             raise ValueError(f"{name} is {scale}; it must be finite and > 0 in float32")
         return scale, scale
+    key, device = id(scale), x.device
+    known = _BOUNDS.get(key)
+    if (
+        known is not None
+        and known[0]() is scale
+        and known[1] == scale._version
+        and known[2] == (channels, device)
+    ):
+        return known[3]
     if scale.dtype != torch.float32 or tuple(scale.shape) != (channels,):
         raise ValueError(
             f"{name} is {scale.dtype} of shape {tuple(scale.shape)}; it must be float32 "
             f"({channels},)"
         )
-    if scale.device != x.device:
-        raise ValueError(f"{name} is on {scale.device}; it must be on x's device, {x.device}")
+    if scale.device != device:
+        raise ValueError(f"{name} is on {scale.device}; it must be on x's device, {device}")
     if channels == 0:
         return 1.0, 1.0
-    version = None if scale.is_inference() else scale._version  # inference tensors count none
-    key = id(scale)
-    known = _BOUNDS.get(key)
-    if known is not None and version is not None and known[0]() is scale and known[1] == version:
-        return known[2], known[3]
     least, most = torch.stack(torch.aminmax(scale)).tolist()
     if not (least > 0 and most <= FLOAT32_MAX):  # a NaN makes both NaN
         raise ValueError(
             f"{name} lies between {least} and {most}; every scale must be finite and > 0"
         )
-    if version is not None:
+    if not scale.is_inference():  # those count no versions
         gone = weakref.ref(scale, lambda _: _BOUNDS.pop(key, None))
-        _BOUNDS[key] = gone, version, least, most
+        _BOUNDS[key] = gone, scale._version, (channels, device), (least, most)
     return least, most

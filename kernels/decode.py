@@ -26,8 +26,6 @@ if HAS_TRITON:
     import triton
     import triton.language as tl
 
-    from kernels.portable import codes_of
-
     @triton.jit
     def _update_kernel(
         x,  # int8 (B, D)
@@ -83,7 +81,12 @@ if HAS_TRITON:
         if HAS_BIAS:
             s_b = tl.load(scale_b + o_d, mask=m_d, other=1.0) if PER_CHANNEL_B else one * scale_b
             u = u - tl.load(bias + o_d, mask=m_d, other=0).to(tl.float32) * s_b
-        tl.store(out + o_b * channels + o_d, codes_of(u, -s_out, SILU), mask=m)
+        if SILU:
+            u = tl.div_rn(u, 1.0 + tl.exp(u.to(tl.float64)).to(tl.float32))
+        # Rounded as in kernels.portable: halves away from zero.
+        y = tl.minimum(tl.maximum(tl.div_rn(u, -s_out), -128.0), 127.0)
+        half = ((y.to(tl.int32, bitcast=True) & -(2**31)) | 0x3EFFFFFF).to(tl.float32, bitcast=True)
+        tl.store(out + o_b * channels + o_d, (y + half).to(tl.int8), mask=m)
 
 
 def quant_causal_conv1d_update(

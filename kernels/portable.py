@@ -23,27 +23,6 @@ from kernels.backends import INTERPRETED, launching_on
 
 
 @triton.jit
-def codes_of(u, minus_out, SILU: tl.constexpr):
-    """int8 codes of v = -u, float32 blocks of two dimensions; ``minus_out`` is -scale_out."""
-    # Constants are (1, 1) blocks: the interpreter broadcasts those as views, but would copy a
-    # scalar out to a whole block.
-    one = tl.full((1, 1), 1.0, tl.float32)
-    least = tl.full((1, 1), -128.0, tl.float32)
-    most = tl.full((1, 1), 127.0, tl.float32)
-    sign_bit = tl.full((1, 1), -(2**31), tl.int32)
-    below_half = tl.full((1, 1), 0x3EFFFFFF, tl.int32)  # bits of the float32 just below 1/2
-    if SILU:
-        e = tl.exp(u.to(tl.float64)).to(tl.float32)
-        u = tl.div_rn(u, one + e)
-    # Clamping to whole bounds first changes no rounded value and keeps the cast in range.
-    y = tl.minimum(tl.maximum(tl.div_rn(u, minus_out), least), most)
-    # Halves away from zero, by truncation. A half plus the number just below 1/2, with y's sign,
-    # rounds to the next whole number; nothing below a half does.
-    half = ((y.to(tl.int32, bitcast=True) & sign_bit) | below_half).to(tl.float32, bitcast=True)
-    return (y + half).to(tl.int8)
-
-
-@triton.jit
 def _causal_conv1d_kernel(
     x,  # words of LANES codes: uint8, uint32 or uint64
     weight,  # int32 (D,): four int8 taps, the oldest in the lowest byte
@@ -86,8 +65,14 @@ def _causal_conv1d_kernel(
     p_x = x + (o_b * stride_xb + o_d * stride_xd)[:, None]
     p_out = out + (o_b * stride_ob + o_d * stride_od)[:, None] + (o_l * stride_ol)[None, :]
 
-    # Constants are (1, 1) blocks: see codes_of.
+    # Constants are (1, 1) blocks: the interpreter broadcasts those as views, but would copy a
+    # scalar out to a whole block.
     WORD: tl.constexpr = x.dtype.element_ty
+    one = tl.full((1, 1), 1.0, tl.float32)
+    least = tl.full((1, 1), -128.0, tl.float32)
+    most = tl.full((1, 1), 127.0, tl.float32)
+    sign_bit = tl.full((1, 1), -(2**31), tl.int32)
+    below_half = tl.full((1, 1), 0x3EFFFFFF, tl.int32)  # bits of the float32 just below 1/2
 
     # x0 … x3: the codes from three positions back to the one at hand.
     word = tl.load(p_x + (o_l * stride_xl)[None, :], mask=m, other=0)
@@ -144,7 +129,15 @@ def _causal_conv1d_kernel(
             x2 = (word_1 >> shift).to(tl.int8).to(tl.float32)
         acc = w0 * x0 + w1 * x1 + w2 * x2 + w3 * x3  # whole numbers below 2^24: exact
         u = minus_wx * acc + minus_b
-        code = codes_of(u, minus_out, SILU)
+        if SILU:
+            e = tl.exp(u.to(tl.float64)).to(tl.float32)
+            u = tl.div_rn(u, one + e)
+        # Clamping to whole bounds first changes no rounded value and keeps the cast in range.
+        y = tl.minimum(tl.maximum(tl.div_rn(u, minus_out), least), most)
+        # Halves away from zero, by truncation. A half plus the number just below 1/2, with y's
+        # sign, rounds to the next whole number; nothing below a half does.
+        half = ((y.to(tl.int32, bitcast=True) & sign_bit) | below_half).to(tl.float32, bitcast=True)
+        code = (y + half).to(tl.int8)
         packed |= code.to(tl.uint8, bitcast=True).to(WORD) << shift
         if ALONG_L:
             x0, x1, x2 = x1, x2, x3

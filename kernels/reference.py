@@ -174,14 +174,15 @@ def _count_patterns(values: Tensor) -> Tensor:
 
 def check_finite(*histograms: Tensor) -> None:
     """Raises ValueError where a pattern was counted that is no finite float16."""
-    patterns = torch.arange(PATTERNS) - PATTERNS // 2
-    not_finite = ~torch.isfinite(patterns.to(torch.int16).view(torch.float16))
-    for name, counts in zip(("input", "output"), histograms, strict=True):
-        found = int(counts[not_finite.to(counts.device)].sum())
-        if found:
+    patterns = (torch.arange(PATTERNS) - PATTERNS // 2).to(torch.int16)
+    not_finite = torch.nonzero(~torch.isfinite(patterns.view(torch.float16))).flatten()
+    counts = torch.stack(histograms)
+    found = counts[:, not_finite.to(counts.device)].sum(1).tolist()
+    for name, count in zip(("input", "output"), found, strict=True):
+        if count:
             raise ValueError(
-                f"{found:,} of {int(counts.sum()):,} values of SiLU's {name} are NaN, infinite or "
-                "beyond float16's range (±65,504); a scale needs finite activations"
+                f"{count:,} of {int(counts[0].sum()):,} values of SiLU's {name} are NaN, infinite "
+                "or beyond float16's range (±65,504); a scale needs finite activations"
             )
 
 

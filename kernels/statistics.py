@@ -41,7 +41,7 @@ if HAS_TRITON:
         x,  # (B, D, L), floating
         weight,  # (D, WIDTH), floating, contiguous
         bias,  # (D,), floating, contiguous
-        expected,  # int32 (PATTERNS,): y's pattern where v is exactly the float16
+        expected,  # uint16 (PATTERNS,): y's pattern where v is exactly the float16
         counts,  # int32 (COPIES, NEAR + 2, PATTERNS): the pairs (PATTERNS, NEAR), then v, then y
         rows,  # B · D
         channels,
@@ -82,16 +82,13 @@ if HAS_TRITON:
         y = tl.div_rn(v, 1.0 + e)
         of_v = v.to(tl.float16).to(tl.int16, bitcast=True).to(tl.int32) + PATTERNS // 2
         of_y = y.to(tl.float16).to(tl.int16, bitcast=True).to(tl.int32) + PATTERNS // 2
-        near = of_y - tl.load(expected + of_v) + NEAR // 2
+        near = of_y - tl.load(expected + of_v).to(tl.int32) + NEAR // 2
         m_near = (near >= 0) & (near < NEAR)
         mine = counts + (tl.program_id(0) % COPIES) * (NEAR + 2) * PATTERNS
         tl.atomic_add(mine + of_v * NEAR + near, 1, mask=m & m_near, sem="relaxed")
-        mine += NEAR * PATTERNS
-        tl.atomic_add(mine + of_v, 1, mask=m & (near < 0), sem="relaxed")
-        tl.atomic_add(mine + of_v, 1, mask=m & (near >= NEAR), sem="relaxed")
-        mine += PATTERNS
-        tl.atomic_add(mine + of_y, 1, mask=m & (near < 0), sem="relaxed")
-        tl.atomic_add(mine + of_y, 1, mask=m & (near >= NEAR), sem="relaxed")
+        m_far = m & ((near < 0) | (near >= NEAR))
+        tl.atomic_add(mine + NEAR * PATTERNS + of_v, 1, mask=m_far, sem="relaxed")
+        tl.atomic_add(mine + (NEAR + 1) * PATTERNS + of_y, 1, mask=m_far, sem="relaxed")
 
     @triton.jit
     def _code_histogram_kernel(
@@ -196,17 +193,19 @@ def _count_part(x: Tensor, weight: Tensor, bias: Tensor | None) -> tuple[Tensor,
     counts = counts.sum(0)  # int64
     pairs, v_counts, y_counts = counts[:NEAR].view(PATTERNS, NEAR), counts[NEAR], counts[NEAR + 1]
     near = torch.arange(NEAR, device=x.device) - NEAR // 2
-    of_y = (expected[:, None] + near).clamp(0, PATTERNS - 1)  # beyond the ends nothing was counted
+    of_y = (expected.to(torch.int32)[:, None] + near).clamp(
+        0, PATTERNS - 1
+    )  # beyond the ends nothing was counted
     y_counts = y_counts.index_add(0, of_y.flatten(), pairs.flatten())
     return v_counts + pairs.sum(1), y_counts
 
 
 @lru_cache(maxsize=16)
 def _expected(device: torch.device) -> Tensor:
-    """int32 (PATTERNS,): the pattern of SiLU of each float16, both counted from 0."""
+    """uint16 (PATTERNS,): the pattern of SiLU of each float16, both counted from 0."""
     v = torch.arange(-(2**15), 2**15, dtype=torch.int32).to(torch.int16).view(torch.float16)
     y = reference.silu(v.to(torch.float32)).to(torch.float16)
-    return (y.view(torch.int16).to(torch.int32) + 2**15).to(device)
+    return (y.view(torch.int16).to(torch.int32) + 2**15).to(torch.uint16).to(device)
 
 
 def code_histogram(codes: Tensor, *, backend: str | None = None) -> Tensor:
