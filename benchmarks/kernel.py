@@ -1,17 +1,19 @@
 """How fast the quantized conv1d runs, and whether it gives the reference's codes.
 
-    python -m benchmarks.kernel [--json FILE]
+    python -m benchmarks.kernel [--json FILE] [--ptx DIRECTORY]
 
 On a GPU the compiled kernel, in both modes, beside a copy of the same bytes and torch's own ways to
 compute a conv and SiLU; on a CPU Triton's interpreter and the same ways. Codes are compared with
 the reference on uniform, Gaussian and heavy-tailed input. ``--json`` also writes the rows, with the
-machine, the date and the versions: benchmarks/recorded holds such a file.
+machine, the date and the versions: benchmarks/recorded holds such a file. ``--ptx`` writes the
+compiled kernels' PTX: kernels/recorded holds it.
 """
 
 from __future__ import annotations
 
 import argparse
 import datetime
+import itertools
 import json
 import platform
 import statistics
@@ -24,11 +26,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from kernels import available_backends, code_histogram, quant_causal_conv1d, silu_histograms
+from kernels.arguments import MODES
 from kernels.int8 import scale_from_amax
+from kernels.listing import LAYOUTS, generated_ptx
 
 GPU_SHAPES = ((1, 1536, 1024), (16, 5120, 2048), (64, 5120, 2048), (16, 8192, 4096))
 CPU_SHAPES = ((16, 256, 512), (16, 384, 512), (16, 256, 511))
-LAYOUTS = ("sequence-last", "channel-last")
 DRAWS = ("uniform", "gaussian", "heavy-tailed")
 ROTATED_BYTES = 2**28  # inputs together larger than any cache
 
@@ -249,6 +252,7 @@ def machine() -> dict:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.kernel", description=__doc__)
     parser.add_argument("--json", type=Path, help="also write the rows to this file")
+    parser.add_argument("--ptx", type=Path, help="also write the kernels' PTX to this directory")
     options = parser.parse_args()
     backend = available_backends()[0]
     record = machine() | {"backend": backend, "rows": []}
@@ -274,6 +278,10 @@ def main() -> None:
         print(f"{'×'.join(map(str, row['shape'])):>12} {row['what']:>45} {row['us']:10.1f} µs")
     if options.json:
         options.json.write_text(json.dumps(record, indent=1) + "\n")
+    if options.ptx:
+        for layout, mode in itertools.product(LAYOUTS, MODES):
+            listing = generated_ptx(layout, mode)
+            (options.ptx / f"{layout}_{mode}.ptx").write_text(listing.text)
 
 
 if __name__ == "__main__":

@@ -22,6 +22,8 @@ if HAS_TRITON:
     import triton
 
 INTERPRETED = HAS_TRITON and triton.knobs.runtime.interpret
+# Whether kernels that hold PTX can be compiled: not for AMD's GPUs.
+HAS_PTX = HAS_TRITON and not INTERPRETED and torch.version.hip is None
 
 # The interpreter replaces parts of triton.language while it runs, so it runs once at a time.
 _INTERPRETER = threading.Lock()

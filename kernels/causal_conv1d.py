@@ -23,9 +23,7 @@ from kernels.arguments import (
     largest_sum,
     scale_bounds,
 )
-from kernels.backends import HAS_TRITON, INTERPRETED, check_backend, default_backend
-
-HAS_PTX = HAS_TRITON and not INTERPRETED and torch.version.hip is None
+from kernels.backends import HAS_PTX, HAS_TRITON, check_backend, default_backend
 
 if HAS_TRITON:
     from kernels import portable

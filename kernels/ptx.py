@@ -423,5 +423,76 @@ class _Cold(NamedTuple):
         ]  # fmt: skip
 
 
+# Counting codes -----------------------------------------------------------------------------
+
+COUNTING_THREADS = 128
+
+
+def count_codes() -> Program:
+    """Add how often each code occurs to 256 counters.
+
+    A program has a counter for each code and lane, so that the additions of a warp never meet in a
+    bank of its shared memory. Sixteen codes are loaded at once, from where addresses are multiples
+    of 16; the first and the last sixteen may reach beyond the codes, and go one by one.
+
+    Operands: an unused result; the address of the codes, the address behind them, and that of the
+    counters (uint32, entry i for the code i - 128); the thread's first group of sixteen, and how
+    many groups on its next one is. To be called once in a kernel, by ``COUNTING_THREADS`` threads.
+    """
+    lines = [
+        ".shared .align 16 .b32 counters[8192];",
+        ".reg .pred p, q; .reg .b64 address, start, end, group; .reg .b32 w<4>;",
+        ".reg .b32 base, mine, thread, lane, k, code, at, sum, bin;",
+        "mov.u32 base, counters;", "mov.u32 thread, %tid.x;", "and.b32 lane, thread, 31;",
+        "shl.b32 at, thread, 2;", "add.s32 at, at, base;", "mov.b32 k, 0;", "mov.b32 w0, 0;",
+        "clear:",
+        "st.shared.b32 [at], w0;", f"add.s32 at, at, {4 * COUNTING_THREADS};", "add.s32 k, k, 1;",
+        f"setp.lt.u32 p, k, {8192 // COUNTING_THREADS};", "@p bra clear;",
+        "bar.sync 0;",
+        "shl.b32 mine, lane, 2;", "add.s32 mine, mine, base;",
+        "and.b64 start, $1, -16;", "mul.wide.s32 group, $4, 16;", "add.s64 address, start, group;",
+        "mul.wide.s32 group, $5, 16;",
+        "next:",
+        "setp.ge.u64 p, address, $2;", "@p bra counted;",
+        "add.s64 end, address, 16;",
+        "setp.lt.u64 p, address, $1;", "setp.gt.or.u64 p, end, $2, p;", "@p bra part;",
+        "ld.global.v4.b32 {w0, w1, w2, w3}, [address];",
+        *(
+            line
+            for k in range(16)
+            for line in (
+                f"bfe.u32 code, w{k // 4}, {8 * (k % 4)}, 8;", "mad.lo.u32 at, code, 128, mine;",
+                "red.shared.add.u32 [at], 1;",
+            )
+        ),
+        "bra onward;",
+        "part:",
+        "mov.b64 start, address;",
+        "one:",
+        "setp.ge.u64 p, start, $1;", "setp.lt.and.u64 p, start, $2, p;",
+        "@p ld.global.u8 code, [start];", "@p mad.lo.u32 at, code, 128, mine;",
+        "@p red.shared.add.u32 [at], 1;",
+        "add.s64 start, start, 1;", "setp.lt.u64 p, start, end;", "@p bra one;",
+        "onward:",
+        "add.s64 address, address, group;", "bra next;",
+        "counted:",
+        "bar.sync 0;",
+        # The sums over lanes; each thread begins at its own, so that banks differ.
+        "mov.b32 bin, thread;",
+        "sum_up:",
+        "mov.b32 sum, 0;", "mov.b32 k, 0;",
+        "add_lane:",
+        "add.s32 at, k, lane;", "and.b32 at, at, 31;", "shl.b32 at, at, 2;",
+        "mad.lo.u32 at, bin, 128, at;", "add.s32 at, at, base;", "ld.shared.b32 code, [at];",
+        "add.s32 sum, sum, code;", "add.s32 k, k, 1;", "setp.lt.u32 p, k, 32;", "@p bra add_lane;",
+        "xor.b32 code, bin, 128;",
+        "mul.wide.u32 address, code, 4;", "add.s64 address, address, $3;",
+        "red.global.add.u32 [address], sum;",
+        f"add.s32 bin, bin, {COUNTING_THREADS};", "setp.lt.u32 p, bin, 256;", "@p bra sum_up;",
+        "mov.b32 $0, 0;",
+    ]  # fmt: skip
+    return _program(lines, "=r,l,l,l,r,r")
+
+
 def _program(lines: list[str], constraints: str) -> Program:
     return Program("{\n" + "\n".join(lines) + "\n}", constraints)

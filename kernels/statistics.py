@@ -17,9 +17,10 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from kernels import reference
+from kernels import ptx, reference
 from kernels.arguments import CODES, FLOATS, check_sequence, check_tensor
 from kernels.backends import (
+    HAS_PTX,
     HAS_TRITON,
     INTERPRETED,
     check_backend,
@@ -30,6 +31,7 @@ from kernels.reference import PATTERNS
 
 NEAR = 8  # y's patterns that have a counter beside v's: from 4 below the expected to 3 above
 COPIES = 8  # of the counters: 21 MB, which the L2 cache holds
+COUNTING_PROGRAMS = 6  # a multiprocessor: as many as have room for their 32 KB of counters
 MOST_VALUES = 2**31 - 1  # of a launch: counters are int32
 
 if HAS_TRITON:
@@ -95,20 +97,20 @@ if HAS_TRITON:
         codes,  # int8 (number,)
         counts,  # int32 (256,)
         number,
-        steps,  # blocks of a program
-        BLOCK: tl.constexpr,
+        COUNT: tl.constexpr,
+        COUNT_OPERANDS: tl.constexpr,
+        THREADS: tl.constexpr,
     ):
-        total = tl.zeros((256,), tl.int32)
-        first = tl.program_id(0).to(tl.int64) * steps * BLOCK
-        beyond = 0
-        for i in range(steps):
-            o = first + i * BLOCK + tl.arange(0, BLOCK)
-            code = tl.load(codes + o, mask=o < number, other=0).to(tl.int32) + 128
-            total += tl.histogram(code, 256)
-            beyond += tl.sum((o >= number).to(tl.int32))
-        o_c = tl.arange(0, 256)
-        # What was read beyond the end counted as code 0.
-        tl.atomic_add(counts + o_c, total - tl.where(o_c == 128, beyond, 0), sem="relaxed")
+        first = tl.program_id(0) * THREADS + tl.arange(0, THREADS)
+        address = codes.to(tl.int64)
+        tl.inline_asm_elementwise(
+            COUNT,
+            COUNT_OPERANDS,
+            [address, address + number, counts.to(tl.int64), first, tl.num_programs(0) * THREADS],
+            dtype=tl.int32,
+            is_pure=False,
+            pack=1,
+        )
 
 
 def silu_histograms(
@@ -208,40 +210,44 @@ def _expected(device: torch.device) -> Tensor:
     return (y.view(torch.int16).to(torch.int32) + 2**15).to(torch.uint16).to(device)
 
 
-def code_histogram(codes: Tensor, *, backend: str | None = None) -> Tensor:
-    """Count INT8 codes.
+def code_histogram(codes: Tensor) -> Tensor:
+    """Count INT8 codes: by a kernel on an NVIDIA GPU, elsewhere by torch.
 
     Args:
         codes: int8, any shape and strides.
-        backend: as for ``silu_histograms``.
 
     Returns:
         (256,) int64 on the codes' device; entry i counts the code i - 128.
 
-    Raises ValueError for another dtype, or a backend that cannot run.
+    Raises ValueError for another dtype.
     """
     check_tensor("codes", codes, CODES, codes)
-    backend = _resolve(backend, "codes", codes)
     # In the order of memory, so that gapless codes of any layout are not copied.
     order = sorted(range(codes.dim()), key=codes.stride, reverse=True)
     flat = codes.permute(order).reshape(-1)
     counts = torch.zeros(256, dtype=torch.int64, device=codes.device)
     for part in flat.split(MOST_VALUES) if flat.numel() else ():
-        counts += (
-            torch.bincount(part.to(torch.int32) + 128, minlength=256)
-            if backend == "torch"
-            else _count_codes(part)
-        )
+        if HAS_PTX and codes.is_cuda:
+            counts += _count_codes(part)
+        else:
+            counts += torch.bincount(part.to(torch.int32) + 128, minlength=256)
     return counts
 
 
 def _count_codes(codes: Tensor) -> Tensor:
     counts = torch.zeros(256, dtype=torch.int32, device=codes.device)
-    block = 2**17 if INTERPRETED else 4096
-    blocks = triton.cdiv(codes.numel(), block)
-    steps = triton.cdiv(blocks, 2048)
+    program = ptx.count_codes()
+    groups = codes.numel() // 16 + 2
+    multiprocessors = torch.cuda.get_device_properties(codes.device).multi_processor_count
+    grid = (min(triton.cdiv(groups, ptx.COUNTING_THREADS), COUNTING_PROGRAMS * multiprocessors),)
     with launching_on(codes):
-        _code_histogram_kernel[(triton.cdiv(blocks, steps),)](
-            codes=codes, counts=counts, number=codes.numel(), steps=steps, BLOCK=block
+        _code_histogram_kernel[grid](
+            codes=codes,
+            counts=counts,
+            number=codes.numel(),
+            COUNT=program.text,
+            COUNT_OPERANDS=program.constraints,
+            THREADS=ptx.COUNTING_THREADS,
+            num_warps=ptx.COUNTING_THREADS // 32,
         )
     return counts

@@ -100,7 +100,7 @@ def test_nothing_counts_as_nothing(backend, shape):
     for counts in silu_histograms(x, weight, None, backend=backend):
         assert counts.shape == (65536,) and not counts.any()
     codes = torch.zeros(shape, dtype=torch.int8, device=DEVICE)
-    assert not code_histogram(codes, backend=backend).any()
+    assert not code_histogram(codes).any()
 
 
 @pytest.mark.parametrize(
@@ -124,16 +124,27 @@ def test_a_wrong_argument_is_named_with_its_rule(change, told):
         silu_histograms(**(arguments | change))
 
 
-@backends
 @pytest.mark.parametrize("shape", [(1,), (255, 3), (4, 70, 1000), (3, 5, 7, 11)])
-def test_codes_are_counted(backend, shape):
+def test_codes_are_counted(shape):
     codes = torch.randint(-128, 128, shape, dtype=torch.int8, generator=GENERATOR)
     expected = np.bincount(codes.numpy().astype(np.int64).ravel() - QMIN, minlength=256)
     for given in (codes, codes.transpose(0, -1), codes[..., ::2].repeat_interleave(1, 0)):
-        found = code_histogram(given.to(DEVICE), backend=backend)
+        found = code_histogram(given.to(DEVICE))
         assert found.dtype == torch.int64 and int(found.sum()) == given.numel()
         if given.numel() == codes.numel():
             np.testing.assert_array_equal(found.cpu().numpy(), expected)
+
+
+@pytest.mark.parametrize("begin", [0, 1, 15, 16, 17])
+@pytest.mark.parametrize("length", [1, 14, 15, 16, 17, 33, 5000])
+def test_codes_are_counted_wherever_they_begin_and_end(begin, length):
+    memory = torch.full((5100,), 99, dtype=torch.int8, device=DEVICE)
+    memory[begin : begin + length] = (
+        torch.arange(length, device=DEVICE).remainder(90).to(torch.int8)
+    )
+    expected = np.bincount(np.arange(length) % 90 - QMIN, minlength=256)
+    found = code_histogram(memory[begin : begin + length])
+    np.testing.assert_array_equal(found.cpu().numpy(), expected)
 
 
 def test_codes_must_be_int8():
