@@ -25,22 +25,25 @@ from kernels import ptx
 
 THREADS = 128  # of a program
 MAX_WALK = 16  # tiles or steps of a program, at most: longer walks leave the last ones alone
-PROGRAMS_EACH = 64  # programs a multiprocessor that there should be before walks grow longer
+PROGRAMS_EACH = 40  # programs a multiprocessor that there should be before walks grow longer
 MAX_GRID = 65535  # programs along the second and third axes
 
 
 @triton.jit
 def _per_channel(
     o_d, m_d, weight, bias, scale_x, scale_w, scale_b, scale_out,
-    WIDTH: tl.constexpr, HAS_BIAS: tl.constexpr,
+    WIDTH: tl.constexpr, TAP_WORDS: tl.constexpr, HAS_BIAS: tl.constexpr,
     VECTOR_X: tl.constexpr, VECTOR_W: tl.constexpr, VECTOR_B: tl.constexpr,
     VECTOR_OUT: tl.constexpr, V_SHIFT: tl.constexpr, DIVISOR_SHIFT: tl.constexpr,
 ):  # fmt: skip
     """taps, scale_w · scale_x, bias · scale_b, scale_out of channels o_d, as the PTX has them."""
-    taps = tl.zeros_like(o_d)
-    for k in tl.static_range(WIDTH):
-        w = tl.load(weight + o_d * WIDTH + k, mask=m_d, other=0)
-        taps |= (w.to(tl.int32) & 0xFF) << (8 * (4 - WIDTH + k))
+    if TAP_WORDS:
+        taps = tl.load(weight.to(tl.pointer_type(tl.int32)) + o_d, mask=m_d, other=0)
+    else:
+        taps = tl.zeros_like(o_d)
+        for k in tl.static_range(WIDTH):
+            w = tl.load(weight + o_d * WIDTH + k, mask=m_d, other=0)
+            taps |= (w.to(tl.int32) & 0xFF) << (8 * (4 - WIDTH + k))
     one = tl.zeros_like(o_d).to(tl.float32) + 1.0
     s_x = tl.load(scale_x + o_d, mask=m_d, other=1.0) if VECTOR_X else one * scale_x
     s_w = tl.load(scale_w + o_d, mask=m_d, other=1.0) if VECTOR_W else one * scale_w
@@ -70,7 +73,7 @@ def _along_l_kernel(
     tiles,  # a program's
     span_b, span_c,  # what a program covers: batches, chunks of 16 positions
     step_b, step_c,  # from one of its tiles to the next; one of the two is 0
-    WIDTH: tl.constexpr, HAS_BIAS: tl.constexpr,
+    WIDTH: tl.constexpr, TAP_WORDS: tl.constexpr, HAS_BIAS: tl.constexpr,
     VECTOR_X: tl.constexpr, VECTOR_W: tl.constexpr, VECTOR_B: tl.constexpr,
     VECTOR_OUT: tl.constexpr, V_SHIFT: tl.constexpr, DIVISOR_SHIFT: tl.constexpr,
     LOAD: tl.constexpr, LOAD_OPERANDS: tl.constexpr,
@@ -92,7 +95,8 @@ def _along_l_kernel(
     )  # fmt: skip
     taps, scale, b, s_out = _per_channel(
         i_d, True, weight, bias, scale_x, scale_w, scale_b, scale_out,
-        WIDTH, HAS_BIAS, VECTOR_X, VECTOR_W, VECTOR_B, VECTOR_OUT, V_SHIFT, DIVISOR_SHIFT,
+        WIDTH, TAP_WORDS, HAS_BIAS, VECTOR_X, VECTOR_W, VECTOR_B, VECTOR_OUT,
+        V_SHIFT, DIVISOR_SHIFT,
     )  # fmt: skip
     for i in range(tiles):
         # The next tile is under way while this one is computed.
@@ -122,7 +126,7 @@ def _along_d_kernel(
     stride_ob: tl.int64, stride_od: tl.int64, stride_ol: tl.int64,
     steps,  # of four positions, a program's
     groups_d, groups_l,  # programs along D and L
-    WIDTH: tl.constexpr, HAS_BIAS: tl.constexpr,
+    WIDTH: tl.constexpr, TAP_WORDS: tl.constexpr, HAS_BIAS: tl.constexpr,
     VECTOR_X: tl.constexpr, VECTOR_W: tl.constexpr, VECTOR_B: tl.constexpr,
     VECTOR_OUT: tl.constexpr, V_SHIFT: tl.constexpr, DIVISOR_SHIFT: tl.constexpr,
     LOAD: tl.constexpr, LOAD_OPERANDS: tl.constexpr,
@@ -147,19 +151,23 @@ def _along_d_kernel(
     )  # fmt: skip
     t0, s0, b0, d0 = _per_channel(
         o_d, o_d < channels, weight, bias, scale_x, scale_w, scale_b, scale_out,
-        WIDTH, HAS_BIAS, VECTOR_X, VECTOR_W, VECTOR_B, VECTOR_OUT, V_SHIFT, DIVISOR_SHIFT,
+        WIDTH, TAP_WORDS, HAS_BIAS, VECTOR_X, VECTOR_W, VECTOR_B, VECTOR_OUT,
+        V_SHIFT, DIVISOR_SHIFT,
     )  # fmt: skip
     t1, s1, b1, d1 = _per_channel(
         o_d + 1, o_d + 1 < channels, weight, bias, scale_x, scale_w, scale_b, scale_out,
-        WIDTH, HAS_BIAS, VECTOR_X, VECTOR_W, VECTOR_B, VECTOR_OUT, V_SHIFT, DIVISOR_SHIFT,
+        WIDTH, TAP_WORDS, HAS_BIAS, VECTOR_X, VECTOR_W, VECTOR_B, VECTOR_OUT,
+        V_SHIFT, DIVISOR_SHIFT,
     )  # fmt: skip
     t2, s2, b2, d2 = _per_channel(
         o_d + 2, o_d + 2 < channels, weight, bias, scale_x, scale_w, scale_b, scale_out,
-        WIDTH, HAS_BIAS, VECTOR_X, VECTOR_W, VECTOR_B, VECTOR_OUT, V_SHIFT, DIVISOR_SHIFT,
+        WIDTH, TAP_WORDS, HAS_BIAS, VECTOR_X, VECTOR_W, VECTOR_B, VECTOR_OUT,
+        V_SHIFT, DIVISOR_SHIFT,
     )  # fmt: skip
     t3, s3, b3, d3 = _per_channel(
         o_d + 3, o_d + 3 < channels, weight, bias, scale_x, scale_w, scale_b, scale_out,
-        WIDTH, HAS_BIAS, VECTOR_X, VECTOR_W, VECTOR_B, VECTOR_OUT, V_SHIFT, DIVISOR_SHIFT,
+        WIDTH, TAP_WORDS, HAS_BIAS, VECTOR_X, VECTOR_W, VECTOR_B, VECTOR_OUT,
+        V_SHIFT, DIVISOR_SHIFT,
     )  # fmt: skip
     for i in range(steps):
         # The next four positions are under way while these are computed.
@@ -265,6 +273,7 @@ def plan_for(
         out.stride(),
         out.data_ptr() % 16,
         weight.shape[1],
+        weight.data_ptr() % 4 == 0,
         has_bias,
         tuple([isinstance(scale, Tensor) for scale in scales]),
         silu,
@@ -281,6 +290,7 @@ def _plan(
     out_strides: tuple[int, int, int],
     out_address: int,
     width: int,
+    weight_aligned: bool,
     has_bias: bool,
     vectors: tuple[bool, bool, bool, bool],
     silu: bool,
@@ -311,7 +321,16 @@ def _plan(
         blocks, walk, grid = _walk_along_d(batch, channels, length, multiprocessors)
         runtime = (channels, length, x_b, x_d, x_l, out_b, out_d, out_l, *walk)
     shifts = (ptx.V_SHIFT, ptx.DIVISOR_SHIFT[exact])
-    constants = (width, has_bias, *vectors, *shifts, *load, *code, *blocks)
+    constants = (
+        width,
+        width == 4 and weight_aligned,
+        has_bias,
+        *vectors,
+        *shifts,
+        *load,
+        *code,
+        *blocks,
+    )
     scales = (torch.float32 if vector else 1.0 for vector in vectors)
     threads = 1
     for block in blocks:

@@ -1,4 +1,4 @@
-"""The compiled kernel's PTX, to be read: compiled here where that is possible, recorded elsewhere."""
+"""The compiled kernel's PTX, to be read: compiled here where possible, recorded elsewhere."""
 
 from __future__ import annotations
 
@@ -51,4 +51,11 @@ def _compiled(layout: str, mode: str) -> str:
     if layout == "channel-last":
         x = torch.empty(2, 2048, 512, dtype=torch.int8, device="cuda").transpose(1, 2)
     plan = plan_for(x, x[0, :, :4], True, x, [1.0] * 4, silu=True, exact=mode == "exact")
-    return plan.kernel.asm["ptx"]
+    return _without_debug_lines(plan.kernel.asm["ptx"])
+
+
+def _without_debug_lines(text: str) -> str:
+    """Without the places in the Python source, which name this machine's directories."""
+    code, _, _ = text.partition("\t.file\t")
+    lines = (line for line in code.splitlines() if not line.lstrip().startswith(".loc"))
+    return "\n".join(line for line in lines if not line.startswith("$L__tmp")) + "\n"
