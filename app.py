@@ -13,6 +13,7 @@ st.navigation(
         st.Page("dashboard/pages/sweep.py", title="α sweep", url_path="sweep"),
         st.Page("dashboard/pages/batches.py", title="Batches", url_path="batches"),
         st.Page("dashboard/pages/held_out.py", title="Held-out", url_path="held-out"),
+        st.Page("dashboard/pages/kernel.py", title="Kernel", url_path="kernel"),
     ],
     position="top",
 ).run()

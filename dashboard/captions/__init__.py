@@ -39,6 +39,13 @@ from dashboard.captions.held_out import (
     held_out_rows,
     held_out_verdict,
 )
+from dashboard.captions.kernel import (
+    PIPELINE_NOTE,
+    listing_caption,
+    pipeline_caption,
+    pipeline_headline,
+    pipeline_rows,
+)
 from dashboard.captions.layers import NO_ROW, layers_headline, layers_verdict, rules_caption
 from dashboard.captions.stored import (
     NO_FLOAT_WEIGHTS,
@@ -67,6 +74,7 @@ __all__ = [
     "NO_KERNEL_FILE",
     "NO_ROW",
     "NO_SECOND_TEXT",
+    "PIPELINE_NOTE",
     "STAND_IN",
     "Metric",
     "all_measures",
@@ -92,9 +100,13 @@ __all__ = [
     "landscape_caption",
     "layers_headline",
     "layers_verdict",
+    "listing_caption",
     "measure_text",
     "metrics",
     "orders_caption",
+    "pipeline_caption",
+    "pipeline_headline",
+    "pipeline_rows",
     "proof",
     "recommendation",
     "recommendation_rows",

@@ -13,6 +13,7 @@ from dashboard.figures.landscape import (
     landscape_under_slider,
 )
 from dashboard.figures.layers import layer_strip
+from dashboard.figures.pipeline import pipeline
 from dashboard.figures.scales import scale_table
 from dashboard.figures.style import PALETTES, Sheet, decibels, percent, scale_text, signed
 from dashboard.figures.sweep import utilization_sweep
@@ -32,6 +33,7 @@ __all__ = [
     "moving_average_chart",
     "orders_chart",
     "percent",
+    "pipeline",
     "rule_heatmap",
     "scale_table",
     "scale_text",
