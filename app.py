@@ -2,8 +2,11 @@
 
 import streamlit as st
 
+from dashboard.pages.speaking import spoken
+
 st.set_page_config(page_title="Scalescope", page_icon="dashboard/pages/icon.svg", layout="wide")
 
+say = spoken()
 st.navigation(
     [
         st.Page("dashboard/pages/explore.py", title="Explore", url_path="explore", default=True),
@@ -14,6 +17,9 @@ st.navigation(
         st.Page("dashboard/pages/batches.py", title="Batches", url_path="batches"),
         st.Page("dashboard/pages/held_out.py", title="Held-out", url_path="held-out"),
         st.Page("dashboard/pages/kernel.py", title="Kernel", url_path="kernel"),
+        st.Page("dashboard/pages/lesson.py", title=say("Lesson"), url_path="lesson"),
+        st.Page("dashboard/pages/claims.py", title=say("Claims"), url_path="claims"),
+        st.Page("dashboard/pages/terms.py", title=say("Glossary"), url_path="glossary"),
     ],
     position="top",
 ).run()

@@ -17,7 +17,7 @@ from safetensors.torch import save
 from dashboard.calibration import Origin
 from dashboard.checkpoints import ConvSlice
 from dashboard.figures.style import Sheet
-from dashboard.figures.svg import as_svg
+from dashboard.figures.svg import to_svg
 from dashboard.observers import ScaleRule
 from dashboard.report import LayerReport
 
@@ -104,7 +104,7 @@ def _section(section: Section) -> str:
     drawing = table = ""
     if section.sheet:
         drawing = "".join(
-            f'<div class="{theme}">{as_svg(section.sheet, REPORT_WIDTH, theme)}</div>'
+            f'<div class="{theme}">{to_svg(section.sheet, REPORT_WIDTH, theme)}</div>'
             for theme in ("light", "dark")
         )
     if section.rows:

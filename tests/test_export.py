@@ -11,7 +11,7 @@ from safetensors.torch import load
 from dashboard import export, figures, tables
 from dashboard.calibration import Calibration, calibrate, read_text
 from dashboard.checkpoints import load_backbone, load_checkpoint
-from dashboard.figures.svg import as_svg
+from dashboard.figures.svg import to_svg
 from dashboard.observers import RULES, ScaleRule
 from dashboard.report import LayerReport, report_scale, report_slices
 
@@ -113,13 +113,13 @@ def test_a_drawing_is_a_document_of_its_own():
     sheet.hatch([0, 1, 1], [0, 0, 1], "stranded")
     sheet.line([0, 1], [0.25, 0.75], "grid", 2, "3 2")
     sheet.text(0.5, 0.5, "x < y\nz", "text", halo="page")
-    drawn = as_svg(sheet, 200, "dark")
+    drawn = to_svg(sheet, 200, "dark")
     outline = Outline()
     outline.feed(drawn)
     assert outline.open == [] and outline.seen.count("path") == 4  # one is the hatch's stroke
     assert 'd="M0.00 100.00L100.00 0.00L200.00 100.00Z"' in drawn
     assert 'd="M0.00 75.00L200.00 25.00"' in drawn and 'stroke-dasharray="3 2"' in drawn
-    assert "x &lt; y</tspan>" in drawn and "<title>a &lt; b</title>" in drawn
+    assert "x &lt; y</tspan>" in drawn and 'aria-label="a &lt; b"' in drawn
     assert figures.PALETTES["dark"]["output"] in drawn
 
 

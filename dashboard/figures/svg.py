@@ -1,86 +1,88 @@
-"""A sheet as an SVG document: for a report or a handout, where no page is there to draw it.
-
-What ``pages/drawing.js`` paints in a browser, at one width and in one theme's colours.
-"""
+"""A Sheet -> SVG text, for paper: what drawing.js paints on the page, without a browser."""
 
 from __future__ import annotations
 
-from html import escape
+import html
 
 from dashboard.figures.style import PALETTES, Sheet
 
-LINE = 1.28  # from one line of a label to the next, in its size
-ANCHORS = {"left": "end", "center": "middle", "right": "start"}  # the side that a label holds on to
-FONT = "Source Sans, Source Sans 3, Helvetica, Arial, sans-serif"
+LINE = 1.28  # height of a line of text, in font sizes
+HALO = 7  # px
+ANCHORS = {"left": "end", "center": "middle", "right": "start"}
+FONT = "system-ui, 'Noto Sans', 'Noto Sans CJK SC', 'PingFang SC', 'Microsoft YaHei', sans-serif"
 
 
-def as_svg(sheet: Sheet, width: int, theme: str = "light") -> str:
-    """A drawing, ``width`` px wide, as one self-contained ``<svg>`` element."""
-    drawing, colours = sheet.as_dict(), PALETTES[theme]
-    size = (width, drawing["height"])
-    hatched = sorted({a["colour"] for a in drawing["areas"] if a.get("hatched")})
+def to_svg(sheet: Sheet, width: int = 720, theme: str = "light") -> str:
+    """The drawing at a width in px, self-contained: colours in figures, its ground included.
+
+    Raises ValueError for a theme that is not one of ``PALETTES``.
+    """
+    if theme not in PALETTES:
+        raise ValueError(f"theme is {theme!r}; allowed are {', '.join(PALETTES)}")
+    colours, drawn = PALETTES[theme], sheet.as_dict()
+    height = drawn["height"]
+    # Ids of hatches are the document's, and a document holds many drawings.
+    hatches = sorted({area["colour"] for area in drawn["areas"] if area.get("hatched")})
     parts = [
-        *(_area(area, size, colours, theme) for area in drawing["areas"] if area["x"]),
-        *(_line(line, size, colours) for line in drawing["lines"]),
-        *(_text(text, size, colours) for text in drawing["texts"]),
-    ]
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {drawing["height"]}" '
-        f'width="{width}" height="{drawing["height"]}" font-family="{FONT}" role="img" '
-        f'overflow="visible"><title>{escape(drawing["alt"])}</title>'
-        f"<defs>{''.join(_hatch(name, colours, theme) for name in hatched)}</defs>"
-        f"{''.join(parts)}</svg>"
-    )
-
-
-def _path(shape: dict, size: tuple[int, int]) -> str:
-    width, height = size
-    points = zip(shape["x"], shape["y"], strict=True)
-    return "M" + "L".join(f"{x * width:.2f} {(1 - y) * height:.2f}" for x, y in points)
-
-
-def _area(shape: dict, size: tuple[int, int], colours: dict, theme: str) -> str:
-    if shape.get("hatched"):
-        fill = f'fill="url(#hatch-{theme}-{shape["colour"]})"'
-    else:
-        fill = f'fill="{colours[shape["colour"]]}" fill-opacity="{shape["opacity"]:g}"'
-    return f'<path d="{_path(shape, size)}Z" {fill}/>'
-
-
-def _line(shape: dict, size: tuple[int, int], colours: dict) -> str:
-    dash = shape.get("dash", "")
-    return (
-        f'<path d="{_path(shape, size)}" fill="none" stroke="{colours[shape["colour"]]}" '
-        f'stroke-width="{shape["width"]:g}" stroke-dasharray="{dash}" '
-        f'stroke-linecap="{"butt" if dash else "round"}"/>'
-    )
-
-
-def _text(item: dict, size: tuple[int, int], colours: dict) -> str:
-    lines = item["text"].split("\n")
-    step, em = LINE * item["size"], item["size"]
-    first = {
-        "top": -(len(lines) - 1) * step - 0.3 * em,
-        "middle": -(len(lines) - 1) / 2 * step + 0.35 * em,
-        "bottom": 0.95 * em,
-    }[item["vertical"]]
-    x, y = item["x"][0] * size[0], (1 - item["y"][0]) * size[1] + first
-    spans = "".join(
-        f'<tspan x="{x:.2f}" y="{y + i * step:.2f}">{escape(line)}</tspan>'
-        for i, line in enumerate(lines)
-    )
-    halo = colours[item["halo"]] if item["halo"] else "none"
-    return (
-        f'<text text-anchor="{ANCHORS[item["horizontal"]]}" font-size="{item["size"]:g}" '
-        f'font-weight="{650 if item["bold"] else 400}" fill="{colours[item["colour"]]}" '
-        f'stroke="{halo}" stroke-width="7" stroke-linejoin="round" paint-order="stroke">'
-        f"{spans}</text>"
-    )
-
-
-def _hatch(name: str, colours: dict, theme: str) -> str:
-    return (
-        f'<pattern id="hatch-{theme}-{name}" width="8" height="8" patternUnits="userSpaceOnUse" '
+        f'<pattern id="hatch-{name}-{theme}" width="8" height="8" patternUnits="userSpaceOnUse" '
         f'patternTransform="rotate(45)"><path d="M0 0V8" stroke="{colours[name]}" '
         'stroke-opacity="0.6" stroke-width="2.4"/></pattern>'
+        for name in hatches
+    ]
+    body = [f'<rect width="{width}" height="{height}" fill="{colours["page"]}"/>']
+    for area in drawn["areas"]:
+        if area["x"]:
+            fill = (
+                f'fill="url(#hatch-{area["colour"]}-{theme})"'
+                if area.get("hatched")
+                else f'fill="{colours[area["colour"]]}" fill-opacity="{area["opacity"]}"'
+            )
+            body.append(f'<path d="{_path(area, width, height)}Z" {fill}/>')
+    for line in drawn["lines"]:
+        dash = line.get("dash", "")
+        body.append(
+            f'<path d="{_path(line, width, height)}" fill="none" '
+            f'stroke="{colours[line["colour"]]}" stroke-width="{line["width"]}" '
+            f'stroke-linecap="{"butt" if dash else "round"}"'
+            + (f' stroke-dasharray="{dash}"/>' if dash else "/>")
+        )
+    body += [_label(item, width, height, colours) for item in drawn["texts"]]
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" '
+        f'height="{height}" role="img" aria-label="{html.escape(drawn["alt"])}" '
+        f'font-family="{FONT}"><defs>{"".join(parts)}</defs>{"".join(body)}</svg>'
+    )
+
+
+def _path(shape: dict, width: int, height: int) -> str:
+    return "".join(
+        f"{'L' if i else 'M'}{x * width:.2f} {(1 - y) * height:.2f}"
+        for i, (x, y) in enumerate(zip(shape["x"], shape["y"], strict=True))
+    )
+
+
+def _label(item: dict, width: int, height: int, colours: dict[str, str]) -> str:
+    lines = item["text"].split("\n")
+    size = item["size"]
+    step = LINE * size
+    first = {
+        "top": -(len(lines) - 1) * step - 0.3 * size,
+        "middle": -(len(lines) - 1) / 2 * step + 0.35 * size,
+        "bottom": 0.95 * size,
+    }[item["vertical"]]
+    x, y = item["x"][0] * width, (1 - item["y"][0]) * height + first
+    spans = "".join(
+        f'<tspan x="{x:.2f}" y="{y + i * step:.2f}">{html.escape(text)}</tspan>'
+        for i, text in enumerate(lines)
+    )
+    halo = (
+        f' stroke="{colours[item["halo"]]}" stroke-width="{HALO}" stroke-linejoin="round" '
+        'paint-order="stroke"'
+        if item["halo"]
+        else ""
+    )
+    return (
+        f'<text text-anchor="{ANCHORS[item["horizontal"]]}" font-size="{size}" '
+        f'font-weight="{650 if item["bold"] else 400}" fill="{colours[item["colour"]]}"{halo}>'
+        f"{spans}</text>"
     )

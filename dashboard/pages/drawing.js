@@ -2,6 +2,7 @@
 
 const NEAR = 44; // px from the pointer within which a point tells what it is
 const LINE = 1.28; // height of a line of text, in font sizes
+const PIXELS = 2; // of a saved PNG, to one of the page
 
 const escaped = (text) =>
   text.replace(/[&<>"]/g, (c) => ({ "&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;" })[c]);
@@ -77,13 +78,14 @@ function hatches(areas) {
 
 function paint(root) {
   const { data } = root.sheet;
-  const { height } = data;
-  const width = root.clientWidth;
+  const { height, zoom } = data;
+  const width = root.clientWidth / zoom;
   if (!width) return;
   const draw = (kind, items) => items.map((item) => kind(item, width, height)).join("");
-  root.style.height = `${height}px`;
-  root.innerHTML =
-    `<svg width="${width}" height="${height}" role="img" aria-label="${escaped(data.alt)}">` +
+  root.style.height = `${height * zoom}px`;
+  root.querySelector(".paper").innerHTML =
+    `<svg width="${width * zoom}" height="${height * zoom}" viewBox="0 0 ${width} ${height}" ` +
+    `role="img" aria-label="${escaped(data.alt)}">` +
     `<defs>${hatches(data.areas).join("")}</defs>` +
     draw(area, data.areas) +
     draw(line, data.lines) +
@@ -92,17 +94,76 @@ function paint(root) {
     "</svg>";
 }
 
+// The drawing as a file of its own: colours in place of the page's variables, on a ground.
+function standalone(root) {
+  const svg = root.querySelector("svg").cloneNode(true);
+  const style = getComputedStyle(root);
+  svg.querySelectorAll(".pick").forEach((pick) => pick.remove());
+  svg.setAttribute("xmlns", "http://www.w3.org/2000/svg");
+  svg.setAttribute("font-family", style.fontFamily);
+  const rules = "text{paint-order:stroke;stroke-linejoin:round;stroke-width:7px}";
+  const ground = `<style>${rules}</style><rect width="100%" height="100%" fill="var(--page)"/>`;
+  svg.innerHTML = ground + svg.innerHTML;
+  return new XMLSerializer()
+    .serializeToString(svg)
+    .replace(/var\(--([\w-]+)\)/g, (_, name) => style.getPropertyValue(`--${name}`).trim());
+}
+
+function hand(blob, name) {
+  const link = document.createElement("a");
+  link.href = URL.createObjectURL(blob);
+  link.download = name;
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
+}
+
+async function save(root, kind) {
+  const text = standalone(root);
+  const name = `scalescope-${root.sheet.data.name}.${kind}`;
+  if (kind === "svg") return hand(new Blob([text], { type: "image/svg+xml" }), name);
+  const image = new Image();
+  image.src = `data:image/svg+xml;charset=utf-8,${encodeURIComponent(text)}`;
+  await image.decode();
+  const canvas = document.createElement("canvas");
+  canvas.width = image.width * PIXELS;
+  canvas.height = image.height * PIXELS;
+  canvas.getContext("2d").drawImage(image, 0, 0, canvas.width, canvas.height);
+  canvas.toBlob((blob) => hand(blob, name), "image/png");
+}
+
+// A menu in the corner: made once, so that it stays open while the drawing changes.
+function furnish(root) {
+  root.innerHTML =
+    `<div class="paper"></div><details class="save"><summary>⤓</summary><div>` +
+    `<button data-save="png">PNG</button><button data-save="svg">SVG</button></div></details>`;
+  const menu = root.querySelector(".save");
+  menu.onclick = (event) => {
+    const kind = event.target.dataset.save;
+    if (!kind) return;
+    save(root, kind);
+    menu.open = false;
+    menu.querySelector("summary").focus();
+  };
+  menu.onkeydown = (event) => {
+    if (event.key !== "Escape" || !menu.open) return;
+    menu.open = false;
+    menu.querySelector("summary").focus();
+    event.stopPropagation();
+  };
+}
+
 // The point nearest to the pointer, if one is near, told in a box beside it.
 function tell(root, event) {
   root.querySelector(".told")?.remove();
   const { data } = root.sheet;
+  if (event.target.closest?.(".save")) return;
   const frame = root.getBoundingClientRect();
   let nearest = null;
   let distance = NEAR;
   for (const point of data.hovers) {
     const [low, high] = point.x.map((share) => share * frame.width);
     const x = Math.min(Math.max(event.clientX - frame.left, low), high);
-    const y = (1 - point.y[0]) * data.height;
+    const y = (1 - point.y[0]) * data.height * data.zoom;
     const away = Math.hypot(event.clientX - frame.left - x, event.clientY - frame.top - y);
     if (away < distance) [nearest, distance] = [{ x, y, text: point.text }, away];
   }
@@ -126,6 +187,10 @@ export default function ({ data, parentElement, setTriggerValue }) {
   const root = parentElement.querySelector(".sheet");
   const known = root.sheet !== undefined;
   root.sheet = { data };
+  if (!known) furnish(root);
+  const opener = root.querySelector("summary");
+  opener.title = data.save;
+  opener.setAttribute("aria-label", data.save);
   root.className = `sheet ${isDark(root) ? "dark" : "light"}`;
   paint(root);
 

@@ -1,0 +1,106 @@
+"""The language that the lesson speaks: message catalogues, and which of them a reader gets.
+
+A message is written where it is said, in English, as the argument of a ``Language``:
+
+    say("{count} of {total} values saturate", count=3, total=8)
+
+and looked up in that language's catalogue, a text file that translators know (gettext's .po), read
+once at the start by Babel. Numbers are computed and formatted before they get here, so that a
+catalogue holds words alone. Messages may carry the marks of ``dashboard.prose``.
+
+    python -m dashboard.language
+
+brings the catalogues up to date with the sources: new messages are entered, those that nobody says
+any more are dropped, and in Chinese a new one waits, empty, for its translation.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+
+from babel.messages.catalog import Catalog
+from babel.messages.extract import extract_from_file
+from babel.messages.pofile import read_po, write_po
+
+PACKAGE = Path(__file__).resolve().parent
+LOCALES = PACKAGE / "locales"
+DOMAIN = "scalescope.po"
+KEYWORDS = {"say": None, "_say": None}
+
+# How each language is called in a link and by browsers, its catalogue's folder, and its own name.
+LANGUAGES = {"en": ("en", "English"), "zh-CN": ("zh_CN", "简体中文")}
+
+
+@dataclass(frozen=True)
+class Language:
+    """A catalogue that is called with an English message and what it is to be filled with."""
+
+    code: str  # as in a link and in HTML's lang: "en", "zh-CN"
+    name: str  # what it calls itself
+    messages: Mapping[str, str] = field(repr=False)
+
+    def __call__(self, message: str, /, **values: object) -> str:
+        """The message in this language; one that its catalogue lacks stays English."""
+        found = self.messages.get(message, message)
+        return found.format(**values) if values else found
+
+
+@cache
+def language(code: str) -> Language:
+    """One of ``LANGUAGES``, its catalogue read.
+
+    Raises ValueError for a code that is none of them.
+    """
+    if code not in LANGUAGES:
+        raise ValueError(f"language is {code!r}; allowed are {', '.join(LANGUAGES)}")
+    messages = {entry.id: entry.string for entry in catalogue(code) if entry.id}
+    return Language(code, LANGUAGES[code][1], messages)
+
+
+def catalogue(code: str) -> Catalog:
+    """A language's catalogue as it stands in its file."""
+    folder, _ = LANGUAGES[code]
+    return read_po(io.BytesIO((LOCALES / folder / DOMAIN).read_bytes()), locale=folder)
+
+
+def preferred(browser: str | None) -> str:
+    """The code for what a browser asks for: "zh", "zh-CN", "zh-Hans-SG" → "zh-CN", else "en".
+
+    Traditional Chinese is not offered; its readers get the simplified rather than the English.
+    """
+    return "zh-CN" if (browser or "").lower().replace("_", "-").split("-")[0] == "zh" else "en"
+
+
+def said() -> dict[str, list[str]]:
+    """Every message in the sources, with the modules that say it, in the order of the sources."""
+    found: dict[str, list[str]] = {}
+    for path in [PACKAGE.parent / "app.py", *sorted(PACKAGE.rglob("*.py"))]:
+        name = path.relative_to(PACKAGE.parent).as_posix()
+        for _, message, _, _ in extract_from_file("python", path, keywords=KEYWORDS):
+            modules = found.setdefault(message, [])
+            if name not in modules:
+                modules.append(name)
+    return found
+
+
+def update() -> None:
+    """Bring every catalogue up to date with the sources."""
+    messages = said()
+    for code, (folder, _) in LANGUAGES.items():
+        path = LOCALES / folder / DOMAIN
+        known = {entry.id: entry.string for entry in catalogue(code)} if path.exists() else {}
+        fresh = Catalog(locale=folder, project="Scalescope", fuzzy=False)
+        for message, modules in messages.items():
+            string = message if code == "en" else known.get(message, "")
+            fresh.add(message, string, locations=[(module, None) for module in modules])
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("wb") as file:
+            write_po(file, fresh, width=100, omit_header=True, include_lineno=False)
+
+
+if __name__ == "__main__":
+    update()

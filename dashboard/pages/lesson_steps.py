@@ -1,0 +1,318 @@
+"""The lesson's steps as a reader meets them: each draws its controls and returns its screen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import streamlit as st
+
+from dashboard.calibration import DEFAULT_BATCHES, DEFAULT_SEQ_LEN, DEFAULT_TEXT
+from dashboard.checkpoints import sample_names
+from dashboard.figures import percent
+from dashboard.language import Language
+from dashboard.lesson import grouped, holding, outliers, shapes, toy, tracing
+from dashboard.lesson.trained import MOST_LAYERS, Chosen, Trained, TrainedLayer, guessed
+from dashboard.observers import DEFAULT_ALPHA, PUBLISHED_ALPHAS, ScaleRule, alpha_grid
+from dashboard.pages import loading
+from dashboard.pages.choosing import STATE, keep, kept
+from dashboard.pages.waiting import Frame, Studied
+from dashboard.published import OUTLIERS, TOY
+from dashboard.report import format_alpha
+from dashboard.screens import Screen
+from dashboard.screens import choosing as choosing_screen
+from dashboard.screens import grouped as grouped_screen
+from dashboard.screens import holding as holding_screen
+from dashboard.screens import layers as layers_screen
+from dashboard.screens import outliers as outliers_screen
+from dashboard.screens import ratios as ratios_screen
+from dashboard.screens import shapes as shapes_screen
+from dashboard.screens import toy as toy_screen
+from dashboard.screens import tracing as tracing_screen
+
+DEFAULT_MODEL = "mamba2-small"
+DEFAULT_CHANNEL, DEFAULT_POSITION = 33, 112  # a large value, at a capital
+DEFAULT_GUESS = 100
+
+
+def choice(key: str, options: tuple, default: object, label: str, **more: object) -> object:
+    """A slider over given values, kept in the link and while another step is on show."""
+    if kept(key) is not None and STATE[key] not in options:
+        STATE[key] = min(options, key=lambda option: abs(option - STATE[key]))
+    value = st.select_slider(label, options, default, key=key, bind="query-params", **more)
+    return keep(key, value)
+
+
+def segments(key: str, options: tuple, default: object, label: str, **more: object) -> object:
+    """A few values side by side, kept in the same way."""
+    kept(key)
+    value = st.segmented_control(
+        label, options, default=None if key in STATE else default, key=key, required=True,
+        bind="query-params", **more,
+    )  # fmt: skip
+    return keep(key, value)
+
+
+def studied(say: Language, frame: Frame) -> Studied:
+    """The box that chooses the model, and the model calibrated."""
+    kept("checkpoint")
+    name = st.selectbox(
+        say("Checkpoint"),
+        sample_names(),
+        sample_names().index(DEFAULT_MODEL),
+        key="checkpoint",
+        accept_new_options=True,
+        bind="query-params",
+    )
+    return frame.prepare(source_of(keep("checkpoint", name) or DEFAULT_MODEL))
+
+
+def source_of(checkpoint: str) -> loading.Source:
+    """A checkpoint on the default text, or a calibration file as it is."""
+    if loading.is_calibration_file(checkpoint):
+        return loading.Source(checkpoint, "", 0, 0)
+    return loading.Source(checkpoint, DEFAULT_TEXT, DEFAULT_BATCHES, DEFAULT_SEQ_LEN)
+
+
+def layer_box(say: Language, outline: loading.Outline) -> int:
+    if kept("layer") is not None and STATE.layer not in outline.layers:
+        STATE.layer = outline.layers[0]
+    return keep("layer", st.selectbox(say("Layer"), outline.layers, key="layer",
+                                      bind="query-params"))  # fmt: skip
+
+
+def trained(model: Studied) -> Trained:
+    """The x slice of the model's first layers, every α tried."""
+    layers = model.outline.layers[:MOST_LAYERS]
+    counted = loading.calibration(model.source, lambda _: None)
+    return Trained(model.source.checkpoint, tuple(
+        TrainedLayer(each, counted.layer(each).slices[0], loading.landscape(model.source, each, 0))
+        for each in layers
+    ))  # fmt: skip
+
+
+def trained_with_layer(say: Language, frame: Frame) -> tuple[Trained, int]:
+    with st.container(horizontal=True):
+        with st.container(width=200):
+            found = trained(studied(say, frame))
+        with st.container(width=100):
+            layers = [each.layer for each in found.layers]
+            if kept("layer") is not None and STATE.layer not in layers:
+                STATE.layer = layers[0]
+            layer = st.selectbox(say("Layer"), layers, key="layer", bind="query-params")
+    return found, keep("layer", layer)
+
+
+def scaled_by(source: loading.Source, layer: int, alpha: float) -> float:
+    """The x slice's scale by a percentile."""
+    return loading.scale_report(source, layer, 0, ScaleRule("percentile", alpha)).x_out_scale
+
+
+def _grid(found: Trained, layer: int) -> tuple[float, ...]:
+    """The slider's α, the layer's best among them."""
+    if layer not in [each.layer for each in found.layers]:
+        return found.grid
+    best = found.layer(layer).landscape.best_alpha
+    return alpha_grid(found.layers[0].silu_output.total, [best])
+
+
+@st.cache_resource(max_entries=32, show_spinner=False)
+def groups_of(source: loading.Source, layer: int) -> grouped.Groups:
+    """The layer's channels in (4, 4) groups, which no control of the step changes."""
+    head_dim = loading.checkpoint(source.checkpoint).config.get("head_dim")
+    return grouped.group(loading.channels(source, layer, 0), head_dim)
+
+
+# 1
+
+
+def hold(say: Language, _frame: Frame) -> Screen:
+    scale = choice("held_scale", holding.SCALES, holding.DEFAULT_SCALE, say("Scale"))
+    return holding_screen.screen(holding.Holding.of(scale), say)
+
+
+# 2
+
+
+def follow(say: Language, frame: Frame) -> Screen:
+    with st.container(horizontal=True):
+        with st.container(width=170):
+            model = studied(say, frame)
+        with st.container(width=90):
+            layer = layer_box(say, model.outline)
+        with st.container(width=110):
+            kept("channel")
+            width = model.outline.widths[0] if model.outline.widths else 1
+            if STATE.get("channel", 0) >= width:
+                STATE.channel = width - 1
+            channel = st.number_input(
+                say("Channel"),
+                0,
+                width - 1,
+                min(DEFAULT_CHANNEL, width - 1),
+                key="channel",
+                bind="query-params",
+            )
+            keep("channel", channel)
+    if model.source.from_file:
+        frame.refuse(say("A calibration file has no activations to follow. Choose a checkpoint."))
+    conv = loading.quantized_conv(model.source, layer, frame.show)
+    last = conv.x_q.shape[2] - 1
+    kept("position")
+    position = keep("position", st.slider(
+        say("Position in the text"), 0, last, min(DEFAULT_POSITION, last), key="position",
+        bind="query-params"))  # fmt: skip
+    frame.write_context(model.source, int(position))
+    alphas = (*PUBLISHED_ALPHAS, 1.0)
+    alpha = segments("trace_alpha", alphas, alphas[0], say("Output scale by percentile α"),
+                     format_func=format_alpha)  # fmt: skip
+    scale = scaled_by(model.source, layer, alpha)
+    found = tracing.trace(conv, 0, int(channel), int(position), scale)
+    return tracing_screen.screen(found, say, model.source.checkpoint, layer)
+
+
+# 3
+
+
+def reshape(say: Language, _frame: Frame) -> Screen:
+    spread = choice("spread", shapes.SPREADS, shapes.DEFAULT_SPREAD,
+                    say("Spread of the convolution's output"))  # fmt: skip
+    return shapes_screen.screen(shapes.reshape(spread), say)
+
+
+# 4
+
+
+def replay(say: Language, _frame: Frame) -> Screen:
+    names = {
+        "step": say("step {step}", step=TOY.step),
+        "six": say("the six listed"),
+        "fine": say("evenly spread"),
+    }
+    points = segments("points", tuple(names), "step", say("Convolution outputs"),
+                      format_func=names.get)  # fmt: skip
+    scale = choice("toy_scale", toy.SCALES, TOY.straightforward.scale, say("Scale"))
+    return toy_screen.screen(scale, points, say)
+
+
+# 5
+
+
+def strew(say: Language, _frame: Frame) -> Screen:
+    share = choice("outlier_share", outliers.SHARES, OUTLIERS.outlier_share,
+                   say("Share of outliers"), format_func=percent)  # fmt: skip
+    size = choice("outlier_size", outliers.SIZES, OUTLIERS.outlier, say("Where they lie"))
+    return outliers_screen.screen(outliers.outlying(size, share), say)
+
+
+# 6
+
+
+def compare(say: Language, frame: Frame) -> Screen:
+    found, layer = trained_with_layer(say, frame)
+    grid = _grid(found, layer)
+    alpha = choice("lesson_alpha", grid, DEFAULT_ALPHA, say("Percentile α"),
+                   format_func=format_alpha)  # fmt: skip
+    return layers_screen.screen(found, layer, alpha, say)
+
+
+# 7
+
+
+def predict(say: Language, frame: Frame) -> Screen:
+    model = studied(say, frame)
+    found = trained(model)
+    last = found.layers[-1]
+    guess = choice("guess", tuple(range(10, 301, 2)), DEFAULT_GUESS,
+                   say("Your guess for layer {layer}", layer=last.layer))  # fmt: skip
+    kept("shown")
+    shown = keep("shown", st.toggle(say("Show the answer"), key="shown", bind="query-params"))
+    return ratios_screen.screen(found, guessed(last, float(guess)), shown, say)
+
+
+# 8
+
+
+def part(say: Language, frame: Frame) -> Screen:
+    with st.container(horizontal=True):
+        with st.container(width=200):
+            model = studied(say, frame)
+        with st.container(width=100):
+            layer = layer_box(say, model.outline)
+    if model.source.from_file:
+        frame.refuse(say("A calibration file has no channels to group. Choose a checkpoint."))
+    try:
+        parts = groups_of(model.source, layer)
+    except ValueError as error:
+        frame.refuse(str(error))
+    grid = _grid(trained(model), layer)
+    alpha = choice("lesson_alpha", grid, DEFAULT_ALPHA, say("Percentile α"),
+                   format_func=format_alpha)  # fmt: skip
+    made = grouped.scaled(parts, alpha)
+    return grouped_screen.screen(parts, made, model.source.checkpoint, layer, say)
+
+
+# 9
+
+
+def decide(say: Language, frame: Frame) -> Screen:
+    model = studied(say, frame)
+    found = trained(model)
+    alphas = []
+    with st.container(horizontal=True, key="choices"):
+        for each in found.layers:
+            grid = found.grid
+            with st.container(width=180):
+                alphas.append(choice(
+                    f"alpha_{each.layer}", grid, DEFAULT_ALPHA,
+                    say("Layer {layer}", layer=each.layer), format_func=format_alpha,
+                ))  # fmt: skip
+    return choosing_screen.screen(Chosen(found, tuple(alphas)), say)
+
+
+# On paper
+
+
+def printed(say: Language, frame: Frame, source: loading.Source) -> list[Screen]:
+    """Every step's screen as the reader last set it, or as it comes."""
+    held = STATE.get("kept", {}).get
+    model = frame.prepare(source)
+    found = trained(model)
+    layer = held("layer", found.layers[0].layer)
+    if layer not in [each.layer for each in found.layers]:
+        layer = found.layers[0].layer
+    alpha = held("lesson_alpha", DEFAULT_ALPHA)
+    last = found.layers[-1]
+    scale = scaled_by(model.source, layer, held("trace_alpha", PUBLISHED_ALPHAS[0]))
+    screens = [holding_screen.screen(
+        holding.Holding.of(held("held_scale", holding.DEFAULT_SCALE)), say)]  # fmt: skip
+    if not model.source.from_file:
+        conv = loading.quantized_conv(model.source, layer, frame.show)
+        _, channels, length = conv.x_q.shape
+        value = tracing.trace(
+            conv, 0, min(int(held("channel", DEFAULT_CHANNEL)), channels - 1),
+            min(int(held("position", DEFAULT_POSITION)), length - 1), scale,
+        )  # fmt: skip
+        screens.append(tracing_screen.screen(value, say, model.source.checkpoint, layer))
+    screens += [
+        shapes_screen.screen(shapes.reshape(held("spread", shapes.DEFAULT_SPREAD)), say),
+        toy_screen.screen(held("toy_scale", TOY.straightforward.scale),
+                          held("points", "step"), say),
+        outliers_screen.screen(outliers.outlying(
+            held("outlier_size", OUTLIERS.outlier),
+            held("outlier_share", OUTLIERS.outlier_share)), say),
+        layers_screen.screen(found, layer, alpha, say),
+        ratios_screen.screen(found, guessed(last, float(held("guess", DEFAULT_GUESS))),
+                             held("shown", False), say),
+    ]  # fmt: skip
+    if not model.source.from_file:
+        parts = groups_of(model.source, layer)
+        screens.append(grouped_screen.screen(
+            parts, grouped.scaled(parts, alpha), model.source.checkpoint, layer, say))  # fmt: skip
+    alphas = tuple(held(f"alpha_{each.layer}", DEFAULT_ALPHA) for each in found.layers)
+    screens.append(choosing_screen.screen(Chosen(found, alphas), say))
+    return screens
+
+
+STEPS: tuple[Callable[..., Screen], ...] = (
+    hold, follow, reshape, replay, strew, compare, predict, part, decide,
+)  # fmt: skip

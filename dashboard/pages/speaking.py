@@ -1,0 +1,70 @@
+"""Which language a reader sees, and how its prose stands on a page.
+
+The browser says which language it prefers; a switch, kept in the link as ``?lang=``, overrules it.
+"""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from dashboard import prose
+from dashboard.glossary import glossary
+from dashboard.language import LANGUAGES, Language, language, preferred
+from dashboard.pages.choosing import STATE, keep, kept
+from dashboard.screens import Table
+
+
+def spoken() -> Language:
+    """The reader's language: by the link, by the switch, or by the browser."""
+    asked = st.query_params.get("lang") or STATE.get("lang") or STATE.get("kept", {}).get("lang")
+    return language(asked if asked in LANGUAGES else preferred(st.context.locale))
+
+
+def language_switch() -> Language:
+    """The switch, and the language that it is set to."""
+    kept("lang")
+    code = st.segmented_control(
+        "Language / 语言",
+        LANGUAGES,
+        default=None if "lang" in STATE else spoken().code,
+        format_func=lambda code: LANGUAGES[code][1],
+        key="lang",
+        required=True,
+        bind="query-params",
+        label_visibility="collapsed",
+    )
+    return language(keep("lang", code))
+
+
+STYLE = """
+.claim{font-size:1.125rem;line-height:1.55;max-width:52rem}
+.claim p,.prose p{margin:0 0 .5rem}
+.prose{line-height:1.55}
+.task{font-weight:650}
+.context{font:1rem/1.6 ui-monospace,monospace;white-space:pre-wrap;overflow-wrap:anywhere}
+.context mark{background:var(--st-text-color);color:var(--st-background-color);padding:0 .15em}
+.note{opacity:.8;font-size:.875rem}
+.reply{border-left:4px solid;padding:.1rem 0 .1rem .8rem;line-height:1.5}
+.reply.right,.verdict.right{border-color:var(--st-green-color,#00806E)}
+.reply.wrong,.verdict.wrong{border-color:var(--st-red-color,#D9480F)}
+.said{line-height:1.5;margin-bottom:.4rem}
+.verdict{display:inline-block;border:1.5px solid;border-radius:99px;padding:0 .7em;
+margin-right:.7em;font-size:.8125rem;white-space:nowrap}
+.glossary dt{font-weight:650;margin-top:.9rem}
+.glossary dd{margin:0 0 0 1rem;max-width:46rem;line-height:1.5}
+.glossary code{font-size:.9em}
+"""
+
+
+def style() -> None:
+    """What prose and tables need, once a page."""
+    st.html(f"<style>{prose.STYLE}{prose.TABLE_STYLE}{STYLE}</style>")
+
+
+def write(text: str, say: Language, kind: str = "prose") -> None:
+    """A message's paragraphs, its terms explained on hover, focus and tap."""
+    st.html(f'<div class="{kind}" lang="{say.code}">{prose.to_html(text, glossary(say))}</div>')
+
+
+def table(found: Table, say: Language) -> None:
+    st.html(prose.table_html(found.header, found.rows, found.chosen, glossary(say)))

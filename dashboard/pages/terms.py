@@ -1,0 +1,20 @@
+"""Glossary: every term and symbol, with its formula."""
+
+import html
+
+import streamlit as st
+
+from dashboard.glossary import glossary
+from dashboard.pages import speaking
+
+speaking.style()
+with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="right"):
+    say = speaking.language_switch()
+st.markdown(f"# {say('Glossary')}")
+entries = "".join(
+    f'<dt id="{term.key}">{html.escape(term.name)}</dt><dd>{html.escape(term.meaning)}'
+    + (f"<br><code>{html.escape(term.formula)}</code>" if term.formula else "")
+    + "</dd>"
+    for term in glossary(say).values()
+)
+st.html(f'<dl class="glossary" lang="{say.code}">{entries}</dl>')

@@ -1,0 +1,72 @@
+"""Step 8: (1, 4, 4)."""
+
+from dashboard.figures.lesson_models import groups
+from dashboard.figures.style import decibels, percent, scale_text
+from dashboard.language import Language
+from dashboard.lesson.grouped import GroupedScales, Groups
+from dashboard.published import QUAMBA2_130M, X_OUT_SCALES
+from dashboard.report import format_alpha
+from dashboard.screens import Answer, Question, Screen, Table
+
+LAYERS_STEP = 6  # of the lesson: every layer's curve over α
+
+
+def screen(parts: Groups, made: GroupedScales, checkpoint: str, layer: int,
+           say: Language) -> Screen:  # fmt: skip
+    shape = "({})".format(", ".join(map(str, X_OUT_SCALES.shape)))
+    largest = max(abs(each.pa_difference) for each in QUAMBA2_130M)
+    reading = say(
+        "{checkpoint}, layer {layer}. The {count} scales by [[minmax|MinMax]] run from {low} to "
+        "{high} and give {sqnr}, at every α. One [[percentile]] scale at α = {alpha} is {scale} "
+        "and gives {tensor}: move α, and only this one moves.",
+        checkpoint=checkpoint, layer=layer, count=made.scales.size,
+        low=scale_text(float(made.scales.min())), high=scale_text(float(made.scales.max())),
+        sqnr=decibels(made.sqnr_db, 1), alpha=format_alpha(made.alpha),
+        scale=scale_text(made.tensor_scale), tensor=decibels(made.tensor_db, 1),
+    )  # fmt: skip
+    note = (
+        say("Quamba2 sorts heads and channels by their ranges before grouping; here {heads} heads "
+            "are grouped as they stand.", heads=parts.heads)
+        if parts.heads
+        else say("Mamba-1 has no heads; its channels are grouped as they stand.")
+    )  # fmt: skip
+    return Screen(
+        title=say("What (1, 4, 4) means, and where α is not"),
+        claim=say(
+            "The published x_out_scales have the shape {shape}: [[ssd_group|SSD group]] × "
+            "[[head_group|head group]] × [[channel_group|channel group]], {count} scales for one "
+            "tensor. Each is the [[minmax|MinMax]] of its group. No [[percentile]] α is in them, "
+            "so they cannot say what α does.",
+            shape=shape, count=X_OUT_SCALES.scales,
+        ),
+        task=say("Move α. What moves?"),
+        sheet=groups(made, say),
+        reading=reading,
+        table=Table(
+            (say("layer"), say("published, pa-0.5"), say("pa-1.0"), say("difference")),
+            tuple(
+                (str(each.layer), f"{each.pa_0_5:.8f}", f"{each.pa_1_0:.8f}",
+                 _difference(each.pa_difference))
+                for each in QUAMBA2_130M
+            ),
+        ),
+        question=Question(
+            say("The published runs pa-0.5 and pa-1.0 differ by at most {difference}. What follows "
+                "about α?", difference=percent(largest)),
+            (
+                Answer(say("That it hardly matters: both choices are safe."), False,
+                       say("It was not used there, so nothing about it was tested. Where it is "
+                           "used, step {step} shows what it does.", step=LAYERS_STEP)),
+                Answer(say("Nothing: these scales do not use α."), True,
+                       say("Yes. MinMax looks at the largest value alone; what is left is noise "
+                           "between two runs.")),
+                Answer(say("That the larger α is better."), False,
+                       say("The differences go both ways: that is what noise looks like.")),
+            ),
+        ),
+        note=note,
+    )  # fmt: skip
+
+
+def _difference(share: float) -> str:
+    return f"{100 * share:+.4f} %".replace("-", "−") if share else "0"

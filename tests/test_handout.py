@@ -1,0 +1,82 @@
+"""The lesson on paper: complete, self-contained, and the same drawing as on the page."""
+
+import re
+import xml.etree.ElementTree as ElementTree
+
+import pytest
+
+from dashboard.figures.style import PALETTES, Sheet
+from dashboard.figures.svg import to_svg
+from dashboard.handout import handout
+from dashboard.language import LANGUAGES, language
+from dashboard.lesson import holding, outliers, shapes
+from dashboard.published import OUTLIERS
+from dashboard.screens import holding as holding_screen
+from dashboard.screens import outliers as outliers_screen
+from dashboard.screens import shapes as shapes_screen
+from dashboard.screens import toy as toy_screen
+
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+def screens(code: str) -> list:
+    say = language(code)
+    return [
+        holding_screen.screen(holding.Holding.of(0.025), say),
+        shapes_screen.screen(shapes.reshape(1.0), say),
+        toy_screen.screen(0.1, "fine", say),
+        outliers_screen.screen(outliers.outlying(OUTLIERS.outlier, OUTLIERS.outlier_share), say),
+    ]
+
+
+def drawn() -> Sheet:
+    sheet = Sheet(100, 'a "drawing" & more')
+    sheet.area([0, 0.5, 0.5], [0, 0, 1], "output")
+    sheet.hatch([0.5, 1, 1], [0, 0, 1], "stranded")
+    sheet.line([0, 1], [0.5, 0.5], "chosen", 2, "3 3")
+    sheet.text(0.5, 0.5, "two\n<lines>", "text", "middle right", 10, bold=True, halo="page")
+    return sheet
+
+
+@pytest.mark.parametrize("theme", PALETTES)
+def test_a_sheet_becomes_well_formed_svg_in_the_palettes_colours(theme):
+    root = ElementTree.fromstring(to_svg(drawn(), 200, theme))
+    assert root.get("aria-label") == 'a "drawing" & more'
+    area, hatched, line = root.findall(f"{SVG}path")
+    assert area.get("d") == "M0.00 100.00L100.00 100.00L100.00 0.00Z"
+    assert area.get("fill") == PALETTES[theme]["output"]
+    identifier = root.find(f"{SVG}defs/{SVG}pattern").get("id")
+    assert hatched.get("fill") == f"url(#{identifier})"
+    assert (line.get("stroke-dasharray"), line.get("stroke-width")) == ("3 3", "2")
+    (text,) = root.findall(f"{SVG}text")
+    assert [span.text for span in text] == ["two", "<lines>"]
+    assert text.get("text-anchor") == "start" and text.get("stroke") == PALETTES[theme]["page"]
+
+
+def test_a_theme_that_is_none_is_refused():
+    with pytest.raises(ValueError, match="'sepia'; allowed are light, dark"):
+        to_svg(drawn(), theme="sepia")
+
+
+@pytest.mark.parametrize("code", LANGUAGES)
+def test_the_handout_has_every_step_its_answer_and_the_glossary(code):
+    made = screens(code)
+    paper = handout(made, "mamba2-tiny", language(code))
+    assert f'<html lang="{code}">' in paper
+    assert paper.count("<svg") == len(made)
+    for screen in made:
+        ElementTree.fromstring(to_svg(screen.sheet))
+        assert screen.title in paper
+    questions, answers = paper.split(f"<h2>{language(code)('Answers')}</h2>")
+    for number, screen in enumerate(made, 1):
+        letter = "ABCDEF"[[a.right for a in screen.question.answers].index(True)]
+        assert f"<b>{number}: {letter}.</b>" in answers
+    assert questions.count('<div class="question">') == len(made)
+    assert "scale_wx = x_scale · w_scale" in answers
+
+
+def test_the_handout_needs_nothing_from_anywhere():
+    paper = handout(screens("en"), "mamba2-tiny", language("en"))
+    without_names = paper.replace("http://www.w3.org/2000/svg", "")
+    assert not re.search(r"https?://|src=|@import|<script|<link", without_names)
+    assert "[[" not in paper and "**" not in paper

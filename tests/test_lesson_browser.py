@@ -1,0 +1,197 @@
+"""The lesson in real Chromium: keys, links, languages, a phone, saved figures, nothing fetched."""
+
+import os
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from benchmarks.page import FLAGS, served
+
+CHROMIUM = shutil.which("chromium")
+STEPS = range(1, 10)
+
+
+@pytest.fixture(scope="module")
+def address():
+    with served() as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def browser():
+    if CHROMIUM is None:
+        assert not os.environ.get("SCALESCOPE_REQUIRE_BROWSER"), "chromium is required, not found"
+        pytest.skip("chromium is not installed")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+def opened(browser: Browser, address: str, query: str = "", **context) -> Page:
+    """The lesson on the smallest Mamba-2; what the browser asks for is noted in page.asked."""
+    context = {"viewport": {"width": 1440, "height": 900}, "locale": "en-US"} | context
+    page = browser.new_context(**context).new_page()
+    page.set_default_timeout(60_000)
+    page.thrown, page.asked = [], []
+    page.on("pageerror", lambda error: page.thrown.append(str(error)))
+    page.on("request", lambda request: page.asked.append(request.url))
+    page.goto(f"{address}/lesson?checkpoint=mamba2-tiny{query}")
+    return page
+
+
+def on_step(page: Page, step: int) -> None:
+    page.get_by_role("heading", name=re.compile(f"^{step} · ")).wait_for()
+    page.locator(f".st-key-drawing_{step} svg").wait_for()
+
+
+def closed(page: Page) -> None:
+    assert page.thrown == []
+    page.context.close()
+
+
+def test_a_presenters_keys_turn_the_pages_and_escape_leaves(browser, address):
+    page = opened(browser, address, "&present=1")
+    on_step(page, 1)
+    expect(page.locator("[data-testid=stHeader]")).to_be_hidden()
+    page.keyboard.press("PageDown")
+    on_step(page, 2)
+    page.keyboard.press("ArrowRight")
+    on_step(page, 3)
+    page.keyboard.press("ArrowLeft")
+    on_step(page, 2)
+    # A slider with the focus keeps its arrows; Page Down still turns the page.
+    page.keyboard.press("PageDown")
+    on_step(page, 3)
+    slider = page.get_by_role("slider", name="Spread")
+    before = slider.get_attribute("aria-valuetext")
+    slider.focus()
+    page.keyboard.press("ArrowRight")
+    expect(slider).not_to_have_attribute("aria-valuetext", before)
+    on_step(page, 3)
+    page.keyboard.press("Escape")
+    expect(page.locator("[data-testid=stHeader]")).to_be_visible()
+    assert "present" not in page.url
+    page.get_by_role("button", name="Present").click()
+    expect(page.locator("[data-testid=stHeader]")).to_be_hidden()
+    assert "present=1" in page.url
+    closed(page)
+
+
+def test_a_link_restores_the_step_its_settings_and_the_language(browser, address):
+    page = opened(browser, address)
+    on_step(page, 1)
+    page.get_by_role("radio", name="5", exact=True).click()
+    on_step(page, 5)
+    slider = page.get_by_role("slider", name="Where they lie")
+    slider.focus()
+    page.keyboard.press("ArrowRight")
+    page.get_by_role("radio", name="简体中文").click()
+    page.get_by_role("heading", name="5 · 离群值：总有人付出代价").wait_for()
+    expect(page).to_have_url(re.compile("outlier_size=10.5"))
+    link = page.url
+    assert "step=5" in link and "lang=zh-CN" in link
+    closed(page)
+    again = opened(browser, address, "&" + link.split("?")[1])
+    again.get_by_role("heading", name="5 · 离群值：总有人付出代价").wait_for()
+    expect(again.get_by_role("slider", name="离群值的位置")).to_have_attribute(
+        "aria-valuetext", "10.5"
+    )
+    closed(again)
+
+
+def test_the_browsers_language_is_the_first(browser, address):
+    page = opened(browser, address, locale="zh-CN")
+    page.get_by_role("heading", name="1 · 一个数决定 INT8 能容纳什么").wait_for()
+    page.get_by_role("link", name="课程").wait_for()
+    closed(page)
+
+
+@pytest.mark.parametrize("locale", ["en-US", "zh-CN"])
+def test_on_a_phone_nothing_is_wider_than_the_screen(browser, address, locale):
+    page = opened(browser, address, viewport={"width": 390, "height": 844}, locale=locale)
+    for step in STEPS:
+        page.goto(f"{address}/lesson?checkpoint=mamba2-tiny&step={step}")
+        on_step(page, step)
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390
+        main = page.locator("[data-testid=stMain]")
+        assert main.evaluate("main => main.scrollWidth <= main.clientWidth")
+        root = page.locator(f".st-key-drawing_{step} .sheet")
+        spans = root.evaluate(
+            "root => [...root.querySelectorAll('text')].map((text) => {"
+            " const box = text.getBoundingClientRect();"
+            " return [box.left, box.right, text.textContent]; })"
+        )
+        assert [span for span in spans if span[0] < 0 or span[1] > 390] == []
+    closed(page)
+
+
+def test_a_term_explains_itself_to_the_keyboard(browser, address):
+    page = opened(browser, address)
+    on_step(page, 1)
+    term = page.locator(".term").first
+    tip = term.locator("[role=tooltip]")
+    expect(tip).to_be_hidden()
+    term.focus()
+    expect(tip).to_be_visible()
+    expect(tip).to_contain_text("amax / 127")
+    term.blur()
+    expect(tip).to_be_hidden()
+    closed(page)
+
+
+@pytest.mark.parametrize(("kind", "magic"), [("PNG", b"\x89PNG"), ("SVG", b"<svg")])
+def test_a_figure_is_saved_by_the_keyboard(browser, address, kind, magic):
+    page = opened(browser, address)
+    on_step(page, 1)
+    page.locator(".st-key-drawing_1 summary").focus()
+    page.keyboard.press("Enter")
+    with page.expect_download() as download:
+        page.locator(".st-key-drawing_1").get_by_role("button", name=kind).press("Enter")
+    saved = download.value
+    assert saved.suggested_filename == f"scalescope-drawing_1.{kind.lower()}"
+    content = Path(saved.path()).read_bytes()
+    assert content.startswith(magic)
+    assert b"var(--" not in content
+    closed(page)
+
+
+def test_the_handout_is_one_file_with_every_step(browser, address):
+    page = opened(browser, address, "&lang=zh-CN")
+    page.get_by_role("heading", name=re.compile("^1 · ")).wait_for()
+    with page.expect_download() as download:
+        page.get_by_role("button", name="讲义").click()
+    paper = Path(download.value.path()).read_text("utf-8")
+    assert paper.count("<svg") == len(STEPS)
+    assert "术语表" in paper and "http://" not in paper.replace("http://www.w3.org/2000/svg", "")
+    closed(page)
+
+
+def test_no_request_leaves_the_machine(browser, address):
+    page = opened(browser, address)
+    on_step(page, 1)
+    page.get_by_role("button", name="Next").click()
+    on_step(page, 2)
+    away = [url for url in page.asked if not url.startswith((address, "data:", "blob:"))]
+    assert [url for url in away if not url.startswith(address.replace("http", "ws"))] == []
+    closed(page)
+
+
+def test_the_lesson_is_walked_with_the_keyboard_alone(browser, address):
+    page = opened(browser, address)
+    on_step(page, 1)
+    page.get_by_role("radio", name="0.02").focus()
+    page.keyboard.press("Space")
+    page.get_by_text("Not so.").wait_for()
+    page.keyboard.press("ArrowDown")
+    page.get_by_text("Right.").wait_for()
+    for _ in range(12):
+        page.keyboard.press("Tab")
+        if page.evaluate("document.activeElement.innerText").endswith("Next"):
+            break
+    page.keyboard.press("Enter")
+    on_step(page, 2)
+    closed(page)

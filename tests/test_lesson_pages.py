@@ -1,0 +1,167 @@
+"""The Lesson, Claims and Glossary pages without a browser, in both languages."""
+
+import re
+from pathlib import Path
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from dashboard.calibration import calibrate, read_text
+from dashboard.checkpoints import load_backbone, load_checkpoint
+from dashboard.landscape import Landscape
+from dashboard.language import LANGUAGES
+from dashboard.pages.lesson_steps import STEPS
+from dashboard.published import QUAMBA2_130M
+
+ROOT = Path(__file__).resolve().parent.parent
+NUMBERS = range(1, len(STEPS) + 1)
+HAN = re.compile(r"[\u4e00-\u9fff]")
+
+
+def opened(page: str = "lesson", **settings: str) -> AppTest:
+    """A page on the smallest Mamba-2, opened by a link with these settings."""
+    app = AppTest.from_file(str(ROOT / "dashboard/pages" / f"{page}.py"), default_timeout=60)
+    for name, value in ({"checkpoint": "mamba2-tiny", "lang": "en"} | settings).items():
+        app.query_params[name] = value
+    app.run()
+    assert not app.exception
+    return app
+
+
+def told(app: AppTest) -> str:
+    """Everything that the page says, without its marks."""
+    said = [item.value for item in app.markdown]
+    said += [item.proto.body for item in app.get("html")]
+    text = "\n".join(said)
+    text = re.sub(r"<style>.*?</style>|<span class=\"tip\".*?</span>", "", text, flags=re.S)
+    return re.sub(r"<[^>]+>", "", text).replace("\u00a0", " ")
+
+
+@pytest.fixture(scope="module")
+def layers() -> list[Landscape]:
+    """The x slice of every layer, as the lesson calibrates it."""
+    checkpoint = load_checkpoint("mamba2-tiny")
+    found = calibrate(checkpoint, load_backbone(checkpoint), read_text(checkpoint))
+    return [Landscape.of(layer.slices[0].silu_output) for layer in found.layers]
+
+
+@pytest.mark.parametrize("code", LANGUAGES)
+@pytest.mark.parametrize("step", NUMBERS)
+def test_every_step_opens_and_every_answer_is_answered(step, code):
+    app = opened(step=str(step), lang=code)
+    assert app.markdown[0].value.startswith(f"## {step} · ")
+    question = app.radio(key=f"answer_{step}")
+    assert question.value is None and "reply" not in "".join(
+        item.proto.body for item in app.get("html") if "<style>" not in item.proto.body
+    )
+    kinds = []
+    for i in range(len(question.options)):
+        app.radio(key=f"answer_{step}").set_value(i).run()
+        assert not app.exception
+        (reply,) = [h.proto.body for h in app.get("html") if '<div class="reply' in h.proto.body]
+        kinds.append("reply right" in reply)
+        assert bool(HAN.search(reply)) == (code == "zh-CN")
+    assert sum(kinds) == 1
+    # In Chinese nothing on the page is an English sentence.
+    if code == "zh-CN":
+        words = told(app).replace("mamba2-tiny", "")
+        assert not re.search(r"[a-z]{2,} [a-z]{2,} [a-z]{2,} [a-z]{2,}",
+                             re.sub(r".*Heaven.*|.*people.*", "", words))  # fmt: skip
+
+
+def test_the_first_screen_needs_no_model_and_no_click():
+    app = opened(checkpoint="no/such place")
+    assert "One number decides" in app.markdown[0].value
+    assert not app.error
+
+
+def test_a_checkpoint_that_is_none_is_told_and_the_controls_stay():
+    app = opened(checkpoint="no/such place", step="6")
+    assert "is neither a directory, nor a Hub id" in app.error[0].value
+    app.selectbox(key="checkpoint").set_value("mamba2-tiny").run()
+    assert not app.error and "best α is" in told(app)
+
+
+def test_the_scale_moves_what_saturates():
+    app = opened(step="1", held_scale="0.01")
+    assert "4 of 8 values saturate: they come back as 1.27 or −1.28" in told(app)
+    app.select_slider(key="held_scale").set_value(0.1).run()
+    assert "Nothing saturates" in told(app)
+
+
+def test_a_trace_is_the_kernels():
+    app = opened(step="2", layer="1", channel="7", position="3")
+    assert "Every number is from mamba2-tiny, layer 1." in told(app)
+    code = re.search(r"wrote (−?\d+)\.", told(app))[1]
+    assert f"gives the same code, {code}." in told(app)
+    app.slider(key="position").set_value(4).run()
+    assert not app.exception
+
+
+def test_the_toy_example_stands_beside_the_published_figures():
+    words = told(opened(step="4"))
+    assert "0.0286" in words and "0.0268" in words and "0.027" in words
+    assert "39.37 %" in words and "39.4 %" in words
+
+
+def test_layers_say_what_the_landscape_says(layers):
+    app = opened(step="6", layer="2", lesson_alpha="0.9995")
+    best = layers[2].best_alpha
+    assert f"its best α is {best}, {layers[2].best_db:.1f} dB" in told(app)
+    assert "loss at 0.9995" not in told(app)  # it would give the answer away
+    app.radio(key="answer_6").set_value(0).run()
+    assert f"{layers[0].loss_db(0.9995):.1f} dB" in told(app)
+
+
+def test_the_answer_of_the_ratio_waits_until_it_is_asked_for(layers):
+    app = opened(step="7", guess="40")
+    assert "What has layer 3?" in told(app)
+    app.toggle(key="shown").set_value(True).run()
+    assert re.search(r"Layer 3 has \d+\.\d; your 40 is", told(app))
+    for row in QUAMBA2_130M:
+        assert f"{row.ratio:.2f}" in told(app) and f"{row.ratio_wx:.3g}" in told(app)
+
+
+def test_alpha_moves_one_scale_and_not_the_sixteen():
+    app = opened(step="8")
+    fixed = re.search(r"run from (\S+) to (\S+) and give (\S+) dB", told(app)).groups()
+    moving = re.search(r"at α = \S+ is (\S+) and", told(app))[1]
+    app.select_slider(key="lesson_alpha").set_value(0.99).run()
+    assert re.search(r"run from (\S+) to (\S+) and give (\S+) dB", told(app)).groups() == fixed
+    assert re.search(r"at α = \S+ is (\S+) and", told(app))[1] != moving
+
+
+def test_mamba_1_has_groups_without_heads():
+    assert "Mamba-1 has no heads" in told(opened(step="8", checkpoint="mamba-tiny"))
+
+
+def test_the_score_is_the_mean_loss(layers):
+    app = opened(step="9", alpha_0="0.999", alpha_1="0.99999")
+    alphas = [0.999, 0.99999, 0.9995, 0.9995]
+    mean = sum(each.loss_db(a) for each, a in zip(layers, alphas, strict=True)) / 4
+    assert f"you lose {mean:.2f} dB" in told(app)
+
+
+def test_pages_turn_and_stop_at_both_ends():
+    app = opened()
+    assert app.button(key="previous").disabled
+    for _ in NUMBERS[:-1]:
+        app.button(key="next").click().run()
+        assert not app.exception
+    assert app.markdown[0].value.startswith(f"## {len(STEPS)} · ")
+    assert app.button(key="next").disabled
+
+
+def test_the_language_can_be_changed_and_an_unknown_one_is_english():
+    app = opened(lang="xx")
+    assert "One number decides" in app.markdown[0].value
+    app.segmented_control(key="lang").set_value("zh-CN").run()
+    assert "一个数决定" in app.markdown[0].value
+
+
+@pytest.mark.parametrize("code", LANGUAGES)
+def test_the_glossary_lists_every_term(code):
+    words = told(opened("terms", lang=code))
+    for formula in ("scale_wx = x_scale · w_scale", "10 · log₁₀(Σ y² / Σ (ŷ − y)²)"):
+        assert formula in words
+    assert bool(HAN.search(words.replace("简体中文", ""))) == (code == "zh-CN")
