@@ -16,12 +16,14 @@ from families import CONFIGS, save_model
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
+from streamlit.testing.v1 import AppTest
 
 from dashboard import cli
 from dashboard.calibration import CalibrationError, calibrate, read_text
 from dashboard.checkpoints import SAMPLES_DIR, CheckpointError, load_backbone, load_checkpoint
 from dashboard.checkpoints.families import FAMILIES
 
+EXPLORE = SAMPLES_DIR.parent / "dashboard" / "pages" / "explore.py"
 CONV = "backbone.layers.0.mixer.conv1d.weight"
 
 seeded = settings(
@@ -238,7 +240,7 @@ def test_what_only_shows_when_the_model_runs_is_one_sentence(copy_of):
     (directory / "config.json").write_text(json.dumps(config))
     checkpoint = load_checkpoint(str(directory))
     text = read_text(checkpoint, batches=1, seq_len=8)
-    with pytest.raises(CalibrationError, match="the model cannot be run: .float. object is not"):
+    with pytest.raises(CalibrationError, match=r"the model cannot be run: .float. object is not"):
         calibrate(checkpoint, load_backbone(checkpoint, "cpu"), text)
 
 
@@ -533,3 +535,31 @@ def test_the_command_line_tells_it_in_one_line_and_exits_with_2(fault, copy_of, 
     assert captured.out == ""
     assert captured.err.startswith("dashboard: ") and captured.err.count("\n") == 1
     assert str(directory) in captured.err
+
+
+def with_config(directory: Path, **changed) -> None:
+    config = json.loads((directory / "config.json").read_text()) | changed
+    (directory / "config.json").write_text(json.dumps(config))
+
+
+@pytest.mark.parametrize(
+    ("form", "changed", "shown"),
+    [
+        ("safetensors", {"model_type": "![x](http://host/x.png)"}, r"'!\[x\](http"),
+        ("safetensors", {"num_heads": "<img src=x>"}, r"num_heads is '\<img src=x\>'"),
+        ("hybrid", {"output_hidden_states": 0.5}, "the model cannot be run"),
+        ("pickle", {"num_hidden_layers": 10**9}, "has no tensor backbone.layers.3.mixer"),
+    ],
+)
+def test_a_page_tells_it_as_plain_text_and_goes_on(form, changed, shown, copy_of):
+    directory = copy_of(form)
+    with_config(directory, **changed)
+    app = AppTest.from_file(str(EXPLORE), default_timeout=60)
+    app.query_params.update(batches="2", seq_len="64", checkpoint=str(directory))
+    app.run()
+    assert not app.exception
+    (error,) = app.error
+    assert shown in error.value
+    app.selectbox(key="checkpoint").set_value("mamba-tiny").run()
+    assert not app.exception and not app.error
+    assert app.metric
