@@ -17,6 +17,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 from streamlit.testing.v1 import AppTest
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import Whitespace
+from transformers import PreTrainedTokenizerFast
 
 from dashboard import cli
 from dashboard.calibration import CalibrationError, calibrate, read_text
@@ -242,6 +246,39 @@ def test_what_only_shows_when_the_model_runs_is_one_sentence(copy_of):
     text = read_text(checkpoint, batches=1, seq_len=8)
     with pytest.raises(CalibrationError, match=r"the model cannot be run: .float. object is not"):
         calibrate(checkpoint, load_backbone(checkpoint, "cpu"), text)
+
+
+TOKENIZERS = {
+    "no JSON": {"tokenizer.json": "<html>"},
+    "no tokenizer": {"tokenizer.json": "{}"},
+    "code of its own": {
+        "tokenizer_config.json": json.dumps(
+            {"tokenizer_class": "Own", "auto_map": {"AutoTokenizer": ["own.Own", None]}}
+        ),
+        "own.py": "raise SystemExit('the code ran')",
+    },
+    "a class that is none": {"tokenizer_config.json": '{"tokenizer_class": "<b>"}'},
+}
+
+
+@pytest.mark.parametrize("fault", TOKENIZERS)
+def test_a_tokenizer_that_cannot_be_used_is_one_sentence_and_runs_nothing(fault, copy_of):
+    directory = copy_of("safetensors")
+    for name, content in TOKENIZERS[fault].items():
+        (directory / name).write_text(content)
+    with pytest.raises(CheckpointError, match="has a tokenizer that cannot be used") as told:
+        read_text(load_checkpoint(str(directory)), batches=1, seq_len=4)
+    assert str(told.value).isprintable()
+
+
+def test_a_tokenizer_with_more_tokens_than_the_model_is_named(copy_of):
+    directory = copy_of("safetensors")
+    words = {"[UNK]": 999, "the": 1}
+    tokenizer = Tokenizer(WordLevel(words, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = Whitespace()
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer).save_pretrained(directory)
+    with pytest.raises(CheckpointError, match="gives token 999; the model's vocabulary has 256"):
+        read_text(load_checkpoint(str(directory)), batches=1, seq_len=4)
 
 
 @pytest.mark.parametrize(
