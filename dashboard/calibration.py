@@ -321,14 +321,20 @@ def visit_conv_inputs(
     """Run batch after batch; call visit(batch, layer, x) while the model runs, layer by layer.
 
     x is (1, D, L) float32, sequence-last. What ``visit`` raises ends the run.
+
+    Raises CalibrationError where the model itself cannot be run.
     """
     device = next(backbone.parameters()).device
     batch = 0
+    visiting = False  # while it is, a fault is not the model's
 
     def hook_for(layer: int, mixer: nn.Module) -> Callable[[nn.Module, tuple, Tensor], None]:
         def hook(_module: nn.Module, _inputs: tuple, output: Tensor) -> None:
+            nonlocal visiting
             x = conv_input(checkpoint, mixer, output)
+            visiting = True
             visit(batch, layer, x.to(torch.float32).contiguous())
+            visiting = False
 
         return hook
 
@@ -340,7 +346,9 @@ def visit_conv_inputs(
         with torch.no_grad():
             for batch, ids in enumerate(tokens):  # noqa: B007 (the hooks read it)
                 backbone(ids[None].to(device), use_cache=False)
-    except (RuntimeError, IndexError) as error:  # sizes that only show when it runs
+    except Exception as error:  # whatever a strange configuration makes transformers raise
+        if visiting:
+            raise
         raise CalibrationError(
             f"{checkpoint.path}: the model cannot be run: {_first_line(error)}"
         ) from error

@@ -12,16 +12,22 @@ from pathlib import Path
 
 import pytest
 import torch
-from families import save_model
+from families import CONFIGS, save_model
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
+from streamlit.testing.v1 import AppTest
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import Whitespace
+from transformers import PreTrainedTokenizerFast
 
 from dashboard import cli
 from dashboard.calibration import CalibrationError, calibrate, read_text
 from dashboard.checkpoints import SAMPLES_DIR, CheckpointError, load_backbone, load_checkpoint
 from dashboard.checkpoints.families import FAMILIES
 
+EXPLORE = SAMPLES_DIR.parent / "dashboard" / "pages" / "explore.py"
 CONV = "backbone.layers.0.mixer.conv1d.weight"
 
 seeded = settings(
@@ -74,11 +80,13 @@ def refused(directory: Path, fault: str | None = None) -> str:
 
 
 def loads_or_tells(directory: Path) -> None:
-    """What must hold of any bytes whatever."""
+    """What must hold of any bytes whatever, up to a first forward."""
     try:
-        load_backbone(load_checkpoint(str(directory)), "cpu")
-    except CheckpointError as error:
-        assert str(error).isprintable() and len(str(error)) <= 601
+        checkpoint = load_checkpoint(str(directory))
+        backbone = load_backbone(checkpoint, "cpu")
+        calibrate(checkpoint, backbone, read_text(checkpoint, batches=1, seq_len=5))
+    except (CheckpointError, CalibrationError) as error:
+        assert len(str(error).splitlines()) == 1
 
 
 def with_header(path: Path, header: bytes, length: int | None = None) -> None:
@@ -230,19 +238,47 @@ def test_a_config_that_the_weights_deny_is_named(form, changed, fault, copy_of):
     refused(directory, fault)
 
 
-def test_sizes_that_only_show_when_the_model_runs_are_one_sentence(copy_of):
+def test_what_only_shows_when_the_model_runs_is_one_sentence(copy_of):
     directory = copy_of("hybrid")
-    config = json.loads((directory / "config.json").read_text()) | {"num_attention_heads": 1}
-    config |= {"num_key_value_heads": 1, "head_dim": 8}
+    config = json.loads((directory / "config.json").read_text()) | {"output_hidden_states": 0.5}
     (directory / "config.json").write_text(json.dumps(config))
-    try:
-        checkpoint = load_checkpoint(str(directory))
-        backbone = load_backbone(checkpoint, "cpu")
-    except CheckpointError:
-        return
-    backbone.layers[1].self_attn.num_key_value_groups = 7
-    with pytest.raises(CalibrationError, match="the model cannot be run"):
-        calibrate(checkpoint, backbone, read_text(checkpoint, batches=1, seq_len=8))
+    checkpoint = load_checkpoint(str(directory))
+    text = read_text(checkpoint, batches=1, seq_len=8)
+    with pytest.raises(CalibrationError, match=r"the model cannot be run: .float. object is not"):
+        calibrate(checkpoint, load_backbone(checkpoint, "cpu"), text)
+
+
+TOKENIZERS = {
+    "no JSON": {"tokenizer.json": "<html>"},
+    "no tokenizer": {"tokenizer.json": "{}"},
+    "code of its own": {
+        "tokenizer_config.json": json.dumps(
+            {"tokenizer_class": "Own", "auto_map": {"AutoTokenizer": ["own.Own", None]}}
+        ),
+        "own.py": "raise SystemExit('the code ran')",
+    },
+    "a class that is none": {"tokenizer_config.json": '{"tokenizer_class": "<b>"}'},
+}
+
+
+@pytest.mark.parametrize("fault", TOKENIZERS)
+def test_a_tokenizer_that_cannot_be_used_is_one_sentence_and_runs_nothing(fault, copy_of):
+    directory = copy_of("safetensors")
+    for name, content in TOKENIZERS[fault].items():
+        (directory / name).write_text(content)
+    with pytest.raises(CheckpointError, match="has a tokenizer that cannot be used") as told:
+        read_text(load_checkpoint(str(directory)), batches=1, seq_len=4)
+    assert str(told.value).isprintable()
+
+
+def test_a_tokenizer_with_more_tokens_than_the_model_is_named(copy_of):
+    directory = copy_of("safetensors")
+    words = {"[UNK]": 999, "the": 1}
+    tokenizer = Tokenizer(WordLevel(words, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = Whitespace()
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer).save_pretrained(directory)
+    with pytest.raises(CheckpointError, match="gives token 999; the model's vocabulary has 256"):
+        read_text(load_checkpoint(str(directory)), batches=1, seq_len=4)
 
 
 @pytest.mark.parametrize(
@@ -472,6 +508,8 @@ KEYS = sorted(
     | {"layers_block_type", "hybrid_override_pattern", "layer_types", "attn_layer_indices"}
     | {"chunk_size", "conv_kernel", "mamba_d_conv", "time_step_limit", "rope_parameters"}
     | {"auto_map", "_attn_implementation", "attn_implementation", "quantization_config", "dtype"}
+    | set(CONFIGS["mamba2"].to_dict())
+    | set(CONFIGS["bamba"].to_dict())
 )
 VALUES = st.recursive(
     st.none()
@@ -534,3 +572,31 @@ def test_the_command_line_tells_it_in_one_line_and_exits_with_2(fault, copy_of, 
     assert captured.out == ""
     assert captured.err.startswith("dashboard: ") and captured.err.count("\n") == 1
     assert str(directory) in captured.err
+
+
+def with_config(directory: Path, **changed) -> None:
+    config = json.loads((directory / "config.json").read_text()) | changed
+    (directory / "config.json").write_text(json.dumps(config))
+
+
+@pytest.mark.parametrize(
+    ("form", "changed", "shown"),
+    [
+        ("safetensors", {"model_type": "![x](http://host/x.png)"}, r"'!\[x\](http"),
+        ("safetensors", {"num_heads": "<img src=x>"}, r"num_heads is '\<img src=x\>'"),
+        ("hybrid", {"output_hidden_states": 0.5}, "the model cannot be run"),
+        ("pickle", {"num_hidden_layers": 10**9}, "has no tensor backbone.layers.3.mixer"),
+    ],
+)
+def test_a_page_tells_it_as_plain_text_and_goes_on(form, changed, shown, copy_of):
+    directory = copy_of(form)
+    with_config(directory, **changed)
+    app = AppTest.from_file(str(EXPLORE), default_timeout=60)
+    app.query_params.update(batches="2", seq_len="64", checkpoint=str(directory))
+    app.run()
+    assert not app.exception
+    (error,) = app.error
+    assert shown in error.value
+    app.selectbox(key="checkpoint").set_value("mamba-tiny").run()
+    assert not app.exception and not app.error
+    assert app.metric

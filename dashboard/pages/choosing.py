@@ -6,6 +6,7 @@ so what they hold is kept aside and given back when a page shows them again.
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -30,6 +31,7 @@ from dashboard.pages import loading
 from dashboard.report import format_alpha
 
 STATE = st.session_state
+MARKUP = re.compile(r"([\\`*\[\]<>~$])")
 PROGRESS_SECONDS = 0.1  # between two updates of the bar: each costs the browser as much as a layer
 
 STYLE = """<style>
@@ -82,7 +84,9 @@ class Frame:
 
     def refuse(self, error: ValueError) -> None:
         """One sentence about what cannot be used; the controls above stay."""
-        self.progress.error(str(error), icon=":material/error:")
+        # Streamlit reads Markdown, in which a file could name an image for the browser to fetch.
+        sentence = MARKUP.sub(r"\\\1", str(error))
+        self.progress.error(sentence, icon=":material/error:")
         st.stop()
 
     def show(self, progress: Progress) -> None:
