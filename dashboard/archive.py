@@ -51,8 +51,26 @@ def fingerprint(checkpoint: Checkpoint) -> str:
 
 
 def is_calibration_file(source: str) -> bool:
-    """Whether a checkpoint's name means a calibration file: a file, of that suffix."""
-    return source.endswith(SUFFIX) and Path(source).expanduser().is_file()
+    """Whether a checkpoint's name means a calibration file: a file, of that suffix.
+
+    A checkpoint's own weights end alike, but a config.json lies beside them, and no calibration
+    file says that they are one.
+    """
+    try:
+        path = Path(source).expanduser()
+        if not source.endswith(SUFFIX) or not path.is_file():
+            return False
+    except (OSError, RuntimeError):  # a name too long, a home that nobody has: no file
+        return False
+    return not (path.parent / "config.json").is_file() or _states_format(path)
+
+
+def _states_format(path: Path) -> bool:
+    try:
+        with safe_open(path, framework="numpy") as file:
+            return (file.metadata() or {}).get("format") == FORMAT
+    except (SafetensorError, OSError):
+        return False
 
 
 def save_calibration(path: str | Path, calibration: Calibration) -> None:

@@ -26,8 +26,11 @@ from dashboard.checkpoints import (
     CheckpointError,
     ConvSlice,
     ConvWeights,
+    conv_input,
+    find_mixer,
 )
 from dashboard.histogram import Histogram, count_patterns
+from dashboard.spool import Place, Spool
 from kernels.int8 import scale_from_amax
 from kernels.reference import causal_conv1d
 
@@ -138,16 +141,20 @@ class Calibration:
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a calibration is: layer ``layer`` of batch ``batch`` is done (both from 0)."""
+    """How far a calibration is: layer ``layer`` of batch ``batch`` is done.
+
+    ``layer`` is the model's own number; ``done`` of its ``layers`` Mamba layers are.
+    """
 
     batch: int
     batches: int
     layer: int
+    done: int
     layers: int
 
     @property
     def share(self) -> float:
-        return (self.batch * self.layers + self.layer + 1) / (self.batches * self.layers)
+        return (self.batch * self.layers + self.done) / (self.batches * self.layers)
 
     def __str__(self) -> str:
         return f"batch {self.batch + 1} of {self.batches}, layer {self.layer}"
@@ -210,8 +217,25 @@ def _tokenize(checkpoint: Checkpoint, content: bytes, source: str) -> Tensor:
         )
     from transformers import AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(checkpoint.path)
-    return torch.tensor(tokenizer(text)["input_ids"], dtype=torch.int64)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(
+            checkpoint.path, local_files_only=True, trust_remote_code=False
+        )
+        tokens = torch.tensor(tokenizer(text)["input_ids"], dtype=torch.int64)
+    except Exception as error:  # each kind of tokenizer has faults of its own
+        raise CheckpointError(
+            f"{checkpoint.path} has a tokenizer that cannot be used: {_first_line(error)}"
+        ) from None
+    if len(tokens) and not 0 <= int(tokens.min()) <= int(tokens.max()) < checkpoint.vocab_size:
+        raise CheckpointError(
+            f"{checkpoint.path} has a tokenizer that gives token {int(tokens.max())}; the model's "
+            f"vocabulary has {checkpoint.vocab_size}"
+        )
+    return tokens
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
 def calibrate(
@@ -235,9 +259,10 @@ def calibrate(
     Raises CalibrationError where activations are not finite or leave float16's range, naming the
     layer and the batch.
     """
-    wanted = sorted(range(checkpoint.n_layers) if layers is None else set(layers))
+    wanted = sorted(checkpoint.layers if layers is None else set(layers))
+    spool = Spool()
     tallies = {
-        layer: [_Tally(part, checkpoint.convs[layer]) for part in checkpoint.slices]
+        layer: [_Tally(part, checkpoint.conv(layer), spool) for part in checkpoint.slices]
         for layer in wanted
     }
     kept: dict[int, list[Tensor]] = {layer: [] for layer in sorted(set(keep))}
@@ -246,7 +271,7 @@ def calibrate(
         if layer in kept:
             kept[layer].append(x.cpu())
         if layer in tallies:
-            conv = checkpoint.convs[layer]
+            conv = checkpoint.conv(layer)
             v = causal_conv1d(x, conv.weight.to(x.device), conv.bias.to(x.device))
             y = F.silu(v)
             for tally in tallies[layer]:
@@ -257,7 +282,8 @@ def calibrate(
                         f"layer {layer}, batch {batch}, slice {tally.part.name}: {error}"
                     ) from None
         if on_progress:
-            on_progress(Progress(batch, text.batches, layer, checkpoint.n_layers))
+            done = checkpoint.layers.index(layer) + 1
+            on_progress(Progress(batch, text.batches, layer, done, checkpoint.n_layers))
 
     visit_conv_inputs(checkpoint, backbone, text.tokens, {*wanted, *kept}, visit)
     return Calibration(
@@ -277,8 +303,8 @@ def calibrate(
             ConvCapture(
                 layer,
                 torch.cat(parts),
-                checkpoint.convs[layer].weight,
-                checkpoint.convs[layer].bias,
+                checkpoint.conv(layer).weight,
+                checkpoint.conv(layer).bias,
             )
             for layer, parts in kept.items()
         ),
@@ -295,26 +321,37 @@ def visit_conv_inputs(
     """Run batch after batch; call visit(batch, layer, x) while the model runs, layer by layer.
 
     x is (1, D, L) float32, sequence-last. What ``visit`` raises ends the run.
+
+    Raises CalibrationError where the model itself cannot be run.
     """
     device = next(backbone.parameters()).device
-    first, last = checkpoint.conv_offset, checkpoint.conv_offset + checkpoint.conv_dim
     batch = 0
+    visiting = False  # while it is, a fault is not the model's
 
-    def hook_for(layer: int) -> Callable[[nn.Module, tuple, Tensor], None]:
+    def hook_for(layer: int, mixer: nn.Module) -> Callable[[nn.Module, tuple, Tensor], None]:
         def hook(_module: nn.Module, _inputs: tuple, output: Tensor) -> None:
-            x = output[..., first:last].transpose(1, 2)
+            nonlocal visiting
+            x = conv_input(checkpoint, mixer, output)
+            visiting = True
             visit(batch, layer, x.to(torch.float32).contiguous())
+            visiting = False
 
         return hook
 
-    hooks = [
-        backbone.layers[layer].mixer.in_proj.register_forward_hook(hook_for(layer))
-        for layer in sorted(layers)
-    ]
+    hooks = []
+    for layer in sorted(layers):
+        mixer = find_mixer(backbone, layer)
+        hooks.append(mixer.in_proj.register_forward_hook(hook_for(layer, mixer)))
     try:
         with torch.no_grad():
             for batch, ids in enumerate(tokens):  # noqa: B007 (the hooks read it)
                 backbone(ids[None].to(device), use_cache=False)
+    except Exception as error:  # whatever a strange configuration makes transformers raise
+        if visiting:
+            raise
+        raise CalibrationError(
+            f"{checkpoint.path}: the model cannot be run: {_first_line(error)}"
+        ) from error
     finally:
         for hook in hooks:
             hook.remove()
@@ -323,14 +360,15 @@ def visit_conv_inputs(
 class _Tally:
     """The running counts of one slice."""
 
-    def __init__(self, part: ConvSlice, conv: ConvWeights) -> None:
+    def __init__(self, part: ConvSlice, conv: ConvWeights, spool: Spool) -> None:
         self.part = part
+        self.spool = spool
         self.w_amax = float(conv.weight[part.channels].abs().amax())
         self.b_amax = float(conv.bias[part.channels].abs().amax())
         self.x_amax = 0.0
         self.input_counts: Tensor | int = 0  # (65536,) once there is a batch
         self.output_counts: Tensor | int = 0
-        self.batches: list[Histogram] = []
+        self.batches: list[Place] = []
 
     def add(self, x: Tensor, v: Tensor, y: Tensor) -> None:
         """Count this slice of one batch: (1, D, L) each, all channels."""
@@ -342,7 +380,7 @@ class _Tally:
         self.x_amax = max(self.x_amax, amax)
         self.input_counts = self.input_counts + count_patterns(v)
         self.output_counts = self.output_counts + counts
-        self.batches.append(Histogram.from_patterns(counts))
+        self.batches.append(self.spool.put(Histogram.from_patterns(counts)))
 
     def calibration(self) -> SliceCalibration:
         return SliceCalibration(
@@ -352,5 +390,5 @@ class _Tally:
             b_amax=self.b_amax,
             silu_input=Histogram.from_patterns(self.input_counts),
             silu_output=Histogram.from_patterns(self.output_counts),
-            batches=tuple(self.batches),
+            batches=tuple(map(self.spool.get, self.batches)),
         )

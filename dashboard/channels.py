@@ -57,6 +57,8 @@ class GroupScales:
             "code_utilization": None,
             "effective_bits": None,
             "sqnr_db": self.sqnr_db,
+            "best_alpha": None,
+            "gain_db": None,
             "rounding_mse": None,
             "clipping_mse": None,
         }

@@ -9,9 +9,6 @@ Exit status 0; 2, with one line on standard error, for anything wrong with what 
 from __future__ import annotations
 
 import argparse
-import csv
-import io
-import json
 import sys
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
@@ -20,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from dashboard import captions
+from dashboard import captions, export, tables
 from dashboard.archive import (
     SUFFIX,
     fingerprint,
@@ -52,7 +49,6 @@ from dashboard.checkpoints import (
 )
 from dashboard.landscape import Landscape, Recommendation, landscapes, recommend
 from dashboard.observers import (
-    ALPHA_RULES,
     DEFAULT_ALPHA,
     DEFAULT_RULE,
     DEFAULT_SIGMA,
@@ -64,30 +60,16 @@ from dashboard.report import (
     format_alpha,
     per_channel,
     quantize_conv,
+    report_bests,
     report_slices,
     run_kernel,
 )
+from dashboard.stored import run_stored, stored_document
 
 # Conv inputs held at once while the kernel runs; a larger model is calibrated in several passes.
 CAPTURE_BYTES = 2**30
 
 MOST_LAYERS = 10_000  # a longer range is a slip of the finger, and is refused below
-
-TABLE_COLUMNS = {
-    "layer": "{}",
-    "x_scale": "{:.8f}",
-    "w_scale": "{:.8f}",
-    "scale_wx": "{:.8f}",
-    "x_out_scale": "{:.8f}",
-    "ratio_weight": "{:.4f}",
-    "ratio_wx": "{:.1f}",
-    "saturation_rate": "{:.2e}",
-    "code_utilization": "{:.3f}",
-    "effective_bits": "{:.2f}",
-    "sqnr_db": "{:.2f}",
-    "kernel_sqnr_db": "{:.2f}",
-    "kernel_differing_codes": "{}",
-}
 
 
 class UsageError(ValueError):
@@ -106,7 +88,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run_analyze(arguments: argparse.Namespace) -> None:
-    written = FORMATS[arguments.format](analyze(arguments))
+    written = tables.FORMATS[arguments.format](analyze(arguments))
     if arguments.out:
         Path(arguments.out).write_text(written, encoding="utf-8")
     else:
@@ -145,22 +127,11 @@ def analyze(arguments: argparse.Namespace) -> dict:
     if is_calibration_file(arguments.checkpoint):
         origin, reports, found = _analyze_file(arguments, rule)
     else:
-        origin, reports, found = _analyze_checkpoint(arguments, rule)
-    document = {
-        "checkpoint": origin.checkpoint,
-        "family": origin.family,
-        "backend": reports[0].kernel and reports[0].kernel.backend,
-        "text": origin.text,
-        "text_sha256": origin.text_sha256,
-        "batches": origin.batches,
-        "seq_len": origin.seq_len,
-        "observer": rule.observer,
-        "alpha": rule.alpha,
-        "sigma": rule.sigma,
-        "order": rule.order,
-        "symmetric": rule.symmetric,
-        "layers": [report.as_dict() for report in reports],
-    }
+        checkpoint = load_checkpoint(arguments.checkpoint)
+        if checkpoint.is_quantized:
+            return _analyze_stored(checkpoint, arguments)
+        origin, reports, found = _analyze_checkpoint(checkpoint, arguments, rule)
+    document = export.document(origin, rule, reports)
     if arguments.recommend:
         document["recommended"] = _recommended(recommend(found))
     return document
@@ -186,23 +157,40 @@ def _analyze_file(arguments: argparse.Namespace, rule: ScaleRule) -> Analysis:
     saved = load_calibration(arguments.checkpoint)
     layers = parse_layers(arguments.layers, [layer.layer for layer in saved.layers])
     chosen = replace(saved, layers=tuple(saved.layer(layer) for layer in layers))
-    reports = [LayerReport(e.layer, report_slices(e, rule), None) for e in chosen.layers]
-    return saved.origin, reports, landscapes(chosen) if arguments.recommend else {}
+    found = landscapes(chosen)
+    reports = [
+        LayerReport(each.layer, report_slices(each, rule), None, bests=report_bests(each, found))
+        for each in chosen.layers
+    ]
+    return saved.origin, reports, found
 
 
-def _analyze_checkpoint(arguments: argparse.Namespace, rule: ScaleRule) -> Analysis:
-    checkpoint = load_checkpoint(arguments.checkpoint)
-    layers = parse_layers(arguments.layers, range(checkpoint.n_layers))
+def _analyze_stored(checkpoint: Checkpoint, arguments: argparse.Namespace) -> dict:
+    """What a quantized checkpoint stores; no rule has a part in it."""
+    if arguments.group_size or arguments.recommend:
+        raise UsageError(
+            f"{checkpoint.path} is quantized already; --group-size and --recommend need a "
+            "checkpoint with float weights"
+        )
+    layers = parse_layers(arguments.layers, checkpoint.layers)
+    runs = [run_stored(checkpoint.stored_layer(layer), default_device()) for layer in layers]
+    return stored_document(checkpoint, layers, runs)
+
+
+def _analyze_checkpoint(
+    checkpoint: Checkpoint, arguments: argparse.Namespace, rule: ScaleRule
+) -> Analysis:
+    layers = parse_layers(arguments.layers, checkpoint.layers)
     text = read_text(checkpoint, arguments.text, arguments.batches, arguments.seq_len)
     reports: list[LayerReport] = []
     found: dict[tuple[int, str], Landscape] = {}
     for calibration in _calibrate_in_passes(checkpoint, text, layers):
         origin = calibration.origin
-        if arguments.recommend:
-            found |= landscapes(calibration)
+        found |= landscapes(calibration)
         for layer in calibration.layers:
             capture = calibration.capture(layer.layer)
-            reports.append(_report_layer(checkpoint, layer, capture, rule, arguments.group_size))
+            report = _report_layer(checkpoint, layer, capture, rule, arguments.group_size)
+            reports.append(replace(report, bests=report_bests(layer, found)))
     return origin, reports, found
 
 
@@ -305,77 +293,6 @@ def _clear_progress() -> None:
         print("\r\033[K", end="", file=sys.stderr, flush=True)
 
 
-def _as_json(document: dict) -> str:
-    return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
-
-
-def _as_csv(document: dict) -> str:
-    """A line a slice; ``slice`` names it, the other columns are the JSON's keys."""
-    rows = list(_slice_rows(document))
-    written = io.StringIO()
-    writer = csv.DictWriter(written, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return written.getvalue()
-
-
-def _slice_rows(document: dict) -> Iterator[dict]:
-    for layer in document["layers"]:
-        nested = {name: value for name, value in layer.items() if isinstance(value, dict)}
-        own = {name: value for name, value in layer.items() if name not in nested}
-        own["shape"] = str(tuple(own["shape"]))
-        yield {"slice": "x", **own}
-        for name, measures in nested.items():
-            yield {"slice": name, **own, **measures, "shape": str(tuple(measures["shape"]))}
-
-
-def _as_table(document: dict) -> str:
-    rule = document["observer"]
-    settings = f" α {document['alpha']:g}" if rule in ALPHA_RULES else ""
-    settings += f" σ {document['sigma']:g}" if rule == "percentile-ema" else ""
-    settings += "" if document["symmetric"] else " asymmetric"
-    head = (
-        f"{document['checkpoint']} ({document['family']}), {document['batches']} × "
-        f"{document['seq_len']} tokens of {document['text']}, {rule}{settings}, "
-        f"{document['backend'] or 'no kernel run'}"
-    )
-    rows = [
-        [_cell(form, layer[name])
-         for name, form in TABLE_COLUMNS.items()]
-        for layer in document["layers"]
-    ]  # fmt: skip
-    lines = [head, "", *_aligned(list(TABLE_COLUMNS), rows)]
-    if "recommended" in document:
-        found = document["recommended"]
-        best = [
-            [str(e["layer"]), e["slice"], format_alpha(e["alpha"]), f"{e['x_out_scale']:.8f}",
-             f"{e['sqnr_db']:.2f}", *(f"{loss:.2f}" for loss in e["loss_db"].values())]
-            for e in found["layers"]
-        ]  # fmt: skip
-        lost = [
-            f"{'MinMax' if alpha == '1' else alpha} loses"
-            for alpha in found["layers"][0]["loss_db"]
-        ]
-        names = ["layer", "slice", "best alpha", "x_out_scale", "sqnr_db", *lost]
-        lines += ["", found["reason"], "", *_aligned(names, best)]
-    return "\n".join([*lines, ""])
-
-
-def _cell(form: str, value: object) -> str:
-    if value is None:
-        return "-"
-    return f"{len(value)} scales" if isinstance(value, list) else form.format(value)
-
-
-def _aligned(names: list[str], rows: list[list[str]]) -> list[str]:
-    cells = [names, *rows]
-    widths = [max(len(row[i]) for row in cells) for i in range(len(names))]
-    return ["  ".join(c.rjust(w) for c, w in zip(row, widths, strict=True)) for row in cells]
-
-
-FORMATS = {"table": _as_table, "csv": _as_csv, "json": _as_json}
-
-
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> None:
         """One line, as for every other fault."""
@@ -407,7 +324,13 @@ def _parser() -> argparse.ArgumentParser:
         "--recommend", action="store_true", help="the best α of each layer, and of the model"
     )
     command.add_argument("--layers", metavar="0,3-5", help="default: all")
-    command.add_argument("--format", choices=FORMATS, default="table")
+    command.add_argument(
+        "--format",
+        choices=tables.FORMATS,
+        default="table",
+        metavar="FORM",
+        help=", ".join(tables.FORMATS),
+    )
     command.add_argument("--out", metavar="FILE", help="default: standard output")
     command.set_defaults(run=_run_analyze)
 

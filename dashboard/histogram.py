@@ -259,9 +259,8 @@ class Histogram:
         halves = np.arange(QMIN - 1, QMAX + 1) + 0.5 - zero_point[..., None]  # (..., 257)
         positive = halves > 0
         threshold = halves * scale.astype(np.float64)[..., None]  # exact: 10 + 24 bits
-        threshold = np.where(positive, threshold, np.nextafter(threshold, np.inf))
         index = np.searchsorted(self.values, threshold, "left")
-        # The float32 quotient of the neighbour nearer to zero may round up onto the half itself.
+        # A quotient that is a half, or is rounded onto one in float32, goes away from zero.
         before = np.maximum(index - 1, 0)
         after = np.minimum(index, len(self.values) - 1)
         divisor = scale[..., None]

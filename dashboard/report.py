@@ -9,7 +9,7 @@ many codes the kernel that ran gives differently from the reference on the same 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,6 +22,7 @@ from dashboard.calibration import ConvCapture, LayerCalibration, SliceCalibratio
 from dashboard.channels import GroupScales
 from dashboard.checkpoints import ConvSlice
 from dashboard.histogram import Histogram, Quantized, signal_to_noise_db
+from dashboard.landscape import Landscape
 from dashboard.observers import PUBLISHED_ALPHAS, ScaleRule, output_scale
 from kernels import default_backend, quant_causal_conv1d
 from kernels.int8 import QMAX, QMIN, dequantize, quantize, round_half_away, scale_from_amax
@@ -116,6 +117,7 @@ class LayerReport:
     slices: tuple[SliceReport, ...]
     kernel: KernelRun | None
     finer: tuple[GroupScales, ...] | None = None  # of each slice, where groups were asked for
+    bests: tuple[ScaleReport, ...] | None = None  # each slice's own best α, where it was looked for
 
     def measures(self, name: str) -> dict:
         """Every measure of one slice, under the names of the definitions."""
@@ -137,6 +139,8 @@ class LayerReport:
             "code_utilization": float(output.code_utilization),
             "effective_bits": float(output.effective_bits),
             "sqnr_db": float(output.sqnr_db),
+            "best_alpha": self.bests[index].rule.alpha if self.bests else None,
+            "gain_db": gain_db(part.chosen, self.bests[index]) if self.bests else None,
             "rounding_mse": float(output.rounding_mse),
             "clipping_mse": float(output.clipping_mse),
             "kernel_sqnr_db": self.kernel.sqnr_db[index] if self.kernel else None,
@@ -159,15 +163,37 @@ class LayerReport:
         }
 
 
+def gain_db(chosen: ScaleReport, best: ScaleReport) -> float:
+    """What another scale has over the chosen one, in dB; 0 where neither makes an error."""
+    before, after = float(chosen.output.sqnr_db), float(best.output.sqnr_db)
+    return 0.0 if before == after else after - before
+
+
 def report_slices(calibration: LayerCalibration, rule: ScaleRule) -> tuple[SliceReport, ...]:
     """What the chosen rule does to each slice of a layer, from the histograms alone."""
     return tuple(
-        SliceReport(
-            name=counted.name,
-            scales=counted.scales,
-            chosen=report_scale(counted, rule),
-            silu_input=counted.silu_input,
-            silu_output=counted.silu_output,
+        report_slice(counted, report_scale(counted, rule)) for counted in calibration.slices
+    )
+
+
+def report_slice(counted: SliceCalibration, chosen: ScaleReport) -> SliceReport:
+    """A slice under a scale that was made of it."""
+    return SliceReport(
+        name=counted.name,
+        scales=counted.scales,
+        chosen=chosen,
+        silu_input=counted.silu_input,
+        silu_output=counted.silu_output,
+    )
+
+
+def report_bests(
+    calibration: LayerCalibration, found: Mapping[tuple[int, str], Landscape]
+) -> tuple[ScaleReport, ...]:
+    """What each slice's own best α makes of it; ``found`` as ``landscape.landscapes`` gives it."""
+    return tuple(
+        report_scale(
+            counted, ScaleRule("percentile", found[calibration.layer, counted.name].best_alpha)
         )
         for counted in calibration.slices
     )

@@ -14,6 +14,16 @@ import torch
 if not torch.cuda.is_available():
     os.environ.setdefault("TRITON_INTERPRET", "1")
 
-from kernels.causal_conv1d import available_backends, default_backend, quant_causal_conv1d
+from kernels.backends import available_backends, default_backend
+from kernels.causal_conv1d import quant_causal_conv1d
+from kernels.decode import quant_causal_conv1d_update
+from kernels.statistics import code_histogram, silu_histograms
 
-__all__ = ["available_backends", "default_backend", "quant_causal_conv1d"]
+__all__ = [
+    "available_backends",
+    "code_histogram",
+    "default_backend",
+    "quant_causal_conv1d",
+    "quant_causal_conv1d_update",
+    "silu_histograms",
+]

@@ -16,11 +16,28 @@ The method is Quamba's (arXiv 2410.13229, section 4.2); the code is written from
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from kernels.int8 import quantize
+from kernels.int8 import quantize, round_half_away
+
+PATTERNS = 65536  # of a float16
+
+
+@dataclass(frozen=True)
+class Trace:
+    """Every step from the codes of x to those of y; each tensor is (B, D, L)."""
+
+    x: Tensor  # int8, the input
+    acc: Tensor  # int32, the integer convolution
+    v: Tensor  # float32, dequantized, with the bias
+    s: Tensor  # float32, after the activation
+    quotient: Tensor  # float32, s / scale_out
+    rounded: Tensor  # float32, whole, not yet clamped
+    code: Tensor  # int8, the output
 
 
 def quant_causal_conv1d(
@@ -48,11 +65,53 @@ def quant_causal_conv1d(
 
     Raises ValueError for another activation; ``kernels.quant_causal_conv1d`` checks the rest.
     """
+    v = dequantize_conv(accumulate(x, weight), bias, scale_x, scale_w, scale_b)
+    return quantize(_activate(v, activation), _column(scale_out))
+
+
+def quant_causal_conv1d_update(
+    x: Tensor, conv_state: Tensor, weight: Tensor, bias: Tensor | None, **arguments
+) -> Tensor:
+    """One position more: x int8 (B, D), conv_state int8 (B, D, W) changed in place -> int8 (B, D).
+
+    The state holds the last W codes, the newest last; the output is that of its last position.
+    """
+    conv_state.copy_(torch.cat([conv_state[..., 1:], x[..., None]], dim=-1))
+    return quant_causal_conv1d(conv_state, weight, bias, **arguments)[..., -1].contiguous()
+
+
+def trace(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    *,
+    scale_x: float | Tensor,
+    scale_w: float | Tensor,
+    scale_b: float | Tensor,
+    scale_out: float | Tensor,
+    activation: str | None = "silu",
+) -> Trace:
+    """The same computation with every step kept: for a few channels, to be looked at."""
+    acc = accumulate(x, weight)
+    v = dequantize_conv(acc, bias, scale_x, scale_w, scale_b)
+    s = _activate(v, activation)
+    # On s's device: see quantize.
+    quotient = s / _column(scale_out).to(s.device)
+    return Trace(
+        x=x,
+        acc=acc,
+        v=v,
+        s=s,
+        quotient=quotient,
+        rounded=round_half_away(quotient),
+        code=quantize(s, _column(scale_out)),
+    )
+
+
+def _activate(v: Tensor, activation: str | None) -> Tensor:
     if activation not in ("silu", None):
         raise ValueError(f"activation is {activation!r}; allowed are 'silu' and None")
-    v = dequantize_conv(accumulate(x, weight), bias, scale_x, scale_w, scale_b)
-    s = silu(v) if activation == "silu" else v
-    return quantize(s, _column(scale_out))
+    return silu(v) if activation == "silu" else v
 
 
 def accumulate(x: Tensor, weight: Tensor) -> Tensor:
@@ -92,6 +151,39 @@ def dequantize_conv(
 def silu(v: Tensor) -> Tensor:
     """v / (1 + exp(-v)) for float32 v; exp in float64, rounded to float32 once."""
     return v / (1.0 + torch.exp(-v.to(torch.float64)).to(torch.float32))
+
+
+def silu_histograms(x: Tensor, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Counts of v's and y's float16 patterns; ``kernels.silu_histograms`` says more, and checks."""
+    weight = weight.to(torch.float32)
+    bias = None if bias is None else bias.to(torch.float32)
+    v_counts = torch.zeros(PATTERNS, dtype=torch.int64, device=x.device)
+    y_counts = torch.zeros(PATTERNS, dtype=torch.int64, device=x.device)
+    for i in range(x.shape[0]):  # one at a time: float32 and float64 take room
+        v = causal_conv1d(x[i : i + 1].to(torch.float32), weight, bias)
+        v_counts += _count_patterns(v)
+        y_counts += _count_patterns(silu(v))
+    check_finite(v_counts, y_counts)
+    return v_counts, y_counts
+
+
+def _count_patterns(values: Tensor) -> Tensor:
+    patterns = values.to(torch.float16).view(torch.int16).flatten().to(torch.int32)
+    return torch.bincount(patterns + PATTERNS // 2, minlength=PATTERNS)
+
+
+def check_finite(*histograms: Tensor) -> None:
+    """Raises ValueError where a pattern was counted that is no finite float16."""
+    patterns = (torch.arange(PATTERNS) - PATTERNS // 2).to(torch.int16)
+    not_finite = torch.nonzero(~torch.isfinite(patterns.view(torch.float16))).flatten()
+    counts = torch.stack(histograms)
+    found = counts[:, not_finite.to(counts.device)].sum(1).tolist()
+    for name, count in zip(("input", "output"), found, strict=True):
+        if count:
+            raise ValueError(
+                f"{count:,} of {int(counts[0].sum()):,} values of SiLU's {name} are NaN, infinite "
+                "or beyond float16's range (±65,504); a scale needs finite activations"
+            )
 
 
 def _column(scale: float | Tensor) -> Tensor:

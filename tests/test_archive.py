@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -13,7 +14,7 @@ from safetensors.numpy import load_file, save_file
 from dashboard import archive
 from dashboard.archive import fingerprint, is_calibration_file, load_calibration, save_calibration
 from dashboard.calibration import Calibration, CalibrationError, calibrate, read_text
-from dashboard.checkpoints import load_backbone, load_checkpoint
+from dashboard.checkpoints import SAMPLES_DIR, load_backbone, load_checkpoint
 
 
 @pytest.fixture(scope="module")
@@ -139,3 +140,15 @@ def test_a_truncated_file_is_one_sentence(saved, keep):
     saved.write_bytes(saved.read_bytes()[:keep])
     with pytest.raises(CalibrationError, match=r"counts\.safetensors cannot be read"):
         load_calibration(saved)
+
+
+def test_weights_beside_their_config_are_no_calibration_file_but_a_saved_one_is(
+    calibration, tmp_path
+):
+    shutil.copytree(SAMPLES_DIR / "mamba-tiny", tmp_path / "model")
+    weights = tmp_path / "model" / "model.safetensors"
+    assert not is_calibration_file(str(weights))
+    save_calibration(tmp_path / "model" / "counts.safetensors", calibration)
+    assert is_calibration_file(str(tmp_path / "model" / "counts.safetensors"))
+    weights.rename(tmp_path / "alone.safetensors")
+    assert is_calibration_file(str(tmp_path / "alone.safetensors"))

@@ -17,6 +17,8 @@ from dashboard.checkpoints import (
     load_backbone,
     load_checkpoint,
 )
+from dashboard.histogram import Histogram
+from dashboard.spool import Spool
 
 BATCHES, SEQ_LEN = 3, 64
 
@@ -170,10 +172,38 @@ def test_a_text_that_cannot_be_read_is_named(tmp_path):
 def test_a_large_vocabulary_without_tokenizer_says_what_to_add(tmp_path):
     from dataclasses import replace
 
-    checkpoint = replace(load_checkpoint("mamba-tiny"), vocab_size=50280, path=tmp_path)
+    checkpoint = load_checkpoint("mamba-tiny")
+    larger = replace(checkpoint.architecture, vocab_size=50280)
+    checkpoint = replace(checkpoint, architecture=larger, path=tmp_path)
     with pytest.raises(CheckpointError, match=r"vocabulary of 50280 and no tokenizer\.json"):
         read_text(checkpoint)
 
 
 def test_the_texts_that_come_along_are_named_calibration_first():
     assert text_names() == ["calibration.txt", "out-of-domain.txt"]
+
+
+def test_what_is_set_aside_on_disk_comes_back_to_the_bit():
+    """Odd and even numbers of distinct values, so that some counts need padding before them."""
+    generator = torch.Generator().manual_seed(0)
+    put = [Histogram.of(torch.randn(n, generator=generator)) for n in (1, 2, 3, 1000, 4097)]
+    spool = Spool()
+    places = [spool.put(each) for each in put]
+    for place, wanted in zip(places[::-1], put[::-1], strict=True):
+        found = spool.get(place)
+        assert found.values.dtype == np.float32 and found.counts.dtype == np.int64
+        np.testing.assert_array_equal(found.values, wanted.values)
+        np.testing.assert_array_equal(found.counts, wanted.counts)
+        assert found.quantile(0.37) == wanted.quantile(0.37)
+
+
+def test_the_batches_of_a_calibration_lie_on_disk():
+    """Their arrays own no memory: they are views of the mapped file."""
+    checkpoint = load_checkpoint("mamba-tiny")
+    text = read_text(checkpoint, "calibration.txt", 3, 32)
+    found = calibrate(checkpoint, load_backbone(checkpoint), text)
+    for layer in found.layers:
+        for batch in layer.slices[0].batches:
+            assert not batch.counts.flags.owndata and not batch.values.flags.owndata
+        merged = Histogram.sum(layer.slices[0].batches)
+        np.testing.assert_array_equal(merged.counts, layer.slices[0].silu_output.counts)

@@ -175,7 +175,7 @@ def test_every_layout_and_width(make, width):
 @layouts
 def test_blocks_meet_without_a_seam(make, monkeypatch):
     """Blocks of 4×8 words, so that there are many, and the last ones are not full."""
-    monkeypatch.setattr("kernels.causal_conv1d._blocks", lambda *_: (4, 8))
+    monkeypatch.setattr("kernels.portable._blocks", lambda *_: (4, 8))
     x = make().to(DEVICE)
     vectors = {"scale_out": torch.linspace(0.01, 0.04, x.shape[1], device=DEVICE)}
     assert_same_codes(x, **(operands(x.shape[1], 4) | vectors))
@@ -267,12 +267,10 @@ def test_constant_input(code, weight):
 @layouts
 def test_every_output_is_written(make, monkeypatch):
     """Outputs come from poisoned memory, twice; one value left unwritten would show."""
-    allocate = torch.empty_strided
+    allocate = torch.empty_like
     x = make().to(DEVICE)
     for poison in (77, -77):
-        monkeypatch.setattr(
-            torch, "empty_strided", lambda *a, p=poison, **k: allocate(*a, **k).fill_(p)
-        )
+        monkeypatch.setattr(torch, "empty_like", lambda *a, p=poison: allocate(*a).fill_(p))
         assert_same_codes(x, **operands(x.shape[1], 4))
 
 
@@ -353,3 +351,111 @@ def test_the_torch_backend_is_the_reference():
     arguments = {k: v.cpu() if isinstance(v, torch.Tensor) else v for k, v in arguments.items()}
     found = quant_causal_conv1d(x, backend="torch", **arguments)
     assert torch.equal(found, reference.quant_causal_conv1d(x, **arguments))
+
+
+# Only the kernel compiled for NVIDIA GPUs has these to show.
+
+compiled_only = pytest.mark.skipif(DEVICE != "cuda", reason="needs an NVIDIA GPU")
+
+
+@pytest.mark.parametrize("to_layout", [lambda x: x, channel_last], ids=["along L", "along D"])
+@pytest.mark.parametrize("bias_scale", [1e-9, 3e-3, 0.1])
+def test_values_near_ties_are_those_of_the_reference(to_layout, bias_scale):
+    """Each channel's scale_out is SiLU of its sum over some n + 1/2, give or take three float32."""
+    channels, length = 4096, 64
+    weight, bias = uniform(channels, 4), uniform(channels)
+    x = uniform(1, channels, 1).expand(1, channels, length).contiguous()
+    arguments = {"weight": weight, "bias": bias, "scale_x": 0.031, "scale_w": 0.0007}
+    v = reference.trace(x, **arguments, scale_b=bias_scale, scale_out=1.0).s[0, :, -1]
+    halves = torch.randint(0, 127, (channels,), generator=GENERATOR) + 0.5
+    scale_out = (v.abs().double().clamp(min=1e-3) / halves).float()
+    steps = torch.randint(-3, 4, (channels,), generator=GENERATOR, dtype=torch.int32)
+    scale_out = (scale_out.view(torch.int32) + steps).view(torch.float32).clamp(2e-6, 100.0)
+    on_device = {
+        name: value.to(DEVICE) if isinstance(value, torch.Tensor) else value
+        for name, value in arguments.items()
+    }
+    codes = assert_same_codes(
+        to_layout(x.to(DEVICE)), **on_device, scale_b=bias_scale, scale_out=scale_out.to(DEVICE)
+    )
+    assert codes.unique().numel() > 100
+
+
+@compiled_only
+def test_the_doubt_is_what_makes_it_exact(monkeypatch):
+    """Without it, the same values show that the approximation alone is not exact."""
+    from kernels import compiled
+
+    x = uniform(8, 1024, 2048).to(DEVICE)
+    arguments = operands(1024, 4)
+    exact = quant_causal_conv1d(x, **arguments)
+    fast = quant_causal_conv1d(x, **arguments, mode="fast")
+    assert torch.equal(exact, quant_causal_conv1d(x, **arguments, backend="torch"))
+    assert not torch.equal(exact, fast)
+    monkeypatch.setattr("kernels.ptx.DOUBT", 0.0)
+    compiled._plan.cache_clear()
+    try:
+        assert not torch.equal(exact, quant_causal_conv1d(x, **arguments))
+    finally:
+        compiled._plan.cache_clear()
+
+
+@compiled_only
+@pytest.mark.parametrize("draw", [uniform, gaussian, heavy_tailed])
+@pytest.mark.parametrize("to_layout", [lambda x: x, channel_last], ids=["along L", "along D"])
+def test_fast_codes_differ_by_one_in_at_most_ten_of_a_million(draw, to_layout):
+    x = to_layout(draw(8, 1024, 2048).to(DEVICE))
+    arguments = operands(1024, 4)
+    fast = quant_causal_conv1d(x, **arguments, mode="fast")
+    distance = (fast.int() - quant_causal_conv1d(x, **arguments, backend="torch").int()).abs()
+    assert int(distance.max()) <= 1
+    assert int(distance.sum()) <= 1e-5 * x.numel()
+
+
+@compiled_only
+@pytest.mark.parametrize("walk", [1, 3, 1000])
+@pytest.mark.parametrize("shape", [(37, 5, 2064), (3, 260, 300), (2, 33, 4500), (70, 3, 20)])
+def test_programs_meet_without_a_seam(walk, shape, monkeypatch):
+    """Whatever a program's share of the way, along L, along B and along D."""
+    from kernels import compiled
+
+    monkeypatch.setattr(compiled, "_groups", lambda walked, each: -(-walked // walk))
+    compiled._plan.cache_clear()
+    x = uniform(*shape).to(DEVICE)
+    assert_same_codes(x, **operands(shape[1], 4))
+    assert_same_codes(channel_last(x), **operands(shape[1], 3))
+    compiled._plan.cache_clear()
+
+
+def test_more_batches_than_a_grid_s_axis_takes():
+    x = uniform(70_000, 4, 4).to(DEVICE)
+    assert_same_codes(x, **operands(4, 4))
+    assert_same_codes(channel_last(x), **operands(4, 4))
+
+
+def test_modes_are_named():
+    x, arguments = uniform(2, 3, 8).to(DEVICE), operands(3, 4)
+    with pytest.raises(ValueError, match=r"mode is 'quick'; allowed are \('exact', 'fast'\)"):
+        quant_causal_conv1d(x, **arguments, mode="quick")
+    # With no activation there is nothing to approximate.
+    plain = arguments | {"activation": None, "scale_out": 0.125}
+    assert torch.equal(
+        quant_causal_conv1d(x, **plain, mode="fast"), quant_causal_conv1d(x, **plain)
+    )
+
+
+def test_a_scale_changed_in_place_is_looked_at_again():
+    x, arguments = uniform(2, 3, 8).to(DEVICE), operands(3, 4)
+    arguments["scale_out"] = torch.full((3,), 0.02, device=DEVICE)
+    assert_same_codes(x, **arguments)
+    arguments["scale_out"][1] = 0.3
+    assert_same_codes(x, **arguments)
+    arguments["scale_out"][1] = math.nan
+    with pytest.raises(ValueError, match="scale_out lies between nan and nan"):
+        quant_causal_conv1d(x, **arguments)
+    with torch.inference_mode():
+        scale = torch.full((3,), 0.02, device=DEVICE)
+        assert_same_codes(x, **(arguments | {"scale_out": scale}))
+        scale[0] = -1.0
+        with pytest.raises(ValueError, match="scale_out lies between -1"):
+            quant_causal_conv1d(x, **(arguments | {"scale_out": scale}))

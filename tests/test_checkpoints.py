@@ -185,7 +185,10 @@ def test_a_bad_convolution_is_named(hugging_face, change, fault):
         ("{", r"config\.json is not readable JSON"),
         ("[1]", r"config\.json holds a list"),
         ("\xff", r"model_type|not readable JSON"),
-        ('{"model_type": "llama"}', r"model_type is 'llama'; allowed are mamba and mamba2"),
+        (
+            '{"model_type": "llama"}',
+            r"model_type is 'llama'; allowed are mamba, falcon_mamba, mamba2, jamba",
+        ),
         ('{"d_model": "big", "n_layer": 2, "vocab_size": 1}', r"d_model is 'big'"),
         ('{"d_model": 16, "n_layer": -1, "vocab_size": 1}', r"n_layer is -1"),
         ('{"d_model": 16, "n_layer": 2, "vocab_size": 1, "ssm_cfg": {"layer": "S4"}}', r"'S4'"),

@@ -44,6 +44,27 @@ def test_json_names_the_run_and_every_layer(capsys):
     assert all(0 < layer["x_out_scale"] < 1 for layer in document["layers"])
 
 
+def test_each_layer_has_its_best_alpha_and_what_it_gains(capsys):
+    """Against the same scale asked for by name."""
+    for layer in json.loads(analyze(capsys, "mamba-tiny", "--format", "json"))["layers"]:
+        wanted = ["--alpha", str(layer["best_alpha"]), "--layers", str(layer["layer"])]
+        best = json.loads(analyze(capsys, "mamba-tiny", *wanted, "--format", "json"))["layers"][0]
+        assert layer["gain_db"] == pytest.approx(best["sqnr_db"] - layer["sqnr_db"], abs=1e-9)
+        assert layer["gain_db"] > 0 == best["gain_db"]
+
+
+def test_the_published_columns_come_in_the_published_form(capsys):
+    lines = analyze(capsys, "mamba-tiny", "--format", "published").splitlines()
+    assert lines[0].split() == ["layer", "x_scale", "wx_scale", "x_out_scale", "ratio", "shape"]
+    found = json.loads(analyze(capsys, "mamba-tiny", "--format", "json"))["layers"]
+    for line, layer in zip(lines[1:], found, strict=True):
+        number, x_scale, wx_scale, x_out_scale, ratio, shape = line.split()
+        assert (number, shape) == (str(layer["layer"]), "(1,)")
+        assert x_scale == f"{layer['x_scale']:.8f}" and wx_scale == f"{layer['w_scale']:.8f}"
+        assert x_out_scale == f"{layer['x_out_scale']:.8f}"
+        assert ratio == f"{layer['ratio_weight']:.4f}"
+
+
 def test_csv_has_a_line_a_slice_with_the_jsons_numbers(capsys):
     rows = list(csv.DictReader(io.StringIO(
         analyze(capsys, "mamba2-tiny", "--layers", "0,2-3", "--format", "csv"))))  # fmt: skip

@@ -65,11 +65,11 @@ def test_the_recommended_alpha_loses_least_on_average():
                enumerate([(0.5, 9_000), (1.5, 30_000), (4.0, 30_000)])}  # fmt: skip
     found = {key: Landscape.of(Histogram.of(y)) for key, y in outputs.items()}
     recommended = recommend(found)
+    best = {key: max(sqnr_by_hand(y, float(a)) for a in fine_alphas(len(y)))
+            for key, y in outputs.items()}  # fmt: skip
     losses = {
         float(alpha): np.mean([
-            max(sqnr_by_hand(y, float(a)) for a in fine_alphas(len(y)))
-            - sqnr_by_hand(y, float(alpha))
-            for y in outputs.values()
+            best[key] - sqnr_by_hand(y, float(alpha)) for key, y in outputs.items()
         ])
         for alpha in fine_alphas(9_000)[-25:]
     }  # fmt: skip
@@ -82,6 +82,28 @@ def test_the_recommended_alpha_loses_least_on_average():
     )
     sentence = captions.recommendation(recommended)
     assert f"**{recommended.alpha:.6g}" in sentence and "all 3 layers" in sentence
+
+
+def test_the_average_decides_and_not_the_worst_slice():
+    alphas = [0.99, 0.9995, 0.99999, 1.0]
+    sqnr = {(0, "x"): [20.0, 30.0, 29.0, 28.0], (1, "x"): [20.0, 30.0, 29.0, 28.0],
+            (2, "x"): [20.0, 24.0, 26.0, 30.0]}  # fmt: skip
+    # 0.9995 loses 0, 0 and 6 dB; 0.99999 1, 1 and 4; 1 loses 2, 2 and 0, which is least on average
+    # and at worst. With one more slice of the first kind 0.9995 loses 1.5 on average, like 1.
+    recommended = recommend({key: by_hand(alphas, each) for key, each in sqnr.items()})
+    assert recommended.alpha == 1.0
+    for layer in (3, 4):
+        sqnr[layer, "x"] = sqnr[0, "x"]
+    recommended = recommend({key: by_hand(alphas, each) for key, each in sqnr.items()})
+    assert recommended.alpha == 0.9995
+    assert recommended.mean_loss_db(0.9995) == pytest.approx(6 / 5)
+    assert (recommended.worst.layer, recommended.worst.loss_db[0.9995]) == (2, 6.0)
+
+
+def by_hand(alphas: list[float], sqnr_db: list[float]) -> Landscape:
+    found = Landscape(np.array(alphas), np.ones(len(alphas)), output=None)
+    found.__dict__["sqnr_db"] = np.array(sqnr_db)  # in place of what is computed from ``output``
+    return found
 
 
 def test_silent_layers_lose_nothing():

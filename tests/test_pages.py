@@ -1,5 +1,6 @@
 """The α sweep, Batches and Held-out pages, and calibration files in every page; no browser."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +12,10 @@ from dashboard import cli
 from dashboard.calibration import calibrate, read_text
 from dashboard.checkpoints import load_backbone, load_checkpoint
 from dashboard.figures import percent, scale_text
+from dashboard.grouping import sort_and_cluster
 from dashboard.observers import ScaleRule, moving_average
 from dashboard.report import report_scale
+from kernels.reference import causal_conv1d
 
 ROOT = Path(__file__).resolve().parent.parent
 QUICK = {"batches": "3", "seq_len": "64"}
@@ -155,3 +158,73 @@ def test_asymmetric_scales_are_shown_without_a_kernel():
     bits = [float(next(m.value for m in a.metric if m.label == "effective_bits"))
             for a in (plain, app)]  # fmt: skip
     assert bits[1] > bits[0] + 0.5
+
+
+def test_the_layers_page_shows_the_command_lines_figures(capsys):
+    app = opened("layers", checkpoint="mamba2-tiny", rule="percentile", alpha="0.999")
+    (table,) = app.dataframe
+    wanted = ["--batches", "3", "--seq-len", "64", "--alpha", "0.999", "--format", "json"]
+    assert cli.main(["analyze", "mamba2-tiny", *wanted]) == 0
+    layers = json.loads(capsys.readouterr().out)["layers"]
+    assert table.value["layer"].tolist() == [layer["layer"] for layer in layers]
+    for name in ("x_scale", "w_scale", "scale_wx", "x_out_scale", "ratio_weight", "ratio_wx",
+                 "saturation_rate", "code_utilization", "effective_bits", "sqnr_db", "best_alpha",
+                 "gain_db"):  # fmt: skip
+        assert table.value[name].tolist() == [layer[name] for layer in layers], name
+    worst = max(layers, key=lambda layer: layer["gain_db"])
+    assert f"## Layer {worst['layer']} loses most: {worst['gain_db']:.1f} dB" in told(app)
+
+
+def test_the_layers_table_is_filtered_by_a_column():
+    app = opened("layers", checkpoint="mamba-tiny")
+    app.selectbox(key="filter").select("gain_db").run()
+    (table,) = app.dataframe
+    gains = sorted(table.value["gain_db"])
+    app.slider(key="within_gain_db").set_range(gains[1], gains[-1]).run()
+    assert sorted(app.dataframe[0].value["gain_db"]) == gains[1:]
+    app.slider(key="within_gain_db").set_range(gains[1] + 1e-9, gains[1] + 2e-9).run()
+    assert not app.dataframe and "No layer lies in this range." in app.info[0].value
+
+
+def test_the_layers_page_takes_a_calibration_file(tmp_path):
+    path = str(tmp_path / "counts.safetensors")
+    options = ["--batches", "3", "--seq-len", "64", "--out", path]
+    assert cli.main(["calibrate", "mamba-tiny", *options]) == 0
+    of_file, of_checkpoint = (opened("layers", checkpoint=name) for name in (path, "mamba-tiny"))
+    assert of_file.dataframe[0].value.equals(of_checkpoint.dataframe[0].value)
+
+
+def test_the_groups_page_agrees_with_groups_measured_by_hand():
+    """MinMax in the layer's own groups, and in none, from the conv input."""
+    app = opened("groups", checkpoint="mamba2-tiny", layer="1", group_rule="minmax")
+    checkpoint = load_checkpoint("mamba2-tiny")
+    text = read_text(checkpoint, "calibration.txt", 3, 64)
+    seen = calibrate(checkpoint, load_backbone(checkpoint), text, keep=[1]).capture(1)
+    channels = checkpoint.slices[0].channels
+    v = causal_conv1d(seen.x[:, channels], seen.weight[channels], seen.bias[channels])
+    y = torch.nn.functional.silu(v).half().double().transpose(0, 1).flatten(1)  # (D, N·L)
+    architecture = checkpoint.architecture
+    group = sort_and_cluster(y.abs().amax(1).numpy(), architecture.head_dim,
+                             architecture.n_groups, 4, 4).group  # fmt: skip
+    table = app.dataframe[0].value.set_index("scale")["minmax"]
+    for row, of_channel in (("one scale for the slice", np.zeros(len(y), int)),
+                            ("sorted and clustered: 16 scales", group),
+                            (f"each channel: {len(y)} scales", np.arange(len(y)))):  # fmt: skip
+        noise = 0.0
+        for number in np.unique(of_channel):
+            own = y[of_channel == number]
+            scale = (own.abs().amax().float() / 127).double()
+            ratio = (own.float() / scale.float()).double()
+            codes = ratio.sign() * (ratio.abs() + 0.5).floor()
+            noise += float((codes.clamp(-128, 127) * scale - own).square().sum())
+        by_hand = 10 * np.log10(float(y.square().sum()) / noise)
+        assert float(table[row].removesuffix(" dB")) == pytest.approx(by_hand, abs=0.0051)
+    assert "**0** of" in told(app)  # the live kernel, with the expanded scales
+
+
+def test_groups_need_heads_and_channels(tmp_path):
+    assert "Mamba-1 has no heads" in opened("groups", checkpoint="mamba-tiny").info[0].value
+    path = str(tmp_path / "counts.safetensors")
+    options = ["--batches", "3", "--seq-len", "64", "--out", path]
+    assert cli.main(["calibrate", "mamba2-tiny", *options]) == 0
+    assert "holds no single channels" in opened("groups", checkpoint=path).info[0].value

@@ -132,3 +132,30 @@ def test_the_float_convolution_is_torchs():
     expected = torch.nn.functional.conv1d(x, weight[:, None], bias, padding=3, groups=6)[..., :33]
     # The same five terms, possibly added in another order.
     torch.testing.assert_close(reference.causal_conv1d(x, weight, bias), expected)
+
+
+@pytest.mark.parametrize("activation", ["silu", None])
+def test_the_trace_ends_in_the_reference_s_codes(activation):
+    x, weight, bias = codes(2, 5, 37), codes(5, 3), codes(5)
+    scales = {
+        "scale_x": 0.02,
+        "scale_w": 0.006,
+        "scale_b": 0.01,
+        "scale_out": torch.tensor([0.03, 0.003, 0.3, 1e-4, 5.0]),
+    }
+    found = reference.trace(x, weight, bias, **scales, activation=activation)
+    expected = reference.quant_causal_conv1d(x, weight, bias, **scales, activation=activation)
+    assert torch.equal(found.code, expected)
+    assert torch.equal(found.rounded.clamp(-128, 127).to(torch.int8), expected)
+
+
+def test_the_trace_of_the_hand_worked_case():
+    x = torch.tensor([[[3, -1]]], dtype=torch.int8)
+    weight = torch.tensor([[1, 2]], dtype=torch.int8)
+    found = reference.trace(x, weight, None, scale_x=1.0, scale_w=1.0, scale_b=1.0, scale_out=0.1)
+    assert found.acc.tolist() == [[[6, 1]]] and found.v.tolist() == [[[6.0, 1.0]]]
+    silu = [6 / (1 + math.exp(-6)), 1 / (1 + math.exp(-1))]
+    # Two roundings of float32, 6e-8 each, and that of the quotient.
+    np.testing.assert_allclose(found.s.flatten().numpy(), silu, rtol=2e-7)
+    np.testing.assert_allclose(found.quotient.flatten().numpy(), np.divide(silu, 0.1), rtol=3e-7)
+    assert found.rounded.tolist() == [[[60.0, 7.0]]] and found.code.tolist() == [[[60, 7]]]

@@ -201,7 +201,8 @@ def test_the_json_has_every_key_for_x_and_nests_b_and_c(checkpoint, calibration)
         "x_scale", "w_scale", "b_scale", "scale_wx", "x_out_scale", "zero_point", "shape",
         "ratio_weight",
         "ratio_wx", "saturation_rate", "top_code_utilization", "code_utilization",
-        "effective_bits", "sqnr_db", "rounding_mse", "clipping_mse", "kernel_sqnr_db",
+        "effective_bits", "sqnr_db", "best_alpha", "gain_db", "rounding_mse", "clipping_mse",
+        "kernel_sqnr_db",
     }  # fmt: skip
     assert document["layer"] == LAYER and document["source"] == "calibrated"
     assert keys <= set(document)

@@ -5,12 +5,15 @@ moves: only lines and colour move, so that the change is what is seen.
 """
 
 from dashboard.figures.batches import moving_average_chart, orders_chart
+from dashboard.figures.compare import compared_lines
+from dashboard.figures.heatmap import group_heatmap, heatmap, rule_heatmap
 from dashboard.figures.landscape import (
     alpha_sweep,
     held_out_landscapes,
     landscape_under_slider,
 )
 from dashboard.figures.layers import layer_strip
+from dashboard.figures.pipeline import pipeline
 from dashboard.figures.scales import scale_table
 from dashboard.figures.style import PALETTES, Sheet, decibels, percent, scale_text, signed
 from dashboard.figures.sweep import utilization_sweep
@@ -20,13 +23,18 @@ __all__ = [
     "PALETTES",
     "Sheet",
     "alpha_sweep",
+    "compared_lines",
     "decibels",
+    "group_heatmap",
+    "heatmap",
     "held_out_landscapes",
     "landscape_under_slider",
     "layer_strip",
     "moving_average_chart",
     "orders_chart",
     "percent",
+    "pipeline",
+    "rule_heatmap",
     "scale_table",
     "scale_text",
     "signed",

@@ -8,7 +8,7 @@ import numpy as np
 
 from dashboard.figures.style import Panel, Sheet, count_height, decibels, steps
 from dashboard.landscape import NEGLIGIBLE_DB
-from dashboard.report import ScaleReport, SliceReport
+from dashboard.report import ScaleReport, SliceReport, gain_db
 
 HEIGHT = 84  # px
 CELL = 0.89  # of a layer's width; the rest is the gap to the next
@@ -83,9 +83,3 @@ def layer_strip(
         sheet.hover([left, right], 0.5, told)
         sheet.pick((left, right), layer, told)
     return sheet
-
-
-def gain_db(chosen: ScaleReport, best: ScaleReport) -> float:
-    """What another scale has over the chosen one; 0 where neither makes an error."""
-    before, after = float(chosen.output.sqnr_db), float(best.output.sqnr_db)
-    return 0.0 if before == after else after - before

@@ -6,6 +6,7 @@ so what they hold is kept aside and given back when a page shows them again.
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -13,6 +14,7 @@ from typing import Any
 
 import streamlit as st
 
+from dashboard import captions
 from dashboard.calibration import (
     DEFAULT_BATCHES,
     DEFAULT_SEQ_LEN,
@@ -23,12 +25,13 @@ from dashboard.calibration import (
     SliceCalibration,
     text_names,
 )
-from dashboard.checkpoints import CheckpointError, sample_names
+from dashboard.checkpoints import CheckpointError, quantized_sample_names, sample_names
 from dashboard.observers import DEFAULT_ALPHA, alpha_grid
 from dashboard.pages import loading
 from dashboard.report import format_alpha
 
 STATE = st.session_state
+MARKUP = re.compile(r"([\\`*\[\]<>~$])")
 PROGRESS_SECONDS = 0.1  # between two updates of the bar: each costs the browser as much as a layer
 
 STYLE = """<style>
@@ -81,7 +84,9 @@ class Frame:
 
     def refuse(self, error: ValueError) -> None:
         """One sentence about what cannot be used; the controls above stay."""
-        self.progress.error(str(error), icon=":material/error:")
+        # Streamlit reads Markdown, in which a file could name an image for the browser to fetch.
+        sentence = MARKUP.sub(r"\\\1", str(error))
+        self.progress.error(sentence, icon=":material/error:")
         st.stop()
 
     def show(self, progress: Progress) -> None:
@@ -93,20 +98,34 @@ class Frame:
             self.progress.progress(progress.share, f"Calibrating: {progress}{note}")
 
 
-def choose(own: Callable[[], None] = lambda: None, layers: bool = True) -> tuple[Choice, Frame]:
-    """Draw the heading and the controls; a page's ``own`` stand between layer and slice.
-
-    A source that cannot be used is told in a sentence, and ends the run.
-    """
+def heading() -> Any:
+    """The page's head; the place in it for what the live kernel reports."""
     st.html(STYLE)
     with st.container(horizontal=True, vertical_alignment="center"):
         st.markdown("# Scalescope", width="content")
-        status = st.container(key="status", width="content")
+        return st.container(key="status", width="content")
+
+
+def choose(
+    own: Callable[[], None] = lambda: None,
+    layers: bool = True,
+    slices: bool = True,
+    stored: bool = False,
+) -> tuple[Choice, Frame]:
+    """Draw the heading and the controls; a page's ``own`` stand between layer and slice.
+
+    Args:
+        layers, slices: whether the page shows one of them; else it is the first.
+        stored: whether the page has something to say of a checkpoint that is quantized already.
+
+    A source that cannot be used is told in a sentence, and ends the run.
+    """
+    status = heading()
     with st.container(horizontal=True, vertical_alignment="bottom", key="controls"):
         kept("checkpoint")
         name = st.selectbox(
             "Checkpoint",
-            sample_names(),
+            [*sample_names(), *quantized_sample_names()],
             key="checkpoint",
             width=250,
             accept_new_options=True,
@@ -123,9 +142,15 @@ def choose(own: Callable[[], None] = lambda: None, layers: bool = True) -> tuple
         outline = loading.outline(source)
     except (CheckpointError, CalibrationError) as error:
         frame.refuse(error)
+    if outline.stored and not stored:
+        frame.progress.info(captions.NO_FLOAT_WEIGHTS, icon=":material/info:")
+        st.page_link("dashboard/pages/layers.py", label="Its layers")
+        st.page_link("dashboard/pages/groups.py", label="Its groups")
+        st.stop()
     source = outline.source
     layer = _layer_box(layer_slot, outline) if layers else outline.layers[0]
-    return Choice(source, outline, layer, _slice_box(slice_slot, outline)), frame
+    part = _slice_box(slice_slot, outline) if slices else 0
+    return Choice(source, outline, layer, part), frame
 
 
 def _calibration_box(name: str) -> loading.Source:

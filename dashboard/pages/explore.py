@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import streamlit as st
 
-from dashboard import captions, figures
+from dashboard import captions, export, figures
 from dashboard.calibration import CalibrationError
 from dashboard.checkpoints import CheckpointError
 from dashboard.observers import (
@@ -22,12 +22,10 @@ from dashboard.pages import choosing, loading
 from dashboard.pages.choosing import STATE, keep, kept
 from dashboard.pages.drawing import show
 from dashboard.report import (
-    LayerReport,
     ScaleReport,
     baselines,
     distinct,
     format_alpha,
-    report_slices,
     run_kernel,
 )
 
@@ -124,8 +122,8 @@ with alpha_slot:
 rule = ScaleRule(
     STATE.rule, alpha, symmetric=not (STATE.asymmetric and STATE.rule in ASYMMETRIC_RULES)
 )
-every_layer = [report_slices(entry, rule) for entry in calibration.layers]
-slices = every_layer[choice.outline.layers.index(layer)]
+layer_report = loading.layer_report(on_show, layer, rule)
+slices = layer_report.slices
 report = slices[part]
 
 
@@ -134,17 +132,8 @@ def scaled(other: ScaleRule) -> ScaleReport:
 
 
 beside = scaled(ScaleRule(STATE.beside, alpha))
-best = scaled(ScaleRule("percentile", landscape.best_alpha))
+best = layer_report.bests[part]
 rows = distinct([report.chosen, beside, best, *map(scaled, baselines(rule))])
-bests = [
-    loading.scale_report(
-        on_show,
-        each,
-        part,
-        ScaleRule("percentile", loading.landscape(on_show, each, part).best_alpha),
-    )
-    for each in choice.outline.layers
-]
 
 
 # Show. What the histograms say is on its way to the browser before the kernel runs.
@@ -165,7 +154,10 @@ def pick_row() -> None:
 
 with strip_slot:
     strip = figures.layer_strip(
-        choice.outline.layers, [entry[part] for entry in every_layer], bests, layer
+        choice.outline.layers,
+        [loading.slice_report(on_show, each, part, rule) for each in choice.outline.layers],
+        [loading.best(on_show, each, part) for each in choice.outline.layers],
+        layer,
     )
     show(strip, key="strip", on_pick=pick_layer)
 
@@ -272,9 +264,17 @@ else:
     except ValueError as error:
         frame.refuse(error)
     frame.status.markdown(captions.kernel_status(kernel))
-layer_report = LayerReport(layer, slices, kernel)
+layer_report = replace(layer_report, kernel=kernel)
 with kernel_slot:
     if kernel:
         st.markdown(captions.kernel_sentence(layer_report, choice.part_name))
     with st.expander("All scales and errors of this slice"):
         st.table(captions.all_measures(layer_report, choice.part_name))
+    if not source.from_file:
+        wanted = loading.checkpoint(source.checkpoint).slices[part]
+        code = export.snippet(
+            source.checkpoint, source.text, source.batches, source.seq_len, layer, wanted, rule
+        )
+        if code:
+            with st.expander("This scale again, in plain torch"):
+                st.code(code)

@@ -13,6 +13,7 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import streamlit as st
 from torch import nn
 
@@ -28,16 +29,21 @@ from dashboard.calibration import (
 )
 from dashboard.channels import channel_outputs
 from dashboard.checkpoints import Checkpoint, default_device, load_backbone, load_checkpoint
+from dashboard.grouping import ChannelGrouping, sort_and_cluster
 from dashboard.histogram import Histogram, Quantized
 from dashboard.landscape import Landscape, Recommendation, recommend
 from dashboard.observers import ScaleRule
 from dashboard.report import (
+    LayerReport,
     QuantizedConv,
     ScaleReport,
+    SliceReport,
     quantize_conv,
     report_scale,
+    report_slice,
     sweep_scales,
 )
+from dashboard.stored import StoredRun, run_stored
 
 # Conv inputs of all layers are kept while they fit in this, so that another layer is at hand at
 # once; of a larger model, only the chosen layer's.
@@ -103,12 +109,13 @@ class Outline:
     layers: tuple[int, ...]
     slices: tuple[str, ...]
     widths: tuple[int, ...]  # channels of each slice; empty where only a file is at hand
+    stored: bool = False  # quantized already: scales to show, nothing to calibrate
 
 
 @st.cache_resource
 def _shelves() -> dict[str, Shelf]:
     sizes = {"calibration": 4, "capture": 2, "conv": 4, "sweep": 64, "landscape": 512,
-             "recommendation": 8, "scale": 4096, "channels": 2}  # fmt: skip
+             "recommendation": 8, "scale": 4096, "channels": 2, "grouping": 64}  # fmt: skip
     return {name: Shelf(size) for name, size in sizes.items()}
 
 
@@ -122,18 +129,26 @@ def outline(source: Source) -> Outline:
         slices = tuple(part.name for part in found.layers[0].slices)
         return Outline(known, tuple(layer.layer for layer in found.layers), slices, ())
     loaded = checkpoint(source.checkpoint)
-    text(source)
+    if not loaded.is_quantized:
+        text(source)
     return Outline(
         source,
-        tuple(range(loaded.n_layers)),
+        loaded.layers,
         tuple(part.name for part in loaded.slices),
         tuple(part.width for part in loaded.slices),
+        loaded.is_quantized,
     )
 
 
 @st.cache_resource(max_entries=8, show_spinner=False)
 def checkpoint(source: str) -> Checkpoint:
     return load_checkpoint(source)
+
+
+@st.cache_data(max_entries=4, show_spinner=False)
+def stored_runs(source: str) -> list[StoredRun]:
+    """The kernel, run with every layer's stored weights and scales."""
+    return [run_stored(layer, default_device()) for layer in checkpoint(source).stored]
 
 
 @st.cache_resource(max_entries=2, show_spinner=False)
@@ -162,8 +177,8 @@ def calibration(source: Source, on_progress: Callable[[Progress], None]) -> Cali
         return found
     loaded = model(source.checkpoint)
     tokens = text(source)
-    layers = checkpoint(source.checkpoint).n_layers
-    keep = range(layers) if _capture_bytes(source) * layers <= KEEP_BYTES else ()
+    layers = checkpoint(source.checkpoint).layers
+    keep = layers if _capture_bytes(source) * len(layers) <= KEEP_BYTES else ()
     with loaded.lock:
         found = shelf.get(source)  # somebody else may have made it in the meantime
         if found is None:
@@ -243,6 +258,11 @@ def scale_report(source: Source, layer: int, index: int, rule: ScaleRule) -> Sca
     return found
 
 
+def slice_report(source: Source, layer: int, index: int, rule: ScaleRule) -> SliceReport:
+    """One slice under a rule."""
+    return report_slice(_slice(source, layer, index), scale_report(source, layer, index, rule))
+
+
 def landscape(source: Source, layer: int, index: int) -> Landscape:
     """Every α for one slice."""
     shelf = _shelves()["landscape"]
@@ -251,6 +271,23 @@ def landscape(source: Source, layer: int, index: int) -> Landscape:
         found = Landscape.of(_slice(source, layer, index).silu_output)
         shelf.put((source, layer, index), found)
     return found
+
+
+def best(source: Source, layer: int, index: int) -> ScaleReport:
+    """What a slice's own best α makes of it."""
+    alpha = landscape(source, layer, index).best_alpha
+    return scale_report(source, layer, index, ScaleRule("percentile", alpha))
+
+
+def layer_report(source: Source, layer: int, rule: ScaleRule) -> LayerReport:
+    """One layer under a rule, from the counts alone: no kernel runs."""
+    parts = range(len(calibration(source, lambda _: None).layer(layer).slices))
+    return LayerReport(
+        layer,
+        tuple(slice_report(source, layer, i, rule) for i in parts),
+        kernel=None,
+        bests=tuple(best(source, layer, i) for i in parts),
+    )
 
 
 def recommendation(source: Source) -> Recommendation:
@@ -264,6 +301,25 @@ def recommendation(source: Source) -> Recommendation:
             for layer in layers for i, part in enumerate(layer.slices)
         })  # fmt: skip
         shelf.put(source, found)
+    return found
+
+
+def grouping(source: Source, layer: int, head_groups: int, channel_groups: int) -> ChannelGrouping:
+    """The x slice's own sort-and-cluster groups, on the maxima of its output."""
+    key = (source, layer, head_groups, channel_groups)
+    shelf = _shelves()["grouping"]
+    found = shelf.get(key)
+    if found is None:
+        architecture = checkpoint(source.checkpoint).architecture
+        amax = [output.absmax for output in channels(source, layer, 0)]
+        found = sort_and_cluster(
+            np.array(amax),
+            architecture.head_dim,
+            architecture.n_groups,
+            head_groups,
+            channel_groups,
+        )
+        shelf.put(key, found)
     return found
 
 

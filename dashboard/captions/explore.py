@@ -1,4 +1,4 @@
-"""Reports -> the sentences under the figures. Every number in them is computed here."""
+"""Explore: the verdict, the metrics, and what to notice in each figure."""
 
 from __future__ import annotations
 
@@ -8,11 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from dashboard.figures.style import decibels, percent, scale_text, signed
-from dashboard.landscape import NEGLIGIBLE_DB, Landscape, Recommendation
-from dashboard.observers import PUBLISHED_ALPHAS, MovingAverage
+from dashboard.landscape import NEGLIGIBLE_DB, Landscape
+from dashboard.observers import PUBLISHED_ALPHAS
 from dashboard.report import (
     SILU_MIN,
-    Judged,
     KernelRun,
     LayerReport,
     ScaleReport,
@@ -71,182 +70,6 @@ def landscape_caption(found: Landscape) -> str:
     return (
         f"{told}From α {format_alpha(first)} to {format_alpha(last)} the loss stays within 0.5 dB."
     )
-
-
-def recommendation(found: Recommendation) -> str:
-    """One α for the model, with the reason."""
-    alpha = found.alpha
-    worst = found.worst
-    where = f"layer {worst.layer}"
-    if len({choice.slice for choice in found.layers}) > 1:
-        where += f", slice {worst.slice}"
-    others = ", ".join(
-        f"{name} {decibels(found.mean_loss_db(a), 1)}"
-        for name, a in (*((f"α = {format_alpha(a)}", a) for a in PUBLISHED_ALPHAS), ("MinMax", 1.0))
-    )
-    return (
-        f"One α for all {len({choice.layer for choice in found.layers})} layers: "
-        f"**{format_alpha(alpha)}**. Against each layer's own best it "
-        f"loses {decibels(found.mean_loss_db(alpha), 2)} on average and at most "
-        f"{decibels(worst.loss_db[alpha], 2)} ({where}); on average the others lose: {others}."
-    )
-
-
-def sweep_verdict(found: Landscape) -> str:
-    """The best α, and what it gains over the published two and MinMax."""
-    gains = ", ".join(
-        f"{decibels(found.loss_db(alpha), 2)} over {name}"
-        for name, alpha in (("0.9995", 0.9995), ("0.99999", 0.99999), ("MinMax", 1.0))
-    )
-    return f"Best α {format_alpha(found.best_alpha)}: {decibels(found.best_db)}, {gains}."
-
-
-def average_verdict(average: MovingAverage, pooled: float) -> str:
-    """What the average and the pooled quantile come to, and what the first batch weighs."""
-    return (
-        f"It ends at {scale_text(average.final)}, the pooled quantile is {scale_text(pooled)}. "
-        f"After {len(average.order)} batches the first still weighs "
-        f"**{percent(average.weights[0])}**."
-    )
-
-
-def orders_caption(finals: np.ndarray, pooled: float) -> str:
-    """How far the order alone moves the scale."""
-    low, high = float(finals.min()), float(finals.max())
-    return (
-        f"The same batches in {len(finals)} orders: the scale comes out between "
-        f"{scale_text(low / QMAX)} and {scale_text(high / QMAX)}, "
-        f"{percent(high / low - 1 if low else 0.0)} apart. The pooled quantile, "
-        f"{scale_text(pooled / QMAX)}, knows no order."
-    )
-
-
-def average_headline(average: MovingAverage, pooled: float) -> str:
-    """How far the moving average ends from the quantile of everything."""
-    away = average.final / pooled - 1 if pooled else 0.0
-    if abs(away) < 0.0005:
-        return "Here the moving average ends where the pooled quantile is."
-    return (
-        f"The moving average ends {percent(abs(away))} {'above' if away > 0 else 'below'} the "
-        "pooled quantile."
-    )
-
-
-def average_caption(average: MovingAverage, sigma: float) -> str:
-    """The weight of the first batch, now and after many."""
-    if len(average.order) == 1:
-        return "One batch is its own average."
-    return (
-        f"The first batch seeds the average and keeps (1 − σ)^(n − 1) of it: "
-        f"{percent(average.weights[0])} of {len(average.order)} batches, "
-        f"{percent((1 - sigma) ** 511)} of 512. The pooled quantile weighs every value alike."
-    )
-
-
-def held_out_headline(here: Judged, names: tuple[str, str], there: Landscape) -> str:
-    """What the calibrated scale loses on the other text, against the best α there."""
-    loss = there.best_db - float(here.there.sqnr_db)
-    if loss < NEGLIGIBLE_DB:
-        return f"On {names[1]} no percentile does better than this scale."
-    return f"On {names[1]} this scale loses {loss:.1f} dB against the best α there."
-
-
-def held_out_verdict(here: Judged, names: tuple[str, str], pair: Sequence[Landscape]) -> str:
-    """The same scale on both texts: SQNR and saturation."""
-    own, there = here.own.output, here.there
-    return (
-        f"{here.own.label}, calibrated on {names[0]}: {decibels(float(own.sqnr_db))} and "
-        f"{percent(float(own.saturation_rate))} saturated there; "
-        f"{decibels(float(there.sqnr_db))} and {percent(float(there.saturation_rate))} on "
-        f"{names[1]}. The best α is {format_alpha(pair[0].best_alpha)} on the one and "
-        f"{format_alpha(pair[1].best_alpha)} on the other."
-    )
-
-
-def held_out_caption(pair: Sequence[Landscape], names: tuple[str, str]) -> str:
-    """What the best scale of one text would lose on the other."""
-    moved = pair[0].scales[pair[0].best] / pair[1].scales[pair[1].best]
-    return (
-        f"The best scale is {scale_text(float(pair[0].scales[pair[0].best]))} on {names[0]} and "
-        f"{scale_text(float(pair[1].scales[pair[1].best]))} on {names[1]}, a factor of "
-        f"{max(moved, 1 / moved):.2f}."
-    )
-
-
-def held_out_rows(
-    judged: Sequence[Judged],
-    bests: Sequence[tuple[Landscape, Landscape]],
-    names: tuple[str, str],
-) -> list[dict]:
-    """A row a layer: saturation, SQNR and best α on each text."""
-    return [
-        {
-            "layer": each.layer,
-            "x_out_scale": scale_text(each.own.x_out_scale),
-            f"saturated, {names[0]}": percent(float(each.own.output.saturation_rate)),
-            f"saturated, {names[1]}": percent(float(each.there.saturation_rate)),
-            f"SQNR, {names[0]}": decibels(float(each.own.output.sqnr_db)),
-            f"SQNR, {names[1]}": decibels(float(each.there.sqnr_db)),
-            f"best α, {names[0]}": format_alpha(own.best_alpha),
-            f"best α, {names[1]}": format_alpha(there.best_alpha),
-            f"lost on {names[1]}": decibels(there.best_db - float(each.there.sqnr_db)),
-        }
-        for each, (own, there) in zip(judged, bests, strict=True)
-    ]
-
-
-def recommendation_rows(found: Recommendation) -> list[dict]:
-    """A row a layer and slice: its best α, and what others lose there."""
-    return [
-        {
-            "layer": choice.layer,
-            "slice": choice.slice,
-            "best α": format_alpha(choice.alpha),
-            "x_out_scale": scale_text(choice.x_out_scale),
-            "SQNR": decibels(choice.sqnr_db),
-            f"α {format_alpha(found.alpha)} loses": decibels(choice.loss_db[found.alpha]),
-            "0.9995 loses": decibels(choice.loss_db[0.9995]),
-            "0.99999 loses": decibels(choice.loss_db[0.99999]),
-            "MinMax loses": decibels(choice.loss_db[1.0]),
-        }
-        for choice in found.layers
-    ]
-
-
-def alpha_sweep_caption(found: Landscape, rows: Sequence[ScaleReport]) -> str:
-    """Where more bits and fewer saturated values part from more signal."""
-    bits = found.output.effective_bits
-    richest = int(np.argmax(bits))
-    told = (
-        f"Effective bits are greatest at α {format_alpha(float(found.alphas[richest]))} "
-        f"({float(bits[richest]):.2f}), SQNR at {format_alpha(found.best_alpha)} "
-        f"({float(bits[found.best]):.2f} bits)."
-    )
-    beyond = [row.short for row in rows if row.x_out_scale > found.scales[-1]]
-    below = [row.short for row in rows if row.x_out_scale < found.scales[0]]
-    if beyond:
-        told += f" In the right margin, beyond every value: {', '.join(beyond)}."
-    if below:
-        told += f" In the left margin, below the 0.9-quantile: {', '.join(below)}."
-    return told
-
-
-def kind_rows(kinds: Sequence[tuple[str, dict[str, float]]]) -> list[dict]:
-    """A row a kind of scale, a column a rule: SQNR, or a dash where a rule is not defined."""
-    rules = list(dict.fromkeys(rule for _, found in kinds for rule in found))
-    return [
-        {"scale": name} | {
-            rule: decibels(found[rule]) if rule in found else "–" for rule in rules
-        }
-        for name, found in kinds
-    ]  # fmt: skip
-
-
-def kinds_caption(kinds: Sequence[tuple[str, dict[str, float]]]) -> str:
-    """What each kind buys over one symmetric scale a tensor, by the least squared error."""
-    base = kinds[0][1]["mse"]
-    gains = [f"{name} {signed(found['mse'] - base, 1)} dB" for name, found in kinds[1:]]
-    return f"By mse, against one symmetric scale a tensor: {'; '.join(gains)}."
 
 
 @dataclass(frozen=True)
@@ -419,5 +242,3 @@ def kernel_sentence(report: LayerReport, name: str) -> str:
 
 NO_KERNEL_FILE = "**calibration file**: it holds counts, no conv input, so the kernel does not run"
 NO_KERNEL_ASYMMETRIC = "**asymmetric**: the kernel writes symmetric codes, so it does not run"
-NO_CHANNELS = "A calibration file holds no single channels; choose its checkpoint to see them."
-NO_SECOND_TEXT = "A calibration file knows one text; choose its checkpoint to judge on another."

@@ -1,0 +1,78 @@
+"""Kernel: one value's way to its code, in numbers."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from dashboard.figures.style import signed
+from dashboard.pipeline import ChannelTrace
+from kernels.int8 import QMAX, QMIN
+from kernels.listing import Listing
+
+PIPELINE_NOTE = (
+    "Every operation is rounded to float32 on its own. acc is exact: at most 4 · 128 · 128 in "
+    "magnitude. The kernel folds some of these steps, and gives the same code."
+)
+
+
+def pipeline_rows(trace: ChannelTrace, at: int) -> list[dict]:
+    """A row a step, with its formula, these numbers in it, and what comes out."""
+    seen = [int(code) for code in trace.window[at]]
+    products = " ".join(
+        f"{'+' if k else ''} {_code(w)}·{_code(x)}"
+        for k, (w, x) in enumerate(zip(trace.weight, seen, strict=True))
+    ).strip()
+    v, s, quotient = float(trace.v[at]), float(trace.s[at]), float(trace.quotient[at])
+    rows = [
+        ("window", "the codes that the position sees", ", ".join(map(str, seen)), ""),
+        ("acc", "Σ weight · x, in integers", products, str(int(trace.acc[at]))),
+        ("v", "scale_w · scale_x · acc + bias · scale_b",
+         f"{trace.scale_wx:.4g} · {int(trace.acc[at])} + {_code(trace.bias)} · {trace.scale_b:.4g}",
+         signed(v, 5)),
+        ("s", "v / (1 + exp(−v)), SiLU",
+         f"{signed(v, 5)} / (1 + {np.exp(-np.float64(v)):.5g})", signed(s, 5)),
+        ("s / scale_out", "in codes", f"{signed(s, 5)} / {trace.scale_out:.5g}",
+         signed(quotient, 4)),
+        ("rounded", "to the nearest whole, halves away from 0", signed(quotient, 4),
+         signed(float(trace.rounded[at]), 0)),
+        ("y_q", f"clamped to {signed(QMIN, 0)} … {QMAX}", signed(float(trace.rounded[at]), 0),
+         signed(float(trace.code[at]), 0)),
+    ]  # fmt: skip
+    return [
+        {"step": step, "what": what, "numbers": numbers, "result": result}
+        for step, what, numbers, result in rows
+    ]
+
+
+def _code(value: int) -> str:
+    """A code in a product: in brackets where it is negative."""
+    return str(int(value)) if value >= 0 else f"({signed(float(value), 0)})"
+
+
+def pipeline_headline(trace: ChannelTrace, at: int) -> str:
+    """From the code that came in to the code that goes out."""
+    return (
+        f"Position {trace.positions[at]}: SiLU makes {signed(float(trace.s[at]), 4)}, the kernel "
+        f"writes {signed(float(trace.written[at]), 0)}."
+    )
+
+
+def pipeline_caption(trace: ChannelTrace, at: int) -> str:
+    """What the code stands for, and whether the kernel that ran agrees."""
+    stands = float(trace.code[at]) * trace.scale_out
+    error = stands - float(trace.s[at])
+    clamped = trace.rounded[at] != trace.code[at]
+    differing = int((trace.written != trace.code).sum())
+    return (
+        f"Code {signed(float(trace.code[at]), 0)} stands for {signed(stands, 5)}: an error of "
+        f"{signed(error, 5)}, {'by clipping' if clamped else 'by rounding'}. In this window "
+        f"{differing} of {len(trace.code)} codes of {trace.backend} differ from the reference."
+    )
+
+
+def listing_caption(listing: Listing) -> str:
+    """Where the PTX on show was made."""
+    lines = listing.text.count("\n")
+    if listing.recorded:
+        return f"Recorded on an {listing.where}: this machine does not compile it. {lines:,} lines."
+    return f"Compiled here, on an {listing.where}. {lines:,} lines."

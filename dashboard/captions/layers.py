@@ -1,0 +1,57 @@
+"""Layers: which layers a choice of scale costs most, and by which rule."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from dashboard.figures.style import decibels
+from dashboard.landscape import NEGLIGIBLE_DB
+from dashboard.report import LayerReport, ScaleReport, format_alpha, gain_db
+
+NO_ROW = "No layer lies in this range."
+
+
+def layers_headline(reports: Sequence[LayerReport], part: int) -> str:
+    """The layer that loses most under the chosen rule, in a sentence."""
+    gains = _gains(reports, part)
+    most = int(np.argmax(gains))
+    if gains[most] < NEGLIGIBLE_DB:
+        return "Every layer is within 0.05 dB of its best α."
+    return f"Layer {reports[most].layer} loses most: {gains[most]:.1f} dB against its best α."
+
+
+def layers_verdict(reports: Sequence[LayerReport], part: int) -> str:
+    """How the losses and the best α are spread over the layers."""
+    gains = _gains(reports, part)
+    near = sum(gain < 0.5 for gain in gains)
+    alphas = [report.bests[part].rule.alpha for report in reports]
+    loud = [report.slices[part].chosen.x_out_scale for report in reports]
+    return (
+        f"{reports[0].slices[part].chosen.label}: {near} of {len(gains)} layers are within 0.5 dB "
+        f"of their best α, the middle one loses {decibels(float(np.median(gains)), 1)}. The best α "
+        f"lies between {format_alpha(min(alphas))} and {format_alpha(max(alphas))}; x_out_scale "
+        f"differs by a factor of {max(loud) / min(loud):.1f} between layers."
+    )
+
+
+def _gains(reports: Sequence[LayerReport], part: int) -> list[float]:
+    return [gain_db(each.slices[part].chosen, each.bests[part]) for each in reports]
+
+
+def rules_caption(layers: Sequence[int], scales: Sequence[Sequence[ScaleReport]]) -> str:
+    """Which rule does best in how many layers, and which costs most on average.
+
+    ``scales[i]`` holds every rule's scale of ``layers[i]``, in the same order.
+    """
+    sqnr = np.array([[float(scale.output.sqnr_db) for scale in row] for row in scales])
+    labels = [scale.short for scale in scales[0]]
+    best = sqnr >= sqnr.max(axis=1, keepdims=True) - NEGLIGIBLE_DB
+    leading = int(best.sum(axis=0).argmax())
+    worst = int(sqnr.mean(axis=0).argmin())
+    return (
+        f"{labels[leading]} is within 0.05 dB of the best of these in "
+        f"{int(best[:, leading].sum())} of {len(layers)} layers. {labels[worst]} costs most, "
+        f"{decibels(float((sqnr.max(axis=1) - sqnr[:, worst]).mean()), 1)} on average."
+    )

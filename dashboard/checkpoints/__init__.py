@@ -1,0 +1,45 @@
+"""A directory, a file, a Hub id or the name of a sample -> a Checkpoint.
+
+A checkpoint is read in four steps, one a module: ``weights`` opens its files and says where each
+tensor lies; ``families`` reads its configuration, in the words of whichever family wrote it, into
+one ``Architecture``; ``loading`` finds the convolutions and checks each against it; ``backbone``
+builds the model, by transformers, where a forward is needed. ``records`` has what they give.
+
+Nothing in a checkpoint is executed: weights are read from safetensors, or from a pickle with
+``weights_only``, and no code that a repository brings along is ever loaded.
+"""
+
+from dashboard.checkpoints.backbone import conv_input, default_device, find_mixer, load_backbone
+from dashboard.checkpoints.loading import (
+    SAMPLES_DIR,
+    load_checkpoint,
+    quantized_sample_names,
+    sample_names,
+)
+from dashboard.checkpoints.quamba import StoredCopy, StoredLayer, StoredSlice
+from dashboard.checkpoints.records import (
+    CONV_WIDTHS,
+    Checkpoint,
+    CheckpointError,
+    ConvSlice,
+    ConvWeights,
+)
+
+__all__ = [
+    "CONV_WIDTHS",
+    "SAMPLES_DIR",
+    "Checkpoint",
+    "CheckpointError",
+    "ConvSlice",
+    "ConvWeights",
+    "StoredCopy",
+    "StoredLayer",
+    "StoredSlice",
+    "conv_input",
+    "default_device",
+    "find_mixer",
+    "load_backbone",
+    "load_checkpoint",
+    "quantized_sample_names",
+    "sample_names",
+]

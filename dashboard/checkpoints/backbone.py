@@ -1,0 +1,179 @@
+"""A Checkpoint -> the model itself, ready for a forward, and the input of its convolutions.
+
+transformers builds the models of all families, from their configuration and the tensors that
+``weights`` has read; it knows which tensors a family has renamed or fused since it was published.
+"""
+
+from __future__ import annotations
+
+import importlib
+
+import torch
+from torch import Tensor, nn
+
+from dashboard.checkpoints.families import FAMILIES
+from dashboard.checkpoints.loading import LAYER_TENSOR, MIXER_TENSOR
+from dashboard.checkpoints.records import Checkpoint, CheckpointError
+from dashboard.checkpoints.weights import open_weights
+from dashboard.importing import collector_paused
+from kernels import available_backends
+
+STATE_SPACES_EMBEDDING = "backbone.embedding.weight"
+MOST_SHARING = 16  # Zamba2 uses the same attention weights in up to nine layers
+
+
+def default_device() -> str:
+    """Where models and kernels run: "cuda" where Triton compiles for it, else "cpu"."""
+    return "cuda" if "triton" in available_backends() else "cpu"
+
+
+def load_backbone(checkpoint: Checkpoint, device: str | None = None) -> nn.Module:
+    """The model without its LM head, from transformers, ready for a forward.
+
+    Weights are widened to float32 on a CPU and keep their own dtype on CUDA. ``device`` None means
+    ``default_device()``.
+
+    Raises CheckpointError where the weights do not fit the configuration, or are quantized already.
+    """
+    device = device or default_device()
+    if checkpoint.is_quantized:
+        raise CheckpointError(
+            f"{checkpoint.path} is quantized already: it has no float weights to calibrate with, "
+            "only the scales that it stores"
+        )
+    if checkpoint.config.get("quantization_config"):
+        raise CheckpointError(
+            f"{checkpoint.path / 'config.json'}: quantization_config says that the weights are "
+            "quantized in a way that is neither float nor Quamba's"
+        )
+    config_class, model_class = _import_classes(checkpoint.family)
+    config = _config(checkpoint, config_class)
+    weights = open_weights(checkpoint.weights_path)
+    state = {name: _as_module(name, weights.read(name)) for name in weights.files}
+    if checkpoint.layout == "state-spaces" and STATE_SPACES_EMBEDDING in state:
+        state["backbone.embeddings.weight"] = state.pop(STATE_SPACES_EMBEDDING)
+    on_cpu = torch.device(device).type == "cpu"
+    try:
+        _check_size(config, model_class, state)
+        model, told = model_class.from_pretrained(
+            None,
+            config=config,
+            state_dict=state,
+            dtype=torch.float32 if on_cpu else _own_dtype(state),
+            output_loading_info=True,
+        )
+    except Exception as error:  # a shape that does not fit, a size that cannot be built
+        reason = str(error).strip() or type(error).__name__
+        raise CheckpointError(f"{checkpoint.path} does not fit its config.json: {reason}") from None
+    # Left alone, transformers would fill what is missing with random numbers, and drop the rest.
+    surplus = [name for name in told["unexpected_keys"] if LAYER_TENSOR.match(name)]
+    wanting = {"missing": told["missing_keys"], "not of this model": surplus}
+    for fault, names in wanting.items():
+        if names:
+            raise CheckpointError(
+                f"{checkpoint.path} does not fit its config.json: of its tensors {len(names)} are "
+                f"{fault}, as {min(names)}"
+            )
+    return model.to(device).eval().requires_grad_(False)
+
+
+def _check_size(config: object, model_class: type, state: dict[str, Tensor]) -> None:
+    """transformers allocates what the configuration asks for, before it looks for the weights."""
+    with torch.device("meta"):
+        wanted = sum(parameter.numel() for parameter in model_class(config).parameters())
+    stored = sum(tensor.numel() for tensor in state.values())
+    if wanted > MOST_SHARING * stored:
+        raise ValueError(f"it describes {wanted:,} parameters, and the weights hold {stored:,}")
+
+
+def _as_module(name: str, tensor: Tensor) -> Tensor:
+    """Some write a convolution's weight as (D, W); the module has (D, 1, W)."""
+    if name.endswith("conv1d.weight") and tensor.dim() == 2:
+        return tensor.unsqueeze(1)
+    return tensor
+
+
+def _import_classes(family: str) -> tuple[type, type]:
+    # Imported here: reading a checkpoint does not need transformers, and it takes over a second.
+    package, classes = f"transformers.models.{family}", FAMILIES[family].classes
+    with collector_paused():
+        from transformers import logging
+
+        configuration = importlib.import_module(f"{package}.configuration_{family}")
+        modeling = importlib.import_module(f"{package}.modeling_{family}")
+    logging.set_verbosity_error()  # it warns at every start that the fast CUDA path is missing
+    logging.disable_progress_bar()
+    return getattr(configuration, f"{classes}Config"), getattr(modeling, f"{classes}Model")
+
+
+def _config(checkpoint: Checkpoint, config_class: type) -> object:
+    """The configuration in transformers' own words."""
+    build = _translate if checkpoint.layout == "state-spaces" else _adopt
+    try:
+        return build(checkpoint, config_class)
+    except Exception as error:  # each field has a validator of its own
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise CheckpointError(
+            f"{checkpoint.path / 'config.json'} is refused by transformers: {reason}"
+        ) from None
+
+
+def _adopt(checkpoint: Checkpoint, config_class: type) -> object:
+    """As it is, but for names of implementations: one could be a repository of code to fetch."""
+    stored, _ = config_class.get_config_dict(checkpoint.path, local_files_only=True)
+    known = {
+        name: value
+        for name, value in stored.items()
+        if not name.startswith("_") and not name.endswith("_implementation")
+    }
+    return config_class.from_dict(known)
+
+
+def _translate(checkpoint: Checkpoint, config_class: type) -> object:
+    """From the state-spaces repository's words."""
+    ssm = checkpoint.config.get("ssm_cfg") or {}
+    architecture = checkpoint.architecture
+    common = dict(
+        hidden_size=architecture.d_model,
+        num_hidden_layers=architecture.model_layers,
+        vocab_size=architecture.vocab_size,
+        expand=ssm.get("expand", 2),
+        conv_kernel=checkpoint.convs[0].weight.shape[1],
+        layer_norm_epsilon=checkpoint.config.get("norm_epsilon", 1e-5),
+        residual_in_fp32=checkpoint.config.get("residual_in_fp32", True),
+    )
+    if checkpoint.family == "mamba":
+        rank = ssm.get("dt_rank", "auto")
+        return config_class(**common, state_size=ssm.get("d_state", 16), time_step_rank=rank)
+    return config_class(
+        **common,
+        state_size=ssm.get("d_state", 128),
+        head_dim=architecture.head_dim,
+        num_heads=architecture.slices[0].width // architecture.head_dim,
+        n_groups=architecture.n_groups,
+    )
+
+
+def _own_dtype(state: dict[str, Tensor]) -> torch.dtype:
+    """That of the weights that the mixers project with."""
+    mixer = next(found["mixer"] for name in state if (found := MIXER_TENSOR.fullmatch(name)))
+    return state[f"{mixer}.in_proj.weight"].dtype
+
+
+def find_mixer(backbone: nn.Module, layer: int) -> nn.Module:
+    """The Mamba mixer of a layer, whatever its family calls it and however deep it lies."""
+    block = backbone.layers[layer]
+    return next(m for m in block.modules() if hasattr(m, "in_proj") and hasattr(m, "conv1d"))
+
+
+def conv_input(checkpoint: Checkpoint, mixer: nn.Module, projected: Tensor) -> Tensor:
+    """What the convolution gets of in_proj's output: (B, L, projected) -> (B, D, L), a view or not.
+
+    Falcon-H1 multiplies that output by a vector before it goes on.
+    """
+    first = checkpoint.conv_offset
+    channels = slice(first, first + checkpoint.conv_dim)
+    x = projected[..., channels]
+    if hasattr(mixer, "mup_vector"):
+        x = x * mixer.mup_vector[..., channels]
+    return x.transpose(1, 2)

@@ -1,0 +1,208 @@
+"""A source's name -> its files -> a Checkpoint with every convolution read and checked."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+from itertools import count
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from dashboard.checkpoints.families import read_architecture
+from dashboard.checkpoints.quamba import read_stored_layer
+from dashboard.checkpoints.records import (
+    CONV_WIDTHS,
+    Architecture,
+    Checkpoint,
+    CheckpointError,
+    ConvWeights,
+    quoted,
+)
+from dashboard.checkpoints.weights import SUFFIXES, Weights, open_weights, read_json
+
+SAMPLES_DIR = Path(__file__).resolve().parents[2] / "sample_checkpoints"
+
+# Any tensor of a layer, in a model with a head or without; and one or two of each Mamba mixer,
+# which may lie inside a hybrid layer.
+LAYER = r"(?:(?:backbone|model)\.)?layers\.(?P<layer>[0-9]{1,9})\."
+LAYER_TENSOR = re.compile(LAYER)
+MIXER_TENSOR = re.compile(
+    rf"(?P<mixer>{LAYER}(?:mixer|mamba|mamba_decoder\.mamba))\.(?:A_log|conv1d\.weight)"
+)
+
+
+def sample_names() -> list[str]:
+    """The float sample checkpoints that come with the project, smallest first."""
+    found = [path.parent for path in SAMPLES_DIR.glob("*/config.json")]
+    sizes = {p.name: sum(f.stat().st_size for f in p.glob("*.safetensors")) for p in found}
+    return sorted(set(sizes) - set(quantized_sample_names()), key=lambda name: (sizes[name], name))
+
+
+def quantized_sample_names() -> list[str]:
+    """The sample checkpoints that are quantized already, as Quamba stores them: in a pickle."""
+    return sorted(path.parent.name for path in SAMPLES_DIR.glob("*/pytorch_model.bin"))
+
+
+def load_checkpoint(source: str) -> Checkpoint:
+    """Read a checkpoint's sizes and convolutions.
+
+    Args:
+        source: the name of a sample, a directory, a file of weights with config.json beside it, or
+            a Hub id ("owner/name").
+
+    Raises CheckpointError, in one sentence, for anything that cannot be read or used.
+    """
+    path = _find(source)
+    directory = path.parent if path.is_file() else path
+    config = read_json(directory / "config.json")
+    architecture = read_architecture(config, directory / "config.json")
+    weights = open_weights(path)
+    mixers = sorted(_find_mixers(weights, architecture, directory).items())
+    convs = stored = ()
+    if _is_quantized(weights, [mixer for _, mixer in mixers]):
+        stored = tuple(
+            read_stored_layer(weights, layer, mixer, architecture, directory)
+            for layer, mixer in mixers
+        )
+    else:
+        convs = tuple(
+            _read_conv(weights, layer, mixer, architecture.conv_dim, directory)
+            for layer, mixer in mixers
+        )
+    is_here = Path(source).expanduser().exists()  # else a sample's name, or a Hub id
+    return Checkpoint(
+        name=path.absolute().name if is_here else source,
+        path=directory,
+        weights_path=path,
+        architecture=architecture,
+        convs=convs,
+        config=config,
+        stored=stored,
+    )
+
+
+def _find(source: str) -> Path:
+    """The directory or the file that a source means."""
+    samples = [*sample_names(), *quantized_sample_names()]
+    if source in samples:
+        return SAMPLES_DIR / source
+    try:
+        path = Path(source).expanduser()
+        if path.is_dir() or (path.is_file() and path.suffix in SUFFIXES):
+            return path
+        if path.exists():
+            raise CheckpointError(
+                f"{source} is a file; give the directory that holds config.json, or its weights "
+                f"({' or '.join(SUFFIXES)})"
+            )
+    except (OSError, RuntimeError) as error:  # a name too long, a home that nobody has
+        raise CheckpointError(f"{quoted(source)} cannot be opened: {error}") from None
+    if re.fullmatch(r"[\w.-]+/[\w.-]+", source):
+        return _download(source)
+    raise CheckpointError(
+        f"{source} is neither a directory, nor a Hub id (owner/name), nor one of the samples "
+        f"{', '.join(samples)}"
+    )
+
+
+def _download(hub_id: str) -> Path:
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(
+            snapshot_download(
+                hub_id, allow_patterns=["*.json", "*.safetensors", "pytorch_model*.bin", "*.txt"]
+            )
+        )
+    except Exception as error:  # the Hub client raises a dozen kinds, offline and on
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise CheckpointError(
+            f"{hub_id} is not a directory here and could not be fetched from the Hub: {reason}"
+        ) from error
+
+
+def _find_mixers(weights: Weights, architecture: Architecture, directory: Path) -> dict[int, str]:
+    """Each Mamba layer's number -> the name under which its mixer's tensors are stored.
+
+    A hybrid's Mamba layers are those that the file has; a pure model has every layer.
+    """
+    mixers: dict[int, str] = {}
+    for name in weights.files:
+        found = MIXER_TENSOR.fullmatch(name)
+        if not found:
+            continue
+        layer = int(found["layer"])
+        if mixers.setdefault(layer, found["mixer"]) != found["mixer"]:
+            raise CheckpointError(
+                f"{directory} has two mixers for layer {layer}: {mixers[layer]} and "
+                f"{found['mixer']}"
+            )
+    if not mixers:
+        raise CheckpointError(
+            f"{directory} has no tensor that ends in conv1d.weight in a Mamba layer, so there is "
+            "no convolution to scale"
+        )
+    _check_layers(weights, architecture, mixers, directory)
+    return mixers
+
+
+def _check_layers(
+    weights: Weights, architecture: Architecture, mixers: dict[int, str], directory: Path
+) -> None:
+    """As many layers in the file as in the configuration, each a Mamba layer in a pure model."""
+    found = map(LAYER_TENSOR.match, weights.files)
+    layers = {int(match["layer"]) for match in found if match}
+    told = f"but its config.json says that there are {architecture.model_layers} layers"
+    if max(layers) >= architecture.model_layers:
+        raise CheckpointError(f"{directory} has a layer {max(layers)}, {told}")
+    known = layers if architecture.is_hybrid else mixers
+    if len(known) < architecture.model_layers:
+        missing = next(layer for layer in count() if layer not in known)
+        if architecture.is_hybrid:
+            raise CheckpointError(f"{directory} has no tensor of layer {missing}, {told}")
+        name = re.sub(r"\d+", str(missing), mixers[max(mixers)])
+        raise CheckpointError(f"{directory} has no tensor {name}.conv1d.weight, {told}")
+
+
+def _is_quantized(weights: Weights, mixers: Collection[str]) -> bool:
+    """Whether the first convolution has INT8 weights and a scale of its output beside them."""
+    conv = next((f"{m}.conv1d" for m in mixers if f"{m}.conv1d.weight" in weights.files), "")
+    entries = (f"{conv}.{field}" for field in ("output_scale", "x_out_scales"))
+    return any(name in weights.files or name in weights.numbers for name in entries)
+
+
+def _read_conv(
+    weights: Weights, layer: int, mixer: str, channels: int, directory: Path
+) -> ConvWeights:
+    name = f"{mixer}.conv1d.weight"
+    if name not in weights.files:
+        raise CheckpointError(f"{directory} has no tensor {name}")
+    allowed = [shape for w in CONV_WIDTHS for shape in ((channels, 1, w), (channels, w))]
+    weight = _read_float(weights, name, allowed, f"({channels}, 1, W) with W in {CONV_WIDTHS}")
+    bias_name = f"{mixer}.conv1d.bias"
+    if bias_name not in weights.files:
+        bias = torch.zeros(channels)
+    else:
+        bias = _read_float(weights, bias_name, [(channels,)], f"({channels},)")
+    return ConvWeights(layer, weight.reshape(channels, -1), bias)
+
+
+def _read_float(
+    weights: Weights, name: str, allowed: Collection[tuple[int, ...]], rule: str
+) -> Tensor:
+    tensor = weights.read(name)
+    if tuple(tensor.shape) not in allowed:
+        raise CheckpointError(
+            f"{weights.files[name]}: {name} has shape {tuple(tensor.shape)}; expected {rule}"
+        )
+    if not tensor.is_floating_point():
+        raise CheckpointError(
+            f"{weights.files[name]}: {name} is {tensor.dtype}; float weights are needed "
+            "to calibrate"
+        )
+    tensor = tensor.to(torch.float32)
+    if not torch.isfinite(tensor).all():
+        raise CheckpointError(f"{weights.files[name]}: {name} contains NaN or infinite values")
+    return tensor

@@ -1,0 +1,335 @@
+"""A Quamba checkpoint -> the scales that it stores, and its INT8 convolutions.
+
+What Quamba (arXiv 2410.13229) and Quamba2 (arXiv 2503.22879) publish is quantized already: the
+convolution's weights are INT8, the float ones are gone, and every scale lies in the state dict
+beside them, as a plain number or a small tensor:
+
+- Quamba, Mamba-1: ``input_scale``, ``weight_scale``, ``bias_scale``, ``output_scale``.
+- Quamba2, Mamba-2: ``x_scale``, ``wx_scale``, ``bx_scale`` and the same for B and C. ``wx_scale``
+  is the scale of the weights of the x slice, not a product. ``x_out_scales`` is one scale, (1,),
+  or a table (SSD group, head group, channel group) with the range ends of ``dashboard.grouping``;
+  ``B_out_scales`` and ``C_out_scales`` have one scale, or one for each SSD group.
+
+A percentile α chose the one scale; the scales of a table are MinMax, group by group, and α was
+never asked. The module that follows the convolution stores the scale of its input again. Both
+must be the same number, and where they are not, that is reported with the layer.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dashboard.checkpoints.records import (
+    CONV_WIDTHS,
+    Architecture,
+    CheckpointError,
+    ConvSlice,
+    quoted,
+)
+from dashboard.checkpoints.weights import Weights
+from dashboard.grouping import group_of_channel
+
+RANGES = ("x_head_group_range", "x_dim_group_range")
+
+# What modules beside the convolution call the same things: module and field -> the conv's field.
+COPIES = {
+    "quamba": {
+        r"x_proj\.input_scale": "output_scale",
+        r"\w*scan\w*\.u_scale": "output_scale",
+        r"in_proj\.output_scale": "input_scale",
+    },
+    "quamba2": {
+        r"\w+\.x_scales?": "x_out_scales",
+        r"\w+\.B_scales?": "B_out_scales",
+        r"\w+\.C_scales?": "C_out_scales",
+        **{rf"\w+\.{name}": name for name in RANGES},
+    },
+}
+
+
+@dataclass(frozen=True)
+class StoredSlice:
+    """The stored scales of one slice's input, weights, bias and output: real units per code."""
+
+    part: ConvSlice
+    x_scale: float
+    w_scale: float
+    b_scale: float | None  # None where there is no bias
+    out_scales: np.ndarray  # float32, as stored: (1,), (G,) or (G, M, N)
+    out_group: np.ndarray  # (width,) int64, an index in the raveled out_scales for each channel
+
+    @property
+    def name(self) -> str:
+        return self.part.name
+
+    @property
+    def scale_wx(self) -> float:
+        """x_scale · w_scale, in float32 as the kernel multiplies them."""
+        return float(np.float32(self.x_scale) * np.float32(self.w_scale))
+
+    @property
+    def scale_out(self) -> np.ndarray:
+        """(width,) float32: the output scale of each channel, as the kernel takes them."""
+        return self.out_scales.ravel()[self.out_group]
+
+
+@dataclass(frozen=True)
+class StoredCopy:
+    """Two places of one block that hold the same thing, and whether they agree."""
+
+    name: str  # in the convolution
+    copy: str  # in another module of the mixer
+    agree: bool
+    largest_difference: float | None  # None where the shapes differ
+
+
+@dataclass(frozen=True)
+class StoredLayer:
+    """One layer's quantized convolution, as a Quamba checkpoint stores it."""
+
+    layer: int
+    weight_q: Tensor  # (D, W) int8
+    bias_q: Tensor | None  # (D,) int8
+    slices: tuple[StoredSlice, ...]
+    head_group_range: np.ndarray | None  # (G, M) int64, where x has a table of scales
+    dim_group_range: np.ndarray | None  # (G, M, N) int64
+    copies: tuple[StoredCopy, ...]
+
+    @property
+    def alpha_used(self) -> bool:
+        """Whether a percentile chose x_out_scale. A table of scales is MinMax, group by group."""
+        return self.head_group_range is None
+
+    @property
+    def mismatches(self) -> tuple[StoredCopy, ...]:
+        return tuple(copy for copy in self.copies if not copy.agree)
+
+    def kernel_arguments(self, device: str | torch.device = "cpu") -> dict[str, Tensor | None]:
+        """All that ``quant_causal_conv1d`` takes beside x: codes, and (D,) float32 scales."""
+        with_bias = self.bias_q is not None
+
+        def scales(values: list[float]) -> Tensor:
+            widths = torch.tensor([stored.part.width for stored in self.slices])
+            return torch.tensor(values, dtype=torch.float32).repeat_interleave(widths).to(device)
+
+        return {
+            "weight": self.weight_q.to(device),
+            "bias": self.bias_q.to(device) if with_bias else None,
+            "scale_x": scales([stored.x_scale for stored in self.slices]),
+            "scale_w": scales([stored.w_scale for stored in self.slices]),
+            # A missing bias has no scale, but the kernel's argument wants a positive one.
+            "scale_b": scales([stored.b_scale if with_bias else 1.0 for stored in self.slices]),
+            "scale_out": torch.from_numpy(
+                np.concatenate([stored.scale_out for stored in self.slices])
+            ).to(device),
+        }
+
+
+@dataclass(frozen=True)
+class _Conv:
+    """The entries of one layer's convolution, by their short names."""
+
+    prefix: str  # "backbone.layers.0.mixer.conv1d"
+    weights: Weights
+    directory: Path
+
+    def fault(self, field: str, told: str) -> CheckpointError:
+        name = f"{self.prefix}.{field}"
+        return CheckpointError(f"{self.weights.files.get(name, self.directory)}: {name} {told}")
+
+    def has(self, field: str) -> bool:
+        """Whether there is such an entry, and it holds something: many are stored as None."""
+        name = f"{self.prefix}.{field}"
+        return name in self.weights.files or self.weights.numbers.get(name) is not None
+
+    def array(self, field: str) -> np.ndarray:
+        """A tensor of numbers as it is, a plain number as (1,)."""
+        if not self.has(field):
+            raise self.fault(field, "is missing or None; a quantized convolution needs it")
+        return _array(self.weights, f"{self.prefix}.{field}")
+
+    def scales(self, field: str, shapes: list[tuple[int | None, ...]]) -> np.ndarray:
+        """Positive scales, float32, of one of the shapes; None in one stands for any length."""
+        found = self.array(field)
+        if not any(_fits(found.shape, shape) for shape in shapes):
+            told = " or ".join(str(s).replace("None", "n") for s in shapes)
+            raise self.fault(field, f"has shape {found.shape}; expected {told}")
+        with np.errstate(over="ignore"):  # to infinity, which is told below
+            scales = found.astype(np.float32)
+        if not (np.isfinite(scales) & (scales > 0)).all():
+            raise self.fault(
+                field, f"lies between {scales.min()} and {scales.max()}; a scale is finite and > 0"
+            )
+        return scales
+
+    def scale(self, field: str) -> float:
+        return float(self.scales(field, [(1,)])[0])
+
+    def codes(self, field: str, shapes: list[tuple[int, ...]]) -> Tensor:
+        if f"{self.prefix}.{field}" not in self.weights.files:
+            raise self.fault(field, "is missing")
+        tensor = self.weights.read(f"{self.prefix}.{field}")
+        if tensor.dtype != torch.int8 or tuple(tensor.shape) not in shapes:
+            raise self.fault(
+                field, f"is {tensor.dtype} {tuple(tensor.shape)}; expected torch.int8 {shapes[0]}"
+            )
+        return tensor
+
+
+def _array(weights: Weights, name: str) -> np.ndarray:
+    """Integers as they are, other numbers as float64."""
+    if name not in weights.files:
+        return np.array([float(weights.numbers[name])])
+    tensor = weights.read(name)
+    if tensor.dtype.is_complex or tensor.dtype == torch.bool:
+        raise CheckpointError(
+            f"{weights.files[name]}: {name} is {tensor.dtype}, which is no number"
+        )
+    if tensor.is_floating_point():
+        tensor = tensor.to(torch.float64)
+    return np.atleast_1d(tensor.numpy())
+
+
+def _fits(found: tuple[int, ...], shape: tuple[int | None, ...]) -> bool:
+    return len(found) == len(shape) and all(
+        b in (None, a) for a, b in zip(found, shape, strict=True)
+    )
+
+
+def read_stored_layer(
+    weights: Weights, layer: int, mixer: str, architecture: Architecture, directory: Path
+) -> StoredLayer:
+    """One layer of a Quamba checkpoint.
+
+    Args:
+        mixer: the name under which the layer's tensors are stored, without a dot at the end.
+        directory: for the errors.
+
+    Raises CheckpointError, naming the entry, where one is missing, misshapen or no scale. Copies
+    that disagree raise nothing.
+    """
+    conv = _Conv(f"{mixer}.conv1d", weights, directory)
+    channels = architecture.conv_dim
+    widths = [s for w in CONV_WIDTHS for s in ((channels, w), (channels, 1, w))]
+    weight_q = conv.codes("weight", widths).reshape(channels, -1)
+    has_bias = conv.has("bias")
+    head_ends = dim_ends = None
+    if conv.has("x_out_scales"):
+        slices, head_ends, dim_ends = _read_quamba2(conv, architecture, has_bias)
+    elif conv.has("output_scale"):
+        slices = _read_quamba1(conv, architecture, has_bias)
+    else:
+        raise conv.fault(
+            "weight", "is INT8, but neither x_out_scales nor output_scale lies beside it"
+        )
+    return StoredLayer(
+        layer=layer,
+        weight_q=weight_q,
+        bias_q=conv.codes("bias", [(channels,)]) if has_bias else None,
+        slices=slices,
+        head_group_range=head_ends,
+        dim_group_range=dim_ends,
+        copies=_compare_copies(conv, mixer),
+    )
+
+
+def _read_quamba1(
+    conv: _Conv, architecture: Architecture, has_bias: bool
+) -> tuple[StoredSlice, ...]:
+    """One scale each for input, weights, bias and output, over all channels."""
+    return tuple(
+        StoredSlice(
+            part,
+            conv.scale("input_scale"),
+            conv.scale("weight_scale"),
+            conv.scale("bias_scale") if has_bias else None,
+            conv.scales("output_scale", [(1,)]),
+            np.zeros(part.width, np.int64),
+        )
+        for part in architecture.slices
+    )
+
+
+def _read_quamba2(
+    conv: _Conv, architecture: Architecture, has_bias: bool
+) -> tuple[tuple[StoredSlice, ...], np.ndarray | None, np.ndarray | None]:
+    """Scales of their own for x, B and C, and the two tables of range ends where x has groups."""
+    if architecture.n_groups is None:
+        raise conv.fault("x_out_scales", "is Quamba2's, but config.json describes a Mamba-1")
+    found, head_ends, dim_ends = [], None, None
+    for part in architecture.slices:
+        name = f"{part.name}_out_scales"
+        if part.name == "x":
+            out = conv.scales(name, [(1,), (architecture.n_groups, None, None)])
+            group = np.zeros(part.width, np.int64)
+            if out.ndim == 3:
+                group, head_ends, dim_ends = _read_groups(conv, architecture, out.shape)
+        else:
+            out = conv.scales(name, [(1,), (architecture.n_groups,)])
+            group = np.arange(part.width) * len(out) // part.width
+        found.append(
+            StoredSlice(
+                part,
+                conv.scale(f"{part.name}_scale"),
+                conv.scale(f"w{part.name}_scale"),
+                conv.scale(f"b{part.name}_scale") if has_bias else None,
+                out,
+                group,
+            )
+        )
+    return tuple(found), head_ends, dim_ends
+
+
+def _read_groups(
+    conv: _Conv, architecture: Architecture, shape: tuple[int, ...]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The group of each channel of x, and the two tables that say so."""
+    head_ends, dim_ends = (conv.array(name) for name in RANGES)
+    width = architecture.slices[0].width
+    if head_ends.shape != shape[:2] or dim_ends.shape != shape:
+        raise conv.fault(
+            RANGES[0],
+            f"has shape {head_ends.shape} and {RANGES[1]} {dim_ends.shape}; x_out_scales of shape "
+            f"{shape} need {shape[:2]} and {shape}",
+        )
+    # Compared before anything is laid out: a table could claim any number of channels.
+    if (head_ends[:, -1] != width // architecture.head_dim // architecture.n_groups).any():
+        raise conv.fault(
+            RANGES[0],
+            f"ends at {quoted(head_ends[:, -1].tolist())}; x has "
+            f"{width // architecture.head_dim} heads in {architecture.n_groups} SSD groups",
+        )
+    try:
+        group = group_of_channel(head_ends, dim_ends, architecture.head_dim)
+    except ValueError as error:
+        raise conv.fault(RANGES[0], f"and {RANGES[1]} do not fit: {error}") from None
+    return group, head_ends.astype(np.int64), dim_ends.astype(np.int64)
+
+
+def _compare_copies(conv: _Conv, mixer: str) -> tuple[StoredCopy, ...]:
+    """Every entry of the mixer, outside its convolution, that repeats one of the convolution's."""
+    weights, patterns = conv.weights, COPIES["quamba2" if conv.has("x_out_scales") else "quamba"]
+    found = []
+    for name in sorted((*weights.files, *weights.numbers)):
+        copy = name.removeprefix(f"{mixer}.")
+        if copy == name or copy.startswith("conv1d.") or weights.numbers.get(name, 0) is None:
+            continue
+        own = next((field for p, field in patterns.items() if re.fullmatch(p, copy)), None)
+        if own and conv.has(own):
+            found.append(_compare(f"conv1d.{own}", copy, conv.array(own), _array(weights, name)))
+    return tuple(found)
+
+
+def _compare(own: str, copy: str, here: np.ndarray, there: np.ndarray) -> StoredCopy:
+    """Equal as float32, which is what a kernel is given of either."""
+    if here.shape != there.shape:
+        return StoredCopy(own, copy, False, None)
+    one, other = here.astype(np.float32), there.astype(np.float32)
+    largest = float(np.abs(one - other).max(initial=0))
+    return StoredCopy(own, copy, np.array_equal(one, other), largest)

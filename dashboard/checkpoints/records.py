@@ -1,0 +1,167 @@
+"""What a checkpoint is, once read: its sizes, its convolutions, and their slices."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from dashboard.checkpoints.quamba import StoredLayer
+
+CONV_WIDTHS = (2, 3, 4)
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json")
+LONGEST_SENTENCE = 600
+LONGEST_VALUE = 80
+
+
+class CheckpointError(ValueError):
+    """A checkpoint that cannot be used. One sentence that names the file and the fault.
+
+    The sentence may quote what a stranger wrote, so it is kept to one line of printable characters
+    and a length that a terminal and a page can show.
+    """
+
+    def __init__(self, sentence: str) -> None:
+        line = " ".join(sentence.split())
+        line = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in line)
+        super().__init__(line if len(line) <= LONGEST_SENTENCE else line[:LONGEST_SENTENCE] + "…")
+
+
+def quoted(value: object) -> str:
+    """A value from a file as an error quotes it: as Python writes it, cut where it is long."""
+    if isinstance(value, dict | list):
+        return f"a {type(value).__name__} of {len(value)}" if len(value) > 4 else _cut(repr(value))
+    if isinstance(value, int) and value.bit_length() > 256:
+        return f"an integer of {value.bit_length()} bits"
+    return _cut(repr(value[:LONGEST_VALUE] if isinstance(value, str) else value))
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= LONGEST_VALUE + 2 else text[:LONGEST_VALUE] + "…"
+
+
+@dataclass(frozen=True)
+class ConvSlice:
+    """A run of conv channels with its own scales: x, and in Mamba-2 also B and C."""
+
+    name: str
+    start: int
+    stop: int
+
+    @property
+    def channels(self) -> slice:
+        return slice(self.start, self.stop)
+
+    @property
+    def width(self) -> int:
+        return self.stop - self.start
+
+
+@dataclass(frozen=True)
+class ConvWeights:
+    """One layer's depthwise convolution (float32)."""
+
+    layer: int  # the model's own number: in a hybrid, attention layers are counted too
+    weight: Tensor  # (D, W)
+    bias: Tensor  # (D,), zeros where the checkpoint has none
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """What a configuration says of a model, whichever family wrote it.
+
+    ``slices`` partition the D conv channels. ``conv_offset`` is the first channel of in_proj's
+    output that goes into the convolution. ``head_dim`` and ``n_groups`` are those of Mamba-2's SSM;
+    a Mamba-1 has neither heads nor groups.
+    """
+
+    family: str  # transformers' model_type
+    layout: str  # "state-spaces" or "hugging-face"
+    is_hybrid: bool
+    d_model: int
+    vocab_size: int
+    model_layers: int  # all layers, attention and others too
+    slices: tuple[ConvSlice, ...]
+    conv_offset: int
+    head_dim: int | None
+    n_groups: int | None
+
+    @property
+    def conv_dim(self) -> int:
+        return self.slices[-1].stop
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A language model with Mamba layers on disk, described far enough to calibrate it.
+
+    One that is quantized already has no float weights: its ``convs`` are empty, and ``stored`` has
+    its scales and INT8 convolutions instead.
+    """
+
+    name: str
+    path: Path  # the directory
+    weights_path: Path  # the directory, or the one file that was asked for
+    architecture: Architecture
+    convs: tuple[ConvWeights, ...]  # of the Mamba layers, in order
+    config: dict
+    stored: tuple[StoredLayer, ...] = ()
+
+    @property
+    def is_quantized(self) -> bool:
+        """Whether its scales are stored, and there is nothing to calibrate."""
+        return bool(self.stored)
+
+    @property
+    def layers(self) -> tuple[int, ...]:
+        """The model's own numbers of its Mamba layers, ascending: 0, 1, 2 …, or with gaps."""
+        return tuple(entry.layer for entry in self.convs or self.stored)
+
+    @property
+    def n_layers(self) -> int:
+        """How many Mamba layers there are."""
+        return len(self.layers)
+
+    def conv(self, layer: int) -> ConvWeights:
+        """The convolution of a layer, by the model's own number."""
+        return next(conv for conv in self.convs if conv.layer == layer)
+
+    def stored_layer(self, layer: int) -> StoredLayer:
+        """The stored scales of a layer, by the model's own number."""
+        return next(entry for entry in self.stored if entry.layer == layer)
+
+    @property
+    def family(self) -> str:
+        return self.architecture.family
+
+    @property
+    def layout(self) -> str:
+        return self.architecture.layout
+
+    @property
+    def vocab_size(self) -> int:
+        return self.architecture.vocab_size
+
+    @property
+    def slices(self) -> tuple[ConvSlice, ...]:
+        return self.architecture.slices
+
+    @property
+    def conv_offset(self) -> int:
+        return self.architecture.conv_offset
+
+    @property
+    def conv_dim(self) -> int:
+        return self.architecture.conv_dim
+
+    @property
+    def reads_bytes(self) -> bool:
+        """Without a tokenizer, a vocabulary of 256 means UTF-8 bytes."""
+        return self.vocab_size == 256 and not self.has_tokenizer
+
+    @property
+    def has_tokenizer(self) -> bool:
+        return any((self.path / name).is_file() for name in TOKENIZER_FILES)

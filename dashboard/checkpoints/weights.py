@@ -1,0 +1,170 @@
+"""Where each tensor of a checkpoint lies, and how to read one.
+
+Weights come as safetensors, or as a pickle that is read with ``weights_only``; in one file, or in
+several with an index. Neither is trusted: what a file claims is compared with its length before
+anything is allocated, so that reading never takes more memory than the file has bytes.
+"""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from dashboard.checkpoints.records import CheckpointError, quoted
+
+WHOLE = ("model.safetensors", "pytorch_model.bin")
+SUFFIXES = (".safetensors", ".bin")
+LARGEST_JSON = 16 * 2**20  # an index of a hundred thousand tensors has 10 MB
+
+
+@dataclass(frozen=True)
+class Weights:
+    """The tensors of a checkpoint, each still in its file."""
+
+    files: dict[str, Path]  # tensor name -> file
+    read: Callable[[str], Tensor]
+    numbers: dict[str, float | None] = field(default_factory=dict)  # plain ones, in pickles only
+
+
+def read_json(path: Path) -> dict:
+    """A JSON object from a file. Raises CheckpointError for anything else."""
+    if not path.is_file():
+        raise CheckpointError(f"{path} does not exist; a checkpoint needs it")
+    if path.stat().st_size > LARGEST_JSON:
+        raise CheckpointError(
+            f"{path} has {path.stat().st_size:,} bytes; a checkpoint's JSON has at most "
+            f"{LARGEST_JSON:,}"
+        )
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:  # of UTF-8, of JSON, of huge integers
+        raise CheckpointError(f"{path} is not readable JSON: {error}") from None
+    if not isinstance(content, dict):
+        raise CheckpointError(f"{path} holds a {type(content).__name__}, not an object")
+    return content
+
+
+def open_weights(source: Path) -> Weights:
+    """Open the weights of a directory, or a file alone.
+
+    Raises CheckpointError where there are none, or a file cannot be read.
+    """
+    if source.is_file():
+        return _open_files([source])
+    for name in WHOLE:
+        single, index = source / name, source / f"{name}.index.json"
+        if single.is_file():
+            return _open_files([single])
+        if index.is_file():
+            return _open_files(_shards(index))
+    raise CheckpointError(
+        f"{source} has no weights: looked for "
+        + ", ".join(f"{name}, {name}.index.json" for name in WHOLE)
+    )
+
+
+def _shards(index: Path) -> list[Path]:
+    """The files that an index names, all in its own directory."""
+    shards = read_json(index).get("weight_map")
+    if not isinstance(shards, dict) or not all(isinstance(s, str) for s in shards.values()):
+        raise CheckpointError(f"{index} has no weight_map from tensor names to file names")
+    beside = {p.name: p for p in index.parent.iterdir() if p.suffix in SUFFIXES and p.is_file()}
+    names = sorted(set(shards.values()))
+    for name in names:
+        if name not in beside:
+            raise CheckpointError(
+                f"{index} names the file {quoted(name)}, which does not exist beside it"
+            )
+    return [beside[name] for name in names]
+
+
+def _open_files(paths: Collection[Path]) -> Weights:
+    files: dict[str, Path] = {}
+    readers: dict[Path, Callable[[str], Tensor]] = {}
+    numbers: dict[str, float | None] = {}
+    for path in paths:
+        if path.suffix == ".safetensors":
+            names, readers[path] = _open_safetensors(path)
+        else:
+            names, readers[path], found = _open_pickle(path)
+            numbers |= found
+        files.update(dict.fromkeys(names, path))
+    return Weights(files, lambda name: readers[files[name]](name), numbers)
+
+
+def _open_safetensors(path: Path) -> tuple[list[str], Callable[[str], Tensor]]:
+    try:
+        opened = safe_open(path, framework="pt")
+        names = list(opened.keys())
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"{path} is not a readable safetensors file: {error}") from None
+
+    def read(name: str) -> Tensor:
+        try:
+            return opened.get_tensor(name)
+        except (SafetensorError, OSError, RuntimeError, AttributeError) as error:
+            raise CheckpointError(f"{path}: {quoted(name)} cannot be read: {error}") from None
+
+    return names, read
+
+
+def _open_pickle(
+    path: Path,
+) -> tuple[list[str], Callable[[str], Tensor], dict[str, float | None]]:
+    _check_archive(path)
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except Exception as error:  # unpickling a hostile file may raise anything
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        raise CheckpointError(f"{path} cannot be read as plain weights: {reason[0]}") from None
+    if not isinstance(state, dict):
+        raise CheckpointError(f"{path} holds a {type(state).__name__}, not a state dict")
+    tensors, numbers = {}, {}
+    for name, value in state.items():
+        if not isinstance(name, str):
+            raise CheckpointError(f"{path} has an entry named {quoted(name)}, which is no name")
+        if isinstance(value, Tensor):
+            tensors[name] = _dense(value, name, path)
+        elif value is None or (isinstance(value, int | float) and not isinstance(value, bool)):
+            numbers[name] = value
+    return list(tensors), tensors.__getitem__, numbers
+
+
+def _check_archive(path: Path) -> None:
+    """torch stores its archives uncompressed; a compressed one might unpack to anything."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            entries = archive.infolist()
+    except Exception as error:  # a mutilated directory may raise anything
+        raise CheckpointError(
+            f"{path} cannot be read as plain weights: it is not the archive that torch.save has "
+            f"written since torch 1.6 ({error})"
+        ) from None
+    packed = sum(entry.file_size for entry in entries)
+    if packed > path.stat().st_size or any(e.compress_type != zipfile.ZIP_STORED for e in entries):
+        raise CheckpointError(
+            f"{path} cannot be read as plain weights: its entries are compressed or claim "
+            f"{packed:,} bytes in a file of {path.stat().st_size:,}; torch.save stores them plainly"
+        )
+
+
+def _dense(tensor: Tensor, name: str, path: Path) -> Tensor:
+    """A tensor may claim any shape over a small storage, by strides of 0; widened, it bursts."""
+    plain = tensor.layout == torch.strided and tensor.device.type == "cpu" and not tensor.is_nested
+    if (
+        not plain
+        or tensor.is_quantized
+        or (tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes())
+    ):
+        raise CheckpointError(
+            f"{path}: {quoted(name)} claims the shape {quoted(tuple(tensor.shape))}, which the "
+            "file does not hold as a plain tensor"
+        )
+    return tensor.detach()

@@ -1,0 +1,174 @@
+"""Scales side by side, wherever they come from: calibrated, saved, stored, or published.
+
+Each source becomes a ``Column``: the x slice of every layer under one name, with what is known of
+it. Columns are compared layer by layer, by the models' own layer numbers, each with the first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from dashboard.checkpoints import Checkpoint
+from dashboard.published import QUAMBA2_2_7B_NAME, QUAMBA2_130M, QUAMBA2_130M_NAME
+from dashboard.report import LayerReport
+
+QUANTITIES = ("x_out_scale", "x_scale", "w_scale", "scale_wx", "ratio_weight", "ratio_wx",
+              "sqnr_db")  # fmt: skip
+
+
+@dataclass(frozen=True)
+class LayerScales:
+    """One layer of a column; None where the source does not say."""
+
+    layer: int
+    x_scale: float | None = None
+    w_scale: float | None = None
+    scale_wx: float | None = None
+    x_out_scale: float | None = None  # of several, the greatest
+    ratio_weight: float | None = None
+    ratio_wx: float | None = None
+    sqnr_db: float | None = None
+
+
+@dataclass(frozen=True)
+class Column:
+    """One thing to compare: its name, and its layers."""
+
+    label: str
+    layers: tuple[LayerScales, ...]
+
+    def value(self, layer: int, quantity: str) -> float | None:
+        """A quantity of a layer, by the model's own number; None where there is none."""
+        for entry in self.layers:
+            if entry.layer == layer:
+                return getattr(entry, quantity)
+        return None
+
+
+def calibrated_column(label: str, reports: Sequence[LayerReport]) -> Column:
+    """Of reports under one rule, each layer's x slice."""
+    return Column(
+        label,
+        tuple(
+            LayerScales(
+                report.layer,
+                report.slices[0].scales.x_scale,
+                report.slices[0].scales.w_scale,
+                report.slices[0].scales.scale_wx,
+                report.slices[0].chosen.x_out_scale,
+                report.slices[0].ratio_weight,
+                report.slices[0].ratio_wx,
+                float(report.slices[0].chosen.output.sqnr_db),
+            )
+            for report in reports
+        ),
+    )
+
+
+def stored_column(label: str, checkpoint: Checkpoint) -> Column:
+    """Of a checkpoint that is quantized already; of grouped scales the greatest."""
+    layers = []
+    for stored in checkpoint.stored:
+        x = stored.slices[0]
+        out = float(x.out_scales.max())
+        layers.append(
+            LayerScales(stored.layer, x.x_scale, x.w_scale, x.scale_wx, out,
+                        out / x.w_scale, out / x.scale_wx)
+        )  # fmt: skip
+    return Column(label, tuple(layers))
+
+
+def published_columns() -> dict[str, Column]:
+    """The published tables, by name. Of the 2.7b model only the ratios were printed."""
+    tables = {
+        QUAMBA2_130M_NAME: [(row, row.x_out_scale) for row in QUAMBA2_130M],
+        "Quamba2-130m-w4a8, pa-0.5": [(row, row.pa_0_5) for row in QUAMBA2_130M],
+        "Quamba2-130m-w4a8, pa-1.0": [(row, row.pa_1_0) for row in QUAMBA2_130M],
+    }
+    found = {}
+    for name, rows in tables.items():
+        label = f"{name} (published)"
+        whole = name == QUAMBA2_130M_NAME  # the other runs' input and weight scales are not known
+        found[label] = Column(
+            label,
+            tuple(
+                LayerScales(row.layer, row.x_scale, row.w_scale, row.scale_wx, out,
+                            row.ratio_weight, row.ratio_wx)
+                if whole
+                else LayerScales(row.layer, x_out_scale=out)
+                for row, out in rows
+            ),
+        )  # fmt: skip
+    label = f"{QUAMBA2_2_7B_NAME} (published ratios)"
+    found[label] = Column(
+        label, tuple(LayerScales(row.layer, ratio_weight=row.ratio_2_7b) for row in QUAMBA2_130M)
+    )
+    return found
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A column's quantity of one layer, against the first column's."""
+
+    quantity: str
+    layer: int
+    column: int
+    first: float
+    value: float
+
+    @property
+    def relative(self) -> float:
+        """How much more, as a share of the first; of decibels simply how many more."""
+        return (
+            self.value - self.first if self.quantity == "sqnr_db" else self.value / self.first - 1
+        )
+
+
+def layer_numbers(columns: Sequence[Column]) -> list[int]:
+    """Every layer of any column, ascending."""
+    return sorted({entry.layer for column in columns for entry in column.layers})
+
+
+def differences(columns: Sequence[Column], quantity: str) -> list[Difference]:
+    """Of every layer that both the first column and another know."""
+    found = []
+    for layer in layer_numbers(columns):
+        first = columns[0].value(layer, quantity)
+        for i, column in enumerate(columns[1:], start=1):
+            value = column.value(layer, quantity)
+            if first is not None and value is not None:
+                found.append(Difference(quantity, layer, i, first, value))
+    return found
+
+
+def largest(columns: Sequence[Column]) -> Difference | None:
+    """The scale or ratio that differs by the greatest factor; None where nothing is shared."""
+    found = [
+        each for quantity in QUANTITIES if quantity != "sqnr_db"
+        for each in differences(columns, quantity)
+    ]  # fmt: skip
+    return max(found, key=lambda d: abs(np.log(d.value / d.first)), default=None)
+
+
+def compared_rows(columns: Sequence[Column]) -> list[dict]:
+    """A flat row a layer, quantity and column: what leaves as CSV and JSON."""
+    return [
+        {
+            "layer": layer,
+            "quantity": quantity,
+            "column": column.label,
+            "value": value,
+            "relative_difference": None
+            if first in (None, 0) or quantity == "sqnr_db"
+            else value / first - 1,
+        }
+        for layer in layer_numbers(columns)
+        for quantity in QUANTITIES
+        for first in [columns[0].value(layer, quantity)]
+        for column in columns
+        for value in [column.value(layer, quantity)]
+        if value is not None
+    ]

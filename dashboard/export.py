@@ -1,0 +1,174 @@
+"""What leaves the project: scales for another program's loader, a report to send, code to repeat.
+
+Tables leave as CSV and JSON (``tables``); what is here is made for one reader each. The scales are
+named as Quamba's checkpoints name them, the report needs no server and no network to be read, and
+the snippet repeats a scale in plain torch, so that nobody has to believe this project's histogram.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+
+import torch
+from safetensors.torch import save
+
+from dashboard.calibration import Origin
+from dashboard.checkpoints import ConvSlice
+from dashboard.figures.style import Sheet
+from dashboard.figures.svg import to_svg
+from dashboard.observers import ScaleRule
+from dashboard.report import LayerReport
+
+REPORT_WIDTH = 1040  # px, of its drawings
+
+
+def document(origin: Origin, rule: ScaleRule, reports: Sequence[LayerReport]) -> dict:
+    """Every layer under a rule, as ``analyze --format json`` writes it."""
+    kernel = reports[0].kernel
+    return {
+        "checkpoint": origin.checkpoint,
+        "family": origin.family,
+        "backend": kernel and kernel.backend,
+        "text": origin.text,
+        "text_sha256": origin.text_sha256,
+        "batches": origin.batches,
+        "seq_len": origin.seq_len,
+        "observer": rule.observer,
+        "alpha": rule.alpha,
+        "sigma": rule.sigma,
+        "order": rule.order,
+        "symmetric": rule.symmetric,
+        "layers": [report.as_dict() for report in reports],
+    }
+
+
+def quamba_scales(reports: Sequence[LayerReport]) -> bytes:
+    """The scales of every layer as safetensors, under the names that Quamba's loader uses.
+
+    One slice: Quamba1's ``conv1d.input_scale``, ``weight_scale``, ``bias_scale``, ``output_scale``.
+    Three: Quamba2's ``conv1d.{x,B,C}_scale``, ``{wx,wB,wC}_scale``, ``{bx,bB,bC}_scale``,
+    ``x_out_scales``, ``B_out_scales`` and ``C_out_scales``. Each is float32 of shape (1,).
+    """
+    scales: dict[str, float] = {}
+    for report in reports:
+        prefix = f"backbone.layers.{report.layer}.mixer.conv1d."
+        for part in report.slices:
+            if len(report.slices) == 1:
+                names = ("input_scale", "weight_scale", "bias_scale", "output_scale")
+            else:
+                letter = part.name
+                names = (f"{letter}_scale", f"w{letter}_scale", f"b{letter}_scale",
+                         f"{letter}_out_scales")  # fmt: skip
+            values = (part.scales.x_scale, part.scales.w_scale, part.scales.b_scale,
+                      part.chosen.x_out_scale)  # fmt: skip
+            scales |= {prefix + name: value for name, value in zip(names, values, strict=True)}
+    return save({name: torch.tensor([v], dtype=torch.float32) for name, v in scales.items()})
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of a report: a heading, what to notice, and a drawing or a table or both."""
+
+    heading: str
+    words: Sequence[str] = ()
+    sheet: Sheet | None = None
+    rows: Sequence[dict] = ()
+
+
+def report_html(title: str, sections: Sequence[Section]) -> str:
+    """A report that stands alone: one HTML file with its drawings, light or dark as its reader."""
+    body = "".join(_section(section) for section in sections)
+    return (
+        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
+        f'<meta name="viewport" content="width=device-width"><style>{_STYLE}</style></head>'
+        f"<body><h1>{escape(title)}</h1>{body}</body></html>\n"
+    )
+
+
+_STYLE = (
+    "body{font:15px/1.5 system-ui,sans-serif;max-width:1040px;margin:2rem auto;padding:0 1rem;"
+    "color:#17202E;background:#fff}table{border-collapse:collapse;font-size:13px}"
+    "th,td{padding:3px 9px;text-align:right;border-bottom:1px solid #CBD2DC;white-space:nowrap}"
+    ".wide{overflow-x:auto}svg{max-width:100%;height:auto}.dark{display:none}"
+    "@media(prefers-color-scheme:dark){body{color:#F3F5F8;background:#0E1117}"
+    "th,td{border-color:#3A4250}.light{display:none}.dark{display:block}}"
+    "@media print{body{color:#17202E;background:#fff}.light{display:block}.dark{display:none}"
+    "section{break-inside:avoid}}"
+)
+
+
+def _section(section: Section) -> str:
+    words = "".join(f"<p>{_bold(text)}</p>" for text in section.words)
+    drawing = table = ""
+    if section.sheet:
+        drawing = "".join(
+            f'<div class="{theme}">{to_svg(section.sheet, REPORT_WIDTH, theme)}</div>'
+            for theme in ("light", "dark")
+        )
+    if section.rows:
+        head = "".join(f"<th>{escape(str(name))}</th>" for name in section.rows[0])
+        lines = "".join(
+            "<tr>" + "".join(f"<td>{escape(str(value))}</td>" for value in row.values()) + "</tr>"
+            for row in section.rows
+        )
+        table = f'<div class="wide"><table><tr>{head}</tr>{lines}</table></div>'
+    return f"<section><h2>{escape(section.heading)}</h2>{words}{drawing}{table}</section>"
+
+
+def _bold(text: str) -> str:
+    """A caption's words: ``**bold**`` is all the markup that captions use."""
+    plain, *rest = escape(text).split("**")
+    return plain + "".join(
+        f"<b>{piece}</b>" if i % 2 == 0 else piece for i, piece in enumerate(rest)
+    )
+
+
+SNIPPET_RULES = ("percentile", "percentile-ema", "minmax", "conv-absmax", "scale-wx")
+
+
+def snippet(
+    checkpoint: str,
+    text: str,
+    batches: int,
+    seq_len: int,
+    layer: int,
+    part: ConvSlice,
+    rule: ScaleRule,
+) -> str | None:
+    """Some ten lines that give a slice's x_out_scale again, in plain torch and numpy.
+
+    Only the conv input is taken from this project. None for a rule that takes more lines than a
+    reader would check: the searches, and asymmetric scales.
+    """
+    if rule.observer not in SNIPPET_RULES or not rule.symmetric or rule.order is not None:
+        return None
+    lines = [
+        "import numpy as np, torch, torch.nn.functional as F",
+        "from dashboard import calibration, checkpoints",
+        f"model = checkpoints.load_checkpoint({checkpoint!r})",
+        f"text = calibration.read_text(model, {text!r}, {batches}, {seq_len})",
+        "backbone = checkpoints.load_backbone(model)",
+        f"seen = calibration.calibrate(model, backbone, text, layers=(), keep=({layer},))",
+        f"d = slice({part.start}, {part.stop})  # the channels of {part.name}",
+        f"conv = seen.capture({layer})",
+        "x, w, b = conv.x[:, d], conv.weight[d], conv.bias[d, None]",
+        "past = F.pad(x, (w.shape[1] - 1, 0))",
+        "v = sum(w[:, k, None] * past[..., k : k + x.shape[2]] for k in range(w.shape[1])) + b",
+        "y = F.silu(v).half().float().abs()",
+    ]
+    amax = {
+        "percentile": f"np.quantile(y.numpy(), np.float32({rule.alpha!r}))",
+        "percentile-ema": "mean",
+        "minmax": "y.max()",
+        "conv-absmax": "v.half().float().abs().max()",
+        "scale-wx": "x.abs().max() * w.abs().max() / 127",
+    }[rule.observer]
+    if rule.observer == "percentile-ema":
+        lines += [
+            f"batches = [np.quantile(each.numpy(), np.float32({rule.alpha!r})) for each in y]",
+            "mean = batches[0]",
+            f"for batch in batches[1:]: mean += {rule.sigma!r} * (batch - mean)",
+        ]
+    return "\n".join([*lines, f"print(float({amax} / 127))"])

@@ -1,0 +1,133 @@
+"""Compare: two or more of whatever has scales, layer by layer."""
+
+import streamlit as st
+
+from dashboard import captions, compare, export, figures, tables
+from dashboard.calibration import DEFAULT_BATCHES, DEFAULT_SEQ_LEN, CalibrationError, text_names
+from dashboard.checkpoints import CheckpointError, quantized_sample_names, sample_names
+from dashboard.observers import ALPHA_RULES, DEFAULT_ALPHA, PUBLISHED_ALPHAS, RULES, ScaleRule
+from dashboard.pages import choosing, loading
+from dashboard.pages.choosing import Frame, keep, kept
+from dashboard.pages.drawing import show
+from dashboard.pages.exporting import export_bar
+from dashboard.report import format_alpha, rule_label
+
+MOST = 6
+BEST = "each layer's best"
+ALPHAS = [BEST, *map(format_alpha, (0.9, 0.99, 0.999, *PUBLISHED_ALPHAS))]
+PUBLISHED = compare.published_columns()
+FIRST = ("mamba-tiny", "mamba2-tiny", next(iter(PUBLISHED)), "mamba2-small-quamba2", "mamba-small",
+         "mamba2-small")  # fmt: skip
+
+
+def column_boxes(i: int) -> tuple[str, str, str, str]:
+    """One column's source, rule, α and text."""
+    sources = [*sample_names(), *quantized_sample_names(), *PUBLISHED]
+    keys = [f"{name}_{'abcdef'[i]}" for name in ("source", "rule", "alpha", "text")]
+    for key in keys:
+        kept(key)
+    source = st.selectbox(
+        f"{'ABCDEF'[i]}", sources, sources.index(FIRST[i]), key=keys[0], width=250,
+        accept_new_options=True, bind="query-params",
+        help="A sample, a published table, or type a directory, a Hub id or a calibration file.",
+    )  # fmt: skip
+    given = source in PUBLISHED or source in quantized_sample_names()
+    rule = st.selectbox("Scale rule", RULES, key=keys[1], width=150, bind="query-params",
+                        disabled=given)  # fmt: skip
+    alpha = st.selectbox("α", ALPHAS, ALPHAS.index(format_alpha(DEFAULT_ALPHA)), key=keys[2],
+                         width=130, accept_new_options=True, bind="query-params",
+                         disabled=given or rule not in ALPHA_RULES)  # fmt: skip
+    text = st.selectbox("Text", text_names(), key=keys[3], width=170, accept_new_options=True,
+                        bind="query-params", disabled=given)  # fmt: skip
+    for key, value in zip(keys, (source, rule, alpha, text), strict=True):
+        keep(key, value)
+    return source, rule, alpha, text
+
+
+def column(chosen: tuple[str, str, str, str], frame: Frame) -> compare.Column:
+    """What a row of boxes stands for; what cannot be used is told, and ends the run."""
+    name, observer, alpha, text = chosen
+    if name in PUBLISHED:
+        return PUBLISHED[name]
+    wanted = loading.Source(name, text, batches, seq_len)
+    try:
+        outline = loading.outline(wanted)
+        if outline.stored:
+            return compare.stored_column(f"{name}, stored", loading.checkpoint(name))
+        source = outline.source
+        loading.calibration(source, frame.show)
+        rules = [_rule(source, layer, observer, alpha) for layer in outline.layers]
+    except (CheckpointError, CalibrationError, ValueError) as error:
+        frame.refuse(error)
+    reports = [
+        loading.layer_report(source, layer, rule)
+        for layer, rule in zip(outline.layers, rules, strict=True)
+    ]
+    label = f"best α, {observer}" if alpha == BEST and observer in ALPHA_RULES else rule_label(
+        rules[0])  # fmt: skip
+    shown = name.rsplit("/", 1)[-1]
+    told = "" if text == text_names()[0] or source.from_file else f", {text.rsplit('/', 1)[-1]}"
+    return compare.calibrated_column(f"{shown}, {label}{told}", reports)
+
+
+def _rule(source: loading.Source, layer: int, observer: str, alpha: str) -> ScaleRule:
+    if observer not in ALPHA_RULES:
+        return ScaleRule(observer)
+    if alpha == BEST:
+        return ScaleRule(observer, loading.landscape(source, layer, 0).best_alpha)
+    try:
+        return ScaleRule(observer, float(alpha))
+    except ValueError:
+        raise ValueError(f"α is {alpha!r}; give a number with 0 < α <= 1, or {BEST}") from None
+
+
+choosing.heading()
+for key in ("columns", "batches", "seq_len"):
+    kept(key)
+with st.container(horizontal=True, vertical_alignment="bottom"):
+    count = st.number_input("Columns", 2, MOST, 2, key="columns", width=130, bind="query-params")
+    batches = int(st.number_input("Batches", 1, 1024, DEFAULT_BATCHES, key="batches", width=130,
+                                  bind="query-params"))  # fmt: skip
+    seq_len = int(st.number_input("Tokens a batch", 1, 8192, DEFAULT_SEQ_LEN, key="seq_len",
+                                  width=130, bind="query-params"))  # fmt: skip
+for key, value in (("columns", count), ("batches", batches), ("seq_len", seq_len)):
+    keep(key, value)
+chosen = []
+for i in range(int(count)):
+    with st.container(horizontal=True, vertical_alignment="bottom", key=f"column_{i}"):
+        chosen.append(column_boxes(i))
+frame = Frame(st.empty(), st.empty(), st.empty())
+columns = [column(each, frame) for each in chosen]
+frame.progress.empty()
+
+st.markdown(f"## {captions.compare_headline(columns)}")
+st.markdown(captions.compare_verdict(columns))
+kept("quantity")
+quantity = st.segmented_control(
+    "Quantity", compare.QUANTITIES, default=None if "quantity" in st.session_state
+    else "x_out_scale", key="quantity", required=True, bind="query-params",
+    label_visibility="collapsed",
+)  # fmt: skip
+keep("quantity", quantity)
+lines = figures.compared_lines(columns, quantity)
+show(lines, key="lines")
+rows = captions.compare_rows(columns, quantity)
+st.dataframe(rows, hide_index=True, width="stretch")
+st.caption("Of the x slice. Of grouped scales the greatest is compared. Every column against A.")
+flat = compare.compared_rows(columns)
+export_bar(
+    "compared",
+    {
+        "csv": lambda: tables.rows_as_csv(flat),
+        "json": lambda: tables.as_json({"columns": [c.label for c in columns], "rows": flat}),
+        "html": lambda: export.report_html(
+            "Scales compared",
+            [
+                export.Section(
+                    captions.compare_headline(columns), [captions.compare_verdict(columns)]
+                ),
+                export.Section(quantity, sheet=lines, rows=rows),
+            ],
+        ),
+    },
+)

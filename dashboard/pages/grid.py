@@ -1,0 +1,104 @@
+"""The table of every layer: sortable, filterable, coloured by value, a sparkline in each row."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import pandas as pd
+import streamlit as st
+
+from dashboard.figures import PALETTES
+from dashboard.figures.style import count_height
+from dashboard.pages.choosing import keep, kept
+from dashboard.report import LayerReport
+
+BINS = 32  # of a sparkline
+DEEPEST = 0.45  # opacity of a cell's colour
+
+# The columns: format, width in px, and the colour that a greater value deepens.
+COLUMNS = {
+    "x_scale": ("%.5f", 72, ""),
+    "w_scale": ("%.5f", 72, ""),
+    "scale_wx": ("%.3e", 80, ""),
+    "x_out_scale": ("%.5f", 92, "output"),
+    "shape": (None, 56, ""),
+    "ratio_weight": ("%.2f", 92, ""),
+    "ratio_wx": ("%.1f", 72, ""),
+    "saturation_rate": ("%.2e", 110, "saturated"),
+    "code_utilization": ("percent", 112, "output"),
+    "effective_bits": ("%.2f", 100, "output"),
+    "sqnr_db": ("%.2f", 74, "output"),
+    "best_alpha": ("%.6f", 84, ""),
+    "gain_db": ("%.2f", 72, "best"),
+}
+
+
+def table_row(report: LayerReport, part: int) -> dict:
+    """One slice of a layer as a row: its SiLU output as a sparkline, and its measures."""
+    chosen = report.slices[part]
+    output = chosen.silu_output
+    edges = np.linspace(output.min, max(output.max, output.min + 1e-6), BINS + 1)
+    measures = report.measures(chosen.name)
+    return {
+        "layer": report.layer,
+        "SiLU output": count_height(output.rebin(edges), log=True).tolist(),
+        **{name: measures[name] for name in COLUMNS},
+        "shape": str(tuple(measures["shape"])),
+    }
+
+
+def filtered(rows: Sequence[dict]) -> list[dict]:
+    """The rows that a column and a range, chosen here, leave."""
+    numbers = [name for name in COLUMNS if isinstance(rows[0][name], float)]
+    kept("filter")
+    with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
+        name = st.selectbox(
+            "Filter by", numbers, index=None, key="filter", width=200, placeholder="no filter",
+            bind="query-params",
+        )  # fmt: skip
+        keep("filter", name)
+        values = [row[name] for row in rows] if name else [0.0]
+        if name and max(values) > min(values):
+            low, high = st.slider(
+                name, min(values), max(values), (min(values), max(values)), key=f"within_{name}",
+                format="%.4g", width=376,
+            )  # fmt: skip
+            return [row for row in rows if low <= row[name] <= high]
+    return list(rows)
+
+
+def show_table(rows: Sequence[dict], key: str, on_select: Callable[[], None]) -> None:
+    """Draw the rows; a selected one calls ``on_select``, its index is in ``STATE[key]``."""
+    frame = pd.DataFrame(rows)
+    config = {
+        name: st.column_config.NumberColumn(name, format=form, width=width)
+        if form
+        else st.column_config.TextColumn(name, width=width)
+        for name, (form, width, _) in COLUMNS.items()
+    }
+    config["layer"] = st.column_config.NumberColumn("layer", width=54, pinned=True)
+    config["SiLU output"] = st.column_config.AreaChartColumn(
+        "SiLU output", width=90, y_min=0, help="Number of values (log) over the output's range."
+    )
+    st.dataframe(
+        frame.style.apply(_shades, axis=0, subset=[n for n, c in COLUMNS.items() if c[2]]),
+        key=key,
+        hide_index=True,
+        column_config=config,
+        on_select=on_select,
+        selection_mode="single-row",
+        height=min(35 * (len(rows) + 1) + 3, 640),
+    )
+    st.caption("Select a row to open its layer in Explore; click a column's name to sort.")
+
+
+def _shades(column: pd.Series) -> list[str]:
+    """A column's cells, the deeper the greater; alike on a light and on a dark page."""
+    red, green, blue = (
+        int(PALETTES["light"][COLUMNS[column.name][2]][i : i + 2], 16) for i in (1, 3, 5)
+    )
+    values = column.to_numpy(dtype=float)
+    spread = np.ptp(values)
+    share = (values - values.min()) / spread if spread > 0 else np.zeros(len(values))
+    return [f"background-color: rgba({red}, {green}, {blue}, {DEEPEST * s:.3f})" for s in share]

@@ -1,0 +1,116 @@
+"""Groups: a scale for each (SSD group, head group, channel group) of x, under each rule."""
+
+import numpy as np
+import streamlit as st
+
+from dashboard import captions, figures
+from dashboard.channels import CHANNEL_RULES, even_groups, group_scales
+from dashboard.observers import ScaleRule
+from dashboard.pages import choosing, loading
+from dashboard.pages.choosing import keep, kept
+from dashboard.pages.drawing import show
+from dashboard.report import format_alpha, per_channel, run_kernel
+
+choice, frame = choosing.choose(slices=False, stored=True)
+checkpoint = None if choice.source.from_file else loading.checkpoint(choice.source.checkpoint)
+if checkpoint is None:
+    frame.progress.info(captions.NO_CHANNELS, icon=":material/info:")
+    st.stop()
+
+if checkpoint.is_quantized:
+    stored = checkpoint.stored_layer(choice.layer)
+    part = stored.slices[0]
+    st.markdown(f"## {captions.stored_headline([stored])}")
+    if part.out_scales.ndim != 3:
+        st.markdown(captions.NO_GROUPS)
+        st.stop()
+    st.markdown(captions.stored_verdict([stored]))
+    widths = np.bincount(part.out_group, minlength=part.out_scales.size)
+    greatest = float(part.out_scales.max())
+    show(figures.group_heatmap(part.out_scales, widths, greatest), key="groups")
+    st.caption(captions.stored_groups_caption(part))
+    st.stop()
+
+architecture = checkpoint.architecture
+if architecture.head_dim is None:
+    frame.progress.info(captions.NO_HEADS, icon=":material/info:")
+    st.stop()
+
+calibration = choosing.calibrated(choice, frame)
+counted = choice.of(calibration)
+best = loading.landscape(choice.source, choice.layer, 0).best_alpha
+heads = checkpoint.slices[0].width // architecture.head_dim // architecture.n_groups
+for key in ("group_rule", "head_groups", "channel_groups"):
+    kept(key)
+with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
+    alpha, _ = choosing.alpha_slider(counted.silu_output.total, best, width=300)
+    observer = st.segmented_control(
+        "Rule of the groups on show", CHANNEL_RULES, default=None if "group_rule" in
+        st.session_state else "minmax", key="group_rule", required=True, bind="query-params",
+    )  # fmt: skip
+    head_groups = st.number_input(
+        "Head groups", 1, heads, min(4, heads), key="head_groups", width=130, bind="query-params"
+    )
+    channel_groups = st.number_input(
+        "Channel groups", 1, architecture.head_dim, min(4, architecture.head_dim),
+        key="channel_groups", width=130, bind="query-params",
+    )  # fmt: skip
+for key, value in (("group_rule", observer), ("head_groups", head_groups),
+                   ("channel_groups", channel_groups)):  # fmt: skip
+    keep(key, value)
+
+with st.spinner("Counting each channel …", show_time=False):
+    outputs = loading.channels(choice.source, choice.layer, 0)
+grouping = loading.grouping(choice.source, choice.layer, int(head_groups), int(channel_groups))
+kinds = {
+    "clustered": grouping.group,
+    "even": even_groups(len(outputs), -(-len(outputs) // int(np.prod(grouping.shape)))),
+    "single": np.arange(len(outputs)),
+}
+rules = {name: ScaleRule(name, alpha) for name in CHANNEL_RULES}
+found = {
+    kind: {name: group_scales(outputs, group, rule) for name, rule in rules.items()}
+    for kind, group in kinds.items()
+}
+tensor = {
+    name: float(loading.scale_report(choice.source, choice.layer, 0, rule).output.sqnr_db)
+    for name, rule in rules.items()
+}
+clustered = found["clustered"]
+on_show = clustered[observer]
+
+st.markdown(f"## {captions.groups_headline(clustered, tensor)}")
+st.markdown(captions.groups_verdict(clustered, tensor, format_alpha(alpha)))
+st.markdown(
+    "### Each group's scale\nHeads are clustered by the shape of their channels' maxima, channels "
+    "of a head group by k-means. The deeper a cell, the finer its scale against the one for all."
+)
+single = loading.scale_report(choice.source, choice.layer, 0, rules[observer]).x_out_scale
+show(
+    figures.group_heatmap(
+        on_show.scales.reshape(grouping.shape), np.bincount(grouping.group), single
+    ),
+    key="groups",
+)
+st.caption(captions.groups_caption(on_show.scales, single))
+
+st.markdown("### What each kind of group buys, SQNR by rule")
+rows = [("one scale for the slice", tensor)] + [
+    (f"{name}: {len(found[kind]['minmax'].scales)} scales",
+     {rule: each.sqnr_db for rule, each in found[kind].items()})
+    for kind, name in (("even", "neighbouring channels"), ("clustered", "sorted and clustered"),
+                       ("single", "each channel"))
+]  # fmt: skip
+st.dataframe(captions.kind_rows(rows), hide_index=True, width="stretch")
+
+slices = calibration.layer(choice.layer).slices
+others = [
+    loading.scale_report(choice.source, choice.layer, i, rules[observer]).x_out_scale
+    for i in range(len(slices))
+]
+expanded = per_channel(checkpoint.slices, others, "cpu")
+expanded[checkpoint.slices[0].channels].copy_(expanded.new_tensor(on_show.per_channel.tolist()))
+conv = loading.quantized_conv(choice.source, choice.layer, frame.show)
+run = run_kernel(conv, expanded)
+frame.status.markdown(captions.kernel_status(run))
+st.markdown(captions.groups_kernel(run, run.sqnr_db[0], on_show))

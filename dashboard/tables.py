@@ -1,0 +1,139 @@
+"""A document of reports -> text: an aligned table, CSV, JSON, or the columns that were published.
+
+A document is what ``analyze --format json`` writes; the pages make the same one, so that a figure
+reads alike wherever it is looked up.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterator, Sequence
+
+from dashboard.observers import ALPHA_RULES
+from dashboard.report import format_alpha
+
+TABLE_COLUMNS = {
+    "layer": "{}",
+    "x_scale": "{:.8f}",
+    "w_scale": "{:.8f}",
+    "scale_wx": "{:.8f}",
+    "x_out_scale": "{:.8f}",
+    "shape": "{}",
+    "ratio_weight": "{:.4f}",
+    "ratio_wx": "{:.1f}",
+    "saturation_rate": "{:.2e}",
+    "code_utilization": "{:.3f}",
+    "effective_bits": "{:.2f}",
+    "sqnr_db": "{:.2f}",
+    "best_alpha": "{:.6g}",
+    "gain_db": "{:.2f}",
+    "kernel_sqnr_db": "{:.2f}",
+    "kernel_differing_codes": "{}",
+}
+
+
+def slice_rows(document: dict) -> Iterator[dict]:
+    """A flat row a slice: ``slice`` names it, the other columns are the JSON's keys."""
+    for layer in document["layers"]:
+        nested = {name: value for name, value in layer.items() if isinstance(value, dict)}
+        own = {name: value for name, value in layer.items() if name not in nested}
+        own["shape"] = str(tuple(own["shape"]))
+        yield {"slice": "x", **own}
+        for name, measures in nested.items():
+            yield {"slice": name, **own, **measures, "shape": str(tuple(measures["shape"]))}
+
+
+def as_json(document: dict) -> str:
+    return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
+
+
+def as_csv(document: dict) -> str:
+    return rows_as_csv(list(slice_rows(document)))
+
+
+def rows_as_csv(rows: Sequence[dict]) -> str:
+    """A header and a line a row; every row has the first one's columns."""
+    written = io.StringIO()
+    writer = csv.DictWriter(written, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return written.getvalue()
+
+
+def as_published(document: dict) -> str:
+    """The columns of the published analysis, in its form, for the x slice of each layer.
+
+    What it calls ``wx_scale`` is the scale of the *weights*, and its ``ratio`` is x_out_scale over
+    that: ``w_scale`` and ``ratio_weight`` elsewhere. Of several scales the greatest is printed.
+    """
+    names = ["layer", "x_scale", "wx_scale", "x_out_scale", "ratio", "shape"]
+    rows = []
+    for layer in document["layers"]:
+        shape = tuple(layer["shape"]) or (1,)
+        scale = layer["x_out_scale"]
+        greatest = max(scale) if isinstance(scale, list) else scale
+        rows.append([
+            str(layer["layer"]), f"{layer['x_scale']:.8f}", f"{layer['w_scale']:.8f}",
+            f"{greatest:.8f}", f"{greatest / layer['w_scale']:.4f}", str(shape),
+        ])  # fmt: skip
+    return "\n".join([*_aligned(names, rows), ""])
+
+
+def as_table(document: dict) -> str:
+    """A line a layer for whoever sits at a terminal, and the recommended α where asked for."""
+    head = (
+        f"{document['checkpoint']} ({document['family']}), {_settings(document)}, "
+        f"{document['backend'] or 'no kernel run'}"
+    )
+    rows = [
+        [_cell(name, form, layer[name]) for name, form in TABLE_COLUMNS.items()]
+        for layer in document["layers"]
+    ]
+    lines = [head, "", *_aligned(list(TABLE_COLUMNS), rows)]
+    if "recommended" in document:
+        found = document["recommended"]
+        best = [
+            [str(e["layer"]), e["slice"], format_alpha(e["alpha"]), f"{e['x_out_scale']:.8f}",
+             f"{e['sqnr_db']:.2f}", *(f"{loss:.2f}" for loss in e["loss_db"].values())]
+            for e in found["layers"]
+        ]  # fmt: skip
+        lost = [
+            f"{'MinMax' if alpha == '1' else alpha} loses"
+            for alpha in found["layers"][0]["loss_db"]
+        ]
+        names = ["layer", "slice", "best alpha", "x_out_scale", "sqnr_db", *lost]
+        lines += ["", found["reason"], "", *_aligned(names, best)]
+    return "\n".join([*lines, ""])
+
+
+def _settings(document: dict) -> str:
+    """What was calibrated on, and by which rule."""
+    rule = document["observer"]
+    if rule is None:
+        return "stored scales"
+    settings = f" α {document['alpha']:g}" if rule in ALPHA_RULES else ""
+    settings += f" σ {document['sigma']:g}" if rule == "percentile-ema" else ""
+    settings += "" if document["symmetric"] else " asymmetric"
+    return (
+        f"{document['batches']} × {document['seq_len']} tokens of {document['text']}, "
+        f"{rule}{settings}"
+    )
+
+
+def _cell(name: str, form: str, value: object) -> str:
+    if value is None:
+        return "-"
+    if name == "shape":
+        return str(tuple(value))
+    return f"{len(value)} scales" if isinstance(value, list) else form.format(value)
+
+
+def _aligned(names: list[str], rows: list[list[str]]) -> list[str]:
+    cells = [names, *rows]
+    widths = [max(len(row[i]) for row in cells) for i in range(len(names))]
+    return ["  ".join(c.rjust(w) for c, w in zip(row, widths, strict=True)) for row in cells]
+
+
+FORMATS = {"table": as_table, "csv": as_csv, "json": as_json, "published": as_published}

@@ -1,0 +1,119 @@
+"""What the kernels' arguments must be: errors that name the argument, what it is, and the rule.
+
+These run before every launch, so they look at what a tensor says of itself, and at its values only
+where no earlier call has seen them.
+"""
+
+from __future__ import annotations
+
+import weakref
+
+import torch
+from torch import Tensor
+
+ACTIVATIONS = ("silu", None)
+MODES = ("exact", "fast")
+WIDTHS = (2, 3, 4)
+FLOAT32_MAX = torch.finfo(torch.float32).max
+FLOAT32_TINY = 2.0**-150  # what is no larger becomes 0 in float32
+
+CODES = (torch.int8,)
+FLOATS = (torch.float16, torch.bfloat16, torch.float32)
+
+
+def check_tensor(name: str, tensor: Tensor, dtypes: tuple[torch.dtype, ...], x: Tensor) -> None:
+    """A tensor of one of the dtypes, on the device of the argument x."""
+    if not isinstance(tensor, Tensor) or tensor.dtype not in dtypes:
+        got = tensor.dtype if isinstance(tensor, Tensor) else type(tensor).__name__
+        allowed = " or ".join(str(dtype) for dtype in dtypes)
+        raise ValueError(f"{name} is {got}; it must be a {allowed} tensor")
+    if tensor.device != x.device:
+        raise ValueError(f"{name} is on {tensor.device}; it must be on x's device, {x.device}")
+
+
+def check_sequence(
+    x: Tensor, weight: Tensor, bias: Tensor | None, dtypes: tuple[torch.dtype, ...]
+) -> None:
+    """x (B, D, L), weight (D, W) and bias (D,) or None."""
+    check_tensor("x", x, dtypes, x)
+    check_tensor("weight", weight, dtypes, x)
+    if bias is not None:
+        check_tensor("bias", bias, dtypes, x)
+    shape = x.shape
+    if len(shape) != 3:
+        raise ValueError(f"x has shape {tuple(shape)}; it must be (B, D, L)")
+    check_weight(weight, bias, shape[1])
+
+
+def check_weight(weight: Tensor, bias: Tensor | None, channels: int) -> None:
+    """The shapes of weight and bias."""
+    shape = weight.shape
+    if len(shape) != 2 or shape[0] != channels or shape[1] not in WIDTHS:
+        raise ValueError(
+            f"weight has shape {tuple(shape)}; it must be ({channels}, W) with W in {WIDTHS}"
+        )
+    if bias is not None and bias.shape != (channels,):
+        raise ValueError(f"bias has shape {tuple(bias.shape)}; it must be ({channels},)")
+
+
+def check_choice(name: str, value: str | None, allowed: tuple) -> None:
+    if value not in allowed:
+        raise ValueError(f"{name} is {value!r}; allowed are {allowed}")
+
+
+def largest_sum(most_x: float, most_w: float, most_b: float) -> float:
+    """The largest |v| that scales allow, once it is known to be a float32."""
+    reach = 4 * 128 * 128 * most_x * most_w + 128 * most_b
+    if not reach <= FLOAT32_MAX:
+        raise ValueError(
+            f"scale_x, scale_w and scale_b are up to {most_x}, {most_w} and {most_b}; the "
+            "convolution's sums must stay within float32"
+        )
+    return reach
+
+
+# Bounds of scales that are tensors, by identity: (the tensor, its version, what it was checked for,
+# the bounds). To look at a tensor on a GPU is to wait for all that runs there, so an unchanged one
+# is looked at once.
+_BOUNDS: dict[int, tuple[weakref.ref, int, tuple[int, torch.device], tuple[float, float]]] = {}
+
+
+def scale_bounds(name: str, scale: float | Tensor, channels: int, x: Tensor) -> tuple[float, float]:
+    """The least and the greatest value of a scale, once every value is known to be one.
+
+    A tensor's values are looked at again when torch has counted a write to it (``_version``), and
+    each time where torch counts none (inference mode).
+    """
+    if not isinstance(scale, Tensor):
+        if isinstance(scale, bool) or not isinstance(scale, int | float):
+            raise ValueError(f"{name} is {scale!r}; it must be a float or a float32 tensor")
+        if not FLOAT32_TINY < scale <= FLOAT32_MAX:  # false for NaN, too
+            raise ValueError(f"{name} is {scale}; it must be finite and > 0 in float32")
+        return scale, scale
+    key, device = id(scale), x.device
+    known = _BOUNDS.get(key)
+    if (
+        known is not None
+        and known[0]() is scale
+        and known[1] == scale._version
+        and known[2] == (channels, device)
+    ):
+        return known[3]
+    if scale.dtype != torch.float32 or tuple(scale.shape) != (channels,):
+        raise ValueError(
+            f"{name} is {scale.dtype} of shape {tuple(scale.shape)}; it must be float32 "
+            f"({channels},)"
+        )
+    if scale.device != device:
+        raise ValueError(f"{name} is on {scale.device}; it must be on x's device, {device}")
+    if channels == 0:
+        return 1.0, 1.0
+    least, most = torch.stack(torch.aminmax(scale)).tolist()
+    if not (least > 0 and most <= FLOAT32_MAX):  # a NaN makes both NaN
+        raise ValueError(
+            f"{name} lies between {least} and {most}; every scale must be finite and > 0"
+        )
+    if not scale.is_inference():  # those count no versions
+        gone = weakref.ref(scale, lambda _: _BOUNDS.pop(key, None))
+        _BOUNDS[key] = gone, scale._version, (channels, device), (least, most)
+    return least, most

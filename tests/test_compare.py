@@ -1,0 +1,138 @@
+"""Columns side by side: against the reports, the file, and the published table, by hand."""
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from streamlit.testing.v1 import AppTest
+
+from dashboard import captions, cli, figures
+from dashboard.checkpoints import SAMPLES_DIR, load_checkpoint
+from dashboard.compare import (
+    QUANTITIES,
+    Column,
+    LayerScales,
+    compared_rows,
+    differences,
+    largest,
+    published_columns,
+    stored_column,
+)
+
+ROOT = Path(__file__).resolve().parent.parent
+QUICK = ["--batches", "3", "--seq-len", "64"]
+
+
+def column(label: str, *x_out_scales: float, first: int = 0) -> Column:
+    return Column(
+        label,
+        tuple(LayerScales(first + i, x_out_scale=scale) for i, scale in enumerate(x_out_scales)),
+    )
+
+
+def test_layers_are_matched_by_their_own_numbers():
+    pair = [column("a", 0.1, 0.2, 0.4), column("b", 0.3, 0.1, first=1)]
+    found = [(d.layer, d.first, d.value) for d in differences(pair, "x_out_scale")]
+    assert found == [(1, 0.2, 0.3), (2, 0.4, 0.1)]
+    assert [d.relative for d in differences(pair, "x_out_scale")] == pytest.approx([0.5, -0.75])
+    most = largest(pair)
+    assert (most.layer, most.value) == (2, 0.1)  # four times less is more than half as much again
+    assert captions.compare_headline(pair) == "x_out_scale of layer 2 differs most: 4 times."
+    rows = captions.compare_rows(pair, "x_out_scale")
+    assert [list(row.values()) for row in rows] == [
+        [0, "0.1000", "–", "–"],
+        [1, "0.2000", "0.3000", "+50.0 %"],
+        [2, "0.4000", "0.1000", "−75.0 %"],
+    ]
+
+
+def test_columns_without_a_common_quantity_say_so():
+    pair = [column("a", 0.1), Column("b", (LayerScales(0, ratio_weight=2.0),))]
+    assert largest(pair) is None
+    assert "share no layer" in captions.compare_headline(pair)
+    assert "nothing in common" in captions.compare_verdict(pair)
+    same = [column("a", 0.1), column("b", 0.1)]
+    assert captions.compare_headline(same) == "Every scale is the same in all columns."
+    assert "the same x_out_scale in every layer" in captions.compare_verdict(same)
+
+
+def test_the_published_columns_hold_the_printed_figures_and_nothing_else():
+    whole, half, full, ratios = published_columns().values()
+    assert whole.value(1, "x_out_scale") == 0.06717040
+    assert whole.value(1, "ratio_weight") == pytest.approx(8.3512, abs=5e-5)
+    assert whole.value(1, "ratio_wx") == pytest.approx(239, abs=0.5)
+    assert half.value(1, "x_scale") is None and full.value(1, "x_out_scale") == 0.06717424
+    assert ratios.value(4, "ratio_weight") == 12.68 and ratios.value(4, "x_out_scale") is None
+
+
+def test_of_stored_groups_the_greatest_is_compared():
+    checkpoint = load_checkpoint("mamba2-small-quamba2")
+    state = torch.load(
+        SAMPLES_DIR / "mamba2-small-quamba2" / "pytorch_model.bin", weights_only=True
+    )
+    found = stored_column("stored", checkpoint)
+    for layer in range(6):
+        scales = state[f"backbone.layers.{layer}.mixer.conv1d.x_out_scales"].float()
+        assert found.value(layer, "x_out_scale") == float(scales.max())
+
+
+def test_a_flat_row_for_each_value_that_is_known():
+    rows = compared_rows([column("a", 0.1, 0.2), column("b", 0.3)])
+    assert [(r["layer"], r["column"], r["value"]) for r in rows] == [
+        (0, "a", 0.1), (0, "b", 0.3), (1, "a", 0.2)]  # fmt: skip
+    assert rows[1]["relative_difference"] == pytest.approx(2.0)
+
+
+@pytest.mark.parametrize("quantity", QUANTITIES)
+def test_the_drawing_takes_gaps_single_layers_and_infinities(quantity):
+    columns = [
+        Column("a" * 60, (LayerScales(3, *[0.1] * 6, math.inf), LayerScales(7, *[0.2] * 6, 30.0))),
+        column("b", 0.1, first=7),
+        Column("empty", ()),
+    ]
+    drawn = figures.compared_lines(columns, quantity).as_dict()
+    for kind in ("areas", "lines", "texts"):
+        for shape in drawn[kind]:
+            assert all(math.isfinite(v) for v in (*shape["x"], *shape["y"]))
+
+
+def opened(**settings: str) -> AppTest:
+    app = AppTest.from_file(str(ROOT / "dashboard/pages/compare.py"), default_timeout=60)
+    for name, value in ({"batches": "3", "seq_len": "64"} | settings).items():
+        app.query_params[name] = value
+    app.run()
+    assert not app.exception
+    return app
+
+
+def test_the_page_compares_rules_files_and_published_tables(capsys, tmp_path):
+    path = str(tmp_path / "counts.safetensors")
+    assert cli.main(["calibrate", "mamba-tiny", *QUICK, "--out", path]) == 0
+    assert cli.main(["analyze", "mamba-tiny", *QUICK, "--format", "json"]) == 0
+    wanted = json.loads(capsys.readouterr().out)["layers"]
+    app = opened(columns="3", source_a="mamba-tiny", source_b=path, rule_b="minmax",
+                 source_c="Quamba2-130m-w8a8 (published)", quantity="ratio_weight")  # fmt: skip
+    table = app.dataframe[0].value
+    names = list(table.columns)
+    assert names[1] == "A: mamba-tiny, α 0.9995"
+    assert names[2] == "B: counts.safetensors, MinMax, SiLU output"
+    assert table[names[1]].tolist()[:4] == [f"{layer['ratio_weight']:.2f}" for layer in wanted]
+    assert table[names[4]].tolist()[:2] == ["1.72", "8.35"]
+
+
+def test_each_layers_best_alpha_is_a_choice_and_nonsense_is_refused():
+    app = opened(source_a="mamba-tiny", source_b="mamba-tiny", alpha_b="each layer's best",
+                 quantity="sqnr_db")  # fmt: skip
+    table = app.dataframe[0].value
+    assert all(gain.startswith("+") for gain in table.iloc[:, 3])
+    for name, value, words in (("alpha_b", "often", "α is 'often'"), ("alpha_b", "2", "α is '2'"),
+                               ("source_b", "nowhere", "nowhere is neither")):  # fmt: skip
+        told = opened(**{"source_a": "mamba-tiny", name: value}).error[0].value
+        assert words in told
+
+
+def test_the_same_source_twice_is_the_same():
+    app = opened(source_a="mamba2-tiny", source_b="mamba2-tiny")
+    assert any("Every scale is the same" in m.value for m in app.markdown)

@@ -1,0 +1,106 @@
+"""The decode step against the forward, position by position."""
+
+import pytest
+import torch
+
+from kernels import available_backends, quant_causal_conv1d_update, reference
+from kernels.int8 import scale_from_amax
+
+DEVICE = "cuda" if "triton" in available_backends() else "cpu"
+GENERATOR = torch.Generator().manual_seed(3)
+
+backends = pytest.mark.parametrize("backend", available_backends())
+
+
+def codes(*shape: int) -> torch.Tensor:
+    return torch.randint(-128, 128, shape, dtype=torch.int8, generator=GENERATOR).to(DEVICE)
+
+
+def scales(channels: int, vectors: bool) -> dict:
+    found = {
+        "scale_x": scale_from_amax(5.0),
+        "scale_w": scale_from_amax(0.9),
+        "scale_b": scale_from_amax(0.6),
+        "scale_out": scale_from_amax(3.1),
+    }
+    if not vectors:
+        return found
+    spread = 0.5 + torch.rand(channels, generator=GENERATOR).to(DEVICE)
+    return {name: scale * spread for name, scale in found.items()}
+
+
+@backends
+@pytest.mark.parametrize("width", [2, 3, 4])
+@pytest.mark.parametrize("vectors", [False, True])
+@pytest.mark.parametrize("activation", ["silu", None])
+@pytest.mark.parametrize("with_bias", [False, True])
+def test_steps_from_zeros_are_the_forward(backend, width, vectors, activation, with_bias):
+    batch, channels, length = 3, 37, 9
+    x, weight = codes(batch, channels, length), codes(channels, width)
+    bias = codes(channels) if with_bias else None
+    arguments = scales(channels, vectors) | {"activation": activation}
+    expected = reference.quant_causal_conv1d(x, weight, bias, **arguments)
+    state = torch.zeros((batch, channels, width), dtype=torch.int8, device=DEVICE)
+    memory = state.data_ptr()
+    for position in range(length):
+        found = quant_causal_conv1d_update(
+            x[:, :, position], state, weight, bias, **arguments, backend=backend
+        )
+        assert found.shape == (batch, channels) and found.dtype == torch.int8
+        assert torch.equal(found, expected[:, :, position]), position
+        seen = x[:, :, max(0, position + 1 - width) : position + 1]
+        assert torch.equal(state[:, :, -seen.shape[2] :], seen)
+        assert not state[:, :, : width - seen.shape[2]].any()
+    assert state.data_ptr() == memory
+
+
+@backends
+@pytest.mark.parametrize(("batch", "channels"), [(1, 1), (1, 1536), (300, 3), (5, 1000)])
+def test_any_size(backend, batch, channels):
+    x, state, weight, bias = (
+        codes(batch, channels), codes(batch, channels, 4), codes(channels, 4), codes(channels),
+    )  # fmt: skip
+    after = torch.cat([state[..., 1:], x[..., None]], dim=-1)
+    arguments = scales(channels, vectors=False)
+    expected = reference.quant_causal_conv1d(after, weight, bias, **arguments)[..., -1]
+    found = quant_causal_conv1d_update(x, state, weight, bias, **arguments, backend=backend)
+    assert torch.equal(found, expected) and torch.equal(state, after)
+
+
+@backends
+def test_the_state_may_lie_anywhere_and_its_surroundings_are_left_alone(backend):
+    memory = codes(4, 10, 6)
+    state = memory[1:3, :, 1:].transpose(1, 2)[:, :, 1:9:2]
+    before, whole = state.clone(), memory.clone()
+    batch, channels, width = state.shape
+    x, weight = codes(channels, batch).T, codes(channels, width)
+    quant_causal_conv1d_update(
+        x, state, weight, None, **scales(channels, vectors=False), backend=backend
+    )
+    assert torch.equal(state, torch.cat([before[..., 1:], x[..., None]], dim=-1))
+    state.copy_(before)
+    assert torch.equal(memory, whole)
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"x": codes(2, 3, 1)}, r"x has shape \(2, 3, 1\); it must be \(B, D\)"),
+        ({"x": torch.zeros(2, 3, device=DEVICE)}, r"x is torch\.float32; it must be a torch\.int8"),
+        ({"conv_state": codes(2, 3, 3)}, r"conv_state has shape \(2, 3, 3\); .* \(2, 3, 4\)"),
+        ({"conv_state": codes(1, 3, 4).expand(2, 3, 4)}, r"conv_state has strides .*of its own"),
+        ({"weight": codes(4, 4)}, r"weight has shape \(4, 4\); it must be \(3, W\)"),
+        ({"bias": codes(4)}, r"bias has shape \(4,\); it must be \(3,\)"),
+        ({"scale_out": 0.0}, r"scale_out is 0\.0; it must be finite and > 0"),
+        ({"scale_x": 1e20, "scale_w": 1e20}, r"must stay within float32"),
+        ({"activation": "relu"}, r"activation is 'relu'; allowed"),
+        ({"backend": "cuda"}, r"backend is 'cuda'; allowed"),
+    ],
+)
+def test_a_wrong_argument_is_named_and_changes_nothing(change, told):
+    state = codes(2, 3, 4)
+    before = state.clone()
+    arguments = {"x": codes(2, 3), "conv_state": state, "weight": codes(3, 4), "bias": codes(3)}
+    with pytest.raises(ValueError, match=told):
+        quant_causal_conv1d_update(**(arguments | scales(3, vectors=False) | change))
+    assert torch.equal(state, before)

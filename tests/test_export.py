@@ -1,0 +1,146 @@
+"""What leaves the project: names that Quamba's loader knows, a report that stands alone, code."""
+
+import contextlib
+import html.parser
+import io
+
+import numpy as np
+import pytest
+from safetensors.torch import load
+
+from dashboard import export, figures, tables
+from dashboard.calibration import Calibration, calibrate, read_text
+from dashboard.checkpoints import load_backbone, load_checkpoint
+from dashboard.figures.svg import to_svg
+from dashboard.observers import RULES, ScaleRule
+from dashboard.report import LayerReport, report_scale, report_slices
+
+BATCHES, SEQ_LEN = 3, 64
+
+
+def calibrated(name: str) -> Calibration:
+    checkpoint = load_checkpoint(name)
+    text = read_text(checkpoint, "calibration.txt", BATCHES, SEQ_LEN)
+    return calibrate(checkpoint, load_backbone(checkpoint), text)
+
+
+@pytest.fixture(scope="module")
+def mamba() -> Calibration:
+    return calibrated("mamba-tiny")
+
+
+@pytest.fixture(scope="module")
+def mamba2() -> Calibration:
+    return calibrated("mamba2-tiny")
+
+
+def reports(calibration: Calibration, rule: ScaleRule) -> list[LayerReport]:
+    return [LayerReport(e.layer, report_slices(e, rule), None) for e in calibration.layers]
+
+
+def test_scales_leave_under_quamba1s_names(mamba):
+    made = reports(mamba, ScaleRule("minmax"))
+    scales = load(export.quamba_scales(made))
+    assert len(scales) == 4 * len(made)
+    x = made[2].slices[0]
+    prefix = "backbone.layers.2.mixer.conv1d."
+    for name, value in (("input_scale", x.scales.x_scale), ("weight_scale", x.scales.w_scale),
+                        ("bias_scale", x.scales.b_scale),
+                        ("output_scale", x.chosen.x_out_scale)):  # fmt: skip
+        assert scales[prefix + name].shape == (1,)
+        assert float(scales[prefix + name]) == np.float32(value)
+
+
+def test_scales_leave_under_quamba2s_names(mamba2):
+    made = reports(mamba2, ScaleRule("percentile"))
+    scales = load(export.quamba_scales(made))
+    names = {name.removeprefix("backbone.layers.0.mixer.conv1d.") for name in scales
+             if ".layers.0." in name}  # fmt: skip
+    assert names == {"x_scale", "B_scale", "C_scale", "wx_scale", "wB_scale", "wC_scale",
+                     "bx_scale", "bB_scale", "bC_scale",
+                     "x_out_scales", "B_out_scales", "C_out_scales"}  # fmt: skip
+    found = float(scales["backbone.layers.3.mixer.conv1d.C_out_scales"])
+    assert found == np.float32(made[3].slices[2].chosen.x_out_scale)
+
+
+class Outline(html.parser.HTMLParser):
+    """Which elements a page has, whether each is closed, and what it would load."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.seen: list[str] = []
+        self.loads: list[str] = []
+
+    def handle_starttag(self, tag, attributes):
+        self.seen.append(tag)
+        self.loads += [v for k, v in attributes if k in ("src", "href")]
+        if tag not in ("meta", "br"):
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attributes):
+        self.seen.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+
+def test_the_report_stands_alone_and_keeps_markup_out(mamba):
+    made = reports(mamba, ScaleRule("percentile"))
+    document = export.document(mamba.origin, ScaleRule("percentile"), made)
+    scales = [[part.chosen for part in each.slices] for each in made]
+    heat = figures.rule_heatmap([0, 1, 2, 3], scales, [row[0] for row in scales])
+    rows = list(tables.slice_rows(document))
+    sections = [
+        export.Section("<script>alert(1)</script>", ["**bold** & <i>plain</i>"], heat, rows)
+    ]
+    page = export.report_html("<b>name</b>", sections)
+    outline = Outline()
+    outline.feed(page)
+    assert outline.open == []  # every element is closed, in order
+    assert outline.loads == [] and "url(http" not in page
+    assert not {"script", "i"} & set(outline.seen)
+    assert "<b>bold</b> &amp; &lt;i&gt;plain&lt;/i&gt;" in page
+    assert outline.seen.count("svg") == 2  # light and dark
+    assert outline.seen.count("tr") == 1 + len(rows)
+    for row in rows:
+        assert f"<td>{row['x_out_scale']}</td>" in page
+
+
+def test_a_drawing_is_a_document_of_its_own():
+    sheet = figures.Sheet(100, "a < b")
+    sheet.area([0, 0.5, 1], [0, 1, 0], "output", 0.5)
+    sheet.hatch([0, 1, 1], [0, 0, 1], "stranded")
+    sheet.line([0, 1], [0.25, 0.75], "grid", 2, "3 2")
+    sheet.text(0.5, 0.5, "x < y\nz", "text", halo="page")
+    drawn = to_svg(sheet, 200, "dark")
+    outline = Outline()
+    outline.feed(drawn)
+    assert outline.open == [] and outline.seen.count("path") == 4  # one is the hatch's stroke
+    assert 'd="M0.00 100.00L100.00 0.00L200.00 100.00Z"' in drawn
+    assert 'd="M0.00 75.00L200.00 25.00"' in drawn and 'stroke-dasharray="3 2"' in drawn
+    assert "x &lt; y</tspan>" in drawn and 'aria-label="a &lt; b"' in drawn
+    assert figures.PALETTES["dark"]["output"] in drawn
+
+
+@pytest.mark.parametrize("observer", export.SNIPPET_RULES)
+def test_the_snippet_prints_the_scale_that_is_shown(mamba2, observer):
+    checkpoint = load_checkpoint("mamba2-tiny")
+    rule = ScaleRule(observer, 0.999)
+    for index, part in enumerate(checkpoint.slices):
+        code = export.snippet("mamba2-tiny", "calibration.txt", BATCHES, SEQ_LEN, 1, part, rule)
+        written = io.StringIO()
+        with contextlib.redirect_stdout(written):
+            exec(code, {})
+        wanted = report_scale(mamba2.layer(1).slices[index], rule).x_out_scale
+        # The project divides and averages in float32 and float64, the snippet as numpy does.
+        assert float(written.getvalue()) == pytest.approx(wanted, rel=3e-7)
+
+
+def test_rules_that_search_have_no_snippet():
+    part = load_checkpoint("mamba2-tiny").slices[0]
+    made = {rule: export.snippet("mamba2-tiny", "calibration.txt", 1, 8, 0, part, ScaleRule(rule))
+            for rule in RULES}  # fmt: skip
+    assert {rule for rule, code in made.items() if code is None} == {"mse", "entropy"}
+    asymmetric = ScaleRule("percentile", symmetric=False)
+    assert export.snippet("mamba2-tiny", "calibration.txt", 1, 8, 0, part, asymmetric) is None

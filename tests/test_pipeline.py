@@ -1,0 +1,109 @@
+"""The Kernel page's numbers, by hand in Python's own arithmetic, and the page itself."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from streamlit.testing.v1 import AppTest
+
+from dashboard import captions, figures, pipeline
+from dashboard.calibration import calibrate, read_text
+from dashboard.checkpoints import load_backbone, load_checkpoint
+from dashboard.pipeline import trace_channel
+from dashboard.report import QuantizedConv, quantize_conv
+from kernels import reference
+
+ROOT = Path(__file__).resolve().parent.parent
+LAYER, SCALE_OUT = 1, 0.015
+
+
+@pytest.fixture(scope="module")
+def conv() -> QuantizedConv:
+    checkpoint = load_checkpoint("mamba2-tiny")
+    text = read_text(checkpoint, "calibration.txt", 2, 40)
+    found = calibrate(checkpoint, load_backbone(checkpoint), text, keep=[LAYER])
+    scales = [part.scales for part in found.layer(LAYER).slices]
+    return quantize_conv(found.capture(LAYER), checkpoint.slices, scales)
+
+
+@pytest.mark.parametrize(("channel", "first"), [(0, 0), (7, 13), (300, 30)])
+def test_every_step_follows_from_the_one_before(conv, channel, first):
+    """Of a channel of x, and one of B, whose scales differ; the window is cut at the end."""
+    trace = trace_channel(conv, SCALE_OUT, 1, channel, first, 16)
+    codes = conv.x_q[1, channel].tolist()
+    assert trace.positions.tolist() == list(range(first, min(first + 16, 40)))
+    for i, position in enumerate(trace.positions):
+        seen = [codes[p] if p >= 0 else 0 for p in range(position - 3, position + 1)]
+        assert trace.window[i].tolist() == seen
+        acc = sum(w * x for w, x in zip(trace.weight.tolist(), seen, strict=True))
+        assert trace.acc[i] == acc
+        v = np.float32(trace.scale_wx) * np.float32(acc)
+        v = v + np.float32(trace.bias) * np.float32(trace.scale_b)
+        assert trace.v[i] == v
+        s = v / (np.float32(1) + np.float32(math.exp(-float(v))))
+        assert trace.s[i] == pytest.approx(s, rel=2e-7)  # exp of another library
+        assert trace.quotient[i] == trace.s[i] / np.float32(SCALE_OUT)
+        half_away = math.copysign(math.floor(abs(float(trace.quotient[i])) + 0.5), s)
+        assert trace.rounded[i] == half_away
+        assert trace.code[i] == trace.written[i] == min(max(half_away, -128), 127)
+
+
+def test_a_kernel_that_differs_is_told(conv, monkeypatch):
+    def off_by_one(x, *, backend, **arguments):
+        return reference.quant_causal_conv1d(x, **arguments) ^ 1
+
+    monkeypatch.setattr(pipeline, "quant_causal_conv1d", off_by_one)
+    trace = trace_channel(conv, SCALE_OUT, 0, 3, 4, 8)
+    assert "8 of 8 codes" in captions.pipeline_caption(trace, 2)
+
+
+def test_the_rows_put_these_numbers_into_the_formulas(conv):
+    trace = trace_channel(conv, SCALE_OUT, 0, 3, 4, 8)
+    rows = {row["step"]: row for row in captions.pipeline_rows(trace, 5)}
+    assert rows["window"]["numbers"] == ", ".join(str(c) for c in trace.window[5])
+    products = rows["acc"]["numbers"].replace("·", "*").replace("−", "-")
+    assert eval(products) == int(rows["acc"]["result"])
+    assert rows["y_q"]["result"].replace("−", "-") == str(trace.code[5])
+
+
+@pytest.mark.parametrize("at", [0, 3, 7])
+def test_the_drawing_has_a_bar_a_step_and_a_click_a_position(conv, at):
+    trace = trace_channel(conv, SCALE_OUT / 40, 0, 3, 0, 8)  # so small that values are clipped
+    drawn = figures.pipeline(trace, at).as_dict()
+    assert [pick["value"] for pick in drawn["picks"]] == list(range(8))
+    bars = [area for area in drawn["areas"] if area["colour"] != "panel"]
+    assert len(bars) == 6 * 8
+    clipped = sum(area["colour"] == "saturated" for area in bars)
+    assert clipped == sum(abs(q) > 127.5 for q in trace.quotient) > 0
+    for shape in (*drawn["areas"], *drawn["lines"], *drawn["texts"]):
+        assert all(0 <= x <= 1 for x in shape["x"])
+
+
+def opened(**settings: str) -> AppTest:
+    app = AppTest.from_file(str(ROOT / "dashboard/pages/kernel.py"), default_timeout=60)
+    for name, value in ({"batches": "2", "seq_len": "40"} | settings).items():
+        app.query_params[name] = value
+    app.run()
+    assert not app.exception
+    return app
+
+
+def test_the_page_follows_the_channel_and_position_of_its_link(conv):
+    app = opened(checkpoint="mamba2-tiny", layer="1", slice="B", channel="9", position="17")
+    words = "\n".join(m.value for m in app.markdown)
+    assert "## Position 17: SiLU makes " in words
+    assert "**0** of" in words and "0 of 40 codes of" in words
+    rows = app.table[0].value.set_index("step")["numbers"]
+    start = load_checkpoint("mamba2-tiny").slices[1].start
+    seen = conv.x_q[0, start + 9, 14:18].tolist()
+    assert rows["window"] == ", ".join(map(str, seen))
+
+
+def test_the_ptx_comes_when_asked_for():
+    app = opened(checkpoint="mamba-tiny")
+    assert not app.code
+    app.toggle(key="ptx").set_value(True).run()
+    assert "dp4a" in app.code[0].value and "lines" in app.caption[-1].value
+    assert torch.cuda.is_available() or "Recorded on an NVIDIA H200" in app.caption[-1].value

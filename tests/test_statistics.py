@@ -1,0 +1,152 @@
+"""Counting where the values are made, against storing them and counting afterwards."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from dashboard.histogram import count_patterns
+from kernels import available_backends, code_histogram, reference, silu_histograms
+from kernels.int8 import QMIN
+
+DEVICE = "cuda" if "triton" in available_backends() else "cpu"
+GENERATOR = torch.Generator().manual_seed(2)
+
+backends = pytest.mark.parametrize("backend", available_backends())
+
+
+def layer(batch, channels, length, width, dtype, spread=1.0):
+    """x, weight and bias of a float layer."""
+    draws = (
+        spread * torch.randn(batch, channels, length, generator=GENERATOR),
+        torch.randn(channels, width, generator=GENERATOR) / 2,
+        torch.randn(channels, generator=GENERATOR) / 3,
+    )
+    return tuple(draw.to(dtype).to(DEVICE) for draw in draws)
+
+
+def stored_then_counted(x, weight, bias):
+    v = reference.causal_conv1d(x.float(), weight.float(), None if bias is None else bias.float())
+    return count_patterns(v), count_patterns(reference.silu(v))
+
+
+def assert_same_counts(found, expected):
+    for counts, other in zip(found, expected, strict=True):
+        assert counts.dtype == torch.int64 and counts.device.type == DEVICE
+        assert torch.equal(counts.cpu(), other.cpu())
+
+
+@backends
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
+@pytest.mark.parametrize("width", [2, 3, 4])
+def test_the_counts_are_those_of_the_stored_tensors(backend, dtype, width):
+    x, weight, bias = layer(3, 37, 211, width, dtype)
+    for given in (x, x.transpose(1, 2).contiguous().transpose(1, 2), x[:, :, ::2], x[::2]):
+        found = silu_histograms(given, weight, bias, backend=backend)
+        assert_same_counts(found, stored_then_counted(given, weight, bias))
+        assert int(found[0].sum()) == int(found[1].sum()) == given.numel()
+
+
+@backends
+@pytest.mark.parametrize("spread", [1e-6, 1e-3, 1.0, 30.0, 3000.0])
+def test_values_of_any_size(backend, spread):
+    """Denormals and zeros; SiLU outputs that vanish, or are far from what v's pattern expects."""
+    x, weight, _ = layer(2, 16, 300, 4, torch.float32, spread)
+    found = silu_histograms(x, weight, None, backend=backend)
+    assert_same_counts(found, stored_then_counted(x, weight, None))
+
+
+@backends
+def test_every_float16_as_the_value(backend):
+    """Width 2 with weights (0, 1): v is x, each finite float16 once."""
+    patterns = np.arange(-(2**15), 2**15).astype(np.int16).view(np.float16)
+    finite = torch.from_numpy(patterns[np.isfinite(patterns)]).to(DEVICE)
+    weight = torch.tensor([[0.0, 1.0]], device=DEVICE)
+    v_counts, y_counts = silu_histograms(finite.view(1, 1, -1), weight, None, backend=backend)
+    # 0 · x + v is +0 for v = -0: the two zeros are counted together.
+    expected = torch.from_numpy(np.isfinite(patterns).astype(np.int64))
+    expected[0], expected[2**15] = 0, 2
+    assert torch.equal(v_counts.cpu(), expected)
+    silu = finite.cpu().double() / (1 + torch.exp(-finite.cpu().double()))
+    close = count_patterns(silu).cpu()
+    # float32 arithmetic may round to the neighbouring float16, near a tie: a few of 63,488.
+    assert int((y_counts.cpu() - close).abs().sum()) <= 40
+
+
+@backends
+def test_equal_values_all_land_on_one_counter(backend):
+    x = torch.full((2, 8, 1000), 0.75, dtype=torch.float16, device=DEVICE)
+    weight = torch.tensor([[0.0, 1.0]], device=DEVICE).repeat(8, 1)
+    v_counts, y_counts = silu_histograms(x, weight, None, backend=backend)
+    assert int(v_counts.max()) == int(y_counts.max()) == 16_000
+    one = np.float16(0.75 / (1 + math.exp(-0.75))).view(np.int16)
+    assert int(y_counts[int(one) + 2**15]) == 16_000
+
+
+@backends
+@pytest.mark.parametrize("bad", [math.nan, math.inf, 65536.0])
+def test_what_is_no_float16_is_refused(backend, bad):
+    x, weight, bias = layer(2, 3, 50, 4, torch.float32)
+    x[1, 2, 30], weight[2, 3] = bad, 1.0
+    with pytest.raises(ValueError, match=r"of SiLU's input are NaN, infinite or beyond"):
+        silu_histograms(x, weight, bias, backend=backend)
+
+
+@backends
+@pytest.mark.parametrize("shape", [(0, 3, 8), (2, 0, 8), (2, 3, 0)])
+def test_nothing_counts_as_nothing(backend, shape):
+    x, weight = torch.zeros(shape, device=DEVICE), torch.zeros(shape[1], 4, device=DEVICE)
+    for counts in silu_histograms(x, weight, None, backend=backend):
+        assert counts.shape == (65536,) and not counts.any()
+    codes = torch.zeros(shape, dtype=torch.int8, device=DEVICE)
+    assert not code_histogram(codes).any()
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (
+            {"x": torch.zeros(2, 3, 8, dtype=torch.int8)},
+            r"x is torch\.int8; it must be a torch\.float16 or",
+        ),
+        ({"x": torch.zeros(3, 8)}, r"x has shape \(3, 8\); it must be \(B, D, L\)"),
+        ({"weight": torch.zeros(3, 5)}, r"weight has shape \(3, 5\).*W in \(2, 3, 4\)"),
+        ({"weight": torch.zeros(4, 4)}, r"it must be \(3, W\)"),
+        ({"bias": torch.zeros(4)}, r"bias has shape \(4,\); it must be \(3,\)"),
+        ({"bias": torch.zeros(3, device="meta")}, r"bias is on meta; it must be on x's device"),
+        ({"backend": "numpy"}, r"backend is 'numpy'; allowed"),
+    ],
+)
+def test_a_wrong_argument_is_named_with_its_rule(change, told):
+    arguments = {"x": torch.zeros(2, 3, 8), "weight": torch.zeros(3, 4), "bias": torch.zeros(3)}
+    with pytest.raises(ValueError, match=told):
+        silu_histograms(**(arguments | change))
+
+
+@pytest.mark.parametrize("shape", [(1,), (255, 3), (4, 70, 1000), (3, 5, 7, 11)])
+def test_codes_are_counted(shape):
+    codes = torch.randint(-128, 128, shape, dtype=torch.int8, generator=GENERATOR)
+    expected = np.bincount(codes.numpy().astype(np.int64).ravel() - QMIN, minlength=256)
+    for given in (codes, codes.transpose(0, -1), codes[..., ::2].repeat_interleave(1, 0)):
+        found = code_histogram(given.to(DEVICE))
+        assert found.dtype == torch.int64 and int(found.sum()) == given.numel()
+        if given.numel() == codes.numel():
+            np.testing.assert_array_equal(found.cpu().numpy(), expected)
+
+
+@pytest.mark.parametrize("begin", [0, 1, 15, 16, 17])
+@pytest.mark.parametrize("length", [1, 14, 15, 16, 17, 33, 5000])
+def test_codes_are_counted_wherever_they_begin_and_end(begin, length):
+    memory = torch.full((5100,), 99, dtype=torch.int8, device=DEVICE)
+    memory[begin : begin + length] = (
+        torch.arange(length, device=DEVICE).remainder(90).to(torch.int8)
+    )
+    expected = np.bincount(np.arange(length) % 90 - QMIN, minlength=256)
+    found = code_histogram(memory[begin : begin + length])
+    np.testing.assert_array_equal(found.cpu().numpy(), expected)
+
+
+def test_codes_must_be_int8():
+    with pytest.raises(ValueError, match=r"codes is torch\.float32; it must be a torch\.int8"):
+        code_histogram(torch.zeros(3))

@@ -1,0 +1,138 @@
+"""A checkpoint that is quantized already, on the command line and in the pages."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import streamlit as st
+import torch
+from streamlit.testing.v1 import AppTest
+
+from dashboard import cli, stored
+from dashboard.checkpoints import SAMPLES_DIR, load_checkpoint
+from kernels import reference
+
+ROOT = Path(__file__).resolve().parent.parent
+SAMPLE = "mamba2-small-quamba2"
+PREFIX = "backbone.layers.{}.mixer.conv1d."
+
+
+@pytest.fixture(scope="module")
+def state() -> dict:
+    """The file itself, as torch reads it."""
+    return torch.load(SAMPLES_DIR / SAMPLE / "pytorch_model.bin", weights_only=True)
+
+
+@pytest.fixture(autouse=True)
+def no_navigation(monkeypatch):
+    """A page that runs alone knows no other to link to; a browser follows the links elsewhere."""
+    monkeypatch.setattr(st, "page_link", lambda *_, **__: None)
+
+
+def number(value: object) -> float:
+    return float(torch.as_tensor(value, dtype=torch.float32))
+
+
+def analyze(capsys, *arguments: str) -> str:
+    assert cli.main(["analyze", *arguments]) == 0
+    return capsys.readouterr().out
+
+
+def opened(page: str, checkpoint: str, **settings: str) -> AppTest:
+    app = AppTest.from_file(str(ROOT / "dashboard/pages" / f"{page}.py"), default_timeout=60)
+    for name, value in ({"checkpoint": checkpoint} | settings).items():
+        app.query_params[name] = value
+    app.run()
+    assert not app.exception
+    return app
+
+
+def told(app: AppTest) -> str:
+    return "\n".join(item.value for item in [*app.markdown, *app.caption, *app.info])
+
+
+def test_analyze_prints_what_the_file_holds(capsys, state):
+    document = json.loads(analyze(capsys, SAMPLE, "--format", "json"))
+    assert document["observer"] is None and document["text"] is None
+    assert [layer["layer"] for layer in document["layers"]] == list(range(6))
+    for layer in document["layers"]:
+        prefix = PREFIX.format(layer["layer"])
+        assert layer["source"] == "stored" and layer["alpha_used"] is False
+        assert layer["kernel_differing_codes"] == 0 and layer["sqnr_db"] is None
+        assert layer["shape"] == [1, 4, 4]
+        assert layer["x_out_scale"] == state[prefix + "x_out_scales"].float().ravel().tolist()
+        for name, measures in (("x", layer), ("B", layer["B"]), ("C", layer["C"])):
+            assert measures["x_scale"] == number(state[f"{prefix}{name}_scale"])
+            assert measures["w_scale"] == number(state[f"{prefix}w{name}_scale"])
+            assert measures["b_scale"] == number(state[f"{prefix}b{name}_scale"])
+        for name in "BC":
+            out = number(state[f"{prefix}{name}_out_scales"])
+            assert layer[name]["x_out_scale"] == out
+            assert layer[name]["ratio_wx"] == pytest.approx(
+                out / (layer[name]["x_scale"] * layer[name]["w_scale"])
+            )
+
+
+def test_the_table_the_csv_and_the_published_columns_take_stored_scales(capsys, state):
+    assert f"{SAMPLE} (mamba2), stored scales, " in analyze(capsys, SAMPLE)
+    assert analyze(capsys, SAMPLE, "--format", "csv").count("\n") == 1 + 3 * 6
+    line = analyze(capsys, SAMPLE, "--layers", "2", "--format", "published").splitlines()[1]
+    assert line.split()[:2] == ["2", f"{number(state[PREFIX.format(2) + 'x_scale']):.8f}"]
+    assert line.endswith("(1, 4, 4)")
+
+
+@pytest.mark.parametrize("option", [["--recommend"], ["--group-size", "4"]])
+def test_what_needs_float_weights_is_refused_in_a_sentence(capsys, option):
+    assert cli.main(["analyze", SAMPLE, *option]) == 2
+    assert "is quantized already" in capsys.readouterr().err
+    assert cli.main(["calibrate", SAMPLE, "--out", "counts.safetensors"]) == 2
+    assert "has no float weights to calibrate" in capsys.readouterr().err
+
+
+def test_the_live_run_is_compared_with_the_reference(monkeypatch):
+    layer = load_checkpoint(SAMPLE).stored_layer(0)
+    assert stored.run_stored(layer).differing_codes == 0
+
+    def off_by_one(*arguments, backend, **scales):
+        codes = reference.quant_causal_conv1d(*arguments, **scales)
+        codes[0, 0, :7] ^= 1
+        return codes
+
+    monkeypatch.setattr(stored, "quant_causal_conv1d", off_by_one)
+    assert stored.run_stored(layer).differing_codes == 7
+
+
+def test_the_layers_page_says_whether_alpha_was_used(state):
+    app = opened("layers", SAMPLE)
+    assert "## Stored scales: MinMax per group. α was never used." in told(app)
+    assert "30 copies in the modules that follow all agree" in told(app)
+    table = app.dataframe[0].value
+    scales = state[PREFIX.format(3) + "x_out_scales"].float()
+    assert table["least x_out_scale"][3] == float(scales.min())
+    assert table["greatest"][3] == float(scales.max())
+
+
+def test_copies_that_disagree_are_named(tmp_path, state):
+    changed = dict(state)
+    name = next(n for n in state if ".layers.4." in n and n.endswith("chunk_scan.x_scales"))
+    changed[name] = state[name] * 1.5
+    shutil.copy(SAMPLES_DIR / SAMPLE / "config.json", tmp_path)
+    torch.save(changed, tmp_path / "pytorch_model.bin")
+    words = told(opened("layers", str(tmp_path)))
+    assert "**1 of 30 copies disagree**: first, in layer 4, conv1d.x_out_scales and " in words
+    assert "chunk_scan.x_scales differ by " in words
+
+
+def test_the_groups_page_shows_the_stored_groups(state):
+    app = opened("groups", SAMPLE, layer="5")
+    scales = state[PREFIX.format(5) + "x_out_scales"].float().numpy()
+    least, greatest = (np.format_float_positional(v, 4, fractional=False) for v in
+                       (scales.min(), scales.max()))  # fmt: skip
+    assert f"1 × 4 × 4 scales between {least} and {greatest}" in told(app)
+
+
+@pytest.mark.parametrize("page", ["explore", "sweep", "batches", "held_out"])
+def test_pages_that_calibrate_point_to_those_that_do_not(page):
+    assert "is quantized already" in told(opened(page, SAMPLE))
