@@ -227,10 +227,9 @@ def folded(shape: Reshaped, say: Language) -> Sheet:
     sheet.text(cut + (-0.012 if far else 0.012), 0.31, say("code {code}", code=QMAX), "text",
                "middle left" if far else "middle right", halo="page")  # fmt: skip
     if after.max() > 1.08 * top:
-        peak = float(below.x((edges[np.argmax(after)] + edges[np.argmax(after) + 1]) / 2))
         share = after.max() / shape.silu_output.total
-        sheet.text(peak + 0.03, 0.415, say("↑ {share} of all values", share=percent(share)),
-                   "output", "middle right", 11.5, halo="page")  # fmt: skip
+        words = say("↑ {share} of all values", share=percent(share))
+        sheet.text(float(below.x(0.75)), 0.415, words, "output", "middle right", 11.5, halo="page")
     return sheet
 
 

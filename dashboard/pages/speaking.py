@@ -17,7 +17,7 @@ from dashboard.screens import Table
 def spoken() -> Language:
     """The reader's language: by the link, by the switch, or by the browser."""
     asked = st.query_params.get("lang") or STATE.get("kept", {}).get("lang")
-    return language(asked if asked in LANGUAGES else preferred(st.context.locale))
+    return language(preferred(asked or st.context.locale))
 
 
 def language_switch() -> Language:
@@ -58,8 +58,8 @@ STYLE = """
 .prose{line-height:1.55}
 .task{font-weight:650}
 .context{font:1rem/1.6 ui-monospace,monospace;white-space:pre-wrap;overflow-wrap:anywhere}
-.context mark{background:light-dark(#17202E,#F3F5F8);color:light-dark(#FFF,#0E1117);padding:.1em .25em;
-border-radius:3px}
+.context mark{background:light-dark(#17202E,#F3F5F8);color:light-dark(#FFF,#0E1117);
+padding:.1em .25em;border-radius:3px}
 .note{opacity:.8;font-size:.875rem}
 .reply{border-left:4px solid;padding:.1rem 0 .1rem .8rem;line-height:1.5}
 .reply.right,.verdict.right{border-color:light-dark(#00806E,#3FD0B4)}
