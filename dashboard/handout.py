@@ -88,6 +88,8 @@ def _glossary(say: Language) -> str:
         + "</dd>"
         for term in glossary(say).values()
     )
-    return (
-        f'<section class="step"><h2>{html.escape(say("Glossary"))}</h2><dl>{entries}</dl></section>'
-    )
+    return _section(say("Glossary"), f"<dl>{entries}</dl>")
+
+
+def _section(title: str, body: str) -> str:
+    return f'<section class="step"><h2>{html.escape(title)}</h2>{body}</section>'
