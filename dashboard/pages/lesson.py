@@ -130,7 +130,7 @@ with heading:
 with task:
     speaking.write(screen.task, say, "prose task")
 with picture:
-    show(screen.sheet, key=f"drawing_{step}", zoom=ZOOM if present else 1.0)
+    show(screen.sheet, key=f"lesson_{step}", zoom=ZOOM if present else 1.0)
 with answer:
     speaking.write(screen.reading, say)
     with st.container(border=True, key="question"):
