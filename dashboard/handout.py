@@ -73,7 +73,7 @@ def _answers(screens: Sequence[Screen], say: Language) -> str:
         right = screen.question.right
         letter = chr(ord("A") + screen.question.answers.index(right))
         rows.append(
-            f"<p><b>{number}: {letter}.</b> {prose.inline(right.text)}. "
+            f"<p><b>{number}: {letter}.</b> {prose.inline(right.text)}<br>"
             f"{prose.inline(right.reply)}</p>"
         )
         if screen.table and screen.table.spoils:

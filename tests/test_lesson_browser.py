@@ -132,7 +132,7 @@ def test_on_a_phone_nothing_is_wider_than_the_screen(browser, address, locale):
 def test_a_term_explains_itself_to_the_keyboard(browser, address):
     page = opened(browser, address)
     on_step(page, 1)
-    term = page.locator(".term").first
+    term = page.locator(".term", has_text="scale").first
     tip = term.locator("[role=tooltip]")
     expect(tip).to_be_hidden()
     term.focus()

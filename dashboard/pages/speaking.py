@@ -67,6 +67,8 @@ padding:.1em .25em;border-radius:3px}
 .said{line-height:1.5;margin-bottom:.4rem}
 .verdict{display:inline-block;border:1.5px solid;border-radius:99px;padding:0 .7em;
 margin-right:.7em;font-size:.8125rem;white-space:nowrap}
+[data-testid=stTopNavLink]:focus-visible,[data-testid=stSidebarNavLink]:focus-visible{
+outline:2px solid currentColor;outline-offset:-2px}
 .glossary dt{font-weight:650;margin-top:.9rem}
 .glossary dd{margin:0 0 0 1rem;max-width:46rem;line-height:1.5}
 .glossary code{font-size:.9em}
