@@ -117,7 +117,8 @@ def test_the_answer_of_the_ratio_waits_until_it_is_asked_for(layers):
     app = opened(step="7", guess="40")
     assert "What has layer 3?" in told(app)
     app.toggle(key="shown").set_value(True).run()
-    assert re.search(r"Layer 3 has \d+\.\d; your 40 is", told(app))
+    truth, off = re.search(r"Layer 3 has (\S+); your 40 is (\S+) % too small", told(app)).groups()
+    assert float(off) == pytest.approx(100 * (1 - 40 / float(truth)), abs=0.6)  # two digits
     for row in QUAMBA2_130M:
         assert f"{row.ratio:.2f}" in told(app) and f"{row.ratio_wx:.3g}" in told(app)
 
