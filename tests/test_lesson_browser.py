@@ -195,3 +195,21 @@ def test_the_lesson_is_walked_with_the_keyboard_alone(browser, address):
     page.keyboard.press("Enter")
     on_step(page, 2)
     closed(page)
+
+
+def test_a_claim_leads_to_the_step_that_shows_it_and_the_step_is_kept(browser, address):
+    page = opened(browser, address, "&step=3&lang=zh-CN")
+    on_step(page, 3)
+    page.get_by_role("link", name="论断核查").click()
+    page.get_by_text("推不出").first.wait_for()
+    page.get_by_role("link", name="术语表").click()
+    page.get_by_text("scale_wx = x_scale · w_scale").first.wait_for()
+    page.get_by_role("link", name="课程").click()
+    on_step(page, 3)  # where the reader was
+    page.get_by_role("link", name="论断核查").click()
+    widens = page.locator("[class*=st-key-claim_]").filter(has_text="SiLU 扩大了数值范围")
+    widens.get_by_role("link", name="查看").click()
+    on_step(page, 7)
+    assert "step=7" in page.url and "lang=zh-CN" in page.url
+    expect(page.get_by_role("combobox", name="模型")).to_have_value("mamba2-tiny")
+    closed(page)

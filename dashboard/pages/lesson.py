@@ -34,6 +34,8 @@ html{font-size:clamp(16px,1.5vw,30px)}
 ZOOM = 1.3  # of pictures in a room
 present = st.query_params.get("present") == "1"
 settings = STATE.setdefault("kept", {})
+if "checkpoint" in st.query_params:  # also for the steps that have no box for it
+    settings["checkpoint"] = st.query_params["checkpoint"]
 
 
 # Turn pages.

@@ -10,7 +10,7 @@ import streamlit as st
 from dashboard import prose
 from dashboard.glossary import glossary
 from dashboard.language import LANGUAGES, Language, language, preferred
-from dashboard.pages.choosing import STATE, keep, kept
+from dashboard.pages.choosing import STATE, keep
 from dashboard.screens import Table
 
 
@@ -42,11 +42,11 @@ def named(key: str, options: tuple, default: object, label: str, **more: object)
         st.query_params[key] = str(STATE[key])
 
     linked = {str(option): option for option in options}.get(st.query_params.get(key, ""))
-    kept(key)
-    if linked is not None and key not in STATE:
-        STATE[key] = linked
+    held = STATE.setdefault("kept", {}).get(key, default)
+    # On a new page the key still holds the old page's value, which the new widget does not take:
+    # so the default says it.
     value = st.segmented_control(
-        label, options, default=None if key in STATE else default, key=key, required=True,
+        label, options, default=held if linked is None else linked, key=key, required=True,
         on_change=note, **more,
     )  # fmt: skip
     return keep(key, value)
