@@ -208,7 +208,7 @@ def _slice_box(slot: Any, outline: loading.Outline) -> int:
         name = st.segmented_control(
             "Slice",
             outline.slices,
-            default=None if "slice" in STATE else outline.slices[0],
+            default=outline.slices[0],
             key="slice",
             required=True,
             bind="query-params",

@@ -204,7 +204,7 @@ with hero_slot:
         counts = st.segmented_control(
             "Counts",
             ["log counts", "linear counts"],
-            default=None if "counts" in STATE else "log counts",
+            default="log counts",
             key="counts",
             required=True,
             bind="query-params",

@@ -80,7 +80,7 @@ with st.container(horizontal=True, vertical_alignment="center", key="tools"):
     step = st.segmented_control(
         say("Step"),
         range(1, len(STEPS) + 1),
-        default=None if "step" in STATE else 1,
+        default=1,
         key="step",
         required=True,
         bind="query-params",
