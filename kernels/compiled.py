@@ -59,8 +59,8 @@ def _per_channel(
 _NUMBERS = (
     "x", "weight", "bias", "out", "scale_x", "scale_w", "scale_b", "scale_out",
     "batch", "channels", "length", "stride_xb", "stride_xd", "stride_xl",
-    "stride_ob", "stride_od", "stride_ol", "tiles", "span_b", "span_c", "step_b", "step_c", "steps",
-    "groups_d", "groups_l",
+    "stride_ob", "stride_od", "stride_ol", "tiles", "all_tiles", "span_b", "span_c",
+    "step_b", "step_c", "steps", "groups_d", "groups_l",
 )  # fmt: skip
 
 
@@ -70,7 +70,7 @@ def _along_l_kernel(
     scale_x, scale_w, scale_b, scale_out,  # float32 (D,) where VECTOR_…, else floats
     batch, length,
     stride_xb: tl.int64, stride_xd: tl.int64, stride_ob: tl.int64, stride_od: tl.int64,
-    tiles,  # a program's
+    tiles, all_tiles,  # a program's at most, and those of all programs that share a way
     span_b, span_c,  # what a program covers: batches, chunks of 16 positions
     step_b, step_c,  # from one of its tiles to the next; one of the two is 0
     WIDTH: tl.constexpr, TAP_WORDS: tl.constexpr, HAS_BIAS: tl.constexpr,
@@ -98,6 +98,7 @@ def _along_l_kernel(
         WIDTH, TAP_WORDS, HAS_BIAS, VECTOR_X, VECTOR_W, VECTOR_B, VECTOR_OUT,
         V_SHIFT, DIVISOR_SHIFT,
     )  # fmt: skip
+    tiles = tl.minimum(tiles, all_tiles - tl.where(step_b > 0, i_b, i_c) * tiles)
     for i in range(tiles):
         # The next tile is under way while this one is computed.
         o_b += step_b
@@ -169,6 +170,7 @@ def _along_d_kernel(
         WIDTH, TAP_WORDS, HAS_BIAS, VECTOR_X, VECTOR_W, VECTOR_B, VECTOR_OUT,
         V_SHIFT, DIVISOR_SHIFT,
     )  # fmt: skip
+    steps = tl.minimum(steps, (left + 3) // 4)
     for i in range(steps):
         # The next four positions are under way while these are computed.
         p_x += 4 * stride_xl
@@ -226,30 +228,17 @@ class Plan(NamedTuple):
     numbers: tuple  # the kernel's other arguments
 
 
-def _run(
-    plan: Plan,
-    device: int,
-    x: Tensor,
-    weight: Tensor,
-    bias: Tensor,
-    out: Tensor,
-    scales: list[float | Tensor],
-) -> None:
-    kernel = plan.kernel
+def _run(plan: Plan, device: int, operands: tuple) -> None:
     # What kernel[grid](...) does, without what it does for profilers: 2 µs of 7.
     plan.run(
         *plan.grid,
         triton.runtime.driver.active.get_current_stream(device),
-        kernel.function,
-        kernel.packed_metadata,
+        plan.kernel.function,
+        plan.kernel.packed_metadata,
         None,
         None,
         None,
-        x.data_ptr(),
-        weight.data_ptr(),
-        bias.data_ptr(),
-        out.data_ptr(),
-        *[scale.data_ptr() if isinstance(scale, Tensor) else scale for scale in scales],
+        *operands,
         *plan.numbers,
     )
 
@@ -259,12 +248,16 @@ def plan_for(
     weight: Tensor,
     has_bias: bool,
     out: Tensor,
-    scales: Sequence[float | Tensor],
+    vectors: tuple[bool, bool, bool, bool],
     *,
     silu: bool,
     exact: bool,
 ) -> Plan:
-    """How ``launch`` would launch; its ``kernel.asm["ptx"]`` is the program."""
+    """How ``launch`` would launch; its ``kernel.asm["ptx"]`` is the program.
+
+    Args:
+        vectors: which of scale_x, scale_w, scale_b and scale_out are tensors.
+    """
     return _plan(
         x.get_device(),
         x.shape,
@@ -275,7 +268,7 @@ def plan_for(
         weight.shape[1],
         weight.data_ptr() % 4 == 0,
         has_bias,
-        tuple([isinstance(scale, Tensor) for scale in scales]),
+        vectors,
         silu,
         exact,
     )
@@ -367,7 +360,7 @@ def _words_along_d(address: int, strides: tuple[int, int, int], channels: int) -
 
 
 def _walk_along_l(batch: int, channels: int, length: int, multiprocessors: int):
-    """(BLOCK_B, BLOCK_C), (tiles, span_b, span_c, step_b, step_c), and the grid."""
+    """(BLOCK_B, BLOCK_C), the numbers that describe the walk, and the grid."""
     chunks = _divide_up(length, 16)
     # The block that leaves the fewest threads idle at the end of a row; the largest of those.
     block_c = min((THREADS, THREADS // 2, THREADS // 4), key=lambda c: _divide_up(chunks, c) * c)
@@ -379,9 +372,9 @@ def _walk_along_l(batch: int, channels: int, length: int, multiprocessors: int):
     groups = _groups(walked, rows * columns * channels // multiprocessors)
     tiles = _divide_up(walked, groups)
     if along_b:
-        walk = (tiles, block_b * tiles, block_c, block_b, 0)
+        walk = (tiles, walked, block_b * tiles, block_c, block_b, 0)
         return (block_b, block_c), walk, (channels, groups, columns)
-    walk = (tiles, block_b, block_c * tiles, 0, block_c)
+    walk = (tiles, walked, block_b, block_c * tiles, 0, block_c)
     return (block_b, block_c), walk, (channels, rows, groups)
 
 

@@ -204,6 +204,11 @@ def test_one_scale_per_channel_among_scalars():
         assert_same_codes(uniform(2, 6, 20).to(DEVICE), **arguments)
 
 
+def test_scales_may_be_whole_numbers():
+    arguments = operands(6, 4) | {"scale_x": 1, "scale_w": 2, "scale_b": 3, "scale_out": 2000}
+    assert_same_codes(uniform(2, 6, 20).to(DEVICE), **arguments)
+
+
 def test_no_bias():
     arguments = operands(6, 4) | {"bias": None}
     assert_same_codes(uniform(2, 6, 20).to(DEVICE), **arguments)
