@@ -209,14 +209,20 @@ def launch(
     """
     weight = weight.contiguous()
     bias = weight if bias is None else bias.contiguous()
-    scales = [scale.contiguous() if isinstance(scale, Tensor) else float(scale) for scale in scales]
-    plan = plan_for(x, weight, bias is not weight, out, scales, silu=silu, exact=exact)
+    vectors = tuple([isinstance(scale, Tensor) for scale in scales])
+    if True in vectors:
+        scales = [s.contiguous() if isinstance(s, Tensor) else s for s in scales]
+        values = [s.data_ptr() if isinstance(s, Tensor) else s for s in scales]
+    else:
+        values = scales
+    plan = plan_for(x, weight, bias is not weight, out, vectors, silu=silu, exact=exact)
+    operands = (x.data_ptr(), weight.data_ptr(), bias.data_ptr(), out.data_ptr(), *values)
     device = x.get_device()
     if device != torch.cuda.current_device():
         with torch.cuda.device(device):
-            _run(plan, device, x, weight, bias, out, scales)
+            _run(plan, device, operands)
     else:
-        _run(plan, device, x, weight, bias, out, scales)
+        _run(plan, device, operands)
 
 
 class Plan(NamedTuple):
