@@ -59,7 +59,7 @@ def _per_channel(
 _NUMBERS = (
     "x", "weight", "bias", "out", "scale_x", "scale_w", "scale_b", "scale_out",
     "batch", "channels", "length", "stride_xb", "stride_xd", "stride_xl",
-    "stride_ob", "stride_od", "stride_ol", "tiles", "all_tiles", "span_b", "span_c",
+    "stride_ob", "stride_od", "stride_ol", "tiles", "span_b", "span_c",
     "step_b", "step_c", "steps", "groups_d", "groups_l",
 )  # fmt: skip
 
@@ -70,7 +70,7 @@ def _along_l_kernel(
     scale_x, scale_w, scale_b, scale_out,  # float32 (D,) where VECTOR_…, else floats
     batch, length,
     stride_xb: tl.int64, stride_xd: tl.int64, stride_ob: tl.int64, stride_od: tl.int64,
-    tiles, all_tiles,  # a program's at most, and those of all programs that share a way
+    tiles,  # a program's
     span_b, span_c,  # what a program covers: batches, chunks of 16 positions
     step_b, step_c,  # from one of its tiles to the next; one of the two is 0
     WIDTH: tl.constexpr, TAP_WORDS: tl.constexpr, HAS_BIAS: tl.constexpr,
@@ -98,7 +98,6 @@ def _along_l_kernel(
         WIDTH, TAP_WORDS, HAS_BIAS, VECTOR_X, VECTOR_W, VECTOR_B, VECTOR_OUT,
         V_SHIFT, DIVISOR_SHIFT,
     )  # fmt: skip
-    tiles = tl.minimum(tiles, all_tiles - tl.where(step_b > 0, i_b, i_c) * tiles)
     for i in range(tiles):
         # The next tile is under way while this one is computed.
         o_b += step_b
@@ -378,9 +377,9 @@ def _walk_along_l(batch: int, channels: int, length: int, multiprocessors: int):
     groups = _groups(walked, rows * columns * channels // multiprocessors)
     tiles = _divide_up(walked, groups)
     if along_b:
-        walk = (tiles, walked, block_b * tiles, block_c, block_b, 0)
+        walk = (tiles, block_b * tiles, block_c, block_b, 0)
         return (block_b, block_c), walk, (channels, groups, columns)
-    walk = (tiles, walked, block_b, block_c * tiles, 0, block_c)
+    walk = (tiles, block_b, block_c * tiles, 0, block_c)
     return (block_b, block_c), walk, (channels, rows, groups)
 
 
