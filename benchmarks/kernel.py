@@ -12,7 +12,7 @@ files. Their keys:
     rows         shape [B, D, L]; kind: "copy", "kernel" or "peer"; layout: "sequence-last",
                  "channel-last" or, of a copy, "any"; scales: "scalar", "vector" or, of a copy, "";
                  mode: "exact", "fast", or a copy's or peer's name; us: microseconds; tb_per_s: of
-                 bytes read and written; share_of_copy: the copy's time over this; values: B · D · L;
+                 bytes read and written; share_of_copy: the copy's time over it; values: B · D · L;
                  and of kernels, differing: how many codes are not the reference's, by draw
     statistics   shape, what, us: counting, beside torch's way to count
 """
