@@ -11,6 +11,8 @@ The modules follow one activation from file to figure, in this order:
     landscape     histograms             -> every α, the best, one for the model
     report        scale + live kernel    -> LayerReport
     figures/      reports                -> drawings; captions: the sentences beside them
+    lesson/       numbers                -> what a lesson's step computes; screens/ what it shows
+    claims        a calibrated model   -> each published claim, measured
     pages/, cli   choose, call, show
 
 Each takes what the one before made, returns a new value, and knows nothing of what comes next.

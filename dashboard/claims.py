@@ -175,10 +175,14 @@ def _first_layer(trained: Trained, say: Language) -> Claim:
     least = trained.layers[int(np.argmin(weights))].layer
     first = trained.layers[0]
     return Claim(
-        say("The first layer's ratio is by far the smallest: {small}, then {low} to {high}.",
+        say("The first layer's ratio is by far the smallest: {small}, then {low} to {high}; in the "
+            "2.7b model {small_2_7b}, then {low_2_7b} to {high_2_7b}.",
             small=number(QUAMBA2_130M[0].ratio, 2),
             low=number(min(each.ratio for each in QUAMBA2_130M[1:]), 2),
-            high=number(max(each.ratio for each in QUAMBA2_130M[1:]), 2)),
+            high=number(max(each.ratio for each in QUAMBA2_130M[1:]), 2),
+            small_2_7b=number(QUAMBA2_130M[0].ratio_2_7b, 2),
+            low_2_7b=number(min(each.ratio_2_7b for each in QUAMBA2_130M[1:]), 2),
+            high_2_7b=number(max(each.ratio_2_7b for each in QUAMBA2_130M[1:]), 2)),
         say("Here layer {first} has {ratio}; the smallest is layer {least}'s, {smallest}.",
             first=first.layer, ratio=number(first.best_ratio_weight, 2), least=least,
             smallest=number(min(weights), 2)),

@@ -39,13 +39,10 @@ def handout(screens: Sequence[Screen], subject: str, say: Language) -> str:
         screens: the lesson's steps, in order, with the settings that they are to be printed with.
         subject: what they were computed from: a checkpoint and its calibration.
     """
-    body = [
-        f"<h1>{html.escape(say('What one scale does'))}</h1>",
-        f"<p>{html.escape(subject)}</p>",
-    ]
+    title = html.escape(say("What one scale does"))
+    body = [f"<h1>{title}</h1>", f"<p>{html.escape(subject)}</p>"]
     for number, screen in enumerate(screens, 1):
         parts = [
-            f"<h2>{number} · {html.escape(screen.title)}</h2>",
             prose.to_html(screen.claim),
             to_svg(screen.sheet),
             prose.to_html(screen.reading),
@@ -59,13 +56,13 @@ def handout(screens: Sequence[Screen], subject: str, say: Language) -> str:
             f'<div class="question"><b>{prose.inline(screen.question.prompt)}</b>'
             f"<ol>{options}</ol></div>"
         )
-        body.append(f'<section class="step">{"".join(parts)}</section>')
+        body.append(_section(f"{number} · {screen.title}", "".join(parts)))
     body.append(_answers(screens, say))
     body.append(_glossary(say))
     return (
         f'<!doctype html><html lang="{say.code}"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width,initial-scale=1">'
-        f"<title>{html.escape(say('What one scale does'))}</title>"
+        f"<title>{title}</title>"
         f"<style>{STYLE}{prose.TABLE_STYLE}</style></head><body>{''.join(body)}</body></html>"
     )
 
@@ -76,12 +73,12 @@ def _answers(screens: Sequence[Screen], say: Language) -> str:
         right = screen.question.right
         letter = chr(ord("A") + screen.question.answers.index(right))
         rows.append(
-            f"<p><b>{number}: {letter}.</b> {prose.inline(right.text)}. "
+            f"<p><b>{number}: {letter}.</b> {prose.inline(right.text)}<br>"
             f"{prose.inline(right.reply)}</p>"
         )
         if screen.table and screen.table.spoils:
             rows.append(prose.table_html(screen.table.header, screen.table.rows))
-    return f'<section class="step"><h2>{html.escape(say("Answers"))}</h2>{"".join(rows)}</section>'
+    return _section(say("Answers"), "".join(rows))
 
 
 def _glossary(say: Language) -> str:
@@ -91,6 +88,8 @@ def _glossary(say: Language) -> str:
         + "</dd>"
         for term in glossary(say).values()
     )
-    return (
-        f'<section class="step"><h2>{html.escape(say("Glossary"))}</h2><dl>{entries}</dl></section>'
-    )
+    return _section(say("Glossary"), f"<dl>{entries}</dl>")
+
+
+def _section(title: str, body: str) -> str:
+    return f'<section class="step"><h2>{html.escape(title)}</h2>{body}</section>'

@@ -67,16 +67,20 @@ def catalogue(code: str) -> Catalog:
     return read_po(io.BytesIO((LOCALES / folder / DOMAIN).read_bytes()), locale=folder)
 
 
-def preferred(browser: str | None) -> str:
-    """The code for what a browser asks for: "zh", "zh-CN", "zh-Hans-SG" → "zh-CN", else "en".
+def preferred(asked: str | None) -> str:
+    """The code for what a browser or a link asks for: "zh", "zh_CN", "zh-Hans-SG" → "zh-CN".
 
-    Traditional Chinese is not offered; its readers get the simplified rather than the English.
+    Anything else is "en". Traditional Chinese is not offered; its readers get the simplified
+    rather than the English.
     """
-    return "zh-CN" if (browser or "").lower().replace("_", "-").split("-")[0] == "zh" else "en"
+    return "zh-CN" if (asked or "").lower().replace("_", "-").split("-")[0] == "zh" else "en"
 
 
 def said() -> dict[str, list[str]]:
-    """Every message in the sources, with the modules that say it, in the order of the sources."""
+    """Every message in the sources, with the modules that say it, in the order of the sources.
+
+    Babel does not look into f-strings: a message has to be said outside of one.
+    """
     found: dict[str, list[str]] = {}
     for path in [PACKAGE.parent / "app.py", *sorted(PACKAGE.rglob("*.py"))]:
         name = path.relative_to(PACKAGE.parent).as_posix()

@@ -26,11 +26,11 @@ _numbers = count()  # ids of explanations, which may occur twice on a page
 # Explanations hang below their term; on a phone they stand at the foot of the screen.
 STYLE = """
 .term{border-bottom:1.5px dotted currentColor;cursor:help;position:relative;border-radius:2px}
-.term:focus-visible{outline:2px solid var(--st-primary-color,#2A69B8);outline-offset:2px}
+.term:focus-visible{outline:2px solid currentColor;outline-offset:2px}
 .term>.tip{position:absolute;left:0;top:1.5em;z-index:1000;visibility:hidden;opacity:0;
 width:max-content;max-width:min(330px,80vw);padding:8px 11px;border-radius:8px;white-space:pre-line;
-background:var(--st-secondary-background-color,#F1F3F7);color:var(--st-text-color,#17202E);
-border:1px solid var(--st-border-color,#CBD2DC);font:400 .875rem/1.45 var(--st-font,sans-serif);
+background:light-dark(#F1F3F7,#1D222C);color:light-dark(#17202E,#F3F5F8);
+border:1px solid light-dark(#CBD2DC,#3A4250);font-weight:400;font-size:.875rem;line-height:1.45;
 box-shadow:0 4px 14px rgb(0 0 0/.16);text-align:left}
 .term:hover>.tip,.term:focus>.tip{visibility:visible;opacity:1}
 .tip b{font-weight:650}
@@ -98,7 +98,7 @@ TABLE_STYLE = """
 .wide{overflow-x:auto}
 table.figures{border-collapse:collapse;font-size:.875rem;font-variant-numeric:tabular-nums}
 table.figures th,table.figures td{padding:.28rem .7rem .28rem 0;text-align:right;
-border-bottom:1px solid var(--st-border-color,#CBD2DC);font-weight:400}
+border-bottom:1px solid #8886;font-weight:400}
 table.figures th:first-child{text-align:left}
 table.figures thead th{color:inherit;opacity:.75;font-size:.8rem}
 table.figures tr.chosen>*{font-weight:650}

@@ -71,6 +71,19 @@ def test_stranded_codes_by_hand(amax, stranded):
     assert shapes.stranded_codes(amax / 127) == stranded
 
 
+def test_an_asymmetric_scale_strands_nothing_and_gains():
+    found = shapes.reshape(1.0)
+    y = np.repeat(found.silu_output.values, found.silu_output.counts).astype(np.float64)
+    step = (y.max() - y.min()) / 255
+    zero = -128 + round(-y.min() / step)
+    codes = np.clip(half_away(y / step) + zero, -128, 127)
+    assert codes.min() == -128 and codes.max() == 127
+    noise = (((codes - zero) * step - y) ** 2).sum()
+    symmetric = float(found.output.rounding_sse + found.output.clipping_sse)
+    assert found.asymmetric_gain_db == pytest.approx(10 * np.log10(symmetric / noise), abs=0.01)
+    assert found.asymmetric_gain_db > 4
+
+
 def test_a_spread_of_nothing_is_refused():
     with pytest.raises(ValueError, match="spread is 0"):
         shapes.reshape(0.0)

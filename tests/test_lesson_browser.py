@@ -45,7 +45,7 @@ def opened(browser: Browser, address: str, query: str = "", **context) -> Page:
 
 def on_step(page: Page, step: int) -> None:
     page.get_by_role("heading", name=re.compile(f"^{step} · ")).wait_for()
-    page.locator(f".st-key-drawing_{step} svg").wait_for()
+    page.locator(f".st-key-lesson_{step} svg").wait_for()
 
 
 def closed(page: Page) -> None:
@@ -119,7 +119,7 @@ def test_on_a_phone_nothing_is_wider_than_the_screen(browser, address, locale):
         assert page.evaluate("document.documentElement.scrollWidth") <= 390
         main = page.locator("[data-testid=stMain]")
         assert main.evaluate("main => main.scrollWidth <= main.clientWidth")
-        root = page.locator(f".st-key-drawing_{step} .sheet")
+        root = page.locator(f".st-key-lesson_{step} .sheet")
         spans = root.evaluate(
             "root => [...root.querySelectorAll('text')].map((text) => {"
             " const box = text.getBoundingClientRect();"
@@ -132,7 +132,7 @@ def test_on_a_phone_nothing_is_wider_than_the_screen(browser, address, locale):
 def test_a_term_explains_itself_to_the_keyboard(browser, address):
     page = opened(browser, address)
     on_step(page, 1)
-    term = page.locator(".term").first
+    term = page.locator(".term", has_text="scale").first
     tip = term.locator("[role=tooltip]")
     expect(tip).to_be_hidden()
     term.focus()
@@ -147,12 +147,12 @@ def test_a_term_explains_itself_to_the_keyboard(browser, address):
 def test_a_figure_is_saved_by_the_keyboard(browser, address, kind, magic):
     page = opened(browser, address)
     on_step(page, 1)
-    page.locator(".st-key-drawing_1 summary").focus()
+    page.locator(".st-key-lesson_1 summary").focus()
     page.keyboard.press("Enter")
     with page.expect_download() as download:
-        page.locator(".st-key-drawing_1").get_by_role("button", name=kind).press("Enter")
+        page.locator(".st-key-lesson_1").get_by_role("button", name=kind).press("Enter")
     saved = download.value
-    assert saved.suggested_filename == f"scalescope-drawing_1.{kind.lower()}"
+    assert saved.suggested_filename == f"scalescope-lesson_1.{kind.lower()}"
     content = Path(saved.path()).read_bytes()
     assert content.startswith(magic)
     assert b"var(--" not in content

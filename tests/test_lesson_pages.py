@@ -117,7 +117,8 @@ def test_the_answer_of_the_ratio_waits_until_it_is_asked_for(layers):
     app = opened(step="7", guess="40")
     assert "What has layer 3?" in told(app)
     app.toggle(key="shown").set_value(True).run()
-    assert re.search(r"Layer 3 has \d+\.\d; your 40 is", told(app))
+    truth, off = re.search(r"Layer 3 has (\S+); your 40 is (\S+) % too small", told(app)).groups()
+    assert float(off) == pytest.approx(100 * (1 - 40 / float(truth)), abs=0.6)  # two digits
     for row in QUAMBA2_130M:
         assert f"{row.ratio:.2f}" in told(app) and f"{row.ratio_wx:.3g}" in told(app)
 
@@ -157,6 +158,15 @@ def test_the_language_can_be_changed_and_an_unknown_one_is_english():
     assert "One number decides" in app.markdown[0].value
     app.segmented_control(key="lang").set_value("zh-CN").run()
     assert "一个数决定" in app.markdown[0].value
+    assert app.query_params["lang"] == "zh-CN"
+
+
+def test_a_link_names_a_choice_in_no_language():
+    for code in LANGUAGES:
+        app = opened(step="4", points="six", lang=code)
+        assert app.segmented_control(key="points").value == "six"
+    app.segmented_control(key="points").set_value("fine").run()
+    assert app.query_params["points"] == "fine"
 
 
 @pytest.mark.parametrize("code", LANGUAGES)

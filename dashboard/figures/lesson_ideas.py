@@ -227,10 +227,9 @@ def folded(shape: Reshaped, say: Language) -> Sheet:
     sheet.text(cut + (-0.012 if far else 0.012), 0.31, say("code {code}", code=QMAX), "text",
                "middle left" if far else "middle right", halo="page")  # fmt: skip
     if after.max() > 1.08 * top:
-        peak = float(below.x((edges[np.argmax(after)] + edges[np.argmax(after) + 1]) / 2))
         share = after.max() / shape.silu_output.total
-        sheet.text(peak + 0.03, 0.415, say("↑ {share} of all values", share=percent(share)),
-                   "output", "middle right", 11.5, halo="page")  # fmt: skip
+        words = say("↑ {share} of all values", share=percent(share))
+        sheet.text(float(below.x(0.75)), 0.415, words, "output", "middle right", 11.5, halo="page")
     return sheet
 
 
@@ -328,7 +327,7 @@ def two_rulers(found: Outlying, say: Language) -> Sheet:
         else:
             sheet.text(stop, y - 0.012, words, "text", "bottom left", bold=True)
         sheet.dot(one, y + 0.011, "best", 9)
-        sheet.text(one, y - 0.012, str(cut.code), "best", "bottom center", 13, bold=True)
+        sheet.text(one + 0.012, y - 0.01, str(cut.code), "best", "bottom right", 13, bold=True)
     sheet.line([one, one], [0.84, 0.56], "best", 1.2, "3 3")
     sheet.text(one + 0.012, 0.745, say("code of {value}", value=number(OUTLIERS.value)), "best",
                "middle right", 11.5, halo="page")  # fmt: skip

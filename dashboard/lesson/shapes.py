@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from dashboard.histogram import Histogram, Quantized
+from dashboard.observers import range_scale
 from dashboard.report import SILU_MIN
 from kernels.int8 import QMAX, QMIN, scale_from_amax
 
@@ -49,6 +50,13 @@ class Reshaped:
     def reachable_share(self) -> float:
         """Codes that SiLU can reach at all, over 256."""
         return 1 - self.stranded_codes / (QMAX - QMIN + 1)
+
+    @property
+    def asymmetric_gain_db(self) -> float:
+        """What a scale with a zero point has over the symmetric one: no code is stranded."""
+        moved = range_scale(self.silu_output.min, self.silu_output.max)
+        made = self.silu_output.quantize(moved.scale, moved.zero_point)
+        return float(made.sqnr_db) - float(self.output.sqnr_db)
 
 
 def stranded_codes(scale: float) -> int:

@@ -21,7 +21,7 @@ PAGES = {
 speaking.style()
 with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="right"):
     say = speaking.language_switch()
-st.markdown(f"# {say('Claims')}")
+st.markdown("# " + say("Claims"))
 speaking.write(
     say(
         "What the published analysis of {models} says, and what the chosen checkpoint measures "

@@ -2,6 +2,7 @@
 
 const NEAR = 44; // px from the pointer within which a point tells what it is
 const LINE = 1.28; // height of a line of text, in font sizes
+const MARGIN = 28; // px left free under a picture in a room
 const PIXELS = 2; // of a saved PNG, to one of the page
 
 const escaped = (text) =>
@@ -76,9 +77,18 @@ function hatches(areas) {
   );
 }
 
+// In a room a picture is as large as its frame allows, down to its own size: seen at one glance.
+function fitting(root) {
+  const { zoom, height } = root.sheet.data;
+  if (zoom <= 1) return zoom;
+  const top = root.getBoundingClientRect().top + (root.closest("main")?.scrollTop ?? 0);
+  return Math.min(zoom, Math.max(1, (innerHeight - Math.max(top, 0) - MARGIN) / height));
+}
+
 function paint(root) {
   const { data } = root.sheet;
-  const { height, zoom } = data;
+  const { height } = data;
+  const zoom = root.sheet.zoom = fitting(root);
   const width = root.clientWidth / zoom;
   if (!width) return;
   const draw = (kind, items) => items.map((item) => kind(item, width, height)).join("");
@@ -163,7 +173,7 @@ function tell(root, event) {
   for (const point of data.hovers) {
     const [low, high] = point.x.map((share) => share * frame.width);
     const x = Math.min(Math.max(event.clientX - frame.left, low), high);
-    const y = (1 - point.y[0]) * data.height * data.zoom;
+    const y = (1 - point.y[0]) * data.height * root.sheet.zoom;
     const away = Math.hypot(event.clientX - frame.left - x, event.clientY - frame.top - y);
     if (away < distance) [nearest, distance] = [{ x, y, text: point.text }, away];
   }

@@ -1,4 +1,4 @@
-// A presenter's keys: next, previous, leave. Draws nothing.
+// A presenter's keys: next, previous, leave; up and down scroll. Draws nothing.
 
 const MOVES = {
   ArrowRight: "next", PageDown: "next",
@@ -6,11 +6,16 @@ const MOVES = {
   Escape: "leave",
 };
 
+const SCROLLS = { ArrowDown: 0.6, ArrowUp: -0.6 }; // of the window's height
+
+const main = () => document.querySelector("[data-testid=stMain]");
+
 // Whether the element with the focus has a use of its own for a key.
 function uses(element, key) {
   if (!element?.closest) return false;
-  if (element.closest("input:not([type=checkbox]):not([type=radio]), textarea, [role=combobox]"))
-    return true;
+  const input = element.closest("input");
+  const writes = input && !["checkbox", "radio", "range"].includes(input.type);
+  if (writes || element.closest("textarea, [role=combobox]")) return true;
   if (element.closest("[role=dialog], [role=listbox], [role=menu]")) return true;
   return key.startsWith("Arrow") &&
     element.closest("[role=slider], [role=radiogroup], [role=tablist], input") !== null;
@@ -19,15 +24,17 @@ function uses(element, key) {
 export default function ({ data, parentElement, setTriggerValue }) {
   const root = parentElement.querySelector(".keys");
   if (root.dataset.step !== undefined && root.dataset.step !== String(data.step))
-    document.querySelector("[data-testid=stMain]")?.scrollTo({ top: 0 });
+    main()?.scrollTo({ top: 0 });
   root.dataset.step = data.step;
   const listen = (event) => {
     const move = MOVES[event.key];
-    if (!data.present || !move || event.defaultPrevented) return;
+    const scroll = SCROLLS[event.key];
+    if (!data.present || !(move || scroll) || event.defaultPrevented) return;
     if (event.ctrlKey || event.altKey || event.metaKey || event.shiftKey) return;
     const path = event.composedPath();
     if (uses(path[0], event.key) || uses(document.activeElement, event.key)) return;
     event.preventDefault();
+    if (scroll) return main()?.scrollBy({ top: scroll * innerHeight, behavior: "smooth" });
     setTriggerValue("pressed", move);
   };
   document.addEventListener("keydown", listen, true);

@@ -22,7 +22,7 @@ grid-template-rows:auto 1fr;gap:1rem 2.5rem;align-items:start}
 .st-key-screen>div:has(>.st-key-picture){grid-area:1/2/span 2}
 .st-key-screen>div:has(>.st-key-answer){grid-area:2/1}
 .st-key-tools{justify-content:space-between}
-div:has(>.st-key-keys){position:absolute}
+.st-key-keys{position:absolute;width:1px!important;overflow:hidden}
 .st-key-step button{min-width:0;padding-left:.6rem;padding-right:.6rem}
 @media(max-width:900px){.st-key-screen{display:flex}}
 """
@@ -33,6 +33,7 @@ html{font-size:clamp(16px,1.5vw,30px)}
 """
 ZOOM = 1.3  # of pictures in a room
 present = st.query_params.get("present") == "1"
+settings = STATE.setdefault("kept", {})
 
 
 # Turn pages.
@@ -61,9 +62,8 @@ def pressed() -> None:
 
 def paper() -> str:
     """The handout, made when it is asked for."""
-    checkpoint = STATE.kept.get("checkpoint") or DEFAULT_MODEL
-    silent = st.empty()
-    screens = printed(say, Frame(silent, silent, say), source_of(checkpoint))
+    checkpoint = settings.get("checkpoint") or DEFAULT_MODEL
+    screens = printed(say, source_of(checkpoint), settings)
     subject = say("Every number was computed from {checkpoint}.", checkpoint=checkpoint)
     return handout(screens, subject, say)
 
@@ -130,7 +130,7 @@ with heading:
 with task:
     speaking.write(screen.task, say, "prose task")
 with picture:
-    show(screen.sheet, key=f"drawing_{step}", zoom=ZOOM if present else 1.0)
+    show(screen.sheet, key=f"lesson_{step}", zoom=ZOOM if present else 1.0)
 with answer:
     speaking.write(screen.reading, say)
     with st.container(border=True, key="question"):

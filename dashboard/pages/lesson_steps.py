@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import streamlit as st
 
@@ -15,6 +15,7 @@ from dashboard.lesson.trained import MOST_LAYERS, Chosen, Trained, TrainedLayer,
 from dashboard.observers import DEFAULT_ALPHA, PUBLISHED_ALPHAS, ScaleRule, alpha_grid
 from dashboard.pages import loading
 from dashboard.pages.choosing import STATE, keep, kept
+from dashboard.pages.speaking import named
 from dashboard.pages.waiting import Frame, Studied
 from dashboard.published import OUTLIERS, TOY
 from dashboard.report import format_alpha
@@ -30,7 +31,7 @@ from dashboard.screens import toy as toy_screen
 from dashboard.screens import tracing as tracing_screen
 
 DEFAULT_MODEL = "mamba2-small"
-DEFAULT_CHANNEL, DEFAULT_POSITION = 33, 112  # a large value, at a capital
+DEFAULT_CHANNEL, DEFAULT_POSITION = 33, 112  # a large value, within a word
 DEFAULT_GUESS = 100
 
 
@@ -39,16 +40,6 @@ def choice(key: str, options: tuple, default: object, label: str, **more: object
     if kept(key) is not None and STATE[key] not in options:
         STATE[key] = min(options, key=lambda option: abs(option - STATE[key]))
     value = st.select_slider(label, options, default, key=key, bind="query-params", **more)
-    return keep(key, value)
-
-
-def segments(key: str, options: tuple, default: object, label: str, **more: object) -> object:
-    """A few values side by side, kept in the same way."""
-    kept(key)
-    value = st.segmented_control(
-        label, options, default=None if key in STATE else default, key=key, required=True,
-        bind="query-params", **more,
-    )  # fmt: skip
     return keep(key, value)
 
 
@@ -163,7 +154,7 @@ def follow(say: Language, frame: Frame) -> Screen:
         bind="query-params"))  # fmt: skip
     frame.write_context(model.source, int(position))
     alphas = (*PUBLISHED_ALPHAS, 1.0)
-    alpha = segments("trace_alpha", alphas, alphas[0], say("Output scale by percentile α"),
+    alpha = named("trace_alpha", alphas, alphas[0], say("Output scale by percentile α"),
                      format_func=format_alpha)  # fmt: skip
     scale = scaled_by(model.source, layer, alpha)
     found = tracing.trace(conv, 0, int(channel), int(position), scale)
@@ -188,7 +179,7 @@ def replay(say: Language, _frame: Frame) -> Screen:
         "six": say("the six listed"),
         "fine": say("evenly spread"),
     }
-    points = segments("points", tuple(names), "step", say("Convolution outputs"),
+    points = named("points", tuple(names), "step", say("Convolution outputs"),
                       format_func=names.get)  # fmt: skip
     scale = choice("toy_scale", toy.SCALES, TOY.straightforward.scale, say("Scale"))
     return toy_screen.screen(scale, points, say)
@@ -272,10 +263,21 @@ def decide(say: Language, frame: Frame) -> Screen:
 # On paper
 
 
-def printed(say: Language, frame: Frame, source: loading.Source) -> list[Screen]:
-    """Every step's screen as the reader last set it, or as it comes."""
-    held = STATE.get("kept", {}).get
-    model = frame.prepare(source)
+def printed(say: Language, source: loading.Source, settings: Mapping) -> list[Screen]:
+    """Every step's screen as the reader last set it, or as it comes.
+
+    Args:
+        settings: what ``keep`` noted, by key. The page's state cannot be read here: a download is
+            made outside a page's run.
+    """
+
+    def silent(_: object) -> None:
+        """No page to show progress on."""
+
+    held = settings.get
+    outline = loading.outline(source)
+    model = Studied(outline.source, outline)
+    loading.calibration(model.source, silent)
     found = trained(model)
     layer = held("layer", found.layers[0].layer)
     if layer not in [each.layer for each in found.layers]:
@@ -286,7 +288,7 @@ def printed(say: Language, frame: Frame, source: loading.Source) -> list[Screen]
     screens = [holding_screen.screen(
         holding.Holding.of(held("held_scale", holding.DEFAULT_SCALE)), say)]  # fmt: skip
     if not model.source.from_file:
-        conv = loading.quantized_conv(model.source, layer, frame.show)
+        conv = loading.quantized_conv(model.source, layer, silent)
         _, channels, length = conv.x_q.shape
         value = tracing.trace(
             conv, 0, min(int(held("channel", DEFAULT_CHANNEL)), channels - 1),

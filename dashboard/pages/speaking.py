@@ -16,24 +16,40 @@ from dashboard.screens import Table
 
 def spoken() -> Language:
     """The reader's language: by the link, by the switch, or by the browser."""
-    asked = st.query_params.get("lang") or STATE.get("lang") or STATE.get("kept", {}).get("lang")
-    return language(asked if asked in LANGUAGES else preferred(st.context.locale))
+    asked = st.query_params.get("lang") or STATE.get("kept", {}).get("lang")
+    return language(preferred(asked or st.context.locale))
 
 
 def language_switch() -> Language:
     """The switch, and the language that it is set to."""
-    kept("lang")
-    code = st.segmented_control(
-        "Language / 语言",
-        LANGUAGES,
-        default=None if "lang" in STATE else spoken().code,
-        format_func=lambda code: LANGUAGES[code][1],
-        key="lang",
-        required=True,
-        bind="query-params",
-        label_visibility="collapsed",
-    )
-    return language(keep("lang", code))
+    code = named(
+        "lang", tuple(LANGUAGES), spoken().code, "Language / 语言",
+        format_func=lambda code: LANGUAGES[code][1], label_visibility="collapsed",
+    )  # fmt: skip
+    if code != preferred(st.context.locale) and st.query_params.get("lang") != code:
+        st.query_params["lang"] = code  # after a change of page, which empties the link
+    return language(code)
+
+
+def named(key: str, options: tuple, default: object, label: str, **more: object) -> object:
+    """A few values side by side, kept from page to page, and in the link by their own names.
+
+    Streamlit's own binding puts into the link what is on show, which another language does not
+    know.
+    """
+
+    def note() -> None:
+        st.query_params[key] = str(STATE[key])
+
+    linked = {str(option): option for option in options}.get(st.query_params.get(key, ""))
+    kept(key)
+    if linked is not None and key not in STATE:
+        STATE[key] = linked
+    value = st.segmented_control(
+        label, options, default=None if key in STATE else default, key=key, required=True,
+        on_change=note, **more,
+    )  # fmt: skip
+    return keep(key, value)
 
 
 STYLE = """
@@ -42,14 +58,17 @@ STYLE = """
 .prose{line-height:1.55}
 .task{font-weight:650}
 .context{font:1rem/1.6 ui-monospace,monospace;white-space:pre-wrap;overflow-wrap:anywhere}
-.context mark{background:var(--st-text-color);color:var(--st-background-color);padding:0 .15em}
+.context mark{background:light-dark(#17202E,#F3F5F8);color:light-dark(#FFF,#0E1117);
+padding:.1em .25em;border-radius:3px}
 .note{opacity:.8;font-size:.875rem}
 .reply{border-left:4px solid;padding:.1rem 0 .1rem .8rem;line-height:1.5}
-.reply.right,.verdict.right{border-color:var(--st-green-color,#00806E)}
-.reply.wrong,.verdict.wrong{border-color:var(--st-red-color,#D9480F)}
+.reply.right,.verdict.right{border-color:light-dark(#00806E,#3FD0B4)}
+.reply.wrong,.verdict.wrong{border-color:light-dark(#D9480F,#FF8A57)}
 .said{line-height:1.5;margin-bottom:.4rem}
 .verdict{display:inline-block;border:1.5px solid;border-radius:99px;padding:0 .7em;
 margin-right:.7em;font-size:.8125rem;white-space:nowrap}
+[data-testid=stTopNavLink]:focus-visible,[data-testid=stSidebarNavLink]:focus-visible{
+outline:2px solid currentColor;outline-offset:-2px}
 .glossary dt{font-weight:650;margin-top:.9rem}
 .glossary dd{margin:0 0 0 1rem;max-width:46rem;line-height:1.5}
 .glossary code{font-size:.9em}

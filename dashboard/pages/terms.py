@@ -10,7 +10,7 @@ from dashboard.pages import speaking
 speaking.style()
 with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="right"):
     say = speaking.language_switch()
-st.markdown(f"# {say('Glossary')}")
+st.markdown("# " + say("Glossary"))
 entries = "".join(
     f'<dt id="{term.key}">{html.escape(term.name)}</dt><dd>{html.escape(term.meaning)}'
     + (f"<br><code>{html.escape(term.formula)}</code>" if term.formula else "")

@@ -28,7 +28,12 @@ def screen(holding: Holding, say: Language) -> Screen:
     return Screen(
         title=say("One number decides what INT8 can hold"),
         claim=say(
-            "A [[scale]] is the worth of one [[code]]. [[int8|INT8]] has {count} codes, so a small "
+            "Nine short screens on one question: with which scale should a [[kernel]] write its "
+            "[[int8|INT8]] output, and how do you defend the choice?"
+        )
+        + "\n\n"
+        + say(
+            "A [[scale]] is the worth of one [[code]]. INT8 has {count} codes, so a small "
             "scale is fine but reaches a short way, and a large one reaches far but is coarse. No "
             "scale is both.",
             count=2 * (QMAX + 1),

@@ -54,7 +54,11 @@ def screen(shape: Reshaped, say: Language) -> Screen:
                            "after SiLU.", stranded=stranded)),
             ),
         ),
-        note=say("The output reaches {low} of the input's range at spread {small}, and {high} of "
-                 "it at spread {large}: no fixed factor leads from one to the other.",
-                 small=number(SMALL), low=percent(small), large=number(LARGE), high=percent(large)),
+        note=say(
+            "The output reaches {low} of the input's range at spread {small}, and {high} of it at "
+            "spread {large}: no fixed factor leads from one to the other. An [[asymmetric]] scale "
+            "strands nothing: here it would gain {gain} dB.",
+            small=number(SMALL), low=percent(small), large=number(LARGE), high=percent(large),
+            gain=signed(shape.asymmetric_gain_db, 1),
+        ),
     )  # fmt: skip
