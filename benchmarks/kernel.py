@@ -200,6 +200,12 @@ def peers(shape: tuple, inputs: list[Tensor], row: Callable, device: str, repeat
         ("torch int8", int8_conv, inputs, codes, 2),
         ("torch.compile int8", torch.compile(int8_conv, dynamic=False), inputs, codes, 2),
     ]  # fmt: skip
+    if device == "cpu":
+
+        def by_reference(x: Tensor) -> Tensor:
+            return quant_causal_conv1d(x, backend="torch", **arguments)
+
+        ways.append(("kernels.reference", by_reference, inputs, (), 2))
     rows = []
     for mode, way, given, others, bytes_each in ways:
         count = min(copies, len(given))

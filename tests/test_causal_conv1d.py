@@ -418,6 +418,20 @@ def test_fast_codes_differ_by_one_in_at_most_ten_of_a_million(draw, to_layout):
 
 
 @compiled_only
+def test_a_cuda_graph_replays_it_on_new_codes():
+    x, arguments = uniform(4, 64, 256).to(DEVICE), operands(64, 4)
+    vector = torch.linspace(0.01, 0.04, 64, device=DEVICE)
+    arguments["scale_out"] = vector
+    quant_causal_conv1d(x, **arguments)  # compiled, and the vector looked at
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        out = quant_causal_conv1d(x, **arguments)
+    x.copy_(uniform(4, 64, 256))
+    graph.replay()
+    assert torch.equal(out, quant_causal_conv1d(x, **arguments, backend="torch"))
+
+
+@compiled_only
 @pytest.mark.parametrize("walk", [1, 3, 1000])
 @pytest.mark.parametrize("shape", [(37, 5, 2064), (3, 260, 300), (2, 33, 4500), (70, 3, 20)])
 def test_programs_meet_without_a_seam(walk, shape, monkeypatch):
