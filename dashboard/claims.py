@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from dashboard.figures.lesson_ideas import number, share
+from dashboard.figures.lesson_ideas import change, number, share
 from dashboard.figures.style import decibels, percent, signed
 from dashboard.landscape import NEGLIGIBLE_DB
 from dashboard.language import Language
@@ -246,7 +246,7 @@ def _alphas(trained: Trained, say: Language) -> Claim:
             "is used, here, the scale grows by {least} to {most} and the SQNR changes by {worse} "
             "to {better} dB.",
             shape="({})".format(", ".join(map(str, X_OUT_SCALES.shape))),
-            least=percent(min(growth)), most=percent(max(growth)), worse=signed(min(gains), 1),
+            least=change(min(growth)), most=change(max(growth)), worse=signed(min(gains), 1),
             better=signed(max(gains), 1)),
         verdict_of([abs(gain) < NEGLIGIBLE_DB for gain in gains]),
         "lesson", {"step": "8"},
@@ -270,7 +270,7 @@ def _average(trained: Trained, say: Language) -> Claim:
             "layer {layer}'s scale up to {apart} apart.",
             sigma=DEFAULT_SIGMA, batches=batches, weight=percent(weight),
             late=percent((1 - DEFAULT_SIGMA) ** 511), orders=len(ends), layer=first.layer,
-            apart=percent(apart)),
+            apart=change(apart)),
         verdict_of([True, apart < 0.01 and weight < 2 / batches]),
         "batches", {},
     )  # fmt: skip

@@ -23,18 +23,21 @@ UNIT = re.compile(r"(\d) (%|dB)")  # a number and its unit stay on one line
 
 _numbers = count()  # ids of explanations, which may occur twice on a page
 
-# Explanations hang below their term; on a phone they stand at the foot of the screen.
+# An explanation hangs below its paragraph, where it never widens the page; on a phone, and from
+# within a table, it stands at the foot of the screen.
 STYLE = """
-.term{border-bottom:1.5px dotted currentColor;cursor:help;position:relative;border-radius:2px}
+p:has(>.term){position:relative}
+.term{border-bottom:1.5px dotted currentColor;cursor:help;border-radius:2px}
 .term:focus-visible{outline:2px solid currentColor;outline-offset:2px}
-.term>.tip{position:absolute;left:0;top:1.5em;z-index:1000;visibility:hidden;opacity:0;
-width:max-content;max-width:min(330px,80vw);padding:8px 11px;border-radius:8px;white-space:pre-line;
+.tip{display:none;position:absolute;left:0;top:calc(100% + 2px);z-index:1000;
+width:max-content;max-width:min(420px,100%);padding:8px 11px;border-radius:8px;white-space:pre-line;
 background:light-dark(#F1F3F7,#1D222C);color:light-dark(#17202E,#F3F5F8);
 border:1px solid light-dark(#CBD2DC,#3A4250);font-weight:400;font-size:.875rem;line-height:1.45;
 box-shadow:0 4px 14px rgb(0 0 0/.16);text-align:left}
-.term:hover>.tip,.term:focus>.tip{visibility:visible;opacity:1}
+.term:hover>.tip,.term:focus>.tip{display:block}
 .tip b{font-weight:650}
 .tip code{font-size:.9em;background:none;padding:0;color:inherit;white-space:pre-wrap}
+.wide .tip,.reply .tip,.said .tip{position:fixed;left:10px;top:auto;bottom:12px;max-width:420px}
 @media(max-width:700px){.term>.tip{position:fixed;left:10px;right:10px;top:auto;bottom:12px;
 width:auto;max-width:none}}
 """

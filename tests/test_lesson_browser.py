@@ -110,13 +110,13 @@ def test_the_browsers_language_is_the_first(browser, address):
     closed(page)
 
 
-@pytest.mark.parametrize("locale", ["en-US", "zh-CN"])
-def test_on_a_phone_nothing_is_wider_than_the_screen(browser, address, locale):
-    page = opened(browser, address, viewport={"width": 390, "height": 844}, locale=locale)
+@pytest.mark.parametrize(("width", "locale"), [(390, "en-US"), (390, "zh-CN"), (800, "en-US")])
+def test_nothing_is_wider_than_the_screen(browser, address, width, locale):
+    page = opened(browser, address, viewport={"width": width, "height": 844}, locale=locale)
     for step in STEPS:
         page.goto(f"{address}/lesson?checkpoint=mamba2-tiny&step={step}")
         on_step(page, step)
-        assert page.evaluate("document.documentElement.scrollWidth") <= 390
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
         main = page.locator("[data-testid=stMain]")
         assert main.evaluate("main => main.scrollWidth <= main.clientWidth")
         root = page.locator(f".st-key-lesson_{step} .sheet")
@@ -125,7 +125,7 @@ def test_on_a_phone_nothing_is_wider_than_the_screen(browser, address, locale):
             " const box = text.getBoundingClientRect();"
             " return [box.left, box.right, text.textContent]; })"
         )
-        assert [span for span in spans if span[0] < 0 or span[1] > 390] == []
+        assert [span for span in spans if span[0] < 0 or span[1] > width] == []
     closed(page)
 
 

@@ -119,6 +119,9 @@ def test_the_answer_of_the_ratio_waits_until_it_is_asked_for(layers):
     app.toggle(key="shown").set_value(True).run()
     truth, off = re.search(r"Layer 3 has (\S+); your 40 is (\S+) % too small", told(app)).groups()
     assert float(off) == pytest.approx(100 * (1 - 40 / float(truth)), abs=0.6)  # two digits
+    app.select_slider(key="guess").set_value(300).run()
+    truth, off = re.search(r"Layer 3 has (\S+); your 300 is (\S+) % too large", told(app)).groups()
+    assert float(off) == pytest.approx(100 * (300 / float(truth) - 1), abs=0.6) and float(off) > 100
     for row in QUAMBA2_130M:
         assert f"{row.ratio:.2f}" in told(app) and f"{row.ratio_wx:.3g}" in told(app)
 

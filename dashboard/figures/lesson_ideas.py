@@ -38,6 +38,11 @@ def share(value: float) -> str:
     return f"{number(100 * value, 2)} %"
 
 
+def change(value: float) -> str:
+    """A relative change, which may exceed the whole: 4.1 %, 39 %, 103 %."""
+    return f"{number(100 * value, 0 if abs(value) >= 0.1 else 1)} %"
+
+
 def axis(sheet: Sheet, panel: Panel, ticks: np.ndarray, drop: float = 0.012) -> None:
     """A horizontal axis along a panel's bottom."""
     sheet.line([panel.left, panel.right], [panel.bottom, panel.bottom], "line")
@@ -259,7 +264,7 @@ def toy_errors(chosen: ToyRun, beside: ToyRun, say: Language) -> Sheet:
         sheet.line([above.left, above.right], [y, y], "saturated", 1.4, "5 4")
         sheet.text(above.left + 0.02, y, say("code {code}: beyond it, values saturate", code=QMAX),
                    "saturated", "bottom right", halo="page")  # fmt: skip
-    sheet.text(above.left + 0.02, 0.86,
+    sheet.text(above.left + 0.02, 0.7,
                say("codes {low} … {high}", low=number(chosen.lowest_code),
                    high=number(chosen.highest_code)), "text", "middle right", 14, bold=True,
                halo="page")  # fmt: skip
@@ -276,7 +281,7 @@ def toy_errors(chosen: ToyRun, beside: ToyRun, say: Language) -> Sheet:
             if len(errors) < 200:
                 sheet.line([x, x], [below.bottom, error], colour, thin)
         if len(errors) >= 200:
-            sheet.line(below.x(run.v[::10]), below.y(errors[::10]), colour, 0.9)
+            sheet.line(below.x(run.v[::4]), below.y(errors[::4]), colour, 0.9)
         mean = float(below.y(min(run.mean_error, 0.062)))
         sheet.line([below.left, below.right], [mean, mean], colour, 1.4, "5 4")
     axis(sheet, below, np.arange(-5, 6))

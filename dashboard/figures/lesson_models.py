@@ -139,9 +139,11 @@ def ratios(trained: Trained, guess: Guess, shown: bool, say: Language) -> Sheet:
         y = y_of(start + 34 + line * i)
         hidden = layer.layer == guess.layer and not shown
         sheet.text(0, y, say("layer {layer}", layer=layer.layer), anchor="middle right")
-        if layer.layer == guess.layer:
-            put(guess.guess, y, "chosen", say("your guess {ratio}", ratio=f"{guess.guess:.0f}"),
-                "middle left")  # fmt: skip
+        if layer.layer == guess.layer:  # the last row: there is room under it
+            x = float(panel.x(np.log10(max(guess.guess, 1.0))))
+            words = say("your guess {ratio}", ratio=f"{guess.guess:.0f}")
+            sheet.dot(x, y, "chosen", 10)
+            sheet.text(min(x, 0.9), y - 9 / height, words, "chosen", "bottom center", 12, bold=True)
         if not hidden:
             put(layer.best_ratio_wx, y, "output", f"{layer.best_ratio_wx:.1f}")
     return sheet
