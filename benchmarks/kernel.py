@@ -4,9 +4,17 @@
 
 On a GPU the compiled kernel, in both modes, beside a copy of the same bytes and torch's own ways to
 compute a conv and SiLU; on a CPU Triton's interpreter and the same ways. Codes are compared with
-the reference on uniform, Gaussian and heavy-tailed input. ``--json`` also writes the rows, with the
-machine, the date and the versions: benchmarks/recorded holds such a file. ``--ptx`` writes the
-compiled kernels' PTX: kernels/recorded holds it.
+the reference on uniform, Gaussian and heavy-tailed input. ``--ptx`` writes the compiled kernels'
+PTX: kernels/recorded holds it. ``--json`` writes what was measured; benchmarks/recorded holds such
+files. Their keys:
+
+    date, device, python, torch, cuda, triton, backend   the machine and the versions
+    rows         shape [B, D, L]; kind: "copy", "kernel" or "peer"; layout: "sequence-last",
+                 "channel-last" or, of a copy, "any"; scales: "scalar", "vector" or, of a copy, "";
+                 mode: "exact", "fast", or a copy's or peer's name; us: microseconds; tb_per_s: of
+                 bytes read and written; share_of_copy: the copy's time over it; values: B · D · L;
+                 and of kernels, differing: how many codes are not the reference's, by draw
+    statistics   shape, what, us: counting, beside torch's way to count
 """
 
 from __future__ import annotations
@@ -67,12 +75,12 @@ def operands(channels: int, device: str, vectors: bool) -> dict:
 
 
 def median_ms(call: Callable[[int], object], device: str, repeats: int) -> float:
-    """Median time of call(i), i = 0, 1, ..., after three calls to warm up.
+    """Median time of call(i), i = 0, 1, ..., after a tenth as many to warm up.
 
     On a GPU nothing is waited for between calls, as in a model: a launch counts where it takes
     longer than the work of the one before.
     """
-    for i in range(3):
+    for i in range(1 + repeats // 10):
         call(i)
     if device == "cuda":
         torch.cuda.synchronize()
@@ -131,14 +139,15 @@ def measure(shape: tuple[int, int, int], backend: str) -> list[dict]:
     device = "cuda" if backend == "triton" else "cpu"
     elements = shape[0] * shape[1] * shape[2]
     copies = max(2, min(96, ROTATED_BYTES // elements)) if device == "cuda" else 1
-    repeats = 100 if device == "cuda" else 7
+    repeats = (1000 if elements < 2**24 else 100) if device == "cuda" else 7
     modes = ("exact", "fast") if device == "cuda" else ("exact",)
     gaussian = [draw("gaussian", shape, device) for _ in range(copies)]
     copy_ms = median_ms(lambda i: gaussian[i % copies].clone(), device, repeats)
 
-    def row(layout: str, scales: str, mode: str, ms: float, moved: float, **more) -> dict:
+    def row(kind: str, layout: str, scales: str, mode: str, ms: float, moved: float, **more):
         return {
             "shape": list(shape),
+            "kind": kind,
             "layout": layout,
             "scales": scales,
             "mode": mode,
@@ -149,7 +158,7 @@ def measure(shape: tuple[int, int, int], backend: str) -> list[dict]:
             **more,
         }
 
-    rows = [row("any", "", "copy of the codes", copy_ms, 2 * elements)]
+    rows = [row("copy", "any", "", "copy of the codes", copy_ms, 2 * elements)]
     for layout in LAYOUTS:
         inputs = [laid_out(x, layout) for x in gaussian]
         for scales in ("scalar", "vector"):
@@ -167,7 +176,9 @@ def measure(shape: tuple[int, int, int], backend: str) -> list[dict]:
                     )
                     for kind in DRAWS
                 }
-                rows.append(row(layout, scales, mode, ms, 2 * elements, differing=differing))
+                rows.append(
+                    row("kernel", layout, scales, mode, ms, 2 * elements, differing=differing)
+                )
     return rows + peers(shape, gaussian, row, device, repeats)
 
 
@@ -189,6 +200,12 @@ def peers(shape: tuple, inputs: list[Tensor], row: Callable, device: str, repeat
         ("torch int8", int8_conv, inputs, codes, 2),
         ("torch.compile int8", torch.compile(int8_conv, dynamic=False), inputs, codes, 2),
     ]  # fmt: skip
+    if device == "cpu":
+
+        def by_reference(x: Tensor) -> Tensor:
+            return quant_causal_conv1d(x, backend="torch", **arguments)
+
+        ways.append(("kernels.reference", by_reference, inputs, (), 2))
     rows = []
     for mode, way, given, others, bytes_each in ways:
         count = min(copies, len(given))
@@ -199,7 +216,7 @@ def peers(shape: tuple, inputs: list[Tensor], row: Callable, device: str, repeat
             device,
             max(5, repeats // 5),
         )
-        rows.append(row("sequence-last", "scalar", mode, ms, bytes_each * elements))
+        rows.append(row("peer", "sequence-last", "scalar", mode, ms, bytes_each * elements))
     return rows
 
 

@@ -29,7 +29,7 @@ from dashboard.checkpoints import (
     conv_input,
     find_mixer,
 )
-from dashboard.histogram import Histogram, count_patterns
+from dashboard.histogram import PATTERNS, Histogram, count_patterns
 from dashboard.spool import Place, Spool
 from kernels.int8 import scale_from_amax
 from kernels.reference import causal_conv1d
@@ -366,8 +366,8 @@ class _Tally:
         self.w_amax = float(conv.weight[part.channels].abs().amax())
         self.b_amax = float(conv.bias[part.channels].abs().amax())
         self.x_amax = 0.0
-        self.input_counts: Tensor | int = 0  # (65536,) once there is a batch
-        self.output_counts: Tensor | int = 0
+        self.input_counts = torch.zeros(PATTERNS, dtype=torch.int64)
+        self.output_counts = torch.zeros(PATTERNS, dtype=torch.int64)
         self.batches: list[Place] = []
 
     def add(self, x: Tensor, v: Tensor, y: Tensor) -> None:
@@ -376,10 +376,10 @@ class _Tally:
         amax = float(x.abs().amax())
         if not amax < float("inf"):
             raise ValueError("the conv input contains NaN or infinite values")
-        counts = count_patterns(y)
+        counts = count_patterns(y).cpu()
         self.x_amax = max(self.x_amax, amax)
-        self.input_counts = self.input_counts + count_patterns(v)
-        self.output_counts = self.output_counts + counts
+        self.input_counts += count_patterns(v).cpu()
+        self.output_counts += counts
         self.batches.append(self.spool.put(Histogram.from_patterns(counts)))
 
     def calibration(self) -> SliceCalibration:

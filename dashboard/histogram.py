@@ -28,6 +28,8 @@ CODES = np.arange(QMIN, QMAX + 1)  # (256,) every INT8 code
 # torch.quantile refuses larger inputs, and works in float32 up to here. To give its bits, so do we.
 TORCH_QUANTILE_LIMIT = 16_777_216
 
+PATTERNS = 65536  # of a float16
+
 # 2^20 values keep the widened patterns (4 MB) inside the cache while they are counted.
 CHUNK = 1 << 20
 
@@ -35,10 +37,17 @@ CHUNK = 1 << 20
 # first: index = pattern, read as int16, + 32768.
 _SHIFTED_PATTERNS = np.arange(-32768, 32768).astype(np.int16)
 _SHIFTED_VALUES = _SHIFTED_PATTERNS.view(np.float16).astype(np.float32)
-_NOT_FINITE = torch.from_numpy(~np.isfinite(_SHIFTED_VALUES))
-_ASCENDING = np.flatnonzero(np.isfinite(_SHIFTED_VALUES))
-_ASCENDING = _ASCENDING[np.argsort(_SHIFTED_VALUES[_ASCENDING], kind="stable")]
+# Within a sign, patterns ascend with the magnitude, and end with infinity and the NaNs.
+_FINITE = 31744
 _MINUS_ZERO, _PLUS_ZERO = 0, 32768
+
+
+def _ascending(shifted: np.ndarray) -> np.ndarray:
+    """Entries by shifted pattern (65536,) -> those of finite values, by ascending value."""
+    return np.concatenate([shifted[:_FINITE][::-1], shifted[_PLUS_ZERO : _PLUS_ZERO + _FINITE]])
+
+
+_ASCENDING_VALUES = _ascending(_SHIFTED_VALUES)
 
 
 def count_patterns(values: Tensor) -> Tensor:
@@ -61,7 +70,7 @@ def count_patterns(values: Tensor) -> Tensor:
         with ThreadPoolExecutor(threads) as pool:
             shares = [chunks[i::threads] for i in range(threads)]
             counts = torch.stack(list(pool.map(_count_chunks, shares))).sum(0)
-    not_finite = int(counts[_NOT_FINITE.to(counts.device)].sum())
+    not_finite = int(counts[_FINITE:_PLUS_ZERO].sum() + counts[_PLUS_ZERO + _FINITE :].sum())
     if not_finite:
         raise ValueError(
             f"{not_finite:,} of {values.numel():,} values are NaN, infinite or beyond float16's "
@@ -103,9 +112,9 @@ class Histogram:
         dense = counts.cpu().numpy().copy()
         dense[_PLUS_ZERO] += dense[_MINUS_ZERO]
         dense[_MINUS_ZERO] = 0
-        ascending = dense[_ASCENDING]
+        ascending = _ascending(dense)
         present = np.flatnonzero(ascending)
-        return Histogram(_SHIFTED_VALUES[_ASCENDING[present]], ascending[present])
+        return Histogram(_ASCENDING_VALUES[present], ascending[present])
 
     @staticmethod
     def sum(parts: Sequence[Histogram]) -> Histogram:

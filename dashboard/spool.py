@@ -29,23 +29,24 @@ class Spool:
     """Histograms in a temporary file, which is gone when the last of them is."""
 
     def __init__(self) -> None:
-        self._file = tempfile.TemporaryFile(prefix="scalescope-")  # noqa: SIM115 (closed with the last view)
+        self._file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 (closed with the last view)
         self._end = 0
         self._mapped: mmap.mmap | None = None
 
     def put(self, histogram: Histogram) -> Place:
         """Append one: counts, then values."""
-        written = histogram.counts.tobytes() + histogram.values.tobytes()
-        written += bytes(-len(written) % ALIGNMENT)
         place = Place(self._end, len(histogram.counts))
-        self._file.write(written)
-        self._end += len(written)
+        for part in (
+            histogram.counts,
+            histogram.values,
+            bytes(-histogram.values.nbytes % ALIGNMENT),
+        ):
+            self._end += self._file.write(part)
         return place
 
     def get(self, place: Place) -> Histogram:
         """The histogram at a place, its arrays mapped and not copied; nothing is put after this."""
         if self._mapped is None:
-            self._file.flush()
             self._mapped = mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_READ)
         counts = np.frombuffer(self._mapped, np.int64, place.distinct, place.offset)
         return Histogram(

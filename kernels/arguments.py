@@ -7,9 +7,12 @@ where no earlier call has seen them.
 from __future__ import annotations
 
 import weakref
+from functools import lru_cache
 
 import torch
 from torch import Tensor
+
+from kernels.ptx import is_ordinary
 
 ACTIVATIONS = ("silu", None)
 MODES = ("exact", "fast")
@@ -61,15 +64,61 @@ def check_choice(name: str, value: str | None, allowed: tuple) -> None:
         raise ValueError(f"{name} is {value!r}; allowed are {allowed}")
 
 
-def largest_sum(most_x: float, most_w: float, most_b: float) -> float:
-    """The largest |v| that scales allow, once it is known to be a float32."""
-    reach = 4 * 128 * 128 * most_x * most_w + 128 * most_b
+def check_scales(
+    x: Tensor,
+    channels: int,
+    scale_x: float | Tensor,
+    scale_w: float | Tensor,
+    scale_b: float | Tensor,
+    scale_out: float | Tensor,
+) -> bool:
+    """Whether the scales are ordinary (``ptx.is_ordinary``), once all are known to be scales.
+
+    A tensor's values are looked at again when torch has counted a write to it (``_version``), and
+    each time where torch counts none (inference mode).
+    """
+    if type(scale_x) is type(scale_w) is type(scale_b) is type(scale_out) is float:
+        return _check_floats(scale_x, scale_w, scale_b, scale_out)
+    return _check_bounds(
+        _bounds("scale_x", scale_x, channels, x),
+        _bounds("scale_w", scale_w, channels, x),
+        _bounds("scale_b", scale_b, channels, x),
+        _bounds("scale_out", scale_out, channels, x),
+    )
+
+
+@lru_cache(maxsize=4096)  # a model's layers, each with its four
+def _check_floats(scale_x: float, scale_w: float, scale_b: float, scale_out: float) -> bool:
+    return _check_bounds(
+        _bounds_of_number("scale_x", scale_x),
+        _bounds_of_number("scale_w", scale_w),
+        _bounds_of_number("scale_b", scale_b),
+        _bounds_of_number("scale_out", scale_out),
+    )
+
+
+def _check_bounds(
+    x: tuple[float, float],
+    w: tuple[float, float],
+    b: tuple[float, float],
+    out: tuple[float, float],
+) -> bool:
+    """From the least and the greatest of each scale."""
+    reach = 4 * 128 * 128 * x[1] * w[1] + 128 * b[1]  # the largest |v|
     if not reach <= FLOAT32_MAX:
         raise ValueError(
-            f"scale_x, scale_w and scale_b are up to {most_x}, {most_w} and {most_b}; the "
-            "convolution's sums must stay within float32"
+            f"scale_x, scale_w and scale_b are up to {x[1]}, {w[1]} and {b[1]}; the convolution's "
+            "sums must stay within float32"
         )
-    return reach
+    return is_ordinary(x[0] * w[0], b[0], reach, out)
+
+
+def _bounds_of_number(name: str, scale: float) -> tuple[float, float]:
+    if isinstance(scale, bool) or not isinstance(scale, int | float):
+        raise ValueError(f"{name} is {scale!r}; it must be a float or a float32 tensor")
+    if not FLOAT32_TINY < scale <= FLOAT32_MAX:  # false for NaN, too
+        raise ValueError(f"{name} is {scale}; it must be finite and > 0 in float32")
+    return scale, scale
 
 
 # Bounds of scales that are tensors, by identity: (the tensor, its version, what it was checked for,
@@ -78,18 +127,9 @@ def largest_sum(most_x: float, most_w: float, most_b: float) -> float:
 _BOUNDS: dict[int, tuple[weakref.ref, int, tuple[int, torch.device], tuple[float, float]]] = {}
 
 
-def scale_bounds(name: str, scale: float | Tensor, channels: int, x: Tensor) -> tuple[float, float]:
-    """The least and the greatest value of a scale, once every value is known to be one.
-
-    A tensor's values are looked at again when torch has counted a write to it (``_version``), and
-    each time where torch counts none (inference mode).
-    """
+def _bounds(name: str, scale: float | Tensor, channels: int, x: Tensor) -> tuple[float, float]:
     if not isinstance(scale, Tensor):
-        if isinstance(scale, bool) or not isinstance(scale, int | float):
-            raise ValueError(f"{name} is {scale!r}; it must be a float or a float32 tensor")
-        if not FLOAT32_TINY < scale <= FLOAT32_MAX:  # false for NaN, too
-            raise ValueError(f"{name} is {scale}; it must be finite and > 0 in float32")
-        return scale, scale
+        return _bounds_of_number(name, scale)
     key, device = id(scale), x.device
     known = _BOUNDS.get(key)
     if (

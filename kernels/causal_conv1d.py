@@ -19,16 +19,15 @@ from kernels.arguments import (
     CODES,
     MODES,
     check_choice,
+    check_scales,
     check_sequence,
-    largest_sum,
-    scale_bounds,
 )
 from kernels.backends import HAS_PTX, HAS_TRITON, check_backend, default_backend
 
 if HAS_TRITON:
     from kernels import portable
 if HAS_PTX:
-    from kernels import compiled, ptx
+    from kernels import compiled
 
 
 def quant_causal_conv1d(
@@ -70,11 +69,7 @@ def quant_causal_conv1d(
     strides = x.stride()
     if 1 not in strides[1:] and channels > 1 and length > 1 and x.numel():
         raise ValueError(f"x has strides {strides}; D or L must be contiguous (stride 1)")
-    least_x, most_x = scale_bounds("scale_x", scale_x, channels, x)
-    least_w, most_w = scale_bounds("scale_w", scale_w, channels, x)
-    least_b, most_b = scale_bounds("scale_b", scale_b, channels, x)
-    out_bounds = scale_bounds("scale_out", scale_out, channels, x)
-    reach = largest_sum(most_x, most_w, most_b)
+    ordinary = check_scales(x, channels, scale_x, scale_w, scale_b, scale_out)
     check_choice("activation", activation, ACTIVATIONS)
     check_choice("mode", mode, MODES)
     if backend is None:
@@ -96,11 +91,7 @@ def quant_causal_conv1d(
     if x.numel() == 0:
         return out
     scales, silu = (scale_x, scale_w, scale_b, scale_out), activation == "silu"
-    if (
-        backend == "triton"
-        and HAS_PTX
-        and ptx.is_ordinary(least_x * least_w, least_b, reach, out_bounds)
-    ):
+    if backend == "triton" and HAS_PTX and ordinary:
         exact = mode == "exact" or not silu
         compiled.launch(x, weight, bias, out, scales, silu=silu, exact=exact)
     else:

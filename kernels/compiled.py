@@ -59,8 +59,8 @@ def _per_channel(
 _NUMBERS = (
     "x", "weight", "bias", "out", "scale_x", "scale_w", "scale_b", "scale_out",
     "batch", "channels", "length", "stride_xb", "stride_xd", "stride_xl",
-    "stride_ob", "stride_od", "stride_ol", "tiles", "span_b", "span_c", "step_b", "step_c", "steps",
-    "groups_d", "groups_l",
+    "stride_ob", "stride_od", "stride_ol", "tiles", "span_b", "span_c",
+    "step_b", "step_c", "steps", "groups_d", "groups_l",
 )  # fmt: skip
 
 
@@ -169,6 +169,7 @@ def _along_d_kernel(
         WIDTH, TAP_WORDS, HAS_BIAS, VECTOR_X, VECTOR_W, VECTOR_B, VECTOR_OUT,
         V_SHIFT, DIVISOR_SHIFT,
     )  # fmt: skip
+    steps = tl.minimum(steps, (left + 3) // 4)
     for i in range(steps):
         # The next four positions are under way while these are computed.
         p_x += 4 * stride_xl
@@ -207,14 +208,20 @@ def launch(
     """
     weight = weight.contiguous()
     bias = weight if bias is None else bias.contiguous()
-    scales = [scale.contiguous() if isinstance(scale, Tensor) else float(scale) for scale in scales]
-    plan = plan_for(x, weight, bias is not weight, out, scales, silu=silu, exact=exact)
+    vectors = tuple([isinstance(scale, Tensor) for scale in scales])
+    if True in vectors:
+        scales = [s.contiguous() if isinstance(s, Tensor) else s for s in scales]
+        values = [s.data_ptr() if isinstance(s, Tensor) else s for s in scales]
+    else:
+        values = scales
+    plan = plan_for(x, weight, bias is not weight, out, vectors, silu=silu, exact=exact)
+    operands = (x.data_ptr(), weight.data_ptr(), bias.data_ptr(), out.data_ptr(), *values)
     device = x.get_device()
     if device != torch.cuda.current_device():
         with torch.cuda.device(device):
-            _run(plan, device, x, weight, bias, out, scales)
+            _run(plan, device, operands)
     else:
-        _run(plan, device, x, weight, bias, out, scales)
+        _run(plan, device, operands)
 
 
 class Plan(NamedTuple):
@@ -226,30 +233,17 @@ class Plan(NamedTuple):
     numbers: tuple  # the kernel's other arguments
 
 
-def _run(
-    plan: Plan,
-    device: int,
-    x: Tensor,
-    weight: Tensor,
-    bias: Tensor,
-    out: Tensor,
-    scales: list[float | Tensor],
-) -> None:
-    kernel = plan.kernel
+def _run(plan: Plan, device: int, operands: tuple) -> None:
     # What kernel[grid](...) does, without what it does for profilers: 2 µs of 7.
     plan.run(
         *plan.grid,
         triton.runtime.driver.active.get_current_stream(device),
-        kernel.function,
-        kernel.packed_metadata,
+        plan.kernel.function,
+        plan.kernel.packed_metadata,
         None,
         None,
         None,
-        x.data_ptr(),
-        weight.data_ptr(),
-        bias.data_ptr(),
-        out.data_ptr(),
-        *[scale.data_ptr() if isinstance(scale, Tensor) else scale for scale in scales],
+        *operands,
         *plan.numbers,
     )
 
@@ -259,12 +253,16 @@ def plan_for(
     weight: Tensor,
     has_bias: bool,
     out: Tensor,
-    scales: Sequence[float | Tensor],
+    vectors: tuple[bool, bool, bool, bool],
     *,
     silu: bool,
     exact: bool,
 ) -> Plan:
-    """How ``launch`` would launch; its ``kernel.asm["ptx"]`` is the program."""
+    """How ``launch`` would launch; its ``kernel.asm["ptx"]`` is the program.
+
+    Args:
+        vectors: which of scale_x, scale_w, scale_b and scale_out are tensors.
+    """
     return _plan(
         x.get_device(),
         x.shape,
@@ -275,7 +273,7 @@ def plan_for(
         weight.shape[1],
         weight.data_ptr() % 4 == 0,
         has_bias,
-        tuple([isinstance(scale, Tensor) for scale in scales]),
+        vectors,
         silu,
         exact,
     )
@@ -367,7 +365,7 @@ def _words_along_d(address: int, strides: tuple[int, int, int], channels: int) -
 
 
 def _walk_along_l(batch: int, channels: int, length: int, multiprocessors: int):
-    """(BLOCK_B, BLOCK_C), (tiles, span_b, span_c, step_b, step_c), and the grid."""
+    """(BLOCK_B, BLOCK_C), the numbers that describe the walk, and the grid."""
     chunks = _divide_up(length, 16)
     # The block that leaves the fewest threads idle at the end of a row; the largest of those.
     block_c = min((THREADS, THREADS // 2, THREADS // 4), key=lambda c: _divide_up(chunks, c) * c)

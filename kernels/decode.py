@@ -15,10 +15,9 @@ from kernels.arguments import (
     ACTIVATIONS,
     CODES,
     check_choice,
+    check_scales,
     check_tensor,
     check_weight,
-    largest_sum,
-    scale_bounds,
 )
 from kernels.backends import HAS_TRITON, INTERPRETED, check_backend, default_backend, launching_on
 
@@ -125,8 +124,7 @@ def quant_causal_conv1d_update(
         "scale_b": scale_b,
         "scale_out": scale_out,
     }
-    most = {name: scale_bounds(name, scale, channels, x)[1] for name, scale in scales.items()}
-    largest_sum(most["scale_x"], most["scale_w"], most["scale_b"])
+    check_scales(x, channels, scale_x, scale_w, scale_b, scale_out)
     check_choice("activation", activation, ACTIVATIONS)
     if backend is None:
         backend = default_backend(x)

@@ -50,7 +50,7 @@ def _compiled(layout: str, mode: str) -> str:
     x = torch.empty(2, 512, 2048, dtype=torch.int8, device="cuda")
     if layout == "channel-last":
         x = torch.empty(2, 2048, 512, dtype=torch.int8, device="cuda").transpose(1, 2)
-    plan = plan_for(x, x[0, :, :4], True, x, [1.0] * 4, silu=True, exact=mode == "exact")
+    plan = plan_for(x, x[0, :, :4], True, x, (False,) * 4, silu=True, exact=mode == "exact")
     return _without_debug_lines(plan.kernel.asm["ptx"])
 
 

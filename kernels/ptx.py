@@ -99,27 +99,37 @@ def load_along_l(alignment: int) -> Program:
             lines += [f"setp.gt.s32 p, $6, {4 * k};", f"@p ld.global.b32 w{k}, [$5+{4 * k}];"]
         lines.append("@follows ld.global.b32 before, [$5+-4];")
     else:
-        # Whole words that hold the codes, shifted into place. A word is read only where one of its
-        # codes is asked for, so never beyond the memory that holds x.
+        # Whole words that hold the codes, shifted into place; the row's last codes byte by byte
+        # where they do not fill a word, for they may be the last of x's memory.
         lines += [
             "and.b64 start, $5, -4;", "cvt.u32.u64 shift, $5;", "and.b32 shift, shift, 3;",
             "mad.lo.u32 place, shift, 0x1111, 0x3210;", "add.s32 end, $6, shift;",
             "mov.b32 r0, 0;",
+            "@follows ld.global.b32 r0, [start+-4];",
+            "and.b32 odd, end, -4;", "cvt.s64.s32 last, odd;", "add.s64 last, last, start;",
+            "setp.lt.and.s32 inside, odd, 20, some;", "sub.s32 bytes, end, odd;",
         ]  # fmt: skip
-        lines.append("@follows ld.global.b32 r0, [start+-4];")
+        for k in range(3):
+            lines += [
+                f"mov.b32 b{k}, 0;", f"setp.gt.and.s32 p, bytes, {k}, inside;",
+                f"@p ld.global.u8 b{k}, [last+{k}];",
+            ]  # fmt: skip
+        lines += ["prmt.b32 b0, b0, b1, 0x0040;", "prmt.b32 b0, b0, b2, 0x5410;"]
         for k in range(5):
             lines += [
                 f"mov.b32 r{k + 1}, 0;",
-                f"setp.gt.and.s32 p, end, {4 * k}, some;",
+                f"setp.ge.and.s32 p, end, {4 * k + 4}, some;",
                 f"@p ld.global.b32 r{k + 1}, [start+{4 * k}];",
+                f"setp.eq.and.s32 p, odd, {4 * k}, inside;",
+                f"@p mov.b32 r{k + 1}, b0;",
             ]
         lines.append("prmt.b32 before, r0, r1, place;")
         lines.append("@!follows mov.b32 before, 0;")
         lines += [f"prmt.b32 w{k}, r{k + 1}, r{k + 2}, place;" for k in range(4)]
     lines += ["mov.b32 $0, before;"] + [f"mov.b32 ${k + 1}, w{k};" for k in range(4)]
     registers = (
-        ".reg .pred p, some, follows; .reg .b64 start; "
-        ".reg .b32 before, w<4>, r<6>, shift, place, end;"
+        ".reg .pred p, some, follows, inside; .reg .b64 start, last; "
+        ".reg .b32 before, w<4>, r<6>, b<3>, shift, place, end, odd, bytes;"
     )
     return _program([registers, *lines], "=r,=r,=r,=r,=r,l,r,r")
 

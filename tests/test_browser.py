@@ -4,18 +4,28 @@ Debian's ``chromium`` is driven by Playwright. Where it is missing the tests ski
 SCALESCOPE_REQUIRE_BROWSER is set.
 """
 
+import json
 import os
 import re
 import shutil
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import Page, expect, sync_playwright
+from safetensors.torch import load
 
 from benchmarks.page import FLAGS, served
 
 CHROMIUM = shutil.which("chromium")
 DRAWINGS = ("strip", "landscape", "transfer", "table", "sweep")
-OTHERS = {"sweep": ["alpha_sweep"], "batches": ["average", "orders"], "held-out": ["held_out"]}
+OTHERS = {
+    "layers": ["rules"],
+    "compare": ["lines"],
+    "sweep": ["alpha_sweep"],
+    "batches": ["average", "orders"],
+    "held-out": ["held_out"],
+    "kernel": ["pipeline"],
+}
 
 
 @pytest.fixture(scope="module")
@@ -209,4 +219,65 @@ def test_a_calibration_shows_how_far_it_is_and_can_be_stopped(browser, server):
     page.get_by_text("Stopped. The charts show the first of 256 batches.").wait_for()
     assert drawing(page, "transfer")
     assert page.get_by_text("differ from the reference").count() == 0
+    page.close()
+
+
+def test_a_cell_of_the_layers_page_leads_to_its_layer_and_rule_in_explore(page):
+    page.get_by_role("link", name="Layers").click()
+    cells = page.locator(".st-key-rules .pick")
+    expect(cells).to_have_count(4 * 9)
+    cells.nth(2 * 9 + 4).click()  # layer 2, mse
+    page.get_by_role("link", name="Open layer 2 in Explore, least squared error").click()
+    ready(page)
+    expect(page.get_by_role("combobox", name="Layer")).to_have_value("2")
+    expect(page.get_by_role("combobox", name="Scale rule")).to_have_value("mse")
+
+
+def test_a_row_of_the_layers_table_leads_to_its_layer_in_explore(page):
+    page.get_by_role("link", name="Layers").click()
+    table = page.get_by_test_id("stDataFrame")
+    table.wait_for()
+    page.locator(".st-key-rules svg").wait_for()
+    box = table.bounding_box()
+    page.mouse.click(box["x"] + 16, box["y"] + 35 * 3.5)  # the box before the third row
+    page.get_by_role("link", name=re.compile("^Open layer 2 in Explore")).click()
+    ready(page)
+    expect(page.get_by_role("combobox", name="Layer")).to_have_value("2")
+
+
+@pytest.mark.parametrize("suffix", ["csv", "json", "safetensors", "html"])
+def test_the_layers_leave_as_files(page, suffix):
+    page.get_by_role("link", name="Layers").click()
+    label = "HTML report" if suffix == "html" else suffix
+    with page.expect_download() as download:
+        page.get_by_role("button", name=label, exact=True).click()
+    written = Path(download.value.path()).read_bytes()
+    assert download.value.suggested_filename == f"layers.{suffix}"
+    if suffix == "csv":
+        assert written.decode().count("\n") == 1 + 4
+    elif suffix == "json":
+        assert len(json.loads(written)["layers"]) == 4
+    elif suffix == "safetensors":
+        assert len(load(written)) == 4 * 4
+    else:
+        assert written.startswith(b"<!doctype html>") and b"<svg" in written
+
+
+def test_a_click_scrubs_through_the_kernels_positions(page):
+    page.get_by_role("link", name="Kernel").click()
+    heading = page.get_by_role("heading", name=re.compile(r"^Position 100: "))
+    heading.wait_for()
+    page.locator(".st-key-pipeline .pick").nth(3).click()
+    page.get_by_role("heading", name=re.compile(r"^Position 79: ")).wait_for()
+    expect(page).to_have_url(re.compile(r"position=79"))
+
+
+def test_a_quantized_checkpoint_points_from_explore_to_its_layers(browser, server):
+    page = browser.new_page(viewport={"width": 1440, "height": 900})
+    page.goto(f"{server[0]}?checkpoint=mamba2-small-quamba2")
+    page.get_by_text("is quantized already").wait_for()
+    page.get_by_role("link", name="Its layers").click()
+    page.get_by_role("heading", name=re.compile("α was never used")).wait_for()
+    page.get_by_role("link", name="Its groups").click()
+    page.locator(".st-key-groups svg").wait_for()
     page.close()

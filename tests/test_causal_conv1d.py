@@ -204,6 +204,11 @@ def test_one_scale_per_channel_among_scalars():
         assert_same_codes(uniform(2, 6, 20).to(DEVICE), **arguments)
 
 
+def test_scales_may_be_whole_numbers():
+    arguments = operands(6, 4) | {"scale_x": 1, "scale_w": 2, "scale_b": 3, "scale_out": 2000}
+    assert_same_codes(uniform(2, 6, 20).to(DEVICE), **arguments)
+
+
 def test_no_bias():
     arguments = operands(6, 4) | {"bias": None}
     assert_same_codes(uniform(2, 6, 20).to(DEVICE), **arguments)
@@ -368,7 +373,7 @@ def test_values_near_ties_are_those_of_the_reference(to_layout, bias_scale):
     arguments = {"weight": weight, "bias": bias, "scale_x": 0.031, "scale_w": 0.0007}
     v = reference.trace(x, **arguments, scale_b=bias_scale, scale_out=1.0).s[0, :, -1]
     halves = torch.randint(0, 127, (channels,), generator=GENERATOR) + 0.5
-    scale_out = (v.abs().double().clamp(min=1e-3) / halves).float()
+    scale_out = (v.abs().clamp(min=1e-3).double() / halves).float()  # v may be 0
     steps = torch.randint(-3, 4, (channels,), generator=GENERATOR, dtype=torch.int32)
     scale_out = (scale_out.view(torch.int32) + steps).view(torch.float32).clamp(2e-6, 100.0)
     on_device = {
@@ -410,6 +415,20 @@ def test_fast_codes_differ_by_one_in_at_most_ten_of_a_million(draw, to_layout):
     distance = (fast.int() - quant_causal_conv1d(x, **arguments, backend="torch").int()).abs()
     assert int(distance.max()) <= 1
     assert int(distance.sum()) <= 1e-5 * x.numel()
+
+
+@compiled_only
+def test_a_cuda_graph_replays_it_on_new_codes():
+    x, arguments = uniform(4, 64, 256).to(DEVICE), operands(64, 4)
+    vector = torch.linspace(0.01, 0.04, 64, device=DEVICE)
+    arguments["scale_out"] = vector
+    quant_causal_conv1d(x, **arguments)  # compiled, and the vector looked at
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        out = quant_causal_conv1d(x, **arguments)
+    x.copy_(uniform(4, 64, 256))
+    graph.replay()
+    assert torch.equal(out, quant_causal_conv1d(x, **arguments, backend="torch"))
 
 
 @compiled_only

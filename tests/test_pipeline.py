@@ -1,5 +1,6 @@
 """The Kernel page's numbers, by hand in Python's own arithmetic, and the page itself."""
 
+import json
 import math
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pytest
 import torch
 from streamlit.testing.v1 import AppTest
 
-from dashboard import captions, figures, pipeline
+from dashboard import captions, figures, pipeline, recorded
 from dashboard.calibration import calibrate, read_text
 from dashboard.checkpoints import load_backbone, load_checkpoint
 from dashboard.pipeline import trace_channel
@@ -107,3 +108,47 @@ def test_the_ptx_comes_when_asked_for():
     app.toggle(key="ptx").set_value(True).run()
     assert "dp4a" in app.code[0].value and "lines" in app.caption[-1].value
     assert torch.cuda.is_available() or "Recorded on an NVIDIA H200" in app.caption[-1].value
+
+
+def test_the_recorded_figures_are_the_files():
+    found = json.loads((ROOT / "benchmarks/recorded/kernel_h200.json").read_text())
+    rows = recorded.benchmark().rows
+    assert len(rows) == len(found["rows"])
+    for row, wanted in zip(rows, found["rows"], strict=True):
+        assert row.time_us == wanted["us"] and list(row.shape) == wanted["shape"]
+        seconds = row.time_us * 1e-6
+        if row.kind != "peer":  # a peer moves other bytes
+            moved = 2 * math.prod(row.shape)
+            assert row.tb_per_s == pytest.approx(moved / seconds / 1e12, rel=2e-3)
+        if row.mode == "exact":
+            assert row.differing == 0 and row.compared == 3 * math.prod(row.shape)
+
+
+def test_the_ceilings_by_hand():
+    roof = recorded.roofline()
+    assert roof.special_tb_per_s == pytest.approx(132 * 1.98e9 * 16 / 2 * 2 / 1e12)
+    assert roof.issue_tb_per_s(8.45) == pytest.approx(132 * 1.98e9 * 128 / 8.45 / 1e12)
+    for _, per_byte, speed in roof.points:
+        assert speed < min(roof.copy_tb_per_s, roof.issue_tb_per_s(per_byte), roof.special_tb_per_s)
+    told = captions.roofline_caption(roof)
+    assert told.startswith("exact, sequence-last: issue binds, ")
+
+
+def test_the_bars_are_as_long_as_the_shares():
+    found = recorded.benchmark()
+    for shape in found.shapes:
+        rows = [row for row in found.rows if row.shape == shape and row.kind != "copy"]
+        bars = figures.copy_shares(shape, rows).as_dict()["areas"]
+        whole = 0.9 - 0.25
+        for bar, row in zip(bars, rows, strict=True):
+            assert (max(bar["x"]) - min(bar["x"])) / whole == pytest.approx(
+                row.share_of_copy, abs=1e-4
+            )
+
+
+def test_the_page_says_that_the_figures_are_recorded():
+    app = opened(checkpoint="mamba-tiny")
+    told = [
+        caption.value for caption in app.caption if "Recorded on an NVIDIA H200" in caption.value
+    ]
+    assert len(told) == 2 and all("not measured here" in caption for caption in told)

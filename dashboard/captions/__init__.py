@@ -45,6 +45,9 @@ from dashboard.captions.kernel import (
     pipeline_caption,
     pipeline_headline,
     pipeline_rows,
+    recorded_caption,
+    roofline_caption,
+    speed_caption,
 )
 from dashboard.captions.layers import NO_ROW, layers_headline, layers_verdict, rules_caption
 from dashboard.captions.stored import (
@@ -110,7 +113,10 @@ __all__ = [
     "proof",
     "recommendation",
     "recommendation_rows",
+    "recorded_caption",
+    "roofline_caption",
     "rules_caption",
+    "speed_caption",
     "stored_groups_caption",
     "stored_headline",
     "stored_rows",

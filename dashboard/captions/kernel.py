@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
-from dashboard.figures.style import signed
+from dashboard.figures.style import percent, signed
 from dashboard.pipeline import ChannelTrace
+from dashboard.recorded import Benchmark, Roofline, Timing
 from kernels.int8 import QMAX, QMIN
 from kernels.listing import Listing
 
@@ -76,3 +79,36 @@ def listing_caption(listing: Listing) -> str:
     if listing.recorded:
         return f"Recorded on an {listing.where}: this machine does not compile it. {lines:,} lines."
     return f"Compiled here, on an {listing.where}. {lines:,} lines."
+
+
+def recorded_caption(found: Benchmark) -> str:
+    """Which machine the figures are of."""
+    return (
+        f"Recorded on an {found.device}, {found.date}, torch {found.torch}, Triton "
+        f"{found.triton}; not measured here."
+    )
+
+
+def speed_caption(rows: Sequence[Timing]) -> str:
+    """How the two modes compare with a copy, and what fast costs."""
+    scalar = [r for r in rows if r.scales == "scalar" and r.layout == "sequence-last"]
+    exact, fast = (next(r for r in scalar if r.mode == mode) for mode in ("exact", "fast"))
+    return (
+        f"Exact mode runs at {percent(exact.share_of_copy)} of a copy's speed with "
+        f"{exact.differing} of {exact.compared:,} codes different from the reference; fast mode at "
+        f"{percent(fast.share_of_copy)}, and {fast.differing:,} codes are off by one."
+    )
+
+
+def roofline_caption(found: Roofline) -> str:
+    """What binds the fastest and the slowest variant."""
+    told = []
+    for name, per_byte, speed in (found.points[0], found.points[1]):
+        ceilings = {
+            "issue": found.issue_tb_per_s(per_byte),
+            "memory": found.copy_tb_per_s,
+            "special functions": found.special_tb_per_s,
+        }
+        least = min(ceilings, key=ceilings.get)
+        told.append(f"{name}: {least} binds, {percent(speed / ceilings[least])} of that is reached")
+    return f"{'; '.join(told)}."

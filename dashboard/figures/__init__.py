@@ -15,6 +15,7 @@ from dashboard.figures.landscape import (
 from dashboard.figures.layers import layer_strip
 from dashboard.figures.pipeline import pipeline
 from dashboard.figures.scales import scale_table
+from dashboard.figures.speed import copy_shares, roofline
 from dashboard.figures.style import PALETTES, Sheet, decibels, percent, scale_text, signed
 from dashboard.figures.sweep import utilization_sweep
 from dashboard.figures.transfer import transfer
@@ -24,6 +25,7 @@ __all__ = [
     "Sheet",
     "alpha_sweep",
     "compared_lines",
+    "copy_shares",
     "decibels",
     "group_heatmap",
     "heatmap",
@@ -34,6 +36,7 @@ __all__ = [
     "orders_chart",
     "percent",
     "pipeline",
+    "roofline",
     "rule_heatmap",
     "scale_table",
     "scale_text",

@@ -43,9 +43,13 @@ div:has(> .st-key-hero){min-width:min(600px,100%)}
 
 
 def kept(key: str) -> Any:
-    """What a widget held when it was last on show, now its value again; None if there is none."""
+    """What a widget held when it was last on show, now its value again; None if there is none.
+
+    It is set even where the state still has it: a value that came by a link belongs to the page of
+    that link, and would fall back to the default here.
+    """
     held = STATE.setdefault("kept", {})
-    if key not in STATE and key in held and key not in st.query_params:
+    if key in held and key not in st.query_params and STATE.get(key, held[key]) == held[key]:
         STATE[key] = held[key]
     return STATE.get(key)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
@@ -68,8 +68,8 @@ def filtered(rows: Sequence[dict]) -> list[dict]:
     return list(rows)
 
 
-def show_table(rows: Sequence[dict], key: str, on_select: Callable[[], None]) -> None:
-    """Draw the rows; a selected one calls ``on_select``, its index is in ``STATE[key]``."""
+def show_table(rows: Sequence[dict], key: str) -> int | None:
+    """Draw the rows; returns the index of the selected one, if any."""
     frame = pd.DataFrame(rows)
     config = {
         name: st.column_config.NumberColumn(name, format=form, width=width)
@@ -81,16 +81,17 @@ def show_table(rows: Sequence[dict], key: str, on_select: Callable[[], None]) ->
     config["SiLU output"] = st.column_config.AreaChartColumn(
         "SiLU output", width=90, y_min=0, help="Number of values (log) over the output's range."
     )
-    st.dataframe(
+    shown = st.dataframe(
         frame.style.apply(_shades, axis=0, subset=[n for n, c in COLUMNS.items() if c[2]]),
         key=key,
         hide_index=True,
         column_config=config,
-        on_select=on_select,
+        on_select="rerun",
         selection_mode="single-row",
         height=min(35 * (len(rows) + 1) + 3, 640),
     )
-    st.caption("Select a row to open its layer in Explore; click a column's name to sort.")
+    st.caption("Select a row for the way to its layer in Explore; click a column's name to sort.")
+    return next(iter(shown.selection.rows), None)
 
 
 def _shades(column: pd.Series) -> list[str]:

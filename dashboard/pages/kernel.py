@@ -8,6 +8,7 @@ from dashboard.pages import choosing, loading
 from dashboard.pages.choosing import STATE, keep, kept
 from dashboard.pages.drawing import show
 from dashboard.pipeline import trace_channel
+from dashboard.recorded import benchmark, roofline
 from dashboard.report import run_kernel
 from kernels.listing import LAYOUTS, generated_ptx
 
@@ -73,6 +74,20 @@ st.caption(captions.PIPELINE_NOTE)
 
 run = run_kernel(conv, [entry.chosen.x_out_scale for entry in report.slices])
 frame.status.markdown(captions.kernel_status(run))
+
+st.divider()
+st.markdown("### How fast it is\nEach variant against a device-to-device copy of the same bytes.")
+recorded = benchmark()
+shapes = {" × ".join(map(str, shape)): shape for shape in recorded.shapes}
+shape = st.segmented_control(
+    "Shape (B × D × L)", shapes, default=list(shapes)[2], key="shape", required=True
+)
+rows = [row for row in recorded.rows if row.shape == shapes[shape] and row.kind != "copy"]
+show(figures.copy_shares(shapes[shape], rows), key="speed")
+st.caption(f"{captions.speed_caption(rows)} {captions.recorded_caption(recorded)}")
+st.markdown("### What binds it")
+show(figures.roofline(roofline()), key="roofline")
+st.caption(f"{captions.roofline_caption(roofline())} {captions.recorded_caption(recorded)}")
 
 st.divider()
 st.markdown("### What it compiles to")

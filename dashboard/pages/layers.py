@@ -1,4 +1,4 @@
-"""Layers: the whole model at a glance; a row or a cell opens its layer in Explore."""
+"""Layers: the whole model at a glance; a row or a cell leads to its layer in Explore."""
 
 import streamlit as st
 
@@ -10,7 +10,7 @@ from dashboard.pages.drawing import show
 from dashboard.pages.exporting import export_bar
 from dashboard.pages.grid import filtered, show_table, table_row
 from dashboard.pages.stored import show_stored
-from dashboard.report import baselines, distinct
+from dashboard.report import baselines, distinct, rule_label
 
 
 def boxes() -> None:
@@ -46,40 +46,43 @@ heat = figures.rule_heatmap(layers, scales, [each.bests[part] for each in report
 
 
 def pick_cell() -> None:
-    """A click on the heatmap chooses a layer and a rule, for Explore."""
+    """A click on the heatmap chooses a rule, and a layer to go on with."""
     row, column = divmod(STATE.rules.picked, len(scales[0]))
     picked = scales[row][column].rule
-    keep("rule", picked.observer)
-    keep("asymmetric", not picked.symmetric)
+    STATE.rule, STATE.asymmetric = picked.observer, not picked.symmetric
     if picked.observer in ALPHA_RULES:
-        keep("alpha", picked.alpha)
-    STATE.opened = layers[row]
+        STATE.alpha = picked.alpha
+    STATE.picked_layer = layers[row]
 
 
-def pick_row() -> None:
-    """A selected row chooses its layer, for Explore."""
-    for row in STATE.table.selection.rows:
-        STATE.opened = shown[row]["layer"]
+def link_to(layer: int) -> None:
+    """The way to a layer in Explore, under the rule on show."""
+    st.page_link(
+        "dashboard/pages/explore.py",
+        label=f"Open layer {layer} in Explore, {rule_label(rule)}",
+        icon=":material/arrow_forward:",
+        query_params={"layer": str(layer)},
+    )
 
-
-if "opened" in STATE:
-    keep("layer", STATE.pop("opened"))
-    st.switch_page("dashboard/pages/explore.py")
 
 st.markdown(f"## {captions.layers_headline(reports, part)}")
 st.markdown(captions.layers_verdict(reports, part))
 shown = filtered([table_row(each, part) for each in reports])
 if shown:
-    show_table(shown, key="table", on_select=pick_row)
+    selected = show_table(shown, key="table")
+    if selected is not None:
+        link_to(shown[selected]["layer"])
 else:
     st.info(captions.NO_ROW, icon=":material/filter_alt_off:")
 
 st.divider()
 st.markdown(
     "### Every layer under every rule\nSQNR in dB. The darker a cell, the more it loses against "
-    "the layer's best α; a green rim is the best of a row. Click a cell to open it in Explore."
+    "the layer's best α; a green rim is the best of a row. A click on a cell chooses its rule."
 )
 show(heat, key="rules", on_pick=pick_cell)
+if STATE.get("picked_layer") in layers:
+    link_to(STATE.picked_layer)
 st.caption(captions.rules_caption(layers, scales))
 
 document = export.document(calibration.origin, rule, reports)
