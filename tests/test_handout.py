@@ -10,6 +10,7 @@ from dashboard.figures.svg import to_svg
 from dashboard.handout import handout
 from dashboard.language import LANGUAGES, language
 from dashboard.lesson import holding, outliers, shapes
+from dashboard.pages.lesson_steps import STEPS, printed, source_of
 from dashboard.published import OUTLIERS
 from dashboard.screens import holding as holding_screen
 from dashboard.screens import outliers as outliers_screen
@@ -73,6 +74,15 @@ def test_the_handout_has_every_step_its_answer_and_the_glossary(code):
         assert f"<b>{number}: {letter}.</b>" in answers
     assert questions.count('<div class="question">') == len(made)
     assert "scale_wx = x_scale · w_scale" in answers
+
+
+def test_settings_of_another_model_do_not_break_the_handout():
+    settings = {"lesson_alpha": 0.999999999, "alpha_0": 0.12345, "layer": 77, "channel": 9999,
+                "position": 100_000, "held_scale": 0.1}  # fmt: skip
+    made = printed(language("en"), source_of("mamba2-tiny"), settings)
+    assert len(made) == len(STEPS)
+    assert "INT8 holds −12.8 … 12.7" in to_svg(made[0].sheet)
+    assert handout(made, "mamba2-tiny", language("en")).count("<svg") == len(STEPS)
 
 
 def test_the_handout_needs_nothing_from_anywhere():

@@ -263,6 +263,13 @@ def decide(say: Language, frame: Frame) -> Screen:
 # On paper
 
 
+def _tried(found: Trained, alpha: float) -> float:
+    """An α set for another model may leave out less than one of this one's values."""
+    if all(alpha in each.landscape.alphas for each in found.layers):
+        return alpha
+    return min(found.grid, key=lambda offered: abs(offered - alpha))
+
+
 def printed(say: Language, source: loading.Source, settings: Mapping) -> list[Screen]:
     """Every step's screen as the reader last set it, or as it comes.
 
@@ -282,7 +289,7 @@ def printed(say: Language, source: loading.Source, settings: Mapping) -> list[Sc
     layer = held("layer", found.layers[0].layer)
     if layer not in [each.layer for each in found.layers]:
         layer = found.layers[0].layer
-    alpha = held("lesson_alpha", DEFAULT_ALPHA)
+    alpha = _tried(found, held("lesson_alpha", DEFAULT_ALPHA))
     last = found.layers[-1]
     scale = scaled_by(model.source, layer, held("trace_alpha", PUBLISHED_ALPHAS[0]))
     screens = [holding_screen.screen(
@@ -310,7 +317,9 @@ def printed(say: Language, source: loading.Source, settings: Mapping) -> list[Sc
         parts = groups_of(model.source, layer)
         screens.append(grouped_screen.screen(
             parts, grouped.scaled(parts, alpha), model.source.checkpoint, layer, say))  # fmt: skip
-    alphas = tuple(held(f"alpha_{each.layer}", DEFAULT_ALPHA) for each in found.layers)
+    alphas = tuple(
+        _tried(found, held(f"alpha_{each.layer}", DEFAULT_ALPHA)) for each in found.layers
+    )
     screens.append(choosing_screen.screen(Chosen(found, alphas), say))
     return screens
 
