@@ -52,8 +52,10 @@ PALETTES = {
 
 
 def percent(share: float) -> str:
-    """A share as text with two digits, or 0: 0.049 %, 55 %, 100 %."""
+    """A share, or a relative change, with two digits, or 0: 0.049 %, 55 %, 100 %, 103 %."""
     value = 100 * share
+    if value > 100:
+        return f"{value:.0f} %"
     if value == 0:
         return "0 %"
     if value >= 99.95:
