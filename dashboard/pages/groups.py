@@ -83,7 +83,8 @@ st.markdown(f"## {captions.groups_headline(clustered, tensor)}")
 st.markdown(captions.groups_verdict(clustered, tensor, format_alpha(alpha)))
 st.markdown(
     "### Each group's scale\nHeads are clustered by the shape of their channels' maxima, channels "
-    "of a head group by k-means. The stronger a cell's colour, the finer its scale against the one for all."
+    "of a head group by k-means. The stronger a cell's colour, the finer its scale against the one "
+    "for all."
 )
 single = loading.scale_report(choice.source, choice.layer, 0, rules[observer]).x_out_scale
 show(
