@@ -213,3 +213,19 @@ def test_a_claim_leads_to_the_step_that_shows_it_and_the_step_is_kept(browser, a
     assert "step=7" in page.url and "lang=zh-CN" in page.url
     expect(page.get_by_role("combobox", name="模型")).to_have_value("mamba2-tiny")
     closed(page)
+
+
+def test_back_through_the_pages_leaves_no_choice_empty(browser, address):
+    page = opened(browser, address, "&step=6")
+    on_step(page, 6)
+    for name in ("Groups", "Compare", "Batches", "Glossary"):
+        page.get_by_role("link", name=name, exact=True).click()
+        expect(page.get_by_role("link", name=name, exact=True)).to_have_attribute(
+            "aria-current", "page"
+        )
+        page.wait_for_timeout(1500)
+    for _ in range(4):
+        page.go_back()
+        page.wait_for_timeout(1500)
+        expect(page.locator("[data-testid=stException]")).to_have_count(0)
+    closed(page)

@@ -104,9 +104,8 @@ st.markdown(f"## {captions.compare_headline(columns)}")
 st.markdown(captions.compare_verdict(columns))
 kept("quantity")
 quantity = st.segmented_control(
-    "Quantity", compare.QUANTITIES, default=None if "quantity" in st.session_state
-    else "x_out_scale", key="quantity", required=True, bind="query-params",
-    label_visibility="collapsed",
+    "Quantity", compare.QUANTITIES, default="x_out_scale", key="quantity", required=True,
+    bind="query-params", label_visibility="collapsed",
 )  # fmt: skip
 keep("quantity", quantity)
 lines = figures.compared_lines(columns, quantity)

@@ -45,8 +45,8 @@ for key in ("group_rule", "head_groups", "channel_groups"):
 with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
     alpha, _ = choosing.alpha_slider(counted.silu_output.total, best, width=300)
     observer = st.segmented_control(
-        "Rule of the groups on show", CHANNEL_RULES, default=None if "group_rule" in
-        st.session_state else "minmax", key="group_rule", required=True, bind="query-params",
+        "Rule of the groups on show", CHANNEL_RULES, default="minmax", key="group_rule",
+        required=True, bind="query-params",
     )  # fmt: skip
     head_groups = st.number_input(
         "Head groups", 1, heads, min(4, heads), key="head_groups", width=130, bind="query-params"
