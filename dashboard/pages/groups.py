@@ -9,6 +9,7 @@ from dashboard.observers import ScaleRule
 from dashboard.pages import choosing, loading
 from dashboard.pages.choosing import keep, kept
 from dashboard.pages.drawing import show
+from dashboard.pages.exporting import export_rows
 from dashboard.report import format_alpha, per_channel, run_kernel
 
 choice, frame = choosing.choose(slices=False, stored=True)
@@ -103,6 +104,7 @@ rows = [("one scale for the slice", tensor)] + [
                        ("single", "each channel"))
 ]  # fmt: skip
 st.dataframe(captions.kind_rows(rows), hide_index=True, width="stretch")
+export_rows("groups", [{"scale": name} | sqnr_db for name, sqnr_db in rows])
 
 slices = calibration.layer(choice.layer).slices
 others = [

@@ -78,7 +78,8 @@ else:
 st.divider()
 st.markdown(
     "### Every layer under every rule\nSQNR in dB. The stronger a cell's colour, the more it loses "
-    "against the layer's best α; a green rim is the best of a row. A click on a cell chooses its rule."
+    "against the layer's best α; a green rim is the best of a row. A click on a cell chooses its "
+    "rule."
 )
 show(heat, key="rules", on_pick=pick_cell)
 if STATE.get("picked_layer") in layers:
