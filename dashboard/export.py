@@ -137,7 +137,7 @@ def snippet(
     part: ConvSlice,
     rule: ScaleRule,
 ) -> str | None:
-    """Some ten lines that give a slice's x_out_scale again, in plain torch and numpy.
+    """Ten lines that give a slice's x_out_scale again, in plain torch and numpy.
 
     Only the conv input is taken from this project. None for a rule that takes more lines than a
     reader would check: the searches, and asymmetric scales.
@@ -145,17 +145,16 @@ def snippet(
     if rule.observer not in SNIPPET_RULES or not rule.symmetric or rule.order is not None:
         return None
     lines = [
-        "import numpy as np, torch, torch.nn.functional as F",
+        "import numpy as np, torch.nn.functional as F",
         "from dashboard import calibration, checkpoints",
         f"model = checkpoints.load_checkpoint({checkpoint!r})",
         f"text = calibration.read_text(model, {text!r}, {batches}, {seq_len})",
-        "backbone = checkpoints.load_backbone(model)",
-        f"seen = calibration.calibrate(model, backbone, text, layers=(), keep=({layer},))",
+        "seen = calibration.calibrate(model, checkpoints.load_backbone(model), text, layers=(), "
+        f"keep=({layer},)).capture({layer})",
         f"d = slice({part.start}, {part.stop})  # the channels of {part.name}",
-        f"conv = seen.capture({layer})",
-        "x, w, b = conv.x[:, d], conv.weight[d], conv.bias[d, None]",
-        "past = F.pad(x, (w.shape[1] - 1, 0))",
-        "v = sum(w[:, k, None] * past[..., k : k + x.shape[2]] for k in range(w.shape[1])) + b",
+        "x, w, b = seen.x[:, d], seen.weight[d], seen.bias[d, None]",
+        "v = sum(w[:, k, None] * F.pad(x, (w.shape[1] - 1 - k, 0))[..., : x.shape[2]] "
+        "for k in range(w.shape[1])) + b",
         "y = F.silu(v).half().float().abs()",
     ]
     amax = {

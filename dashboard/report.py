@@ -9,7 +9,7 @@ many codes the kernel that ran gives differently from the reference on the same 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -357,14 +357,7 @@ def run_kernel(
             backend=backend,
         )
 
-    if backend == "triton":
-        run()  # compiles, the first time
-        torch.cuda.synchronize()
-    started = time.perf_counter()
-    codes = run()
-    if codes.is_cuda:
-        torch.cuda.synchronize()
-    time_ms = (time.perf_counter() - started) * 1e3
+    codes, time_ms = timed(run, backend)
     differing, noise = 0, [0.0] * len(conv.slices)
     for i in range(len(codes)):  # one batch at a time, as in quantize_conv
         differing += int((codes[i] != quantize(conv.silu_ref[i], scale_out[:, None])).sum())
@@ -380,6 +373,18 @@ def run_kernel(
             float(signal_to_noise_db(s, n)) for s, n in zip(conv.signal, noise, strict=True)
         ),
     )
+
+
+def timed(run: Callable[[], Tensor], backend: str) -> tuple[Tensor, float]:
+    """What a run of the kernel gives, and how long it took in ms; compiling does not count."""
+    if backend == "triton":
+        run()
+        torch.cuda.synchronize()
+    started = time.perf_counter()
+    codes = run()
+    if codes.is_cuda:
+        torch.cuda.synchronize()
+    return codes, (time.perf_counter() - started) * 1e3
 
 
 def _energy(values: Tensor) -> float:

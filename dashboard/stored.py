@@ -7,13 +7,13 @@ same scale agree, and that the kernel runs on the INT8 convolution as it is stor
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 
 from dashboard.checkpoints import Checkpoint, StoredLayer, StoredSlice
+from dashboard.report import timed
 from kernels import default_backend, quant_causal_conv1d, reference
 
 POSITIONS = 512  # of the stand-in input
@@ -44,14 +44,7 @@ def run_stored(layer: StoredLayer, device: str = "cpu") -> StoredRun:
     def run() -> torch.Tensor:
         return quant_causal_conv1d(x, backend=backend, **arguments)
 
-    if backend == "triton":
-        run()  # compiles, the first time
-        torch.cuda.synchronize()
-    started = time.perf_counter()
-    codes = run()
-    if codes.is_cuda:
-        torch.cuda.synchronize()
-    time_ms = (time.perf_counter() - started) * 1e3
+    codes, time_ms = timed(run, backend)
     differing = int((codes != reference.quant_causal_conv1d(x, **arguments)).sum())
     return StoredRun(backend, time_ms, codes.numel(), differing)
 

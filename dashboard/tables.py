@@ -11,8 +11,9 @@ import io
 import json
 from collections.abc import Iterator, Sequence
 
-from dashboard.observers import ALPHA_RULES
-from dashboard.report import format_alpha
+from dashboard.landscape import Landscape
+from dashboard.observers import ALPHA_RULES, MovingAverage
+from dashboard.report import Judged, format_alpha
 
 TABLE_COLUMNS = {
     "layer": "{}",
@@ -45,7 +46,7 @@ def slice_rows(document: dict) -> Iterator[dict]:
             yield {"slice": name, **own, **measures, "shape": str(tuple(measures["shape"]))}
 
 
-def as_json(document: dict) -> str:
+def as_json(document: dict | list) -> str:
     return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
 
 
@@ -60,6 +61,51 @@ def rows_as_csv(rows: Sequence[dict]) -> str:
     writer.writeheader()
     writer.writerows(rows)
     return written.getvalue()
+
+
+def landscape_rows(found: Landscape) -> list[dict]:
+    """A row an α: its scale, and every measure there."""
+    output = found.output
+    columns = {
+        "alpha": found.alphas,
+        "x_out_scale": found.scales,
+        "sqnr_db": found.sqnr_db,
+        "saturation_rate": output.saturation_rate,
+        "code_utilization": output.code_utilization,
+        "effective_bits": output.effective_bits,
+        "rounding_mse": output.rounding_mse,
+        "clipping_mse": output.clipping_mse,
+    }
+    return [
+        dict(zip(columns, map(float, row), strict=True))
+        for row in zip(*columns.values(), strict=True)
+    ]
+
+
+def average_rows(average: MovingAverage) -> list[dict]:
+    """A row a batch, in the order in which the average took them."""
+    return [
+        {"batch": batch, "quantile": quantile, "mean": mean, "weight": weight}
+        for batch, quantile, mean, weight in zip(
+            average.order, average.quantiles, average.means, average.weights, strict=True
+        )
+    ]
+
+
+def judged_rows(judged: Sequence[Judged], names: tuple[str, str]) -> list[dict]:
+    """A row a layer: a scale calibrated on the first text, and its measures on both."""
+    return [
+        {
+            "layer": each.layer,
+            "x_out_scale": each.own.x_out_scale,
+            **{
+                f"{measure}, {name}": float(getattr(output, measure))
+                for name, output in zip(names, (each.own.output, each.there), strict=True)
+                for measure in ("saturation_rate", "sqnr_db", "effective_bits")
+            },
+        }
+        for each in judged
+    ]
 
 
 def as_published(document: dict) -> str:

@@ -12,8 +12,9 @@ from dashboard import export, figures, tables
 from dashboard.calibration import Calibration, calibrate, read_text
 from dashboard.checkpoints import load_backbone, load_checkpoint
 from dashboard.figures.svg import to_svg
-from dashboard.observers import RULES, ScaleRule
-from dashboard.report import LayerReport, report_scale, report_slices
+from dashboard.landscape import Landscape
+from dashboard.observers import RULES, ScaleRule, moving_average
+from dashboard.report import LayerReport, judge, report_scale, report_slices
 
 BATCHES, SEQ_LEN = 3, 64
 
@@ -144,3 +145,25 @@ def test_rules_that_search_have_no_snippet():
     assert {rule for rule, code in made.items() if code is None} == {"mse", "entropy"}
     asymmetric = ScaleRule("percentile", symmetric=False)
     assert export.snippet("mamba2-tiny", "calibration.txt", 1, 8, 0, part, asymmetric) is None
+
+
+def test_what_charts_are_made_of_leaves_as_rows(mamba):
+    counted = mamba.layer(1).slices[0]
+    found = Landscape.of(counted.silu_output)
+    rows = tables.landscape_rows(found)
+    assert [row["alpha"] for row in rows] == found.alphas.tolist()
+    chosen = report_scale(counted, ScaleRule("percentile", rows[-30]["alpha"]))
+    assert rows[-30]["x_out_scale"] == chosen.x_out_scale
+    for name in ("sqnr_db", "saturation_rate", "effective_bits", "clipping_mse"):
+        assert rows[-30][name] == pytest.approx(float(getattr(chosen.output, name)))
+
+    average = moving_average(counted.batches, ScaleRule("percentile-ema", 0.99, 0.5, order=3))
+    rows = tables.average_rows(average)
+    assert sorted(row["batch"] for row in rows) == [0, 1, 2]
+    means = [rows[0]["quantile"]]
+    for row in rows[1:]:
+        means.append(means[-1] + 0.5 * (row["quantile"] - means[-1]))
+    assert [row["mean"] for row in rows] == pytest.approx(means)
+
+    (row,) = tables.judged_rows([judge(1, counted, counted, ScaleRule("minmax"))], ("a", "b"))
+    assert row["sqnr_db, a"] == row["sqnr_db, b"] and row["saturation_rate, a"] == 0

@@ -27,10 +27,13 @@ def pipeline_rows(trace: ChannelTrace, at: int) -> list[dict]:
     ).strip()
     v, s, quotient = float(trace.v[at]), float(trace.s[at]), float(trace.quotient[at])
     rows = [
-        ("window", "the codes that the position sees", ", ".join(map(str, seen)), ""),
-        ("acc", "Σ weight · x, in integers", products, str(int(trace.acc[at]))),
+        ("window", "the codes that the position sees",
+         ", ".join(signed(code, 0) for code in seen), ""),
+        ("acc", "Σ weight · x, in integers", products,
+         signed(float(trace.acc[at]), 0)),
         ("v", "scale_w · scale_x · acc + bias · scale_b",
-         f"{trace.scale_wx:.4g} · {int(trace.acc[at])} + {_code(trace.bias)} · {trace.scale_b:.4g}",
+         f"{trace.scale_wx:.4g} · {_code(trace.acc[at])} + "
+         f"{_code(trace.bias)} · {trace.scale_b:.4g}",
          signed(v, 5)),
         ("s", "v / (1 + exp(−v)), SiLU",
          f"{signed(v, 5)} / (1 + {np.exp(-np.float64(v)):.5g})", signed(s, 5)),

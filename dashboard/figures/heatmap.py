@@ -42,7 +42,8 @@ def heatmap(
     panel = Panel(LEFT, 1.0, 0.0, 1 - HEAD / height, (0, len(columns)), (len(rows), 0))
     sheet = Sheet(height, title)
     for c, name in enumerate(columns):
-        sheet.text(float(panel.x(c + 0.5)), panel.top + 12 / height, name, "muted", size=12)
+        lines = name.replace(", ", "\n")
+        sheet.text(float(panel.x(c + 0.5)), panel.top + HEAD / 2 / height, lines, size=11.5)
     for r, name in enumerate(rows):
         y_high, y_low = float(panel.y(r)) - 1 / height, float(panel.y(r + 1)) + 1 / height
         middle = (y_low + y_high) / 2

@@ -3,7 +3,7 @@
 import numpy as np
 import streamlit as st
 
-from dashboard import captions, figures
+from dashboard import captions, figures, tables
 from dashboard.histogram import Histogram
 from dashboard.observers import (
     DEFAULT_SIGMA,
@@ -13,6 +13,7 @@ from dashboard.observers import (
 from dashboard.pages import choosing, loading
 from dashboard.pages.choosing import STATE, keep, kept
 from dashboard.pages.drawing import show
+from dashboard.pages.exporting import export_rows
 
 ORDERS = 500
 SIGMAS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
@@ -59,6 +60,7 @@ st.markdown(f"## {captions.average_headline(average, pooled)}")
 st.markdown(captions.average_verdict(average, pooled))
 show(figures.moving_average_chart(average, pooled), key="average")
 st.caption(captions.average_caption(average, sigma))
+export_rows("average", tables.average_rows(average))
 st.divider()
 st.markdown(f"### The same batches in {ORDERS} orders\nHow often each final value comes out.")
 show(figures.orders_chart(finals, average.final, pooled), key="orders")

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import streamlit as st
 
-from dashboard import captions, export, figures
+from dashboard import captions, export, figures, tables
 from dashboard.calibration import CalibrationError
 from dashboard.checkpoints import CheckpointError
 from dashboard.observers import (
@@ -21,6 +21,7 @@ from dashboard.observers import (
 from dashboard.pages import choosing, loading
 from dashboard.pages.choosing import STATE, keep, kept
 from dashboard.pages.drawing import show
+from dashboard.pages.exporting import export_bar
 from dashboard.report import (
     ScaleReport,
     baselines,
@@ -214,7 +215,8 @@ with hero_slot:
         keep("counts", counts)
     others = [(beside, "beside"), (best, "best")]
     others += [(row, "baseline") for row in rows if row.observer in ("minmax", "scale-wx")]
-    show(figures.transfer(report, others, counts == "log counts"), key="transfer")
+    hero = figures.transfer(report, others, counts == "log counts")
+    show(hero, key="transfer")
     st.caption(captions.transfer_caption(report))
 
 with table_slot:
@@ -224,7 +226,8 @@ with table_slot:
         "Click a row to choose its rule."
     )
     paired = len(rows) > 1 and rows[1].label == beside.label
-    show(figures.scale_table(rows, paired), key="table", on_pick=pick_row)
+    scale_table = figures.scale_table(rows, paired)
+    show(scale_table, key="table", on_pick=pick_row)
     st.caption(captions.table_caption(rows))
     if complete:
         st.markdown(captions.recommendation(loading.recommendation(source)))
@@ -234,7 +237,8 @@ with sweep_slot:
         "### Utilization against scale_wx\n"
         "What each scale_out would use and lose, from scale_wx up to the whole conv output."
     )
-    show(figures.utilization_sweep(loading.sweep(on_show, layer, part), rows), key="sweep")
+    utilization = figures.utilization_sweep(loading.sweep(on_show, layer, part), rows)
+    show(utilization, key="sweep")
     st.caption(captions.sweep_caption(report))
 
 if not complete:
@@ -278,3 +282,28 @@ with kernel_slot:
         if code:
             with st.expander("This scale again, in plain torch"):
                 st.code(code)
+
+document = export.document(calibration.origin, rule, [layer_report])
+export_bar(
+    "explore",
+    {
+        "csv": lambda: tables.as_csv(document),
+        "json": lambda: tables.as_json(document),
+        "safetensors": lambda: export.quamba_scales([layer_report]),
+        "html": lambda: export.report_html(
+            f"{calibration.origin.checkpoint}, layer {layer}, slice {choice.part_name}",
+            [
+                export.Section(
+                    captions.verdict(report, landscape), [captions.proof(report, landscape)], hero
+                ),
+                export.Section(
+                    "How each scale uses INT8", [captions.table_caption(rows)], scale_table
+                ),
+                export.Section(
+                    "Utilization against scale_wx", [captions.sweep_caption(report)], utilization
+                ),
+                export.Section("Every measure", rows=list(tables.slice_rows(document))),
+            ],
+        ),
+    },
+)

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import streamlit as st
 
+from dashboard import tables
+
 MIME = {"csv": "text/csv", "json": "application/json", "html": "text/html",
         "safetensors": "application/octet-stream"}  # fmt: skip
+
+
+def export_rows(name: str, rows: Sequence[dict]) -> None:
+    """CSV and JSON of flat rows: what a table or a chart is made of."""
+    export_bar(
+        name, {"csv": lambda: tables.rows_as_csv(rows), "json": lambda: tables.as_json(list(rows))}
+    )
 
 
 def export_bar(name: str, files: Mapping[str, Callable[[], str | bytes]], note: str = "") -> None:

@@ -9,6 +9,7 @@ from dashboard.observers import ScaleRule
 from dashboard.pages import choosing, loading
 from dashboard.pages.choosing import keep, kept
 from dashboard.pages.drawing import show
+from dashboard.pages.exporting import export_rows
 from dashboard.report import format_alpha, per_channel, run_kernel
 
 choice, frame = choosing.choose(slices=False, stored=True)
@@ -83,7 +84,8 @@ st.markdown(f"## {captions.groups_headline(clustered, tensor)}")
 st.markdown(captions.groups_verdict(clustered, tensor, format_alpha(alpha)))
 st.markdown(
     "### Each group's scale\nHeads are clustered by the shape of their channels' maxima, channels "
-    "of a head group by k-means. The deeper a cell, the finer its scale against the one for all."
+    "of a head group by k-means. The stronger a cell's colour, the finer its scale against the one "
+    "for all."
 )
 single = loading.scale_report(choice.source, choice.layer, 0, rules[observer]).x_out_scale
 show(
@@ -102,6 +104,7 @@ rows = [("one scale for the slice", tensor)] + [
                        ("single", "each channel"))
 ]  # fmt: skip
 st.dataframe(captions.kind_rows(rows), hide_index=True, width="stretch")
+export_rows("groups", [{"scale": name} | sqnr_db for name, sqnr_db in rows])
 
 slices = calibration.layer(choice.layer).slices
 others = [

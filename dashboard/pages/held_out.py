@@ -2,12 +2,13 @@
 
 import streamlit as st
 
-from dashboard import captions, figures
+from dashboard import captions, figures, tables
 from dashboard.calibration import text_names
 from dashboard.observers import ALPHA_RULES, RULES, ScaleRule
 from dashboard.pages import choosing, loading
 from dashboard.pages.choosing import STATE, keep, kept
 from dashboard.pages.drawing import show
+from dashboard.pages.exporting import export_rows
 from dashboard.report import judge
 
 JUDGED = "out-of-domain.txt"
@@ -69,3 +70,4 @@ st.caption(captions.held_out_caption(pair, names))
 st.divider()
 st.markdown(f"### Every layer\nScales calibrated on {names[0]}; each column says on which text.")
 st.dataframe(captions.held_out_rows(judged, bests, names), hide_index=True, width="stretch")
+export_rows("held_out", tables.judged_rows(judged, names))

@@ -77,8 +77,9 @@ else:
 
 st.divider()
 st.markdown(
-    "### Every layer under every rule\nSQNR in dB. The darker a cell, the more it loses against "
-    "the layer's best α; a green rim is the best of a row. A click on a cell chooses its rule."
+    "### Every layer under every rule\nSQNR in dB. The stronger a cell's colour, the more it loses "
+    "against the layer's best α; a green rim is the best of a row. A click on a cell chooses its "
+    "rule."
 )
 show(heat, key="rules", on_pick=pick_cell)
 if STATE.get("picked_layer") in layers:

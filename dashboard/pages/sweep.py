@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from dashboard import captions, figures
+from dashboard import captions, figures, tables
 from dashboard.channels import CHANNEL_RULES, even_groups, group_scales
 from dashboard.observers import (
     ASYMMETRIC_RULES,
@@ -13,6 +13,7 @@ from dashboard.observers import (
 from dashboard.pages import choosing, loading
 from dashboard.pages.choosing import STATE
 from dashboard.pages.drawing import show
+from dashboard.pages.exporting import export_rows
 from dashboard.report import baselines, distinct, report_scale
 
 choice, frame = choosing.choose()
@@ -30,6 +31,7 @@ st.markdown(f"## {captions.sweep_verdict(landscape)}")
 st.markdown(captions.landscape_caption(landscape))
 show(figures.alpha_sweep(landscape, rows), key="alpha_sweep")
 st.caption(captions.alpha_sweep_caption(landscape, rows))
+export_rows("alpha_sweep", tables.landscape_rows(landscape))
 
 st.divider()
 st.markdown("### The α to use\nThe best α of every layer, and one for the whole model.")
