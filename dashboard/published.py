@@ -115,7 +115,9 @@ class ToyExample:
     low: float
     high: float
     step: float
-    listed: tuple[float, ...]  # six conv outputs that the example also writes out
+    # Six conv outputs that the example also writes out: of the whole numbers from low to high, the
+    # only six whose mean errors are 0.0294 and 0.0138 at its two scales.
+    listed: tuple[float, ...]
     straightforward: PublishedUse
     percentile: PublishedUse
     times_better: float
