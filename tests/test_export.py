@@ -92,6 +92,7 @@ def test_the_report_stands_alone_and_keeps_markup_out(mamba):
     scales = [[part.chosen for part in each.slices] for each in made]
     heat = figures.rule_heatmap([0, 1, 2, 3], scales, [row[0] for row in scales])
     rows = list(tables.slice_rows(document))
+    rows[0] |= {"slice": "<script>x</script>"}
     sections = [
         export.Section("<script>alert(1)</script>", ["**bold** & <i>plain</i>"], heat, rows)
     ]

@@ -4,12 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
-
+from dashboard.pipeline import trace_channel
 from dashboard.report import QuantizedConv
-from kernels import default_backend, quant_causal_conv1d
-from kernels.int8 import quantize
-from kernels.reference import accumulate, dequantize_conv, silu
 
 
 @dataclass(frozen=True)
@@ -70,34 +66,20 @@ def trace(conv: QuantizedConv, batch: int, channel: int, position: int, scale_ou
                                  conv.x_q.shape, strict=True):  # fmt: skip
         if not 0 <= index < size:
             raise ValueError(f"{name} is {index}; the layer's input has 0 to {size - 1}")
-    row = conv.x_q[batch : batch + 1, channel : channel + 1]
-    only = slice(channel, channel + 1)
-    weight, bias = conv.weight_q[only], conv.bias_q[only]
-    scales = {
-        "scale_x": float(conv.scale_x[channel]),
-        "scale_w": float(conv.scale_w[channel]),
-        "scale_b": float(conv.scale_b[channel]),
-    }
-    acc = accumulate(row, weight)
-    v = dequantize_conv(acc, bias, **scales)
-    y = silu(v)
-    codes = quantize(y, scale_out)
-    backend = default_backend(row)
-    written = quant_causal_conv1d(row, weight, bias, **scales, scale_out=scale_out, backend=backend)
-    width = weight.shape[1]
-    padded = torch.nn.functional.pad(row[0, 0], (width - 1, 0))
-    at = (0, 0, position)
+    found = trace_channel(conv, scale_out, batch, channel, first=position, count=1)
     return Trace(
-        x_q=tuple(padded[position : position + width].tolist()),
-        weight_q=tuple(weight[0].tolist()),
-        acc=int(acc[at]),
-        bias_q=int(bias[0]),
-        v=float(v[at]),
-        y=float(y[at]),
+        x_q=tuple(found.window[0].tolist()),
+        weight_q=tuple(found.weight.tolist()),
+        acc=int(found.acc[0]),
+        scale_x=found.scale_x,
+        scale_w=found.scale_w,
+        scale_b=found.scale_b,
+        bias_q=found.bias,
+        v=float(found.v[0]),
+        y=float(found.s[0]),
         scale_out=scale_out,
-        code=int(codes[at]),
-        kernel_code=int(written[at]),
-        backend=backend,
+        code=int(found.code[0]),
+        kernel_code=int(found.written[0]),
+        backend=found.backend,
         y_float=float(conv.y[batch, channel, position]),
-        **scales,
     )
