@@ -11,7 +11,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import Locator, Page, expect, sync_playwright
 from safetensors.torch import load
 
 from benchmarks.page import FLAGS, served
@@ -76,6 +76,16 @@ def drawing(page: Page, key: str) -> str:
     return page.locator(f".st-key-{key} svg").inner_html()
 
 
+def box_of(found: Locator) -> dict[str, float]:
+    """Where an element lies; a drawing may be replaced at the very moment of asking."""
+    for _ in range(40):
+        box = found.bounding_box()
+        if box:
+            return box
+        found.page.wait_for_timeout(50)
+    raise AssertionError(f"{found} has no place on the page")
+
+
 def seen(page: Page) -> dict[str, str]:
     numbers = {name: number(page, name) for name in ("sqnr_db", "x_out_scale", "saturation_rate")}
     return numbers | {key: drawing(page, key) for key in DRAWINGS}
@@ -131,7 +141,7 @@ def test_alpha_and_layer_change_the_numbers_and_nothing_breaks(page, server):
 
 def test_the_pointer_is_told_exact_counts(page):
     chart = page.locator(".st-key-transfer svg")
-    box = chart.bounding_box()
+    box = box_of(chart)
     page.mouse.move(box["x"] + 0.8 * box["width"], box["y"] + 0.5 * box["height"])
     expect(page.locator(".st-key-transfer .told")).to_contain_text("values")
     page.mouse.move(5, 5)
@@ -151,11 +161,11 @@ def test_a_checkpoint_that_is_none_says_so_and_another_can_be_chosen(page):
 
 
 def lies_within(page: Page, drawings: list[str], width: int, scheme: str) -> None:
-    main = page.locator("[data-testid=stMainBlockContainer]").bounding_box()
+    main = box_of(page.locator("[data-testid=stMainBlockContainer]"))
     for key in drawings:
         root = page.locator(f".st-key-{key} .sheet")
         expect(root).to_have_class(f"sheet {scheme}")
-        drawn = root.locator("svg").bounding_box()
+        drawn = box_of(root.locator("svg"))
         assert drawn["width"] > 300
         assert drawn["x"] + drawn["width"] <= main["x"] + main["width"] + 1
         # A label may lean a few pixels over the edge of its drawing, not leave the page.
@@ -200,7 +210,7 @@ def test_a_press_uses_the_best_alpha_and_clicks_choose_an_alpha_and_a_rule(page)
     page.get_by_role("button", name=re.compile("^Use 0.9")).click()
     page.get_by_text("No percentile does better").wait_for()
     landscape = page.locator(".st-key-landscape svg")
-    box = landscape.bounding_box()
+    box = box_of(landscape)
     landscape.click(position={"x": 0.15 * box["width"], "y": 0.5 * box["height"]})
     page.get_by_text("This scale clips too much").wait_for()
     page.get_by_role("button", name="Choose MinMax, SiLU output").click()
@@ -238,7 +248,7 @@ def test_a_row_of_the_layers_table_leads_to_its_layer_in_explore(page):
     table = page.get_by_test_id("stDataFrame")
     table.wait_for()
     page.locator(".st-key-rules svg").wait_for()
-    box = table.bounding_box()
+    box = box_of(table)
     page.mouse.click(box["x"] + 16, box["y"] + 35 * 3.5)  # the box before the third row
     page.get_by_role("link", name=re.compile("^Open layer 2 in Explore")).click()
     ready(page)
