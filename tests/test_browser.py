@@ -255,6 +255,22 @@ def test_a_row_of_the_layers_table_leads_to_its_layer_in_explore(page):
     expect(page.get_by_role("combobox", name="Layer")).to_have_value("2")
 
 
+def test_a_rows_link_opens_its_layer_in_a_tab_of_its_own(page):
+    page.get_by_role("link", name="Layers").click()
+    table = page.get_by_test_id("stDataFrame")
+    table.wait_for()
+    page.locator(".st-key-rules svg").wait_for()
+    box = box_of(table)
+    x, y = box["x"] + 104, box["y"] + 35 * 3.5  # the third row's "open"
+    page.mouse.move(x, y)  # the table is painted: it knows a link once the pointer is on it
+    page.wait_for_timeout(300)
+    with page.expect_popup() as opened:
+        page.mouse.click(x, y)
+    ready(opened.value)
+    expect(opened.value.get_by_role("combobox", name="Layer")).to_have_value("2")
+    opened.value.close()
+
+
 @pytest.mark.parametrize("suffix", ["csv", "json", "safetensors", "html"])
 def test_the_layers_leave_as_files(page, suffix):
     page.get_by_role("link", name="Layers").click()

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from urllib.parse import urlencode
 
 import numpy as np
 import pytest
@@ -191,7 +192,11 @@ def test_the_layers_page_takes_a_calibration_file(tmp_path):
     options = ["--batches", "3", "--seq-len", "64", "--out", path]
     assert cli.main(["calibrate", "mamba-tiny", *options]) == 0
     of_file, of_checkpoint = (opened("layers", checkpoint=name) for name in (path, "mamba-tiny"))
-    assert of_file.dataframe[0].value.equals(of_checkpoint.dataframe[0].value)
+    of_file, of_checkpoint = (app.dataframe[0].value for app in (of_file, of_checkpoint))
+    assert of_file.drop(columns="open").equals(of_checkpoint.drop(columns="open"))
+    assert of_file["open"][2] == "./?" + urlencode(
+        {"checkpoint": path, "rule": "percentile", "alpha": "0.9995", "layer": "2", "slice": "x"}
+    )
 
 
 def test_the_groups_page_agrees_with_groups_measured_by_hand():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from urllib.parse import urlencode
 
 import numpy as np
 import pandas as pd
@@ -16,32 +17,36 @@ from dashboard.report import LayerReport
 BINS = 32  # of a sparkline
 DEEPEST = 0.45  # opacity of a cell's colour
 
-# The columns: format, width in px, and the colour that a greater value deepens.
+# The columns, what decides first: format, width in px, the colour that a greater value deepens.
 COLUMNS = {
-    "x_scale": ("%.5f", 72, ""),
-    "w_scale": ("%.5f", 72, ""),
-    "scale_wx": ("%.3e", 80, ""),
     "x_out_scale": ("%.5f", 92, "output"),
-    "shape": (None, 56, ""),
-    "ratio_weight": ("%.2f", 92, ""),
-    "ratio_wx": ("%.1f", 72, ""),
-    "saturation_rate": ("%.2e", 110, "saturated"),
-    "code_utilization": ("percent", 112, "output"),
-    "effective_bits": ("%.2f", 100, "output"),
     "sqnr_db": ("%.2f", 74, "output"),
     "best_alpha": ("%.6f", 84, ""),
     "gain_db": ("%.2f", 72, "best"),
+    "saturation_rate": ("%.2e", 110, "saturated"),
+    "code_utilization": ("percent", 112, "output"),
+    "effective_bits": ("%.2f", 100, "output"),
+    "ratio_weight": ("%.2f", 92, ""),
+    "ratio_wx": ("%.1f", 72, ""),
+    "x_scale": ("%.5f", 68, ""),
+    "w_scale": ("%.5f", 68, ""),
+    "scale_wx": ("%.3e", 80, ""),
+    "shape": (None, 56, ""),
 }
 
 
-def table_row(report: LayerReport, part: int) -> dict:
-    """One slice of a layer as a row: its SiLU output as a sparkline, and its measures."""
+def table_row(report: LayerReport, part: int, settings: dict[str, str]) -> dict:
+    """One slice of a layer as a row: its SiLU output as a sparkline, and its measures.
+
+    ``settings`` are what a link to Explore says beside the layer.
+    """
     chosen = report.slices[part]
     output = chosen.silu_output
     edges = np.linspace(output.min, max(output.max, output.min + 1e-6), BINS + 1)
     measures = report.measures(chosen.name)
     return {
         "layer": report.layer,
+        "open": "./?" + urlencode(settings | {"layer": report.layer, "slice": chosen.name}),
         "SiLU output": count_height(output.rebin(edges), log=True).tolist(),
         **{name: measures[name] for name in COLUMNS},
         "shape": str(tuple(measures["shape"])),
@@ -77,9 +82,12 @@ def show_table(rows: Sequence[dict], key: str) -> int | None:
         else st.column_config.TextColumn(name, width=width)
         for name, (form, width, _) in COLUMNS.items()
     }
-    config["layer"] = st.column_config.NumberColumn("layer", width=54, pinned=True)
+    config["layer"] = st.column_config.NumberColumn("layer", width=48, pinned=True)
+    config["open"] = st.column_config.LinkColumn(
+        "", width=48, display_text="open", help="This layer in Explore, in a tab of its own."
+    )
     config["SiLU output"] = st.column_config.AreaChartColumn(
-        "SiLU output", width=90, y_min=0, help="Number of values (log) over the output's range."
+        "SiLU output", width=80, y_min=0, help="Number of values (log) over the output's range."
     )
     shown = st.dataframe(
         frame.style.apply(_shades, axis=0, subset=[n for n, c in COLUMNS.items() if c[2]]),
@@ -90,7 +98,10 @@ def show_table(rows: Sequence[dict], key: str) -> int | None:
         selection_mode="single-row",
         height=min(35 * (len(rows) + 1) + 3, 640),
     )
-    st.caption("Select a row for the way to its layer in Explore; click a column's name to sort.")
+    st.caption(
+        "*open* shows a layer in Explore, in a tab of its own; a selected row leads there in this one. "
+        "Click a column's name to sort."
+    )
     return next(iter(shown.selection.rows), None)
 
 

@@ -10,7 +10,7 @@ from dashboard.pages.drawing import show
 from dashboard.pages.exporting import export_bar
 from dashboard.pages.grid import filtered, show_table, table_row
 from dashboard.pages.stored import show_stored
-from dashboard.report import baselines, distinct, rule_label
+from dashboard.report import baselines, distinct, format_alpha, rule_label
 
 
 def boxes() -> None:
@@ -67,7 +67,10 @@ def link_to(layer: int) -> None:
 
 st.markdown(f"## {captions.layers_headline(reports, part)}")
 st.markdown(captions.layers_verdict(reports, part))
-shown = filtered([table_row(each, part) for each in reports])
+settings = {"checkpoint": source.checkpoint, "rule": rule.observer, "alpha": format_alpha(alpha)}
+if not source.from_file:
+    settings |= {"text": source.text, "batches": source.batches, "seq_len": source.seq_len}
+shown = filtered([table_row(each, part, settings) for each in reports])
 if shown:
     selected = show_table(shown, key="table")
     if selected is not None:
