@@ -99,8 +99,8 @@ def show_table(rows: Sequence[dict], key: str) -> int | None:
         height=min(35 * (len(rows) + 1) + 3, 640),
     )
     st.caption(
-        "*open* shows a layer in Explore, in a tab of its own; a selected row leads there in this one. "
-        "Click a column's name to sort."
+        "*open* shows a layer in Explore, in a tab of its own; a selected row leads there in this "
+        "one. Click a column's name to sort."
     )
     return next(iter(shown.selection.rows), None)
 
