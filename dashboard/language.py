@@ -57,8 +57,16 @@ def language(code: str) -> Language:
     """
     if code not in LANGUAGES:
         raise ValueError(f"language is {code!r}; allowed are {', '.join(LANGUAGES)}")
-    messages = {entry.id: entry.string for entry in catalogue(code) if entry.id}
-    return Language(code, LANGUAGES[code][1], messages)
+    return Language(code, LANGUAGES[code][1], _messages(code))
+
+
+def _messages(code: str) -> dict[str, str]:
+    """What a catalogue makes of each message; it has none with a plural of its own."""
+    return {
+        entry.id: entry.string
+        for entry in catalogue(code)
+        if entry.id and isinstance(entry.id, str) and isinstance(entry.string, str)
+    }
 
 
 def catalogue(code: str) -> Catalog:
@@ -96,7 +104,7 @@ def update() -> None:
     messages = said()
     for code, (folder, _) in LANGUAGES.items():
         path = LOCALES / folder / DOMAIN
-        known = {entry.id: entry.string for entry in catalogue(code)} if path.exists() else {}
+        known = _messages(code) if path.exists() else {}
         fresh = Catalog(locale=folder, project="Scalescope", fuzzy=False)
         for message, modules in messages.items():
             string = message if code == "en" else known.get(message, "")

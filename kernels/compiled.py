@@ -28,6 +28,9 @@ MAX_WALK = 16  # tiles or steps of a program, at most: longer walks leave the la
 PROGRAMS_EACH = 40  # programs a multiprocessor that there should be before walks grow longer
 MAX_GRID = 65535  # programs along the second and third axes
 
+# Blocks, the numbers that describe the walk, the grid.
+_Walk = tuple[tuple[int, ...], tuple[int, ...], tuple[int, int, int]]
+
 
 @triton.jit
 def _per_channel(
@@ -209,11 +212,10 @@ def launch(
     weight = weight.contiguous()
     bias = weight if bias is None else bias.contiguous()
     vectors = tuple([isinstance(scale, Tensor) for scale in scales])
+    values: Sequence[float | Tensor] = scales  # pointers in place of tensors
     if True in vectors:
         scales = [s.contiguous() if isinstance(s, Tensor) else s for s in scales]
         values = [s.data_ptr() if isinstance(s, Tensor) else s for s in scales]
-    else:
-        values = scales
     plan = plan_for(x, weight, bias is not weight, out, vectors, silu=silu, exact=exact)
     operands = (x.data_ptr(), weight.data_ptr(), bias.data_ptr(), out.data_ptr(), *values)
     device = x.get_device()
@@ -253,7 +255,7 @@ def plan_for(
     weight: Tensor,
     has_bias: bool,
     out: Tensor,
-    vectors: tuple[bool, bool, bool, bool],
+    vectors: tuple[bool, ...],
     *,
     silu: bool,
     exact: bool,
@@ -290,7 +292,7 @@ def _plan(
     width: int,
     weight_aligned: bool,
     has_bias: bool,
-    vectors: tuple[bool, bool, bool, bool],
+    vectors: tuple[bool, ...],
     silu: bool,
     exact: bool,
 ) -> Plan:
@@ -364,7 +366,7 @@ def _words_along_d(address: int, strides: tuple[int, int, int], channels: int) -
     return stride_l if aligned and stride_d == 1 and 3 * stride_l < 2**31 else None
 
 
-def _walk_along_l(batch: int, channels: int, length: int, multiprocessors: int):
+def _walk_along_l(batch: int, channels: int, length: int, multiprocessors: int) -> _Walk:
     """(BLOCK_B, BLOCK_C), the numbers that describe the walk, and the grid."""
     chunks = _divide_up(length, 16)
     # The block that leaves the fewest threads idle at the end of a row; the largest of those.
@@ -383,7 +385,7 @@ def _walk_along_l(batch: int, channels: int, length: int, multiprocessors: int):
     return (block_b, block_c), walk, (channels, rows, groups)
 
 
-def _walk_along_d(batch: int, channels: int, length: int, multiprocessors: int):
+def _walk_along_d(batch: int, channels: int, length: int, multiprocessors: int) -> _Walk:
     """(BLOCK,), (steps, groups_d, groups_l), and the grid."""
     fours, steps = _divide_up(channels, 4), _divide_up(length, 4)
     block = min((THREADS, THREADS // 2, THREADS // 4), key=lambda c: _divide_up(fours, c) * c)

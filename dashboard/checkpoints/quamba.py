@@ -34,6 +34,7 @@ from dashboard.checkpoints.records import (
 )
 from dashboard.checkpoints.weights import Weights
 from dashboard.grouping import group_of_channel
+from kernels.arguments import ConvArguments
 
 RANGES = ("x_head_group_range", "x_dim_group_range")
 
@@ -110,7 +111,7 @@ class StoredLayer:
     def mismatches(self) -> tuple[StoredCopy, ...]:
         return tuple(copy for copy in self.copies if not copy.agree)
 
-    def kernel_arguments(self, device: str | torch.device = "cpu") -> dict[str, Tensor | None]:
+    def kernel_arguments(self, device: str | torch.device = "cpu") -> ConvArguments:
         """All that ``quant_causal_conv1d`` takes beside x: codes, and (D,) float32 scales."""
         with_bias = self.bias_q is not None
 
@@ -120,7 +121,7 @@ class StoredLayer:
 
         return {
             "weight": self.weight_q.to(device),
-            "bias": self.bias_q.to(device) if with_bias else None,
+            "bias": None if self.bias_q is None else self.bias_q.to(device),
             "scale_x": scales([stored.x_scale for stored in self.slices]),
             "scale_w": scales([stored.w_scale for stored in self.slices]),
             # A missing bias has no scale, but the kernel's argument wants a positive one.
