@@ -93,7 +93,7 @@ def said() -> dict[str, list[str]]:
     for path in [PACKAGE.parent / "app.py", *sorted(PACKAGE.rglob("*.py"))]:
         name = path.relative_to(PACKAGE.parent).as_posix()
         for _, message, _, _ in extract_from_file("python", path, keywords=KEYWORDS):
-            modules = found.setdefault(message, [])
+            modules = found.setdefault(str(message), [])
             if name not in modules:
                 modules.append(name)
     return found
@@ -108,7 +108,7 @@ def update() -> None:
         fresh = Catalog(locale=folder, project="Scalescope", fuzzy=False)
         for message, modules in messages.items():
             string = message if code == "en" else known.get(message, "")
-            fresh.add(message, string, locations=[(module, None) for module in modules])
+            fresh.add(message, string, locations=[(module, 0) for module in modules])
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("wb") as file:
             write_po(file, fresh, width=100, omit_header=True, include_lineno=False)

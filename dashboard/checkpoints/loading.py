@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from dashboard.checkpoints.families import read_architecture
-from dashboard.checkpoints.quamba import read_stored_layer
+from dashboard.checkpoints.quamba import StoredLayer, read_stored_layer
 from dashboard.checkpoints.records import (
     CONV_WIDTHS,
     Architecture,
@@ -60,7 +60,8 @@ def load_checkpoint(source: str) -> Checkpoint:
     architecture = read_architecture(config, directory / "config.json")
     weights = open_weights(path)
     mixers = sorted(_find_mixers(weights, architecture, directory).items())
-    convs = stored = ()
+    convs: tuple[ConvWeights, ...] = ()
+    stored: tuple[StoredLayer, ...] = ()
     if _is_quantized(weights, [mixer for _, mixer in mixers]):
         stored = tuple(
             read_stored_layer(weights, layer, mixer, architecture, directory)

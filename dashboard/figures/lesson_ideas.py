@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from dashboard.figures.style import Panel, Sheet, nice_ticks, percent, scale_text, signed, steps
+from dashboard.figures.transfer import silu
 from dashboard.language import Language
 from dashboard.lesson.holding import CLOSE, Holding
 from dashboard.lesson.outliers import Outlying
@@ -19,10 +20,6 @@ from dashboard.report import SILU_MIN
 from kernels.int8 import QMAX, QMIN
 
 NARROW = 340  # px: the width of a picture on a phone, for which labels are spaced
-
-
-def silu(v: np.ndarray) -> np.ndarray:
-    return v / (1.0 + np.exp(-v))
 
 
 def number(value: float, digits: int = 3) -> str:
