@@ -2,12 +2,13 @@
 
 import json
 import math
+from functools import partial
 from pathlib import Path
 
 import numpy as np
+import opening
 import pytest
 import torch
-from streamlit.testing.v1 import AppTest
 
 from dashboard import captions, figures, pipeline, recorded
 from dashboard.calibration import calibrate, read_text
@@ -83,13 +84,7 @@ def test_the_drawing_has_a_bar_a_step_and_a_click_a_position(conv, at):
         assert all(0 <= x <= 1 for x in shape["x"])
 
 
-def opened(**settings: str) -> AppTest:
-    app = AppTest.from_file(str(ROOT / "dashboard/pages/kernel.py"), default_timeout=60)
-    for name, value in ({"batches": "2", "seq_len": "40"} | settings).items():
-        app.query_params[name] = value
-    app.run()
-    assert not app.exception
-    return app
+opened = partial(opening.opened, "kernel", batches="2", seq_len="40")
 
 
 def test_the_page_follows_the_channel_and_position_of_its_link(conv):
