@@ -102,8 +102,16 @@ def test_the_ptx_comes_when_asked_for():
     app = opened(checkpoint="mamba-tiny")
     assert not app.code
     app.toggle(key="ptx").set_value(True).run()
-    assert "dp4a" in app.code[0].value and "lines" in app.caption[-1].value
-    assert torch.cuda.is_available() or "Recorded on an NVIDIA H200" in app.caption[-1].value
+    for mode in ("exact", "fast"):
+        app.segmented_control(key="mode").set_value(mode).run()
+        text, caption = app.code[0].value, app.caption[-1].value
+        assert "dp4a" in text and f" {len(text.splitlines()):,} lines." in caption
+        if torch.cuda.is_available():
+            assert f"Compiled here, on an {torch.cuda.get_device_name()}" in caption
+        else:
+            recorded_text = (ROOT / f"kernels/recorded/sequence-last_{mode}.ptx").read_text()
+            assert text.strip() == recorded_text.strip()
+            assert "Recorded on an NVIDIA H200" in caption and "does not compile it" in caption
 
 
 def test_the_recorded_figures_are_the_files():
