@@ -15,6 +15,7 @@ import hashlib
 import json
 import os
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -185,7 +186,9 @@ def _read_layers(metadata: dict[str, str], path: Path) -> list[tuple[int, list[s
     return layers
 
 
-def _read_slice(array, path: Path, layer: int, name: str) -> SliceCalibration:
+def _read_slice(
+    array: Callable[[str], np.ndarray], path: Path, layer: int, name: str
+) -> SliceCalibration:
     prefix = f"layers.{layer}.{name}"
     maxima = array(f"{prefix}.amax")
     if maxima.shape != (3,) or not (np.isfinite(maxima) & (maxima >= 0)).all():
@@ -205,7 +208,8 @@ def _read_slice(array, path: Path, layer: int, name: str) -> SliceCalibration:
     )
     if sum(batch.total for batch in batches) != silu_output.total:
         raise CalibrationError(f"{path}: the batches of {prefix} do not add up to its output")
-    return SliceCalibration(name, *map(float, maxima), silu_input, silu_output, batches)
+    x_amax, w_amax, b_amax = maxima.tolist()
+    return SliceCalibration(name, x_amax, w_amax, b_amax, silu_input, silu_output, batches)
 
 
 def _histogram(values: np.ndarray, counts: np.ndarray, path: Path, name: str) -> Histogram:

@@ -120,7 +120,7 @@ def group_scales(outputs: Sequence[Histogram], group: np.ndarray, rule: ScaleRul
         )
     scales, signal, noise, saturated, total = [], 0.0, 0.0, 0, 0
     for number in range(int(group.max()) + 1):
-        output = Histogram.sum([outputs[i] for i in np.flatnonzero(group == number)])
+        output = Histogram.sum([outputs[i] for i in np.flatnonzero(group == number).tolist()])
         scale = scale_from_amax(amax(rule, output))
         quantized = output.quantize(scale)
         scales.append(scale)

@@ -138,9 +138,9 @@ def sort_and_cluster(
 
     by_head = size.reshape(n_groups, heads_each, head_dim)
     ranked = np.argsort(by_head, axis=-1, kind="stable")  # the old place of each sorted channel
-    profiles = np.take_along_axis(by_head, ranked, axis=-1)
-    norms = np.linalg.norm(profiles, axis=-1, keepdims=True)
-    profiles = profiles / np.where(norms > 0, norms, 1)
+    ascending = np.take_along_axis(by_head, ranked, axis=-1)
+    norms = np.linalg.norm(ascending, axis=-1, keepdims=True)
+    profiles = ascending / np.where(norms > 0, norms, np.float32(1))
     head_order: list[np.ndarray] = []
     channel_order: list[np.ndarray] = []
     head_ends = np.zeros((n_groups, head_groups), np.int64)

@@ -5,18 +5,15 @@ SCALESCOPE_REQUIRE_BROWSER is set.
 """
 
 import json
-import os
 import re
-import shutil
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Locator, Page, expect, sync_playwright
+from playwright.sync_api import Locator, Page, expect
 from safetensors.torch import load
 
-from benchmarks.page import FLAGS, served
+from benchmarks.page import served
 
-CHROMIUM = shutil.which("chromium")
 DRAWINGS = ("strip", "landscape", "transfer", "table", "sweep")
 OTHERS = {
     "layers": ["rules"],
@@ -34,17 +31,6 @@ def server(tmp_path_factory):
     log = tmp_path_factory.mktemp("server") / "log"
     with log.open("w") as output, served(output) as address:
         yield address, log
-
-
-@pytest.fixture(scope="module")
-def browser():
-    if CHROMIUM is None:
-        assert not os.environ.get("SCALESCOPE_REQUIRE_BROWSER"), "chromium is required, not found"
-        pytest.skip("chromium is not installed")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture

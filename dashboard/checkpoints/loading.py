@@ -65,7 +65,9 @@ def load_checkpoint(source: str, tolerant: bool = False) -> Checkpoint:
     architecture = read_architecture(config, directory / "config.json")
     weights = open_weights(path)
     mixers = _find_mixers(weights, architecture, directory)
-    convs, stored, faults = [], [], []
+    convs: list[ConvWeights] = []
+    stored: list[StoredLayer] = []
+    faults: list[LayerFault] = []
     if architecture.is_quantized:
         for layer, classes in enumerate(architecture.quantized_mixers):
             try:
@@ -106,7 +108,8 @@ def _read_quantized(
     directory: Path,
 ) -> tuple[list[StoredLayer], list[ConvWeights]]:
     """A layer's INT8 convolution with its scales, its float one, or one of each."""
-    stored, floats = [], []
+    stored: list[StoredLayer] = []
+    floats: list[ConvWeights] = []
     for name, mixer_class in classes.items():
         if name not in mixers:
             stored_as = f"mixers.{name}" if name else "mixer"
@@ -123,12 +126,10 @@ def _read_quantized(
                     weights, layer, mixers[name], mixer_class, architecture, directory
                 )
             )
-    for found in (stored, floats):
-        if len(found) > 1:
-            raise CheckpointError(
-                f"{directory}: layer {layer} has {len(found)} mixers of one kind: "
-                f"{', '.join(classes.values())}"
-            )
+    if len(stored) > 1 or len(floats) > 1:
+        raise CheckpointError(
+            f"{directory}: layer {layer} has two mixers of one kind: {', '.join(classes.values())}"
+        )
     return stored, floats
 
 

@@ -35,6 +35,7 @@ from dashboard.checkpoints.records import (
 )
 from dashboard.checkpoints.weights import Weights
 from dashboard.grouping import group_of_channel
+from kernels.arguments import ConvArguments
 
 LARGEST_PRODUCT = 1e30  # times the largest INT8 sum, 4·128·128, it is still a float32
 RANGES = ("x_head_group_range", "x_dim_group_range")
@@ -116,9 +117,8 @@ class StoredLayer:
     def mismatches(self) -> tuple[StoredCopy, ...]:
         return tuple(copy for copy in self.copies if not copy.agree)
 
-    def kernel_arguments(self, device: str | torch.device = "cpu") -> dict[str, Tensor | None]:
+    def kernel_arguments(self, device: str | torch.device = "cpu") -> ConvArguments:
         """All that ``quant_causal_conv1d`` takes beside x: codes, and (D,) float32 scales."""
-        with_bias = self.bias_q is not None
 
         def scales(values: list[float]) -> Tensor:
             widths = torch.tensor([stored.part.width for stored in self.slices])
@@ -126,11 +126,11 @@ class StoredLayer:
 
         return {
             "weight": self.weight_q.to(device),
-            "bias": self.bias_q.to(device) if with_bias else None,
+            "bias": None if self.bias_q is None else self.bias_q.to(device),
             "scale_x": scales([stored.x_scale for stored in self.slices]),
             "scale_w": scales([stored.w_scale for stored in self.slices]),
             # A missing bias has no scale, but the kernel's argument wants a positive one.
-            "scale_b": scales([stored.b_scale if with_bias else 1.0 for stored in self.slices]),
+            "scale_b": scales([stored.b_scale or 1.0 for stored in self.slices]),
             "scale_out": torch.from_numpy(
                 np.concatenate([stored.scale_out for stored in self.slices])
             ).to(device),
@@ -194,8 +194,10 @@ def _holds(weights: Weights, name: str) -> bool:
 def _array(weights: Weights, name: str) -> np.ndarray:
     """Integers as they are, other numbers as float64."""
     if name not in weights.files:
+        number = weights.numbers[name]
+        assert number is not None  # None counts as missing: see _holds
         try:
-            return np.array([float(weights.numbers[name])])
+            return np.array([float(number)])
         except OverflowError:  # Python's integers have no largest
             return np.array([np.inf])
     tensor = weights.read(name)
@@ -234,7 +236,9 @@ def read_stored_layer(
     """
     conv = _Conv(f"{mixer}.conv1d", weights, directory)
     channels = architecture.conv_dim
-    widths = [s for w in CONV_WIDTHS for s in ((channels, w), (channels, 1, w))]
+    widths: list[tuple[int, ...]] = [
+        s for w in CONV_WIDTHS for s in ((channels, w), (channels, 1, w))
+    ]
     weight_q = conv.codes("weight", widths).reshape(channels, -1)
     has_bias = conv.has("bias")
     head_ends = dim_ends = None
@@ -316,6 +320,8 @@ def _read_groups(
     """The group of each channel of x, and the two tables that say so."""
     head_ends, dim_ends = (conv.array(name) for name in RANGES)
     width = architecture.slices[0].width
+    head_dim, n_groups = architecture.head_dim, architecture.n_groups
+    assert head_dim is not None and n_groups is not None  # a Mamba-2 has both
     if head_ends.shape != shape[:2] or dim_ends.shape != shape:
         raise conv.fault(
             RANGES[0],
@@ -323,14 +329,14 @@ def _read_groups(
             f"{shape} need {shape[:2]} and {shape}",
         )
     # Compared before anything is laid out: a table could claim any number of channels.
-    if (head_ends[:, -1] != width // architecture.head_dim // architecture.n_groups).any():
+    if (head_ends[:, -1] != width // head_dim // n_groups).any():
         raise conv.fault(
             RANGES[0],
             f"ends at {quoted(head_ends[:, -1].tolist())}; x has "
-            f"{width // architecture.head_dim} heads in {architecture.n_groups} SSD groups",
+            f"{width // head_dim} heads in {n_groups} SSD groups",
         )
     try:
-        group = group_of_channel(head_ends, dim_ends, architecture.head_dim)
+        group = group_of_channel(head_ends, dim_ends, head_dim)
     except ValueError as error:
         raise conv.fault(RANGES[0], f"and {RANGES[1]} do not fit: {error}") from None
     return group, head_ends.astype(np.int64), dim_ends.astype(np.int64)

@@ -137,7 +137,8 @@ class Checkpoint:
     @property
     def layers(self) -> tuple[int, ...]:
         """The model's own numbers of its Mamba layers, ascending: 0, 1, 2 …, or with gaps."""
-        return tuple(sorted({entry.layer for entry in (*self.convs, *self.stored)}))
+        known = {conv.layer for conv in self.convs} | {entry.layer for entry in self.stored}
+        return tuple(sorted(known))
 
     @property
     def stored_layers(self) -> tuple[int, ...]:

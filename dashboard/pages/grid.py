@@ -35,7 +35,7 @@ COLUMNS = {
 }
 
 
-def table_row(report: LayerReport, part: int, settings: dict[str, str]) -> dict:
+def table_row(report: LayerReport, part: int, settings: dict[str, str | int]) -> dict:
     """One slice of a layer as a row: its SiLU output as a sparkline, and its measures.
 
     ``settings`` are what a link to Explore says beside the layer.
@@ -108,7 +108,7 @@ def show_table(rows: Sequence[dict], key: str) -> int | None:
 def _shades(column: pd.Series) -> list[str]:
     """A column's cells, the deeper the greater; alike on a light and on a dark page."""
     red, green, blue = (
-        int(PALETTES["light"][COLUMNS[column.name][2]][i : i + 2], 16) for i in (1, 3, 5)
+        int(PALETTES["light"][COLUMNS[str(column.name)][2]][i : i + 2], 16) for i in (1, 3, 5)
     )
     values = column.to_numpy(dtype=float)
     spread = np.ptp(values)

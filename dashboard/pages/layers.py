@@ -67,7 +67,11 @@ def link_to(layer: int) -> None:
 
 st.markdown(f"## {captions.layers_headline(reports, part)}")
 st.markdown(captions.layers_verdict(reports, part))
-settings = {"checkpoint": source.checkpoint, "rule": rule.observer, "alpha": format_alpha(alpha)}
+settings: dict[str, str | int] = {
+    "checkpoint": source.checkpoint,
+    "rule": rule.observer,
+    "alpha": format_alpha(alpha),
+}
 if not source.from_file:
     settings |= {"text": source.text, "batches": source.batches, "seq_len": source.seq_len}
 shown = filtered([table_row(each, part, settings) for each in reports])

@@ -311,6 +311,7 @@ def grouping(source: Source, layer: int, head_groups: int, channel_groups: int) 
     found = shelf.get(key)
     if found is None:
         architecture = checkpoint(source.checkpoint).architecture
+        assert architecture.head_dim and architecture.n_groups  # the page groups Mamba-2's alone
         amax = [output.absmax for output in channels(source, layer, 0)]
         found = sort_and_cluster(
             np.array(amax),
