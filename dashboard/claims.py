@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from dashboard.figures.lesson_ideas import change, number, share
+from dashboard.figures.lesson_ideas import number
 from dashboard.figures.style import decibels, percent, signed
 from dashboard.landscape import NEGLIGIBLE_DB
 from dashboard.language import Language
@@ -113,12 +113,14 @@ def _toy_utilization(trained: Trained, say: Language) -> Claim:
             for each in trained.layers]  # fmt: skip
     return Claim(
         say("A percentile raises the utilization of INT8 from {before} to {after}.",
-            before=share(TOY.straightforward.utilization), after=share(TOY.percentile.utilization)),
+            before=percent(TOY.straightforward.utilization, digits=4),
+            after=percent(TOY.percentile.utilization, digits=4)),
         say("Computed again: {before} and {after} by the largest code alone; {low} and {high} of "
             "the 256 codes. In this model's layers {least} to {most} of the codes occur at α = "
             "{alpha}: SiLU strands the rest.",
-            before=share(plain.utilization), after=share(fine.utilization),
-            low=share(plain.reachable_share), high=share(fine.reachable_share),
+            before=percent(plain.utilization, digits=4), after=percent(fine.utilization, digits=4),
+            low=percent(plain.reachable_share, digits=4),
+            high=percent(fine.reachable_share, digits=4),
             least=percent(min(used)), most=percent(max(used)), alpha=format_alpha(alpha)),
         verdict_of([
             abs(plain.utilization - TOY.straightforward.utilization) < 5e-4
@@ -198,7 +200,7 @@ def _outlier(say: Language) -> Claim:
     return Claim(
         say("With {share} of the values at {outlier}, a percentile is {times} times finer than "
             "MinMax: {value} becomes code {code} in place of {minmax}.",
-            share=share(OUTLIERS.outlier_share), outlier=number(OUTLIERS.outlier),
+            share=percent(OUTLIERS.outlier_share, digits=4), outlier=number(OUTLIERS.outlier),
             times=number(OUTLIERS.times_finer, 1), value=number(OUTLIERS.value),
             code=OUTLIERS.percentile_code, minmax=OUTLIERS.minmax_code),
         say("The codes are {code} and {minmax}, the steps {times} times finer, the mean error "
@@ -246,7 +248,7 @@ def _alphas(trained: Trained, say: Language) -> Claim:
             "is used, here, the scale grows by {least} to {most} and the SQNR changes by {worse} "
             "to {better} dB.",
             shape="({})".format(", ".join(map(str, X_OUT_SCALES.shape))),
-            least=change(min(growth)), most=change(max(growth)), worse=signed(min(gains), 1),
+            least=percent(min(growth)), most=percent(max(growth)), worse=signed(min(gains), 1),
             better=signed(max(gains), 1)),
         verdict_of([abs(gain) < NEGLIGIBLE_DB for gain in gains]),
         "lesson", {"step": "8"},
@@ -270,7 +272,7 @@ def _average(trained: Trained, say: Language) -> Claim:
             "layer {layer}'s scale up to {apart} apart.",
             sigma=DEFAULT_SIGMA, batches=batches, weight=percent(weight),
             late=percent((1 - DEFAULT_SIGMA) ** 511), orders=len(ends), layer=first.layer,
-            apart=change(apart)),
+            apart=percent(apart)),
         verdict_of([True, apart < 0.01 and weight < 2 / batches]),
         "batches", {},
     )  # fmt: skip

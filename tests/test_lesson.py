@@ -7,7 +7,6 @@ import torch
 from dashboard.calibration import calibrate, read_text
 from dashboard.channels import channel_outputs
 from dashboard.checkpoints import load_backbone, load_checkpoint
-from dashboard.figures import percent
 from dashboard.landscape import Landscape
 from dashboard.lesson import grouped, holding, outliers, shapes, toy, tracing
 from dashboard.lesson.trained import Chosen, Trained, TrainedLayer, guessed
@@ -282,9 +281,3 @@ def test_channels_that_cannot_be_parted_are_refused(checkpoint, calibration):
     outputs = channel_outputs(calibration.capture(0), checkpoint.slices[0])
     with pytest.raises(ValueError, match="10 channels in heads of 4"):
         grouped.group(outputs[:10], 4)
-
-
-@pytest.mark.parametrize(("value", "text"), [(1.028, "103 %"), (0.9996, "99.9 %"), (1.0, "100 %"),
-                                             (0.041, "4.1 %")])  # fmt: skip
-def test_a_change_beyond_the_whole_is_not_cut(value, text):
-    assert percent(value) == text

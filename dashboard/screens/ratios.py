@@ -1,6 +1,5 @@
 """Step 7: the ratio trap."""
 
-from dashboard.figures.lesson_ideas import change
 from dashboard.figures.lesson_models import ratios
 from dashboard.figures.style import percent, signed
 from dashboard.language import Language
@@ -17,7 +16,7 @@ def screen(trained: Trained, guess: Guess, shown: bool, say: Language) -> Screen
             "gives, the layer would lose {loss} dB and clip {clipped} of its values. Nothing in "
             "the other layers told you: the scale has to be [[calibration|calibrated]].",
             layer=guess.layer, truth=f"{guess.truth:.1f}", guess=f"{guess.guess:.0f}",
-            off=change(abs(guess.off)), side=say("too large") if guess.off > 0 else
+            off=percent(abs(guess.off)), side=say("too large") if guess.off > 0 else
             say("too small"), loss=signed(guess.loss_db, 1),
             clipped=percent(guess.saturation_rate),
         )  # fmt: skip

@@ -1,6 +1,7 @@
 """Step 4: the published toy example, computed again."""
 
-from dashboard.figures.lesson_ideas import number, share, toy_errors
+from dashboard.figures.lesson_ideas import number, toy_errors
+from dashboard.figures.style import percent
 from dashboard.language import Language
 from dashboard.lesson.toy import conv_absmax_scale, run
 from dashboard.published import TOY
@@ -22,7 +23,8 @@ def screen(scale: float, points: str, say: Language) -> Screen:
         "What differs: the published {plain} is what evenly spread values give ({fine}), the "
         "step of {step} itself gives {own}. The published {percentile} we find on no such grid.",
         scale=number(scale, 4), low=number(chosen.lowest_code), high=number(chosen.highest_code),
-        top=share(chosen.utilization), reachable=share(chosen.reachable_share),
+        top=percent(chosen.utilization, digits=4),
+        reachable=percent(chosen.reachable_share, digits=4),
         error=number(chosen.mean_error, 4), plain=number(TOY.straightforward.mean_error, 4),
         fine=number(others["fine"], 4), step=number(TOY.step), own=number(others["step"], 4),
         percentile=number(TOY.percentile.mean_error, 4),
@@ -44,8 +46,8 @@ def screen(scale: float, points: str, say: Language) -> Screen:
             "scale matters, but not yet why it should be a percentile's.",
             low=number(TOY.low), high=number(TOY.high), plain=number(TOY.straightforward.scale),
             percentile=number(TOY.percentile.scale, 4),
-            before=share(TOY.straightforward.utilization),
-            after=share(TOY.percentile.utilization),
+            before=percent(TOY.straightforward.utilization, digits=4),
+            after=percent(TOY.percentile.utilization, digits=4),
             first=number(TOY.straightforward.mean_error, 4),
             second=number(TOY.percentile.mean_error, 4),
         ),
@@ -58,10 +60,10 @@ def screen(scale: float, points: str, say: Language) -> Screen:
             tuple(
                 (
                     name,
-                    share(made.utilization),
-                    share(made.reachable_share),
+                    percent(made.utilization, digits=4),
+                    percent(made.reachable_share, digits=4),
                     number(made.mean_error, 4),
-                    f"{share(printed.utilization)}, {number(printed.mean_error, 4)}"
+                    f"{percent(printed.utilization, digits=4)}, {number(printed.mean_error, 4)}"
                     if printed
                     else "–",
                 )
