@@ -232,3 +232,9 @@ def mean_evidence() -> MeanEvidence:
             for row in QUAMBA2_130M
         ),
     )
+
+
+# The column of relative differences as printed, in per cent, and the bound that is drawn from it.
+PA_DIFFERENCES_PRINTED = (0.0, 0.06, 0.03, -0.05, -0.05)
+PA_BOUND_PRINTED = 0.1
+PA_RUN = "Quamba2-130m-w4a8"

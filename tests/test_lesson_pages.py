@@ -1,17 +1,22 @@
 """The Lesson, Claims and Glossary pages without a browser, in both languages."""
 
+import json
 import re
 from pathlib import Path
 
 import pytest
+import torch
+from families import save_model
+from safetensors.torch import save_file
 from streamlit.testing.v1 import AppTest
 
 from dashboard.calibration import calibrate, read_text
 from dashboard.checkpoints import load_backbone, load_checkpoint
-from dashboard.landscape import Landscape
+from dashboard.landscape import Landscape, landscapes, recommend
 from dashboard.language import LANGUAGES
 from dashboard.pages.lesson_steps import STEPS
 from dashboard.published import QUAMBA2_130M
+from dashboard.report import format_alpha
 
 ROOT = Path(__file__).resolve().parent.parent
 NUMBERS = range(1, len(STEPS) + 1)
@@ -137,6 +142,56 @@ def test_alpha_moves_one_scale_and_not_the_sixteen():
 
 def test_mamba_1_has_groups_without_heads():
     assert "Mamba-1 has no heads" in told(opened(step="8", checkpoint="mamba-tiny"))
+
+
+@pytest.mark.parametrize("family", ["nemotron_h", "falcon_h1"])
+def test_heads_are_the_ssms_and_not_attentions(family, tmp_path):
+    save_model(family, tmp_path)
+    words = told(opened(step="8", checkpoint=str(tmp_path)))
+    assert "here 4 heads are grouped as they stand" in words
+
+
+def test_a_state_spaces_mamba_2_has_heads(tmp_path):
+    torch.manual_seed(0)
+    d_model, heads, head_dim, groups, state = 32, 8, 8, 2, 8
+    inner, conv = heads * head_dim, heads * head_dim + 2 * groups * state
+    weights = {
+        "backbone.embedding.weight": torch.randn(256, d_model),
+        "backbone.norm_f.weight": torch.ones(d_model),
+        "lm_head.weight": torch.randn(256, d_model),
+    }
+    for i in range(2):
+        mixer = f"backbone.layers.{i}.mixer"
+        weights |= {
+            f"backbone.layers.{i}.norm.weight": torch.ones(d_model),
+            f"{mixer}.in_proj.weight": torch.randn(inner + conv + heads, d_model) / 6,
+            f"{mixer}.conv1d.weight": torch.randn(conv, 1, 4) / 2,
+            f"{mixer}.conv1d.bias": torch.randn(conv) / 2,
+            f"{mixer}.dt_bias": torch.zeros(heads),
+            f"{mixer}.A_log": torch.zeros(heads),
+            f"{mixer}.D": torch.ones(heads),
+            f"{mixer}.norm.weight": torch.ones(inner),
+            f"{mixer}.out_proj.weight": torch.randn(d_model, inner) / 8,
+        }
+    save_file(weights, tmp_path / "model.safetensors")
+    config = {
+        "d_model": d_model, "n_layer": 2, "vocab_size": 256, "pad_vocab_size_multiple": 1,
+        "ssm_cfg": {"layer": "Mamba2", "headdim": head_dim, "ngroups": groups, "d_state": state},
+    }  # fmt: skip
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    words = told(opened(step="8", checkpoint=str(tmp_path)))
+    assert "here 8 heads are grouped as they stand" in words
+
+
+def test_one_recommendation_for_a_model_everywhere():
+    checkpoint = load_checkpoint("mamba2-tiny")
+    found = calibrate(checkpoint, load_backbone(checkpoint), read_text(checkpoint))
+    alpha = format_alpha(recommend(landscapes(found)).alpha)
+    app = opened(step="9")
+    options = app.radio(key="answer_9").options
+    app.radio(key="answer_9").set_value(options.index(alpha)).run()
+    assert "Right." in told(app)
+    assert f"serves this model best, {alpha}," in told(opened("claims"))
 
 
 def test_the_score_is_the_mean_loss(layers):

@@ -72,7 +72,7 @@ def outlying(size: float, share: float) -> Outlying:
 
     def cut(amax: float) -> Cut:
         scale = scale_from_amax(amax)
-        errors = [_mean_error(part, scale) for part in (inside, outside, whole)]
+        errors = [mean_error(part, scale) for part in (inside, outside, whole)]
         code = int(np.floor(OUTLIERS.value / scale + 0.5))
         return Cut(scale, min(code, QMAX), *errors, whole.quantize(scale))
 
@@ -81,8 +81,8 @@ def outlying(size: float, share: float) -> Outlying:
     )
 
 
-def _mean_error(values: Histogram, scale: float) -> float:
-    """mean |v̂ − v|, 0 of nothing."""
+def mean_error(values: Histogram, scale: float) -> float:
+    """mean |v̂ − v|, the published example's measure; 0 of nothing."""
     if not values.total:
         return 0.0
     codes = np.clip(np.floor(values.values / np.float32(scale) + 0.5), -128, QMAX)

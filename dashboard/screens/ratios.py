@@ -4,8 +4,10 @@ from dashboard.figures.lesson_models import ratios
 from dashboard.figures.style import percent, signed
 from dashboard.language import Language
 from dashboard.lesson.trained import Guess, Trained
-from dashboard.published import QUAMBA2_130M
+from dashboard.published import QUAMBA2_2_7B_PA_1_LAYER_0, QUAMBA2_130M, X_OUT_SCALES
 from dashboard.screens import Answer, Question, Screen, Table
+
+GROUPS_STEP = 8  # of the lesson: what (1, 4, 4) means
 
 
 def screen(trained: Trained, guess: Guess, shown: bool, say: Language) -> Screen:
@@ -69,5 +71,12 @@ def screen(trained: Trained, guess: Guess, shown: bool, say: Language) -> Screen
                 Answer(say("Only the positive part."), False,
                        say("For positive v SiLU(v) is a little less than v, never more.")),
             ),
+        ),
+        note=say(
+            "Each published x_out_scale stands for {count} and is, by its digits, their mean (step "
+            "{step}): these are ratios of means. Of the 2.7b model the ratios are printed, and one "
+            "x_out_scale, layer {layer}'s: {scale}.",
+            count=X_OUT_SCALES.scales, step=GROUPS_STEP, layer=first.layer,
+            scale=f"{QUAMBA2_2_7B_PA_1_LAYER_0:.5f}",
         ),
     )  # fmt: skip

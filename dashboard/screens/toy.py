@@ -3,9 +3,12 @@
 from dashboard.figures.lesson_ideas import number, toy_errors
 from dashboard.figures.style import percent
 from dashboard.language import Language
-from dashboard.lesson.toy import conv_absmax_scale, run
+from dashboard.lesson.toy import COARSE_ALPHA, conv_absmax_scale, quantile_scale, run
+from dashboard.observers import PUBLISHED_ALPHAS
 from dashboard.published import TOY
+from dashboard.report import format_alpha
 from dashboard.screens import Answer, Question, Screen, Table
+from kernels.int8 import QMAX
 
 
 def screen(scale: float, points: str, say: Language) -> Screen:
@@ -93,5 +96,11 @@ def screen(scale: float, points: str, say: Language) -> Screen:
         ),
         note=say("The solid lines are the chosen scale, the grey ones {scale}; dashed, "
                  "their means.",
-                 scale=number(beside.scale, 4)),
+                 scale=number(beside.scale, 4)) + "\n\n" + say(
+            "The published percentile scale is the {coarse} quantile of this grid's outputs over "
+            "{top}: {found}. That of α = {alpha} would be {proper}, nearly MinMax's, for the grid "
+            "has few points.",
+            coarse=percent(COARSE_ALPHA), top=QMAX, found=number(quantile_scale(COARSE_ALPHA), 6),
+            alpha=format_alpha(PUBLISHED_ALPHAS[0]),
+            proper=number(quantile_scale(PUBLISHED_ALPHAS[0]), 5)),
     )  # fmt: skip
