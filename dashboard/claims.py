@@ -211,8 +211,8 @@ def _toy_error(say: Language) -> Claim:
     alpha = PUBLISHED_ALPHAS[0]
     return Claim(
         "toy_error",
-        say("It is {step} times smaller on the published grid, {six} on the six listed values, "
-            "{fine} on evenly spread ones. The plain absmax of the convolution's output gives "
+        say("The mean error is {step} times smaller on the published grid, {six} on the six listed "
+            "values, {fine} on evenly spread ones. The plain absmax of the convolution's output gives "
             "{plain} times: the gain is over a poor scale, not from the percentile. And {scale} is "
             "the {coarse} quantile of the grid's outputs over {top}, {found}; α = {alpha} would "
             "give {proper}.",
@@ -448,7 +448,7 @@ def _direct(kernel: KernelRun | None, say: Language) -> Claim:
     measured = say("So it is, in Quamba's source (csrc/causal_conv1d): codes are widened, the sum, "
                    "SiLU and the division by the scale are FP32, and INT8 is stored.")  # fmt: skip
     if kernel:
-        measured += " " + say(
+        measured += "\n\n" + say(
             "Our kernel ran just now (`{backend}`) on {codes} values of the first layer, and "
             "{differing} codes differ from our specification of these steps. That shows that it "
             "computes what we say; it says nothing of Quamba's own rounding.",

@@ -67,7 +67,6 @@ padding:.1em .25em;border-radius:3px}
 .said{line-height:1.5;margin-bottom:.4rem}
 .said blockquote{margin:.35rem 0 0;padding:0;border:0}
 .said q{quotes:"“" "”"}
-.said:lang(zh) q,.said q:lang(zh){quotes:"「" "」"}
 .said cite{display:block;font-style:normal;font-size:.8125rem;opacity:.8}
 .verdict{display:inline-block;border:1.5px solid;border-radius:99px;padding:0 .7em;
 margin-right:.7em;font-size:.8125rem;white-space:nowrap}
