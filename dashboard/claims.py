@@ -212,10 +212,10 @@ def _toy_error(say: Language) -> Claim:
     return Claim(
         "toy_error",
         say("The mean error is {step} times smaller on the published grid, {six} on the six listed "
-            "values, {fine} on evenly spread ones. The plain absmax of the convolution's output gives "
-            "{plain} times: the gain is over a poor scale, not from the percentile. And {scale} is "
-            "the {coarse} quantile of the grid's outputs over {top}, {found}; α = {alpha} would "
-            "give {proper}.",
+            "values, {fine} on evenly spread ones. The plain absmax of the convolution's output "
+            "gives {plain} times: the gain is over a poor scale, not from the percentile. And "
+            "{scale} is the {coarse} quantile of the grid's outputs over {top}, {found}; α = "
+            "{alpha} would give {proper}.",
             step=number(times["step"], 2), six=number(times["six"], 2),
             fine=number(times["fine"], 2), plain=number(plain, 2),
             scale=number(TOY.percentile.scale, 4), coarse=percent(toy.COARSE_ALPHA), top=QMAX,

@@ -109,6 +109,15 @@ def test_the_toy_example_stands_beside_the_published_figures():
     assert "39.37 %" in words and "39.4 %" in words
 
 
+def test_the_toys_percentile_scale_is_named_for_what_it_is():
+    words = told(opened(step="4"))
+    v = torch.linspace(-5, 5, 101, dtype=torch.float64)
+    y = torch.nn.functional.silu(v).abs()
+    coarse, proper = (torch.quantile(y, q).item() / 127 for q in (0.995, 0.9995))
+    assert f"the 99.5 % quantile of this grid's outputs over 127: {coarse:.6f}" in words
+    assert f"That of α = 0.9995 would be {proper:.5f}" in words
+
+
 def test_layers_say_what_the_landscape_says(layers):
     app = opened(step="6", layer="2", lesson_alpha="0.9995")
     best = layers[2].best_alpha
@@ -138,6 +147,21 @@ def test_alpha_moves_one_scale_and_not_the_sixteen():
     app.select_slider(key="lesson_alpha").set_value(0.99).run()
     assert re.search(r"run from (\S+) to (\S+) and give (\S+) dB", told(app)).groups() == fixed
     assert re.search(r"at α = \S+ is (\S+) and", told(app))[1] != moving
+
+
+def test_the_published_differences_stand_as_printed_and_as_their_digits_have_them():
+    words = told(opened(step="8"))
+    for row, printed, step in zip(QUAMBA2_130M[1:], ("0.06", "0.03", "−0.05", "−0.05"),
+                                  ("+8", "+4", "−8", "−6"), strict=True):  # fmt: skip
+        digits = f"{100 * (row.pa_1_0 / row.pa_0_5 - 1):.4f}".replace("-", "−")
+        assert f"{row.pa_1_0:.8f}{printed} %{digits} %{step}" in words
+    assert "the mean of the 16" in words and "we infer" in words
+    assert "B and C are MinMax's there too" in words
+
+
+def test_the_one_scale_printed_of_the_larger_model_is_shown():
+    words = told(opened(step="7"))
+    assert "layer 0's: 0.01849" in words and "ratios of means" in words
 
 
 def test_mamba_1_has_groups_without_heads():
