@@ -2,12 +2,15 @@
 
 import re
 from decimal import Decimal
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from streamlit.testing.v1 import AppTest
 
 from dashboard.captions.explore import proof
 from dashboard.figures.style import percent
@@ -96,3 +99,17 @@ def test_explores_clipping_and_rounding_add_up(clipping):
 
 def test_what_is_no_number_is_not_printed_as_one():
     assert percent(float("inf")) == "∞ %" and percent(float("nan")) == "–"
+
+
+def test_the_table_of_layers_prints_shares_as_explore_does():
+    root = Path(__file__).resolve().parent.parent
+    app = AppTest.from_file(str(root / "app.py"), default_timeout=60)
+    app.query_params["checkpoint"] = "mamba2-tiny"
+    app.switch_page("dashboard/pages/layers.py").run()
+    assert not app.exception
+    (table, *_) = app.dataframe
+    with pa.ipc.open_stream(table.proto.arrow_data.styler.display_values) as reader:
+        shown = reader.read_pandas()
+    shown.columns = table.value.columns
+    for name in ("saturation_rate", "code_utilization"):
+        assert list(shown[name]) == [percent(share) for share in table.value[name]]
