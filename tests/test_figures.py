@@ -225,17 +225,6 @@ def test_ticks_are_round_and_within(span):
     assert span[0] <= ticks[0] and ticks[-1] <= span[1]
 
 
-@pytest.mark.parametrize(
-    ("share", "text"),
-    [
-        (0, "0 %"), (1, "100 %"), (0.00049, "0.049 %"), (0.546875, "55 %"),
-        (0.99999, "99.9 %"), (1e-7, "1.0e-05 %"), (0.0000086, "0.00086 %"),
-    ],
-)  # fmt: skip
-def test_shares_as_text(share, text):
-    assert figures.percent(share) == text
-
-
 def test_numbers_as_text():
     assert figures.scale_text(0.0231) == "0.02310"
     assert figures.scale_text(2.6) == "2.600"

@@ -9,13 +9,14 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from dashboard.figures import PALETTES
+from dashboard.figures import PALETTES, percent
 from dashboard.figures.style import count_height
 from dashboard.pages.choosing import keep, kept
 from dashboard.report import LayerReport
 
 BINS = 32  # of a sparkline
 DEEPEST = 0.45  # opacity of a cell's colour
+SHARES = ("saturation_rate", "code_utilization")  # printed as everywhere else
 
 # The columns, what decides first: format, width in px, the colour that a greater value deepens.
 COLUMNS = {
@@ -23,8 +24,8 @@ COLUMNS = {
     "sqnr_db": ("%.2f", 74, "output"),
     "best_alpha": ("%.6f", 84, ""),
     "gain_db": ("%.2f", 72, "best"),
-    "saturation_rate": ("%.2e", 110, "saturated"),
-    "code_utilization": ("percent", 112, "output"),
+    "saturation_rate": (None, 110, "saturated"),
+    "code_utilization": (None, 112, "output"),
     "effective_bits": ("%.2f", 100, "output"),
     "ratio_weight": ("%.2f", 92, ""),
     "ratio_wx": ("%.1f", 72, ""),
@@ -78,7 +79,7 @@ def show_table(rows: Sequence[dict], key: str) -> int | None:
     frame = pd.DataFrame(rows)
     config = {
         name: st.column_config.NumberColumn(name, format=form, width=width)
-        if form
+        if form or name in SHARES
         else st.column_config.TextColumn(name, width=width)
         for name, (form, width, _) in COLUMNS.items()
     }
@@ -89,8 +90,9 @@ def show_table(rows: Sequence[dict], key: str) -> int | None:
     config["SiLU output"] = st.column_config.AreaChartColumn(
         "SiLU output", width=80, y_min=0, help="Number of values (log) over the output's range."
     )
+    shades = frame.style.apply(_shades, axis=0, subset=[n for n, c in COLUMNS.items() if c[2]])
     shown = st.dataframe(
-        frame.style.apply(_shades, axis=0, subset=[n for n, c in COLUMNS.items() if c[2]]),
+        shades.format(dict.fromkeys(SHARES, percent)),
         key=key,
         hide_index=True,
         column_config=config,
