@@ -1,7 +1,26 @@
 """Shared by all tests: kernels first, so that Triton is interpreted wherever there is no GPU."""
 
 import os
+import shutil
+
+import pytest
 
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # two torch processes share the cores
 
 import kernels  # noqa: F401
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """Chromium for a module's tests; without it they skip, or fail where it is required."""
+    if shutil.which("chromium") is None:
+        assert not os.environ.get("SCALESCOPE_REQUIRE_BROWSER"), "chromium is required, not found"
+        pytest.skip("chromium is not installed")
+    from playwright.sync_api import sync_playwright
+
+    from benchmarks.page import launched
+
+    with sync_playwright() as playwright:
+        browser = launched(playwright)
+        yield browser
+        browser.close()
