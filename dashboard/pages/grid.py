@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
+from dashboard import captions
 from dashboard.figures import PALETTES
 from dashboard.figures.style import count_height
 from dashboard.pages.choosing import keep, kept
@@ -76,12 +77,15 @@ def filtered(rows: Sequence[dict]) -> list[dict]:
 def show_table(rows: Sequence[dict], key: str) -> int | None:
     """Draw the rows; returns the index of the selected one, if any."""
     frame = pd.DataFrame(rows)
-    config = {
-        name: st.column_config.NumberColumn(name, format=form, width=width)
-        if form
-        else st.column_config.TextColumn(name, width=width)
-        for name, (form, width, _) in COLUMNS.items()
-    }
+    config = {}
+    for name, (form, width, _) in COLUMNS.items():
+        if rows[0][name] is None:
+            frame[name] = "–"
+            config[name] = st.column_config.TextColumn(name, width=width, help=captions.NO_RATIOS)
+        elif form:
+            config[name] = st.column_config.NumberColumn(name, format=form, width=width)
+        else:
+            config[name] = st.column_config.TextColumn(name, width=width)
     config["layer"] = st.column_config.NumberColumn("layer", width=48, pinned=True)
     config["open"] = st.column_config.LinkColumn(
         "", width=48, display_text="open", help="This layer in Explore, in a tab of its own."
