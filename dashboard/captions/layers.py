@@ -27,7 +27,7 @@ def layers_verdict(reports: Sequence[LayerReport], part: int) -> str:
     gains = _gains(reports, part)
     near = sum(gain < 0.5 for gain in gains)
     middle = float(np.median(gains))
-    middle_words = "loses" if middle >= 0 else "is better than it by"
+    middle_words = "loses" if middle > -NEGLIGIBLE_DB else "is better than it by"
     kind = "" if reports[0].bests[part].rule.symmetric else " asymmetric"
     alphas = [report.bests[part].rule.alpha for report in reports]
     loud = [report.slices[part].chosen.x_out_scale for report in reports]

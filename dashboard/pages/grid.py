@@ -115,6 +115,8 @@ def _shades(column: pd.Series) -> list[str]:
         int(PALETTES["light"][COLUMNS[column.name][2]][i : i + 2], 16) for i in (1, 3, 5)
     )
     values = column.to_numpy(dtype=float)
+    if column.name == "gain_db":  # a rule that beats every α has nothing to gain
+        values = np.maximum(values, 0.0)
     spread = np.ptp(values)
     share = (values - values.min()) / spread if spread > 0 else np.zeros(len(values))
     return [f"background-color: rgba({red}, {green}, {blue}, {DEEPEST * s:.3f})" for s in share]
