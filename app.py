@@ -6,6 +6,10 @@ from dashboard.pages.speaking import spoken
 
 st.set_page_config(page_title="Scalescope", page_icon="dashboard/pages/icon.svg", layout="wide")
 
+# A figure's frame has a height and would scroll by what hangs below it, its menu.
+FRAMES = "[data-testid=stElementContainer]:has(>.stBidiComponent){overflow:visible}"
+st.html(f"<style>{FRAMES}</style>")
+
 say = spoken()
 st.navigation(
     [

@@ -7,7 +7,7 @@ What we have to say beyond them stands apart, with no verdict.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -368,7 +368,7 @@ def _alphas(trained: Trained, say: Language) -> Claim:
     )  # fmt: skip
 
 
-def _list(parts: object) -> str:
+def _list(parts: Iterable[str]) -> str:
     return ", ".join(parts)
 
 

@@ -158,7 +158,7 @@ def _analyze_file(arguments: argparse.Namespace, rule: ScaleRule) -> Analysis:
     saved = load_calibration(arguments.checkpoint)
     layers = parse_layers(arguments.layers, [layer.layer for layer in saved.layers])
     chosen = replace(saved, layers=tuple(saved.layer(layer) for layer in layers))
-    found = landscapes(chosen)
+    found = landscapes(chosen, rule.symmetric)
     reports = [
         LayerReport(each.layer, report_slices(each, rule), None, bests=report_bests(each, found))
         for each in chosen.layers
@@ -187,7 +187,7 @@ def _analyze_checkpoint(
     found: dict[tuple[int, str], Landscape] = {}
     for calibration in _calibrate_in_passes(checkpoint, text, layers):
         origin = calibration.origin
-        found |= landscapes(calibration)
+        found |= landscapes(calibration, rule.symmetric)
         for layer in calibration.layers:
             capture = calibration.capture(layer.layer)
             report = _report_layer(checkpoint, layer, capture, rule, arguments.group_size)

@@ -263,3 +263,11 @@ def test_a_vector_of_scales_runs_as_the_slices_do(checkpoint, calibration):
     widths = torch.tensor([part.width for part in checkpoint.slices])
     whole = torch.tensor(scales).repeat_interleave(widths)
     assert run_kernel(conv, whole).sqnr_db == run_kernel(conv, scales).sqnr_db
+
+
+def test_the_ratios_and_top_code_of_an_asymmetric_scale_are_null(calibration):
+    slices = report_slices(calibration.layer(LAYER), ScaleRule("minmax", symmetric=False))
+    measures = LayerReport(LAYER, slices, None).measures("x")
+    for name in ("ratio_weight", "ratio_wx", "top_code_utilization"):
+        assert measures[name] is None
+    assert measures["zero_point"] != 0 and measures["code_utilization"] > 0.5

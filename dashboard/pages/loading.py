@@ -263,20 +263,20 @@ def slice_report(source: Source, layer: int, index: int, rule: ScaleRule) -> Sli
     return report_slice(_slice(source, layer, index), scale_report(source, layer, index, rule))
 
 
-def landscape(source: Source, layer: int, index: int) -> Landscape:
+def landscape(source: Source, layer: int, index: int, symmetric: bool = True) -> Landscape:
     """Every α for one slice."""
     shelf = _shelves()["landscape"]
-    found = shelf.get((source, layer, index))
+    found = shelf.get((source, layer, index, symmetric))
     if found is None:
-        found = Landscape.of(_slice(source, layer, index).silu_output)
-        shelf.put((source, layer, index), found)
+        found = Landscape.of(_slice(source, layer, index).silu_output, symmetric=symmetric)
+        shelf.put((source, layer, index, symmetric), found)
     return found
 
 
-def best(source: Source, layer: int, index: int) -> ScaleReport:
+def best(source: Source, layer: int, index: int, symmetric: bool = True) -> ScaleReport:
     """What a slice's own best α makes of it."""
-    alpha = landscape(source, layer, index).best_alpha
-    return scale_report(source, layer, index, ScaleRule("percentile", alpha))
+    rule = landscape(source, layer, index, symmetric).best_rule
+    return scale_report(source, layer, index, rule)
 
 
 def layer_report(source: Source, layer: int, rule: ScaleRule) -> LayerReport:
@@ -286,21 +286,21 @@ def layer_report(source: Source, layer: int, rule: ScaleRule) -> LayerReport:
         layer,
         tuple(slice_report(source, layer, i, rule) for i in parts),
         kernel=None,
-        bests=tuple(best(source, layer, i) for i in parts),
+        bests=tuple(best(source, layer, i, rule.symmetric) for i in parts),
     )
 
 
-def recommendation(source: Source) -> Recommendation:
+def recommendation(source: Source, symmetric: bool = True) -> Recommendation:
     """The best α of every slice of every layer, and one for the whole model."""
     shelf = _shelves()["recommendation"]
-    found = shelf.get(source)
+    found = shelf.get((source, symmetric))
     if found is None:
         layers = calibration(source, lambda _: None).layers
         found = recommend({
-            (layer.layer, part.name): landscape(source, layer.layer, i)
+            (layer.layer, part.name): landscape(source, layer.layer, i, symmetric)
             for layer in layers for i, part in enumerate(layer.slices)
         })  # fmt: skip
-        shelf.put(source, found)
+        shelf.put((source, symmetric), found)
     return found
 
 
