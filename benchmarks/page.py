@@ -66,17 +66,18 @@ OBSERVE = """() => {
 
 
 @contextmanager
-def served(output: int | IO = subprocess.DEVNULL):
+def served(output: int | IO = subprocess.DEVNULL, listen: str | None = None):
     """The app on a free port; yields its address as soon as the server answers.
 
-    ``output`` is where the server's log goes.
+    ``output`` is where the server's log goes; ``listen`` the server's address where it is not the
+    configuration's.
     """
     with closing(socket.socket()) as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     command = [sys.executable, "-m", "streamlit", "run", "app.py", "--server.headless", "true"]
     server = subprocess.Popen(
-        [*command, "--server.port", str(port), "--server.address", "127.0.0.1"],
+        [*command, "--server.port", str(port), *(["--server.address", listen] if listen else [])],
         cwd=ROOT,
         env={**os.environ, "OMP_WAIT_POLICY": "passive"},
         stdout=output,
