@@ -11,7 +11,7 @@ themselves are dropped at once, unless a layer's input is asked for (the live ke
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,8 +29,10 @@ from dashboard.checkpoints import (
     conv_input,
     find_mixer,
 )
+from dashboard.checkpoints.records import one_line
 from dashboard.histogram import PATTERNS, Histogram, count_patterns
 from dashboard.spool import Place, Spool
+from kernels.arguments import sums_fit
 from kernels.int8 import scale_from_amax
 from kernels.reference import causal_conv1d
 
@@ -41,6 +43,9 @@ DEFAULT_TEXT = "calibration.txt"
 
 class CalibrationError(ValueError):
     """Text or activations that cannot be calibrated on. One sentence, with what to do."""
+
+    def __init__(self, sentence: str) -> None:
+        super().__init__(one_line(sentence))
 
 
 @dataclass(frozen=True)
@@ -95,6 +100,15 @@ class SliceCalibration:
     silu_input: Histogram  # v, the float convolution's output
     silu_output: Histogram  # y
     batches: tuple[Histogram, ...]  # of y, one for each calibration batch, in order
+
+    def __post_init__(self) -> None:
+        scales = self.scales
+        if not sums_fit(scales.x_scale, scales.w_scale, scales.b_scale):
+            raise CalibrationError(
+                f"slice {self.name} has maxima of {self.x_amax:g} before the convolution, "
+                f"{self.w_amax:g} in its weights and {self.b_amax:g} in its bias; the sums of INT8 "
+                "codes with their scales must stay within float32"
+            )
 
     @property
     def scales(self) -> SliceScales:
@@ -295,10 +309,7 @@ def calibrate(
             batches=text.batches,
             seq_len=text.seq_len,
         ),
-        layers=tuple(
-            LayerCalibration(layer, tuple(t.calibration() for t in tallies[layer]))
-            for layer in wanted
-        ),
+        layers=tuple(_counted(layer, tallies[layer]) for layer in wanted),
         captures=tuple(
             ConvCapture(
                 layer,
@@ -309,6 +320,13 @@ def calibrate(
             for layer, parts in kept.items()
         ),
     )
+
+
+def _counted(layer: int, tallies: Sequence[_Tally]) -> LayerCalibration:
+    try:
+        return LayerCalibration(layer, tuple(tally.calibration() for tally in tallies))
+    except CalibrationError as error:
+        raise CalibrationError(f"layer {layer}, {error}") from None
 
 
 def visit_conv_inputs(
