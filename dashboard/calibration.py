@@ -11,6 +11,7 @@ themselves are dropped at once, unless a layer's input is asked for (the live ke
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,16 +30,21 @@ from dashboard.checkpoints import (
     conv_input,
     find_mixer,
 )
-from dashboard.checkpoints.records import one_line
+from dashboard.checkpoints.records import one_line, quoted
+from dashboard.checkpoints.weights import out_of_memory, ran_out_of_memory
 from dashboard.histogram import PATTERNS, Histogram, count_patterns
 from dashboard.spool import Place, Spool
 from kernels.arguments import sums_fit
 from kernels.int8 import scale_from_amax
 from kernels.reference import causal_conv1d
 
+logger = logging.getLogger(__name__)
+
 DEFAULT_BATCHES = 16
 DEFAULT_SEQ_LEN = 512
 DEFAULT_TEXT = "calibration.txt"
+LARGEST_TEXT = 2**28  # bytes
+LONGEST_NAME = 200
 
 
 class CalibrationError(ValueError):
@@ -201,11 +207,7 @@ def read_text(
         raise CalibrationError(
             f"{batches} batches of {seq_len} tokens were asked for; both must be at least 1"
         )
-    path = SAMPLES_DIR / source if source in text_names() else Path(source).expanduser()
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise CalibrationError(f"{source} cannot be read: {error.strerror}") from None
+    path, content = _read_file(source)
     tokens = _tokenize(checkpoint, content, source)
     wanted = batches * seq_len
     if len(tokens) < wanted:
@@ -215,6 +217,24 @@ def read_text(
         )
     digest = hashlib.sha256(content).hexdigest()
     return CalibrationText(path.name, digest, tokens[:wanted].view(batches, seq_len))
+
+
+def _read_file(source: str) -> tuple[Path, bytes]:
+    name = source if len(source) <= LONGEST_NAME else quoted(source)
+    try:
+        path = SAMPLES_DIR / source if source in text_names() else Path(source).expanduser()
+        is_file, exists = path.is_file(), path.exists()
+        size = path.stat().st_size if is_file else 0
+        content = path.read_bytes() if is_file and size <= LARGEST_TEXT else b""
+    except (OSError, RuntimeError, ValueError) as error:  # a home that nobody has, a NUL
+        reason = getattr(error, "strerror", None) or error
+        raise CalibrationError(f"{name} cannot be read: {reason}") from None
+    if not is_file:  # to read a pipe would be to wait for its writer
+        reason = "it is not a file" if exists else "No such file or directory"
+        raise CalibrationError(f"{name} cannot be read: {reason}")
+    if size > LARGEST_TEXT:
+        raise CalibrationError(f"{name} has {size:,} bytes; a text has at most {LARGEST_TEXT:,}")
+    return path, content
 
 
 def _tokenize(checkpoint: Checkpoint, content: bytes, source: str) -> Tensor:
@@ -236,10 +256,15 @@ def _tokenize(checkpoint: Checkpoint, content: bytes, source: str) -> Tensor:
             checkpoint.path, local_files_only=True, trust_remote_code=False
         )
         tokens = torch.tensor(tokenizer(text)["input_ids"], dtype=torch.int64)
-    except Exception as error:  # each kind of tokenizer has faults of its own
+    except BaseException as error:  # each kind of tokenizer has faults of its own
+        if not (isinstance(error, Exception) or is_panic(error)):
+            raise
+        if ran_out_of_memory(error):
+            raise out_of_memory(checkpoint.path, error) from error
+        logger.info("tokenizer of %s", checkpoint.path, exc_info=error)
         raise CheckpointError(
             f"{checkpoint.path} has a tokenizer that cannot be used: {_first_line(error)}"
-        ) from None
+        ) from error
     if len(tokens) and not 0 <= int(tokens.min()) <= int(tokens.max()) < checkpoint.vocab_size:
         raise CheckpointError(
             f"{checkpoint.path} has a tokenizer that gives token {int(tokens.max())}; the model's "
@@ -248,7 +273,13 @@ def _tokenize(checkpoint: Checkpoint, content: bytes, source: str) -> Tensor:
     return tokens
 
 
-def _first_line(error: Exception) -> str:
+def is_panic(error: BaseException) -> bool:
+    """Whether a library written in Rust gave up: its exception is no ``Exception``, and has no
+    name that could be imported."""
+    return type(error).__name__ == "PanicException"
+
+
+def _first_line(error: BaseException) -> str:
     return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
@@ -367,6 +398,12 @@ def visit_conv_inputs(
     except Exception as error:  # whatever a strange configuration makes transformers raise
         if visiting:
             raise
+        if ran_out_of_memory(error):
+            raise CalibrationError(
+                f"{checkpoint.path}: {tokens.shape[1]} tokens a batch take more memory than there "
+                f"is; ask for shorter batches: {_first_line(error)}"
+            ) from error
+        logger.info("running %s", checkpoint.path, exc_info=error)
         raise CalibrationError(
             f"{checkpoint.path}: the model cannot be run: {_first_line(error)}"
         ) from error

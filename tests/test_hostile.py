@@ -218,7 +218,8 @@ def test_absurd_sizes_are_named(key, value, copy_of):
         ("hybrid", {"num_hidden_layers": 10**9}, "has no tensor of layer 4, but its config"),
         ("safetensors", {"vocab_size": 2 * 10**9}, "describes 64,000,0"),
         ("hybrid", {"intermediate_size": 2 * 10**9}, "does not fit its config.json"),
-        ("safetensors", {"chunk_size": 2 * 10**9}, "chunk_size is 2000000000; it can be 65536"),
+        ("safetensors", {"chunk_size": 2**16}, "chunk_size is 65536; it can be 1024 at most"),
+        ("safetensors", {"chunk_size": 2 * 10**9}, "chunk_size is 2000000000; it can be 1024"),
         ("safetensors", {"time_step_rank": "<script>"}, "refused by transformers|does not fit"),
         ("safetensors", {"hidden_act": ["silu"]}, r"hidden_act is \['silu'\]; the kernel"),
         ("safetensors", {"quantization_config": {"quant_method": "gptq"}}, "quantization_config"),
@@ -269,6 +270,108 @@ def test_a_tokenizer_that_cannot_be_used_is_one_sentence_and_runs_nothing(fault,
     with pytest.raises(CheckpointError, match="has a tokenizer that cannot be used") as told:
         read_text(load_checkpoint(str(directory)), batches=1, seq_len=4)
     assert str(told.value).isprintable()
+
+
+PANIC = {
+    "version": "1.0",
+    "truncation": None,
+    "padding": None,
+    "added_tokens": [],
+    "normalizer": {"type": "Precompiled", "precompiled_charsmap": "AAAA"},
+    "pre_tokenizer": None,
+    "post_processor": None,
+    "decoder": None,
+    "model": {"type": "WordLevel", "vocab": {"a": 0}, "unk_token": "a"},
+}
+
+
+def test_a_tokenizer_at_which_its_library_panics_is_one_sentence(copy_of):
+    directory = copy_of("safetensors")
+    (directory / "tokenizer.json").write_text(json.dumps(PANIC))
+    with pytest.raises(CheckpointError, match="cannot be used: Precompiled"):
+        read_text(load_checkpoint(str(directory)), batches=1, seq_len=4)
+
+
+@pytest.mark.parametrize("signal", [KeyboardInterrupt, SystemExit, GeneratorExit])
+def test_what_ends_a_program_is_no_fault_of_a_tokenizer(signal, copy_of, monkeypatch):
+    directory = copy_of("safetensors")
+    (directory / "tokenizer.json").write_text("{}")
+
+    def interrupted(*_arguments, **_options) -> None:
+        raise signal
+
+    monkeypatch.setattr("transformers.AutoTokenizer.from_pretrained", interrupted)
+    with pytest.raises(signal):
+        read_text(load_checkpoint(str(directory)), batches=1, seq_len=4)
+
+
+@pytest.mark.parametrize("text", ["~nobody-here/x", "\x00", "x" * 5000, "/dev/zero", "/", "none"])
+def test_a_text_that_is_no_file_is_one_sentence(text):
+    with pytest.raises(CalibrationError, match="cannot be read") as told:
+        read_text(load_checkpoint("mamba-tiny"), text, 1, 4)
+    assert str(told.value).isprintable() and len(str(told.value)) <= 601
+
+
+def test_a_pipe_in_place_of_a_text_does_not_hang(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(CalibrationError, match="it is not a file"):
+        read_text(load_checkpoint("mamba-tiny"), str(tmp_path / "pipe"), 1, 4)
+
+
+def sparse(path: Path, size: int) -> Path:
+    """A file that claims many bytes and takes none."""
+    with path.open("ab") as file:
+        file.truncate(size)
+    return path
+
+
+def test_a_text_of_many_gigabytes_is_refused_unread(tmp_path):
+    with pytest.raises(CalibrationError, match="a text has at most"):
+        read_text(load_checkpoint("mamba-tiny"), str(sparse(tmp_path / "text", 2**40)), 1, 4)
+
+
+@pytest.mark.parametrize("form", ["safetensors", "pickle"])
+def test_weights_that_claim_more_than_the_memory_are_one_sentence(form, copy_of):
+    directory = copy_of(form)
+    (path,) = [*directory.glob("*.safetensors"), *directory.glob("*.bin")]
+    sparse(path, 2**44 - 2**13)  # more than can be mapped where memory is not overcommitted
+    assert path.name in refused(directory)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [MemoryError(), torch.OutOfMemoryError("CUDA out of memory"),
+     RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes")],
+    ids=lambda error: type(error).__name__,
+)  # fmt: skip
+@pytest.mark.parametrize(
+    "place",
+    ["torch.load", "transformers.Mamba2Model.from_pretrained", "transformers.Mamba2Model.forward",
+     "dashboard.checkpoints.weights.safe_open"],
+)  # fmt: skip
+def test_memory_that_runs_out_is_no_fault_of_the_files(place, error, copy_of, monkeypatch):
+    directory = copy_of("pickle" if place == "torch.load" else "safetensors")
+    if place.endswith("safe_open") and not isinstance(error, MemoryError):
+        pytest.skip("only a mapping that fails ends there")
+
+    def fails(*_arguments, **_options) -> None:
+        raise error
+
+    if "transformers" in place:
+        load_backbone(load_checkpoint(str(directory)), "cpu")
+    monkeypatch.setattr(place, fails)
+    with pytest.raises((CheckpointError, CalibrationError), match="more memory than there is"):
+        checkpoint = load_checkpoint(str(directory))
+        backbone = load_backbone(checkpoint, "cpu")
+        calibrate(checkpoint, backbone, read_text(checkpoint, batches=1, seq_len=4))
+
+
+def test_what_a_model_was_refused_for_is_in_the_log(copy_of, caplog):
+    directory = copy_of("safetensors")
+    with_config(directory, layer_norm_epsilon="small")
+    with caplog.at_level("INFO", "dashboard"):
+        refused(directory, "is refused by transformers")
+    assert any(record.exc_info for record in caplog.records)
 
 
 def test_a_tokenizer_with_more_tokens_than_the_model_is_named(copy_of):

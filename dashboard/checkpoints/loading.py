@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Collection
 from itertools import count
@@ -21,6 +22,8 @@ from dashboard.checkpoints.records import (
     quoted,
 )
 from dashboard.checkpoints.weights import SUFFIXES, Weights, open_weights, read_json
+
+logger = logging.getLogger(__name__)
 
 SAMPLES_DIR = Path(__file__).resolve().parents[2] / "sample_checkpoints"
 
@@ -132,6 +135,7 @@ def _download(hub_id: str, local: bool) -> Path:
             )
         )
     except Exception as error:  # the Hub client raises a dozen kinds, offline and on
+        logger.info("fetching %s", hub_id, exc_info=error)
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         here = "is not a directory here and " if local else ""
         raise CheckpointError(
