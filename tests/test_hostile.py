@@ -7,14 +7,19 @@ import shutil
 import struct
 import subprocess
 import sys
+import warnings
 import zipfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from families import CONFIGS, save_model
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from safetensors import safe_open
+from safetensors.numpy import load_file as load_arrays
+from safetensors.numpy import save_file as save_arrays
 from safetensors.torch import load_file, save_file
 from streamlit.testing.v1 import AppTest
 from tokenizers import Tokenizer
@@ -23,6 +28,7 @@ from tokenizers.pre_tokenizers import Whitespace
 from transformers import PreTrainedTokenizerFast
 
 from dashboard import cli
+from dashboard.archive import save_calibration
 from dashboard.calibration import CalibrationError, calibrate, read_text
 from dashboard.checkpoints import SAMPLES_DIR, CheckpointError, load_backbone, load_checkpoint
 from dashboard.checkpoints.families import FAMILIES
@@ -619,6 +625,7 @@ VALUES = st.recursive(
     | st.booleans()
     | st.integers(-3, 130)
     | st.integers(2**31 - 1, 2**70)
+    | st.sampled_from([1024, 2**15, 2**16, 10**6])
     | st.floats()
     | st.sampled_from(["silu", "Mamba2", "auto", "float16", "someone/kernels", "<b>", "M*-E", ""]),
     lambda inner: st.lists(inner, max_size=5) | st.dictionaries(st.text(max_size=9), inner),
@@ -643,6 +650,119 @@ def test_a_config_with_any_values_loads_or_is_refused(form, originals, tmp_path)
         loads_or_tells(directory)
 
     check()
+
+
+@pytest.fixture(scope="module")
+def counted(tmp_path_factory) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """The arrays and the metadata of a small calibration file."""
+    path = tmp_path_factory.mktemp("counted") / "counts.safetensors"
+    checkpoint = load_checkpoint("mamba2-tiny")
+    text = read_text(checkpoint, batches=2, seq_len=8)
+    layers = checkpoint.layers[:2]
+    save_calibration(path, calibrate(checkpoint, load_backbone(checkpoint), text, layers=layers))
+    with safe_open(path, "numpy") as file:
+        return load_arrays(path), file.metadata()
+
+
+ARRAY_CHANGES = {
+    "bfloat16": lambda a: torch.from_numpy(a.astype(np.float64)).to(torch.bfloat16),
+    "float8": lambda a: torch.from_numpy(a.astype(np.float64)).to(torch.float8_e5m2),
+    "float64": lambda a: a.astype(np.float64),
+    "float16": lambda a: a.astype(np.float16),
+    "uint64": lambda a: a.astype(np.uint64),
+    "no dimension": lambda a: a.ravel()[:1].reshape(()),
+    "no entry": lambda a: a[:0],
+    "two dimensions": lambda a: a[None],
+    "one less": lambda a: a[:-1],
+    "twice": lambda a: np.concatenate([a, a]),
+    "backwards": lambda a: a[::-1],
+    "zeros": np.zeros_like,
+    "ones": np.ones_like,
+    "negative": lambda a: -a,
+    "greatest": lambda a: np.full_like(a, greatest(a.dtype)),
+    "all but wrapped": lambda a: np.where(np.arange(a.size) == 0, greatest(a.dtype), a),
+    "infinite": lambda a: a * np.float64(np.inf),
+    "no number": lambda a: (a * np.float64(np.nan)).astype(np.float16),
+    "1e39": lambda a: np.full(a.shape, 1e39),
+    "1e30": lambda a: np.full(a.shape, 1e30),
+    "1e-45": lambda a: np.full(a.shape, 1e-45),
+}  # fmt: skip
+LAYERS = ["[]", "{}", "null", "[[0, []]]", '[["0", ["x", "B", "C"]]]', '[[0, ["x"]]]', "[[0, [1]]]",
+          '[[0, ["x", "B", "C"]], [1, ["x"]]]', '[[0, ["x", "x"]]]', '[[NaN, ["x", "B", "C"]]]',
+          '[[Infinity, ["x"]]]', '[[0, ["x", "B", "C"]]]', '[[1, ["x", "B", "C"], 2]]', "[" * 9999,
+          '[[-1, ["x"]]]', '[[' + "9" * 5000 + ', ["x"]]]']  # fmt: skip
+NUMBERS = ["0", "-1", "1", "3", "1e9", "inf", "nan", "", "[2]", "9" * 5000, "\u0662", "2.0", "4"]
+
+
+def greatest(dtype: np.dtype) -> float:
+    return np.finfo(dtype).max if dtype.kind == "f" else np.iinfo(dtype).max
+
+
+def test_a_mutated_calibration_file_gives_plain_json_or_is_refused(counted, tmp_path, capsys):
+    arrays, metadata = counted
+    path = tmp_path / "mutated.safetensors"
+    rules = (["minmax"], ["percentile-ema", "--recommend"], ["mse", "--asymmetric"], ["entropy"])
+
+    def strict(constant: str) -> None:
+        raise AssertionError(f"{constant} is no JSON")
+
+    def prefixes(part: str) -> list[str]:
+        return [name for name in arrays if part in name]
+
+    def changed(kind: str, array: np.ndarray) -> torch.Tensor:
+        with np.errstate(all="ignore"), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            found = ARRAY_CHANGES[kind](array)
+        return found if isinstance(found, torch.Tensor) else torch.from_numpy(found.copy())
+
+    @settings(seeded, max_examples=150)
+    @given(
+        edits=st.dictionaries(
+            st.sampled_from(sorted(arrays)) | st.sampled_from(["amax", "silu_output", ".counts"]),
+            st.sampled_from(sorted(ARRAY_CHANGES)),
+            max_size=2,
+        ),
+        told=st.fixed_dictionaries({}, optional={
+            "layers": st.sampled_from(LAYERS), "batches": st.sampled_from(NUMBERS),
+            "seq_len": st.sampled_from(NUMBERS), "text": st.text(max_size=5),
+        }),
+        rule=st.sampled_from(rules),
+        form=st.sampled_from(["json", "csv", "table", "published"]),
+    )  # fmt: skip
+    def check(edits, told, rule, form):
+        mutated = {name: torch.from_numpy(array) for name, array in arrays.items()}
+        for part, kind in edits.items():
+            mutated |= {name: changed(kind, arrays[name]) for name in prefixes(part)}
+        save_file(mutated, path, metadata | told)
+        status = cli.main(["analyze", str(path), "--observer", *rule, "--format", form])
+        captured = capsys.readouterr()
+        if status:
+            assert status == 2 and captured.err.count("\n") == 1
+        elif form == "json":
+            json.loads(captured.out, parse_constant=strict)
+
+    check()
+
+
+def test_a_layer_without_error_or_signal_is_null_in_json(counted, tmp_path, capsys):
+    arrays, metadata = counted
+    silent = dict(arrays)
+    for name in arrays:
+        if name.endswith("silu_output.values"):
+            total = arrays[name.replace("values", "counts")].astype(np.int64).sum()
+            silent |= {name: np.zeros(1, np.float16), name.replace("values", "counts"): total[None]}
+        elif name.endswith("batches.lengths"):
+            stem, batches = name.removesuffix("lengths"), len(arrays[name])
+            total = arrays[f"{stem}counts"].astype(np.int64).sum() // batches
+            silent |= {name: np.ones(batches, np.int64),
+                       f"{stem}values": np.zeros(batches, np.float16),
+                       f"{stem}counts": np.full(batches, total)}  # fmt: skip
+    path = tmp_path / "silent.safetensors"
+    save_arrays(silent, path, metadata)
+    assert cli.main(["analyze", str(path), "--format", "json", "--recommend"]) == 0
+    document = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)
+    assert [layer["sqnr_db"] for layer in document["layers"]] == [None, None]
+    assert [layer["saturation_rate"] for layer in document["layers"]] == [0, 0]
 
 
 @settings(seeded, max_examples=60)
