@@ -503,6 +503,16 @@ def test_tensors_that_are_more_than_their_bytes_are_refused(copy_of):
         refused(directory, "does not hold as a plain tensor|cannot be read as plain weights")
 
 
+def test_stored_scales_whose_products_leave_float32_are_named(copy_of, capsys):
+    directory = copy_of("quamba2")
+    path = directory / "pytorch_model.bin"
+    state = torch.load(path, weights_only=True)
+    conv = next(name.removesuffix("wx_scale") for name in state if name.endswith("conv1d.wx_scale"))
+    torch.save(state | {f"{conv}x_scale": 1e30, f"{conv}wx_scale": 1e30}, path)
+    assert cli.main(["analyze", str(directory)]) == 2
+    assert "slice x has scales of 1e+30" in capsys.readouterr().err
+
+
 def test_an_archive_that_unpacks_to_more_than_itself_is_refused(copy_of):
     directory = copy_of("pickle")
     path = directory / "pytorch_model.bin"

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from dashboard.checkpoints.families import read_architecture
-from dashboard.checkpoints.quamba import read_stored_layer
+from dashboard.checkpoints.quamba import StoredLayer, read_stored_layer
 from dashboard.checkpoints.records import (
     CONV_WIDTHS,
     Architecture,
@@ -22,6 +22,7 @@ from dashboard.checkpoints.records import (
     quoted,
 )
 from dashboard.checkpoints.weights import SUFFIXES, Weights, open_weights, read_json
+from kernels.arguments import sums_fit
 
 logger = logging.getLogger(__name__)
 
@@ -77,6 +78,7 @@ def load_checkpoint(source: str, local: bool = True) -> Checkpoint:
             read_stored_layer(weights, layer, mixer, architecture, directory)
             for layer, mixer in mixers
         )
+        _check_sums(stored, directory)
     else:
         convs = tuple(
             _read_conv(weights, layer, mixer, architecture.conv_dim, directory)
@@ -191,6 +193,18 @@ def _is_quantized(weights: Weights, mixers: Collection[str]) -> bool:
     conv = next((f"{m}.conv1d" for m in mixers if f"{m}.conv1d.weight" in weights.files), "")
     entries = (f"{conv}.{field}" for field in ("output_scale", "x_out_scales"))
     return any(name in weights.files or name in weights.numbers for name in entries)
+
+
+def _check_sums(stored: Collection[StoredLayer], directory: Path) -> None:
+    """Each scale may be in order, and their products beyond what the kernel can add up."""
+    for layer in stored:
+        for part in layer.slices:
+            if not sums_fit(part.x_scale, part.w_scale, part.b_scale or 0.0):
+                raise CheckpointError(
+                    f"{directory}: layer {layer.layer}, slice {part.name} has scales of "
+                    f"{part.x_scale:g} for its input and {part.w_scale:g} for its weights; the "
+                    "convolution's sums must stay within float32"
+                )
 
 
 def _read_conv(
