@@ -33,6 +33,7 @@ from dashboard.checkpoints import (
 from dashboard.checkpoints.records import one_line, quoted
 from dashboard.checkpoints.weights import out_of_memory, ran_out_of_memory
 from dashboard.histogram import PATTERNS, Histogram, count_patterns
+from dashboard.importing import hide_kernels_distribution
 from dashboard.spool import Place, Spool
 from kernels.arguments import sums_fit
 from kernels.int8 import scale_from_amax
@@ -249,6 +250,7 @@ def _tokenize(checkpoint: Checkpoint, content: bytes, source: str) -> Tensor:
             f"{checkpoint.path} has a vocabulary of {checkpoint.vocab_size} and no tokenizer.json; "
             "put the model's tokenizer beside its weights"
         )
+    hide_kernels_distribution()
     from transformers import AutoTokenizer
 
     try:

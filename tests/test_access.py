@@ -3,12 +3,14 @@
 import os
 import shutil
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from urllib.parse import quote, urlsplit
+from urllib.parse import parse_qs, quote, urlsplit
 
 import pytest
 import streamlit.config
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import Page, sync_playwright
 from streamlit.testing.v1 import AppTest
 
 from benchmarks.page import FLAGS, served
@@ -131,17 +133,22 @@ def test_a_directory_that_the_administrator_opens_can_be_read(reachable, monkeyp
     assert told(opened("layers", checkpoint=str(model), text="/etc/passwd")) == [CLOSED]
 
 
-def test_a_served_page_refuses_a_path_where_others_can_reach_it():
+@contextmanager
+def chromium() -> Iterator[Page]:
     if shutil.which("chromium") is None:
         assert not os.environ.get("SCALESCOPE_REQUIRE_BROWSER"), "chromium is required, not found"
         pytest.skip("chromium is not installed")
-    with served(listen="0.0.0.0") as address, sync_playwright() as playwright:
+    with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS)
-        page = browser.new_page()
+        yield browser.new_page(viewport={"width": 1440, "height": 900})
+        browser.close()
+
+
+def test_a_served_page_refuses_a_path_where_others_can_reach_it():
+    with served(listen="0.0.0.0") as address, chromium() as page:
         for link in ("?text=/etc/passwd", f"?checkpoint={quote(str(SAMPLES_DIR / 'mamba-tiny'))}"):
             page.goto(f"{address}/layers{link}")
             page.get_by_role("alert").get_by_text("No such name is open").wait_for(timeout=60_000)
-        browser.close()
 
 
 def outward_address() -> str | None:
@@ -164,6 +171,19 @@ def test_the_app_as_the_readme_starts_it_listens_to_this_machine_alone():
             pass
         with pytest.raises(OSError):
             socket.create_connection((outward, port), 5)
+
+
+def test_the_app_runs_from_any_directory_and_explore_has_its_own_address(tmp_path):
+    log = tmp_path / "log"
+    with log.open("w") as output, served(output, directory=tmp_path) as address, chromium() as page:
+        page.goto(f"{address}/explore?checkpoint=mamba2-tiny&layer=2&batches=2&seq_len=64")
+        page.get_by_text("differ from the reference").wait_for(timeout=60_000)
+        assert page.get_by_role("combobox", name="Checkpoint").input_value() == "mamba2-tiny"
+        settings = parse_qs(urlsplit(page.url).query)
+        assert settings["layer"] == ["2"] and settings["batches"] == ["2"]
+        assert not page.get_by_text("Page not found").count()
+        assert page.locator("[data-testid=stTopNavLink]", has_text="Explore").count() == 1
+    assert "Traceback" not in log.read_text()
 
 
 def test_no_line_of_a_traceback_reaches_a_visitor(monkeypatch):

@@ -6,7 +6,6 @@ transformers builds the models of all families, from their configuration and the
 
 from __future__ import annotations
 
-import importlib
 import logging
 
 import torch
@@ -16,7 +15,7 @@ from dashboard.checkpoints.families import FAMILIES
 from dashboard.checkpoints.loading import LAYER_TENSOR, MIXER_TENSOR
 from dashboard.checkpoints.records import Checkpoint, CheckpointError
 from dashboard.checkpoints.weights import open_weights, out_of_memory, ran_out_of_memory
-from dashboard.importing import collector_paused
+from dashboard.importing import hide_kernels_distribution, imported
 from kernels import available_backends
 
 logger = logging.getLogger(__name__)
@@ -103,12 +102,11 @@ def _as_module(name: str, tensor: Tensor) -> Tensor:
 
 def _import_classes(family: str) -> tuple[type, type]:
     # Imported here: reading a checkpoint does not need transformers, and it takes over a second.
+    hide_kernels_distribution()
     package, classes = f"transformers.models.{family}", FAMILIES[family].classes
-    with collector_paused():
-        from transformers.utils import logging as messages
-
-        configuration = importlib.import_module(f"{package}.configuration_{family}")
-        modeling = importlib.import_module(f"{package}.modeling_{family}")
+    configuration = imported(f"{package}.configuration_{family}")
+    modeling = imported(f"{package}.modeling_{family}")
+    messages = imported("transformers.utils.logging")
     messages.set_verbosity_error()  # it warns at every start that the fast CUDA path is missing
     messages.disable_progress_bar()
     return getattr(configuration, f"{classes}Config"), getattr(modeling, f"{classes}Model")
