@@ -18,7 +18,7 @@ from dashboard.checkpoints.records import Architecture, CheckpointError, ConvSli
 
 SILU = ("silu", "swish")
 LARGEST_SIZE = 2**31 - 1
-LONGEST_CHUNK = 2**16  # the SSD pads each sequence to whole chunks
+LONGEST_CHUNK = 2**10  # the SSD works on matrices of chunk · chunk values a head; 256 is usual
 CHUNKS = ("chunk_size", "mamba_chunk_size")
 MOST_LAYERS = 2**16
 LAYER_COUNTS = ("n_layer", "num_hidden_layers")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Collection, Mapping
 from itertools import count
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor
 
 from dashboard.checkpoints.families import read_architecture
-from dashboard.checkpoints.quamba import StoredLayer, read_stored_layer
+from dashboard.checkpoints.quamba import StoredLayer, holds_scales, read_stored_layer
 from dashboard.checkpoints.records import (
     CONV_WIDTHS,
     Architecture,
@@ -23,7 +24,11 @@ from dashboard.checkpoints.records import (
 )
 from dashboard.checkpoints.weights import SUFFIXES, Weights, open_weights, read_json
 
+logger = logging.getLogger(__name__)
+
 SAMPLES_DIR = Path(__file__).resolve().parents[2] / "sample_checkpoints"
+
+HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*", re.ASCII)
 
 # Any tensor of a layer, in a model with a head or without; and one or two of each Mamba mixer,
 # which may lie inside a hybrid layer.
@@ -48,18 +53,24 @@ def quantized_sample_names() -> list[str]:
     return sorted(path.parent.name for path in SAMPLES_DIR.glob("*/pytorch_model.bin"))
 
 
-def load_checkpoint(source: str, tolerant: bool = False) -> Checkpoint:
+def is_hub_id(name: str) -> bool:
+    """Whether a name has the form of a Hub repository's, owner/name, which a path may have too."""
+    return HUB_ID.fullmatch(name) is not None
+
+
+def load_checkpoint(source: str, local: bool = True, tolerant: bool = False) -> Checkpoint:
     """Read a checkpoint's sizes and convolutions.
 
     Args:
         source: the name of a sample, a directory, a file of weights with config.json beside it, or
             a Hub id ("owner/name").
+        local: whether it may be a path; else nothing but samples is looked up on the disk.
         tolerant: of a quantized checkpoint, leave out layers whose entries cannot be used, and
             give the reasons in ``faults``; else the first of them is an error.
 
     Raises CheckpointError, in one sentence, for anything that cannot be read or used.
     """
-    path = _find(source)
+    path = _find(source, local)
     directory = path.parent if path.is_file() else path
     config = read_json(directory / "config.json")
     architecture = read_architecture(config, directory / "config.json")
@@ -86,7 +97,7 @@ def load_checkpoint(source: str, tolerant: bool = False) -> Checkpoint:
             _read_conv(weights, layer, named[""], architecture.conv_dim, directory)
             for layer, named in sorted(mixers.items())
         ]
-    is_here = Path(source).expanduser().exists()  # else a sample's name, or a Hub id
+    is_here = local and Path(source).expanduser().exists()  # else a sample's name, or a Hub id
     return Checkpoint(
         name=path.absolute().name if is_here else source,
         path=directory,
@@ -133,11 +144,23 @@ def _read_quantized(
     return stored, floats
 
 
-def _find(source: str) -> Path:
+def _find(source: str, local: bool) -> Path:
     """The directory or the file that a source means."""
     samples = [*sample_names(), *quantized_sample_names()]
     if source in samples:
         return SAMPLES_DIR / source
+    if local and (path := _find_path(source)):
+        return path
+    if is_hub_id(source):
+        return _download(source, local)
+    raise CheckpointError(
+        f"{source} is neither a directory, nor a Hub id (owner/name), nor one of the samples "
+        f"{', '.join(samples)}"
+    )
+
+
+def _find_path(source: str) -> Path | None:
+    """The directory, or the file of weights, of that name; None where there is nothing."""
     try:
         path = Path(source).expanduser()
         if path.is_dir() or (path.is_file() and path.suffix in SUFFIXES):
@@ -149,15 +172,10 @@ def _find(source: str) -> Path:
             )
     except (OSError, RuntimeError) as error:  # a name too long, a home that nobody has
         raise CheckpointError(f"{quoted(source)} cannot be opened: {error}") from None
-    if re.fullmatch(r"[\w.-]+/[\w.-]+", source):
-        return _download(source)
-    raise CheckpointError(
-        f"{source} is neither a directory, nor a Hub id (owner/name), nor one of the samples "
-        f"{', '.join(samples)}"
-    )
+    return None
 
 
-def _download(hub_id: str) -> Path:
+def _download(hub_id: str, local: bool) -> Path:
     from huggingface_hub import snapshot_download
 
     try:
@@ -167,9 +185,11 @@ def _download(hub_id: str) -> Path:
             )
         )
     except Exception as error:  # the Hub client raises a dozen kinds, offline and on
+        logger.info("fetching %s", hub_id, exc_info=error)
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        here = "is not a directory here and " if local else ""
         raise CheckpointError(
-            f"{hub_id} is not a directory here and could not be fetched from the Hub: {reason}"
+            f"{hub_id} {here}could not be fetched from the Hub: {reason}"
         ) from error
 
 
@@ -185,9 +205,16 @@ def _find_mixers(
     mixers: dict[int, dict[str, str]] = {}
     for tensor in weights.files:
         found = MIXER_TENSOR.fullmatch(tensor)
-        if not found or int(found["layer"]) in attention:
+        if not found:
             continue
         layer, name = int(found["layer"]), found["name"] or ""
+        if layer in attention:  # which may have a convolution of its own, but no scales of one
+            if holds_scales(weights, found["mixer"]):
+                raise CheckpointError(
+                    f"{directory}: attn_layer_idx in config.json names layer {layer}, which has a "
+                    "Mamba mixer"
+                )
+            continue
         here = mixers.setdefault(layer, {}).setdefault(name, found["mixer"])
         if here != found["mixer"]:
             raise CheckpointError(

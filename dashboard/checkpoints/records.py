@@ -19,16 +19,20 @@ LONGEST_VALUE = 80
 
 
 class CheckpointError(ValueError):
-    """A checkpoint that cannot be used. One sentence that names the file and the fault.
-
-    The sentence may quote what a stranger wrote, so it is kept to one line of printable characters
-    and a length that a terminal and a page can show.
-    """
+    """A checkpoint that cannot be used. One sentence that names the file and the fault."""
 
     def __init__(self, sentence: str) -> None:
-        line = " ".join(sentence.split())
-        line = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in line)
-        super().__init__(line if len(line) <= LONGEST_SENTENCE else line[:LONGEST_SENTENCE] + "…")
+        super().__init__(one_line(sentence))
+
+
+def one_line(sentence: str) -> str:
+    """A sentence that may quote what a stranger wrote, as a terminal and a page can show it.
+
+    One line of printable characters, cut where it is long.
+    """
+    line = " ".join(sentence.split())
+    line = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in line)
+    return line if len(line) <= LONGEST_SENTENCE else line[:LONGEST_SENTENCE] + "…"
 
 
 def quoted(value: object) -> str:
