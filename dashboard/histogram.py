@@ -203,10 +203,14 @@ class Histogram:
             return float(torch.lerp(torch.tensor(low), torch.tensor(high), weight))
         return float(low + (np.float64(high) - low) * (rank - below))
 
+    def count_within(self, low: float, high: float) -> int:
+        """How many values v have low <= v <= high."""
+        inside = (self.values >= low) & (self.values <= high)
+        return int(self.counts[inside].sum())
+
     def share_within(self, low: float, high: float) -> float:
         """The share of the values v with low <= v <= high."""
-        inside = (self.values >= low) & (self.values <= high)
-        return float(self.counts[inside].sum() / self.total)
+        return self.count_within(low, high) / self.total
 
     def rebin(self, edges: np.ndarray) -> np.ndarray:
         """Counts between ascending ``edges`` (E,), half open, the last bin closed: (E - 1,) int64.
