@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 from urllib.parse import urlencode
 
 import numpy as np
@@ -92,7 +93,7 @@ def show_table(rows: Sequence[dict], key: str) -> int | None:
     )
     shades = frame.style.apply(_shades, axis=0, subset=[n for n, c in COLUMNS.items() if c[2]])
     shown = st.dataframe(
-        shades.format(dict.fromkeys(SHARES, percent)),
+        shades.format(dict.fromkeys(SHARES, _printed)),
         key=key,
         hide_index=True,
         column_config=config,
@@ -105,6 +106,10 @@ def show_table(rows: Sequence[dict], key: str) -> int | None:
         "one. Click a column's name to sort."
     )
     return next(iter(shown.selection.rows), None)
+
+
+def _printed(share: Any) -> str:
+    return percent(share)
 
 
 def _shades(column: pd.Series) -> list[str]:
