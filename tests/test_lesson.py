@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from by_hand import half_away
 
 from dashboard.calibration import calibrate, read_text
 from dashboard.channels import channel_outputs
@@ -16,10 +17,6 @@ from dashboard.report import quantize_conv
 
 def silu(v):
     return v / (1 + np.exp(-v))
-
-
-def half_away(x):
-    return np.sign(x) * np.floor(np.abs(x) + 0.5)
 
 
 # 1

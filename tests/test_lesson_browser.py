@@ -1,16 +1,13 @@
 """The lesson in real Chromium: keys, links, languages, a phone, saved figures, nothing fetched."""
 
-import os
 import re
-import shutil
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
-from benchmarks.page import FLAGS, served
+from benchmarks.page import served
 
-CHROMIUM = shutil.which("chromium")
 STEPS = range(1, 10)
 
 
@@ -18,17 +15,6 @@ STEPS = range(1, 10)
 def address():
     with served() as found:
         yield found
-
-
-@pytest.fixture(scope="module")
-def browser():
-    if CHROMIUM is None:
-        assert not os.environ.get("SCALESCOPE_REQUIRE_BROWSER"), "chromium is required, not found"
-        pytest.skip("chromium is not installed")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield browser
-        browser.close()
 
 
 def opened(browser: Browser, address: str, query: str = "", **context) -> Page:

@@ -4,6 +4,7 @@ import json
 import re
 from pathlib import Path
 
+import opening
 import pytest
 import torch
 from families import save_model
@@ -24,13 +25,8 @@ HAN = re.compile(r"[\u4e00-\u9fff]")
 
 
 def opened(page: str = "lesson", **settings: str) -> AppTest:
-    """A page on the smallest Mamba-2, opened by a link with these settings."""
-    app = AppTest.from_file(str(ROOT / "dashboard/pages" / f"{page}.py"), default_timeout=60)
-    for name, value in ({"checkpoint": "mamba2-tiny", "lang": "en"} | settings).items():
-        app.query_params[name] = value
-    app.run()
-    assert not app.exception
-    return app
+    """A page on the smallest Mamba-2, in English unless told otherwise."""
+    return opening.opened(page, **({"checkpoint": "mamba2-tiny", "lang": "en"} | settings))
 
 
 def told(app: AppTest) -> str:

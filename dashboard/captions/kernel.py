@@ -114,6 +114,6 @@ def roofline_caption(found: Roofline) -> str:
             "memory": found.copy_tb_per_s,
             "special functions": found.special_tb_per_s,
         }
-        least = min(ceilings, key=ceilings.get)
+        least = min(ceilings, key=lambda name: ceilings[name])
         told.append(f"{name}: {least} binds, {percent(speed / ceilings[least])} of that is reached")
     return f"{'; '.join(told)}."

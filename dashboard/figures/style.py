@@ -12,6 +12,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from typing import overload
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -101,12 +102,20 @@ class Panel:
     x_range: tuple[float, float]
     y_range: tuple[float, float]
 
-    def x(self, value: ArrayLike) -> np.ndarray:
+    @overload
+    def x(self, value: float) -> float: ...
+    @overload
+    def x(self, value: Sequence[float] | np.ndarray) -> np.ndarray: ...
+    def x(self, value: float | Sequence[float] | np.ndarray) -> float | np.ndarray:
         """Data to share of the sheet's width."""
         low, high = self.x_range
         return self.left + (np.asarray(value) - low) / (high - low) * (self.right - self.left)
 
-    def y(self, value: ArrayLike) -> np.ndarray:
+    @overload
+    def y(self, value: float) -> float: ...
+    @overload
+    def y(self, value: Sequence[float] | np.ndarray) -> np.ndarray: ...
+    def y(self, value: float | Sequence[float] | np.ndarray) -> float | np.ndarray:
         """Data to share of the sheet's height."""
         low, high = self.y_range
         return self.bottom + (np.asarray(value) - low) / (high - low) * (self.top - self.bottom)

@@ -72,9 +72,15 @@ def outlying(size: float, share: float) -> Outlying:
 
     def cut(amax: float) -> Cut:
         scale = scale_from_amax(amax)
-        errors = [mean_error(part, scale) for part in (inside, outside, whole)]
         code = int(np.floor(OUTLIERS.value / scale + 0.5))
-        return Cut(scale, min(code, QMAX), *errors, whole.quantize(scale))
+        return Cut(
+            scale,
+            min(code, QMAX),
+            mean_error(inside, scale),
+            mean_error(outside, scale),
+            mean_error(whole, scale),
+            whole.quantize(scale),
+        )
 
     return Outlying(
         size, share, whole, cut(whole.absmax), cut(OUTLIERS.bulk), least_error_amax(whole)

@@ -35,11 +35,17 @@ DEFAULT_CHANNEL, DEFAULT_POSITION = 33, 112  # a large value, within a word
 DEFAULT_GUESS = 100
 
 
-def choice(key: str, options: tuple, default: object, label: str, **more: object) -> object:
+def choice(
+    key: str,
+    options: tuple[float, ...],
+    default: float,
+    label: str,
+    format_func: Callable[[float], str] = str,
+) -> float:
     """A slider over given values, kept in the link and while another step is on show."""
     if kept(key) is not None and STATE[key] not in options:
         STATE[key] = min(options, key=lambda option: abs(option - STATE[key]))
-    value = st.select_slider(label, options, default, key=key, bind="query-params", **more)
+    value = st.select_slider(label, options, default, format_func, key, bind="query-params")
     return keep(key, value)
 
 
@@ -184,7 +190,7 @@ def replay(say: Language, _frame: Frame) -> Screen:
         "fine": say("evenly spread"),
     }
     points = named("points", tuple(names), "step", say("Convolution outputs"),
-                      format_func=names.get)  # fmt: skip
+                      format_func=names.__getitem__)  # fmt: skip
     scale = choice("toy_scale", toy.SCALES, TOY.straightforward.scale, say("Scale"))
     return toy_screen.screen(scale, points, say)
 
