@@ -214,7 +214,7 @@ def test_a_claim_leads_to_the_step_that_shows_it_and_the_step_is_kept(browser, a
     page.get_by_role("link", name="课程").click()
     on_step(page, 3)  # where the reader was
     page.get_by_role("link", name="论断核查").click()
-    widens = page.locator("[class*=st-key-claim_]").filter(has_text="SiLU 扩大了数值范围")
+    widens = page.locator("[class*=st-key-claim_]").filter(has_text="SiLU 扩大了值域")
     widens.get_by_role("link", name="查看").click()
     on_step(page, 7)
     assert "step=7" in page.url and "lang=zh-CN" in page.url
