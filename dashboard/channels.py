@@ -50,8 +50,6 @@ class GroupScales:
         return {
             "x_out_scale": self.scales.tolist(),
             "shape": [len(self.scales)],
-            "ratio_weight": None,
-            "ratio_wx": None,
             "saturation_rate": self.saturated / self.total,
             "top_code_utilization": None,
             "code_utilization": None,

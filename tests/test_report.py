@@ -215,7 +215,7 @@ def test_the_json_has_every_key_for_x_and_nests_b_and_c(checkpoint, calibration)
     document = json.loads(json.dumps(live(checkpoint, calibration).as_dict()))
     keys = {
         "x_scale", "w_scale", "b_scale", "scale_wx", "x_out_scale", "zero_point", "shape",
-        "ratio_weight",
+        "x_out_scale_min", "x_out_scale_mean", "x_out_scale_max", "ratio_weight",
         "ratio_wx", "saturation_rate", "top_code_utilization", "code_utilization",
         "effective_bits", "sqnr_db", "best_alpha", "gain_db", "rounding_mse", "clipping_mse",
         "kernel_sqnr_db",

@@ -53,7 +53,7 @@ from dashboard.report import (
     report_slice,
     sweep_scales,
 )
-from dashboard.stored import StoredRun, run_stored
+from dashboard.stored import StoredRun, run_all
 
 # Conv inputs of all layers are kept while they fit in this, so that another layer is at hand at
 # once; of a larger model, only the chosen layer's.
@@ -169,9 +169,10 @@ def _checkpoint(name: str, local: bool) -> Checkpoint:
 
 
 @st.cache_data(max_entries=4, show_spinner=False)
-def stored_runs(source: str) -> list[StoredRun]:
-    """The kernel, run with every layer's stored weights and scales."""
-    return [run_stored(layer, default_device()) for layer in checkpoint(source).stored]
+def stored_runs(source: str) -> dict[int, StoredRun]:
+    """The kernel, run with every layer's stored weights and scales, by the layer's number."""
+    found = checkpoint(source)
+    return run_all(found, found.layers, default_device())
 
 
 @st.cache_resource(max_entries=2, show_spinner=False)
