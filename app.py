@@ -11,6 +11,10 @@ st.set_page_config(page_title="Scalescope", page_icon=ICON, layout="wide")
 freeze_imports()
 say = imported("dashboard.pages.speaking").spoken()
 
+# A figure's frame has a height and would scroll by what hangs below it, its menu.
+FRAMES = "[data-testid=stElementContainer]:has(>.stBidiComponent){overflow:visible}"
+st.html(f"<style>{FRAMES}</style>")
+
 
 def by_its_name() -> None:
     """The default page's address is the root; a link to its name arrives there too."""

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import IO
 
 import torch
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Browser, Page, Playwright, sync_playwright
 
 ROOT = Path(__file__).resolve().parent.parent
 FLAGS = [
@@ -63,6 +63,15 @@ OBSERVE = """() => {
   window.addEventListener('keydown', () => { window.pressed = performance.now(); },
     {capture: true, once: true});
 }"""
+
+
+def launched(playwright: Playwright) -> Browser:
+    """Debian's Chromium as a person has it: with its scrollbars, which Playwright would hide."""
+    return playwright.chromium.launch(
+        executable_path=shutil.which("chromium"),
+        args=FLAGS,
+        ignore_default_args=["--hide-scrollbars"],
+    )
 
 
 @contextmanager
@@ -138,7 +147,7 @@ def main() -> None:
         f"Python {platform.python_version()}, torch {torch.__version__}"
     )
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS)
+        browser = launched(playwright)
         with served() as address:
             page = browser.new_page(viewport={"width": 1440, "height": 900})
             chart, kernel = open_page(page, address)

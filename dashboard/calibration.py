@@ -392,7 +392,7 @@ def visit_conv_inputs(
     hooks = []
     for layer in sorted(layers):
         mixer = find_mixer(backbone, layer)
-        hooks.append(mixer.in_proj.register_forward_hook(hook_for(layer, mixer)))
+        hooks.append(mixer.get_submodule("in_proj").register_forward_hook(hook_for(layer, mixer)))
     try:
         with torch.no_grad():
             for batch, ids in enumerate(tokens):  # noqa: B007 (the hooks read it)

@@ -117,12 +117,17 @@ class LayerReport:
     slices: tuple[SliceReport, ...]
     kernel: KernelRun | None
     finer: tuple[GroupScales, ...] | None = None  # of each slice, where groups were asked for
-    bests: tuple[ScaleReport, ...] | None = None  # each slice's own best α, where it was looked for
+    bests: tuple[ScaleReport, ...] = ()  # each slice's own best α, where it was looked for
 
     def measures(self, name: str) -> dict:
-        """Every measure of one slice, under the names of the definitions."""
+        """Every measure of one slice, under the names of the definitions.
+
+        The ratios and top_code_utilization of an asymmetric scale are None: its codes are counted
+        from another than 0.
+        """
         index = [part.name for part in self.slices].index(name)
         part, output = self.slices[index], self.slices[index].chosen.output
+        symmetric = part.chosen.rule.symmetric  # else a ratio and the top code mean nothing
         finer = self.finer[index].as_dict() if self.finer else {}
         return {
             "x_scale": part.scales.x_scale,
@@ -132,10 +137,10 @@ class LayerReport:
             "x_out_scale": part.chosen.x_out_scale,
             "zero_point": part.chosen.zero_point,
             "shape": [],  # of x_out_scale: one scale per tensor
-            "ratio_weight": part.ratio_weight,
-            "ratio_wx": part.ratio_wx,
+            "ratio_weight": part.ratio_weight if symmetric else None,
+            "ratio_wx": part.ratio_wx if symmetric else None,
             "saturation_rate": float(output.saturation_rate),
-            "top_code_utilization": float(output.top_code_utilization),
+            "top_code_utilization": float(output.top_code_utilization) if symmetric else None,
             "code_utilization": float(output.code_utilization),
             "effective_bits": float(output.effective_bits),
             "sqnr_db": float(output.sqnr_db),
@@ -192,9 +197,7 @@ def report_bests(
 ) -> tuple[ScaleReport, ...]:
     """What each slice's own best α makes of it; ``found`` as ``landscape.landscapes`` gives it."""
     return tuple(
-        report_scale(
-            counted, ScaleRule("percentile", found[calibration.layer, counted.name].best_alpha)
-        )
+        report_scale(counted, found[calibration.layer, counted.name].best_rule)
         for counted in calibration.slices
     )
 

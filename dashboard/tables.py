@@ -181,9 +181,9 @@ def _settings(document: dict) -> str:
 def _cell(name: str, form: str, value: object) -> str:
     if value is None:
         return "-"
-    if name == "shape":
-        return str(tuple(value))
-    return f"{len(value)} scales" if isinstance(value, list) else form.format(value)
+    if isinstance(value, list):
+        return str(tuple(value)) if name == "shape" else f"{len(value)} scales"
+    return form.format(value)
 
 
 def _aligned(names: list[str], rows: list[list[str]]) -> list[str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import weakref
 from functools import lru_cache
+from typing import TypedDict
 
 import torch
 from torch import Tensor
@@ -22,6 +23,17 @@ FLOAT32_TINY = 2.0**-150  # what is no larger becomes 0 in float32
 
 CODES = (torch.int8,)
 FLOATS = (torch.float16, torch.bfloat16, torch.float32)
+
+
+class ConvArguments(TypedDict):
+    """All that ``quant_causal_conv1d`` must have beside x."""
+
+    weight: Tensor
+    bias: Tensor | None
+    scale_x: float | Tensor
+    scale_w: float | Tensor
+    scale_b: float | Tensor
+    scale_out: float | Tensor
 
 
 def check_tensor(name: str, tensor: Tensor, dtypes: tuple[torch.dtype, ...], x: Tensor) -> None:

@@ -2,9 +2,11 @@
 
 import json
 import shutil
-from pathlib import Path
+from functools import partial
 
+import opening
 import pytest
+from opening import told
 from streamlit.testing.v1 import AppTest
 
 from dashboard import captions, cli
@@ -12,26 +14,12 @@ from dashboard.checkpoints import SAMPLES_DIR
 from dashboard.observers import ALPHA_RULES, RULES
 from dashboard.pages import loading
 
-APP = str(Path(__file__).resolve().parent.parent / "app.py")
-QUICK = {"batches": "2", "seq_len": "64"}
-
-
-def opened(**settings: str) -> AppTest:
-    """The page on a short calibration, opened by a link with these settings."""
-    app = AppTest.from_file(APP, default_timeout=60)
-    for name, value in (QUICK | settings).items():
-        app.query_params[name] = value
-    app.run()
-    assert not app.exception
-    return app
+# The page on a short calibration.
+opened = partial(opening.opened, "app", batches="2", seq_len="64")
 
 
 def metrics(app: AppTest) -> dict[str, str]:
     return {metric.label: metric.value for metric in app.metric}
-
-
-def told(app: AppTest) -> str:
-    return "\n".join(item.value for item in app.markdown)
 
 
 @pytest.fixture(scope="module")

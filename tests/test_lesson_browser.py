@@ -1,16 +1,13 @@
 """The lesson in real Chromium: keys, links, languages, a phone, saved figures, nothing fetched."""
 
-import os
 import re
-import shutil
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
-from benchmarks.page import FLAGS, served
+from benchmarks.page import served
 
-CHROMIUM = shutil.which("chromium")
 STEPS = range(1, 10)
 
 
@@ -18,17 +15,6 @@ STEPS = range(1, 10)
 def address():
     with served() as found:
         yield found
-
-
-@pytest.fixture(scope="module")
-def browser():
-    if CHROMIUM is None:
-        assert not os.environ.get("SCALESCOPE_REQUIRE_BROWSER"), "chromium is required, not found"
-        pytest.skip("chromium is not installed")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield browser
-        browser.close()
 
 
 def opened(browser: Browser, address: str, query: str = "", **context) -> Page:
@@ -140,6 +126,27 @@ def test_a_term_explains_itself_to_the_keyboard(browser, address):
     expect(tip).to_contain_text("amax / 127")
     term.blur()
     expect(tip).to_be_hidden()
+    closed(page)
+
+
+@pytest.mark.parametrize("locale", ["en-US", "zh-CN"])
+def test_an_explanation_hangs_below_its_own_term_on_any_line(browser, address, locale):
+    page = opened(browser, address, "&step=2", locale=locale)
+    on_step(page, 2)
+    lines = set()
+    for term in page.locator(".claim .term").all():
+        term.hover()
+        tip = term.locator(".tip")
+        expect(tip).to_be_visible()
+        words, box = term.bounding_box(), tip.bounding_box()
+        paragraph = page.locator(".claim p").bounding_box()
+        lines.add(round(words["y"]))
+        assert 0 <= box["y"] - (words["y"] + words["height"]) < 6
+        assert box["x"] < words["x"] + words["width"] and words["x"] < box["x"] + box["width"]
+        assert box["x"] >= paragraph["x"] - 1
+        assert box["x"] + box["width"] <= paragraph["x"] + paragraph["width"] + 1
+        page.mouse.move(0, 0)
+    assert len(lines) > 1  # some stand on a second line
     closed(page)
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from by_hand import codes_by_hand
 
 from dashboard.calibration import Calibration, ConvCapture, calibrate, read_text
 from dashboard.checkpoints import Checkpoint, default_device, load_backbone, load_checkpoint
@@ -132,10 +133,25 @@ def test_kernel_sqnr_counts_the_rounding_of_the_inputs_too(checkpoint, calibrati
         assert found == pytest.approx(expected, abs=0.01)
 
 
-def test_no_code_differs_from_the_reference(checkpoint, calibration):
+def test_the_codes_of_the_live_run_are_those_worked_out_by_hand(
+    checkpoint, calibration, monkeypatch
+):
+    from dashboard import report as module
+
+    exact, written = module.quant_causal_conv1d, []
+
+    def noted(x, weight, bias, *, backend, **scales):
+        codes = exact(x, weight, bias, backend=backend, **scales)
+        written.append((codes, codes_by_hand(x, weight, bias, **scales)))
+        return codes
+
+    monkeypatch.setattr(module, "quant_causal_conv1d", noted)
     for observer in RULES:
+        written.clear()
         kernel = live(checkpoint, calibration, observer).kernel
-        assert kernel.codes == 4 * checkpoint.conv_dim * 128
+        for codes, expected in written:
+            np.testing.assert_array_equal(codes.cpu().numpy(), expected)
+        assert kernel.codes == written[0][1].size == 4 * checkpoint.conv_dim * 128
         assert kernel.differing_codes == 0
         assert kernel.time_ms > 0
 
@@ -247,3 +263,11 @@ def test_a_vector_of_scales_runs_as_the_slices_do(checkpoint, calibration):
     widths = torch.tensor([part.width for part in checkpoint.slices])
     whole = torch.tensor(scales).repeat_interleave(widths)
     assert run_kernel(conv, whole).sqnr_db == run_kernel(conv, scales).sqnr_db
+
+
+def test_the_ratios_and_top_code_of_an_asymmetric_scale_are_null(calibration):
+    slices = report_slices(calibration.layer(LAYER), ScaleRule("minmax", symmetric=False))
+    measures = LayerReport(LAYER, slices, None).measures("x")
+    for name in ("ratio_weight", "ratio_wx", "top_code_utilization"):
+        assert measures[name] is None
+    assert measures["zero_point"] != 0 and measures["code_utilization"] > 0.5

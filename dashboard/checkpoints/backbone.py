@@ -7,6 +7,7 @@ transformers builds the models of all families, from their configuration and the
 from __future__ import annotations
 
 import logging
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -84,7 +85,7 @@ def load_backbone(checkpoint: Checkpoint, device: str | None = None) -> nn.Modul
     return model.to(device).eval().requires_grad_(False)
 
 
-def _check_size(config: object, model_class: type, state: dict[str, Tensor]) -> None:
+def _check_size(config: object, model_class: Any, state: dict[str, Tensor]) -> None:
     """transformers allocates what the configuration asks for, before it looks for the weights."""
     with torch.device("meta"):
         wanted = sum(parameter.numel() for parameter in model_class(config).parameters())
@@ -100,7 +101,7 @@ def _as_module(name: str, tensor: Tensor) -> Tensor:
     return tensor
 
 
-def _import_classes(family: str) -> tuple[type, type]:
+def _import_classes(family: str) -> tuple[Any, Any]:
     # Imported here: reading a checkpoint does not need transformers, and it takes over a second.
     hide_kernels_distribution()
     package, classes = f"transformers.models.{family}", FAMILIES[family].classes
@@ -112,7 +113,7 @@ def _import_classes(family: str) -> tuple[type, type]:
     return getattr(configuration, f"{classes}Config"), getattr(modeling, f"{classes}Model")
 
 
-def _config(checkpoint: Checkpoint, config_class: type) -> object:
+def _config(checkpoint: Checkpoint, config_class: Any) -> object:
     """The configuration in transformers' own words."""
     build = _translate if checkpoint.layout == "state-spaces" else _adopt
     try:
@@ -127,7 +128,7 @@ def _config(checkpoint: Checkpoint, config_class: type) -> object:
         ) from error
 
 
-def _adopt(checkpoint: Checkpoint, config_class: type) -> object:
+def _adopt(checkpoint: Checkpoint, config_class: Any) -> object:
     """As it is, but for names of implementations: one could be a repository of code to fetch."""
     stored, _ = config_class.get_config_dict(checkpoint.path, local_files_only=True)
     known = {
@@ -138,7 +139,7 @@ def _adopt(checkpoint: Checkpoint, config_class: type) -> object:
     return config_class.from_dict(known)
 
 
-def _translate(checkpoint: Checkpoint, config_class: type) -> object:
+def _translate(checkpoint: Checkpoint, config_class: Any) -> object:
     """From the state-spaces repository's words."""
     ssm = checkpoint.config.get("ssm_cfg") or {}
     architecture = checkpoint.architecture
@@ -154,11 +155,13 @@ def _translate(checkpoint: Checkpoint, config_class: type) -> object:
     if checkpoint.family == "mamba":
         rank = ssm.get("dt_rank", "auto")
         return config_class(**common, state_size=ssm.get("d_state", 16), time_step_rank=rank)
+    head_dim = architecture.head_dim
+    assert head_dim is not None  # a Mamba-2 has heads
     return config_class(
         **common,
         state_size=ssm.get("d_state", 128),
-        head_dim=architecture.head_dim,
-        num_heads=architecture.slices[0].width // architecture.head_dim,
+        head_dim=head_dim,
+        num_heads=architecture.slices[0].width // head_dim,
         n_groups=architecture.n_groups,
     )
 
@@ -171,7 +174,7 @@ def _own_dtype(state: dict[str, Tensor]) -> torch.dtype:
 
 def find_mixer(backbone: nn.Module, layer: int) -> nn.Module:
     """The Mamba mixer of a layer, whatever its family calls it and however deep it lies."""
-    block = backbone.layers[layer]
+    block = backbone.get_submodule(f"layers.{layer}")
     return next(m for m in block.modules() if hasattr(m, "in_proj") and hasattr(m, "conv1d"))
 
 
@@ -183,6 +186,7 @@ def conv_input(checkpoint: Checkpoint, mixer: nn.Module, projected: Tensor) -> T
     first = checkpoint.conv_offset
     channels = slice(first, first + checkpoint.conv_dim)
     x = projected[..., channels]
-    if hasattr(mixer, "mup_vector"):
-        x = x * mixer.mup_vector[..., channels]
+    multiplier = getattr(mixer, "mup_vector", None)
+    if multiplier is not None:
+        x = x * multiplier[..., channels]
     return x.transpose(1, 2)

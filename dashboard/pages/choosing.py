@@ -10,7 +10,7 @@ import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NoReturn
 
 import streamlit as st
 
@@ -86,7 +86,7 @@ class Frame:
     stop: Any
     note: str = ""  # what the page shows while a calibration runs
 
-    def refuse(self, error: ValueError) -> None:
+    def refuse(self, error: ValueError) -> NoReturn:
         """One sentence about what cannot be used; the controls above stay."""
         # Streamlit reads Markdown, in which a file could name an image for the browser to fetch.
         sentence = MARKUP.sub(r"\\\1", str(error))
@@ -155,6 +155,12 @@ def choose(
     layer = _layer_box(layer_slot, outline) if layers else outline.layers[0]
     part = _slice_box(slice_slot, outline) if slices else 0
     return Choice(source, outline, layer, part), frame
+
+
+def tell_symmetric() -> None:
+    """On a page of symmetric scales: that it has no asymmetric ones, where others show them."""
+    if STATE.get("kept", {}).get("asymmetric"):
+        st.caption(captions.SYMMETRIC_HERE)
 
 
 def _calibration_box(name: str) -> loading.Source:

@@ -253,7 +253,7 @@ def checkpoint(name: str) -> Checkpoint:
     if not local and not is_hub_id(name):
         raise access.refusal()
     return _shelves()["checkpoint"].get_or_make(
-        (name, edition(name)), lambda: load_checkpoint(name, local)
+        (name, edition(name)), lambda: load_checkpoint(name, local=local)
     )
 
 
@@ -386,17 +386,18 @@ def slice_report(source: Source, layer: int, index: int, rule: ScaleRule) -> Sli
     return report_slice(_slice(source, layer, index), scale_report(source, layer, index, rule))
 
 
-def landscape(source: Source, layer: int, index: int) -> Landscape:
+def landscape(source: Source, layer: int, index: int, symmetric: bool = True) -> Landscape:
     """Every α for one slice."""
     return _shelves()["landscape"].get_or_make(
-        (source, layer, index), lambda: Landscape.of(_slice(source, layer, index).silu_output)
+        (source, layer, index, symmetric),
+        lambda: Landscape.of(_slice(source, layer, index).silu_output, symmetric=symmetric),
     )
 
 
-def best(source: Source, layer: int, index: int) -> ScaleReport:
+def best(source: Source, layer: int, index: int, symmetric: bool = True) -> ScaleReport:
     """What a slice's own best α makes of it."""
-    alpha = landscape(source, layer, index).best_alpha
-    return scale_report(source, layer, index, ScaleRule("percentile", alpha))
+    rule = landscape(source, layer, index, symmetric).best_rule
+    return scale_report(source, layer, index, rule)
 
 
 def layer_report(source: Source, layer: int, rule: ScaleRule) -> LayerReport:
@@ -406,21 +407,21 @@ def layer_report(source: Source, layer: int, rule: ScaleRule) -> LayerReport:
         layer,
         tuple(slice_report(source, layer, i, rule) for i in parts),
         kernel=None,
-        bests=tuple(best(source, layer, i) for i in parts),
+        bests=tuple(best(source, layer, i, rule.symmetric) for i in parts),
     )
 
 
-def recommendation(source: Source) -> Recommendation:
+def recommendation(source: Source, symmetric: bool = True) -> Recommendation:
     """The best α of every slice of every layer, and one for the whole model."""
 
     def make() -> Recommendation:
         layers = calibration(source, lambda _: None).layers
         return recommend({
-            (layer.layer, part.name): landscape(source, layer.layer, i)
+            (layer.layer, part.name): landscape(source, layer.layer, i, symmetric)
             for layer in layers for i, part in enumerate(layer.slices)
         })  # fmt: skip
 
-    return _shelves()["recommendation"].get_or_make(source, make)
+    return _shelves()["recommendation"].get_or_make((source, symmetric), make)
 
 
 def grouping(source: Source, layer: int, head_groups: int, channel_groups: int) -> ChannelGrouping:
@@ -428,6 +429,7 @@ def grouping(source: Source, layer: int, head_groups: int, channel_groups: int) 
 
     def make() -> ChannelGrouping:
         architecture = checkpoint(source.checkpoint).architecture
+        assert architecture.head_dim and architecture.n_groups  # the page groups Mamba-2's alone
         return sort_and_cluster(
             np.array([output.absmax for output in channels(source, layer, 0)]),
             architecture.head_dim,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import time
 from dataclasses import dataclass
+from typing import NoReturn
 
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
@@ -40,7 +41,7 @@ class Frame:
                         layer=progress.layer)  # fmt: skip
             self._slot.progress(progress.share, words)
 
-    def refuse(self, sentence: str) -> None:
+    def refuse(self, sentence: str) -> NoReturn:
         """What cannot be used; the controls above stay."""
         self._slot.error(sentence, icon=":material/error:")
         st.stop()
