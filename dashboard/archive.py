@@ -180,24 +180,18 @@ def load_calibration(path: str | Path) -> Calibration:
 
 def _read_origin(metadata: dict[str, str], path: Path) -> Origin:
     try:
-        counts = {name: int(metadata[name]) for name in ("batches", "seq_len")}
-        origin = Origin(
-            checkpoint=one_line(metadata["checkpoint"]),
-            family=one_line(metadata["family"]),
-            text=one_line(metadata["text"]),
-            text_sha256=one_line(metadata["text_sha256"]),
-            fingerprint=one_line(metadata["fingerprint"]),
-            **counts,
-        )
+        texts = {name: one_line(metadata[name]) for name in
+                 ("checkpoint", "family", "text", "text_sha256", "fingerprint")}  # fmt: skip
+        batches, seq_len = int(metadata["batches"]), int(metadata["seq_len"])
     except (KeyError, ValueError) as error:
         raise CalibrationError(f"{path}: the metadata lack or misstate {error}") from None
-    for name, count in counts.items():
+    for name, count in (("batches", batches), ("seq_len", seq_len)):
         if not 1 <= count <= MOST_COUNTED:
             raise CalibrationError(
                 f"{path}: the metadata say that {name} is {quoted(count)}; it must be at least 1, "
                 f"and at most {MOST_COUNTED}"
             )
-    return origin
+    return Origin(**texts, batches=batches, seq_len=seq_len)
 
 
 def _read_layers(metadata: dict[str, str], path: Path) -> list[tuple[int, list[str]]]:
@@ -243,8 +237,8 @@ def _read_slice(
             f"{path}: the batches of {prefix} do not add up to its output, or its input has more "
             "or fewer values"
         )
-    x_amax, w_amax, b_amax = maxima.tolist()
     try:
+        x_amax, w_amax, b_amax = maxima.tolist()
         return SliceCalibration(name, x_amax, w_amax, b_amax, silu_input, silu_output, batches)
     except CalibrationError as error:
         raise CalibrationError(f"{path}: layer {layer}, {error}") from None

@@ -7,7 +7,6 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # two torch processes share
 
 import kernels  # noqa: F401, I001
 import pytest
-
 from dashboard.importing import hide_kernels_distribution
 
 hide_kernels_distribution()  # tests import transformers, too

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from dashboard.checkpoints.families import read_architecture
-from dashboard.checkpoints.quamba import StoredLayer, read_stored_layer
+from dashboard.checkpoints.quamba import StoredLayer, holds_scales, read_stored_layer
 from dashboard.checkpoints.records import (
     CONV_WIDTHS,
     Architecture,
@@ -23,7 +23,6 @@ from dashboard.checkpoints.records import (
     quoted,
 )
 from dashboard.checkpoints.weights import SUFFIXES, Weights, open_weights, read_json
-from kernels.arguments import sums_fit
 
 logger = logging.getLogger(__name__)
 
@@ -59,15 +58,15 @@ def is_hub_id(name: str) -> bool:
     return HUB_ID.fullmatch(name) is not None
 
 
-def load_checkpoint(source: str, tolerant: bool = False, local: bool = True) -> Checkpoint:
+def load_checkpoint(source: str, local: bool = True, tolerant: bool = False) -> Checkpoint:
     """Read a checkpoint's sizes and convolutions.
 
     Args:
         source: the name of a sample, a directory, a file of weights with config.json beside it, or
             a Hub id ("owner/name").
+        local: whether it may be a path; else nothing but samples is looked up on the disk.
         tolerant: of a quantized checkpoint, leave out layers whose entries cannot be used, and
             give the reasons in ``faults``; else the first of them is an error.
-        local: whether it may be a path; else nothing but samples is looked up on the disk.
 
     Raises CheckpointError, in one sentence, for anything that cannot be read or used.
     """
@@ -138,7 +137,6 @@ def _read_quantized(
                     weights, layer, mixers[name], mixer_class, architecture, directory
                 )
             )
-    _check_sums(stored, directory)
     if len(stored) > 1 or len(floats) > 1:
         raise CheckpointError(
             f"{directory}: layer {layer} has two mixers of one kind: {', '.join(classes.values())}"
@@ -207,9 +205,16 @@ def _find_mixers(
     mixers: dict[int, dict[str, str]] = {}
     for tensor in weights.files:
         found = MIXER_TENSOR.fullmatch(tensor)
-        if not found or int(found["layer"]) in attention:
+        if not found:
             continue
         layer, name = int(found["layer"]), found["name"] or ""
+        if layer in attention:  # which may have a convolution of its own, but no scales of one
+            if holds_scales(weights, found["mixer"]):
+                raise CheckpointError(
+                    f"{directory}: attn_layer_idx in config.json names layer {layer}, which has a "
+                    "Mamba mixer"
+                )
+            continue
         here = mixers.setdefault(layer, {}).setdefault(name, found["mixer"])
         if here != found["mixer"]:
             raise CheckpointError(
@@ -251,19 +256,6 @@ def _check_layers(
         last = next(iter(mixers[max(mixers)].values()))
         name = re.sub(r"\d+", str(missing), last, count=1)
         raise CheckpointError(f"{directory} has no tensor {name}.conv1d.weight, {told}")
-
-
-def _check_sums(stored: Collection[StoredLayer], directory: Path) -> None:
-    """Each scale may be in order, and their sums beyond what the kernel can add up."""
-    for layer in stored:
-        for part in layer.slices:
-            if not sums_fit(part.x_scale, part.w_scale, part.b_scale or 0.0):
-                raise CheckpointError(
-                    f"{directory}: layer {layer.layer}, slice {part.name} has scales of "
-                    f"{part.x_scale:g} for its input, {part.w_scale:g} for its weights and "
-                    f"{part.b_scale or 0.0:g} for its bias; the convolution's sums must stay within "
-                    "float32"
-                )
 
 
 def _read_conv(

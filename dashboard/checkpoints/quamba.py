@@ -35,9 +35,8 @@ from dashboard.checkpoints.records import (
 )
 from dashboard.checkpoints.weights import Weights
 from dashboard.grouping import group_of_channel
-from kernels.arguments import ConvArguments
+from kernels.arguments import ConvArguments, sums_fit
 
-LARGEST_PRODUCT = 1e30  # times the largest INT8 sum, 4·128·128, it is still a float32
 RANGES = ("x_head_group_range", "x_dim_group_range")
 
 # What modules beside the convolution call the same things: their entry -> the convolution's. The
@@ -77,7 +76,8 @@ class StoredSlice:
     @property
     def scale_wx(self) -> float:
         """x_scale · w_scale, in float32 as the kernel multiplies them."""
-        return float(np.float32(self.x_scale) * np.float32(self.w_scale))
+        with np.errstate(over="ignore"):  # to infinity, which the reader refuses
+            return float(np.float32(self.x_scale) * np.float32(self.w_scale))
 
     @property
     def scale_out(self) -> np.ndarray:
@@ -216,6 +216,11 @@ def _fits(found: tuple[int, ...], shape: tuple[int | None, ...]) -> bool:
     )
 
 
+def holds_scales(weights: Weights, mixer: str) -> bool:
+    """Whether the scales of a convolution's output lie under a mixer's name."""
+    return any(_holds(weights, f"{mixer}.conv1d.{f}") for f in ("x_out_scales", "output_scale"))
+
+
 def read_stored_layer(
     weights: Weights,
     layer: int,
@@ -248,12 +253,12 @@ def read_stored_layer(
     else:
         slices, head_ends, dim_ends = _read_quamba2(conv, architecture, has_bias)
     for part in slices:
-        if not 0 < part.scale_wx < LARGEST_PRODUCT:
+        if not (part.scale_wx > 0 and sums_fit(part.x_scale, part.w_scale, part.b_scale or 0.0)):
             raise conv.fault(
                 "weight",
                 f"has the scales {part.x_scale} and {part.w_scale} over the {part.name} slice; "
-                f"their product is {part.scale_wx} in float32; it must be > 0 and "
-                f"< {LARGEST_PRODUCT}",
+                f"their product is {part.scale_wx} in float32, within which the convolution's sums "
+                "must stay",
             )
     return StoredLayer(
         layer=layer,

@@ -97,7 +97,7 @@ def show_table(rows: Sequence[dict], key: str) -> int | None:
     )
     shades = frame.style.apply(_shades, axis=0, subset=[n for n, c in COLUMNS.items() if c[2]])
     shown = st.dataframe(
-        shades.format({name: lambda value: percent(value) for name in SHARES}),
+        shades.format({name: _share for name in SHARES}),
         key=key,
         hide_index=True,
         column_config=config,
@@ -110,6 +110,10 @@ def show_table(rows: Sequence[dict], key: str) -> int | None:
         "one. Click a column's name to sort."
     )
     return next(iter(shown.selection.rows), None)
+
+
+def _share(value: object) -> str:
+    return percent(float(str(value)))
 
 
 def _shades(column: pd.Series) -> list[str]:
