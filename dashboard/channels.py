@@ -24,7 +24,7 @@ from kernels.reference import causal_conv1d
 CHANNEL_RULES = ("percentile", "minmax", "mse")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class GroupScales:
     """A scale for each group of a slice's channels."""
 

@@ -90,7 +90,7 @@ def _count_chunks(chunks: Sequence[Tensor]) -> Tensor:
     return counts
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Histogram:
     """Counts of the float16 values that occurred.
 
@@ -285,7 +285,7 @@ class Histogram:
         return index - rounds_up + rounds_down
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Quantized:
     """What INT8 with one scale makes of a histogram, or with each of an array of scales.
 

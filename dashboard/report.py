@@ -286,7 +286,7 @@ def sweep_scales(counted: SliceCalibration, points: int = 240) -> Quantized:
     return counted.silu_output.quantize(np.geomspace(low, high, points))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class QuantizedConv:
     """A layer's conv input, weights and bias as INT8, and what float makes of them.
 
