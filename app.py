@@ -2,13 +2,16 @@
 
 import streamlit as st
 
+from dashboard.pages import address
 from dashboard.pages.speaking import spoken
 
 st.set_page_config(page_title="Scalescope", page_icon="dashboard/pages/icon.svg", layout="wide")
 
 # A figure's frame has a height and would scroll by what hangs below it, its menu.
 FRAMES = "[data-testid=stElementContainer]:has(>.stBidiComponent){overflow:visible}"
-st.html(f"<style>{FRAMES}</style>")
+ADDRESS = ".st-key-address{position:absolute;width:1px!important}"
+st.html(f"<style>{FRAMES}{ADDRESS}</style>")
+address.follow()
 
 say = spoken()
 st.navigation(

@@ -318,10 +318,6 @@ def test_ratios_and_the_top_code_of_an_asymmetric_scale_are_dashes_with_a_reason
 
 def test_pages_of_symmetric_scales_say_so_where_asymmetric_ones_were_chosen():
     for page in ("sweep", "held_out"):
-        app = AppTest.from_file(str(ROOT / "dashboard/pages" / f"{page}.py"), default_timeout=60)
-        for name, value in (QUICK | {"checkpoint": "mamba2-tiny"}).items():
-            app.query_params[name] = value
-        app.session_state.kept = {"asymmetric": True}
-        app.run()
+        app = opened(page, checkpoint="mamba2-tiny", asymmetric="true")  # as Layers leaves the link
         assert captions.SYMMETRIC_HERE in told(app)
         assert captions.SYMMETRIC_HERE not in told(opened(page, checkpoint="mamba2-tiny"))

@@ -12,7 +12,7 @@ import streamlit as st
 from dashboard import captions
 from dashboard.figures import PALETTES
 from dashboard.figures.style import count_height
-from dashboard.pages.choosing import keep, kept
+from dashboard.pages.remembering import STATE, keep, kept, one_of
 from dashboard.report import LayerReport
 
 BINS = 32  # of a sparkline
@@ -57,11 +57,12 @@ def table_row(report: LayerReport, part: int, settings: dict[str, str]) -> dict:
 def filtered(rows: Sequence[dict]) -> list[dict]:
     """The rows that a column and a range, chosen here, leave."""
     numbers = [name for name in COLUMNS if isinstance(rows[0][name], float)]
-    kept("filter")
+    kept("filter", one_of(numbers))
+    if STATE.get("filter") not in numbers:
+        STATE.filter = None
     with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
         name = st.selectbox(
             "Filter by", numbers, index=None, key="filter", width=200, placeholder="no filter",
-            bind="query-params",
         )  # fmt: skip
         keep("filter", name)
         values = [row[name] for row in rows] if name else [0.0]

@@ -3,10 +3,10 @@
 import streamlit as st
 
 from dashboard import captions, figures
-from dashboard.observers import ALPHA_RULES, DEFAULT_ALPHA, RULES, ScaleRule
+from dashboard.observers import ALPHA_RULES, DEFAULT_ALPHA, ScaleRule
 from dashboard.pages import choosing, loading
-from dashboard.pages.choosing import STATE, keep, kept
 from dashboard.pages.drawing import show
+from dashboard.pages.remembering import STATE, keep, kept, whole
 from dashboard.pipeline import trace_channel
 from dashboard.recorded import benchmark, roofline
 from dashboard.report import run_kernel
@@ -17,8 +17,7 @@ WINDOW = 48  # positions on show
 
 def boxes() -> None:
     """The rule; α is what it was on the page before."""
-    kept("rule")
-    keep("rule", st.selectbox("Scale rule", RULES, key="rule", width=170, bind="query-params"))
+    choosing.rule_box()
 
 
 choice, frame = choosing.choose(boxes)
@@ -28,12 +27,11 @@ if choice.source.from_file:
 calibration = choosing.calibrated(choice, frame)
 source, layer, part = choice.source, choice.layer, choice.part
 counted = choice.of(calibration)
-for key in ("channel", "batch", "position"):
-    kept(key)
 width = choice.outline.widths[part]
-if STATE.get("channel", 0) >= width:
-    STATE.channel = 0
 last = source.seq_len - 1
+for key, most in (("channel", width - 1), ("batch", source.batches - 1), ("position", last)):
+    if (kept(key, whole(0, most)) or 0) > most:
+        STATE[key] = 0 if key == "channel" else most
 with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
     alpha, _ = choosing.alpha_slider(
         counted.silu_output.total,
@@ -41,12 +39,10 @@ with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
         width=300,
         disabled=STATE.rule not in ALPHA_RULES,
     )
-    channel = st.number_input("Channel", 0, width - 1, key="channel", width=130,
-                              bind="query-params")  # fmt: skip
-    batch = st.number_input("Batch", 0, source.batches - 1, key="batch", width=130,
-                            bind="query-params")  # fmt: skip
+    channel = st.number_input("Channel", 0, width - 1, key="channel", width=130)  # fmt: skip
+    batch = st.number_input("Batch", 0, source.batches - 1, key="batch", width=130)  # fmt: skip
     position = st.slider("Position", 0, max(last, 1), min(100, last), key="position", width=376,
-                         bind="query-params", disabled=last == 0)  # fmt: skip
+                         disabled=last == 0)  # fmt: skip
 for key, value in (("channel", channel), ("batch", batch), ("position", position)):
     keep(key, value)
 

@@ -14,7 +14,7 @@ from dashboard.lesson import grouped, holding, outliers, shapes, toy, tracing
 from dashboard.lesson.trained import MOST_LAYERS, Chosen, Trained, TrainedLayer, guessed
 from dashboard.observers import DEFAULT_ALPHA, PUBLISHED_ALPHAS, ScaleRule, alpha_grid
 from dashboard.pages import loading
-from dashboard.pages.choosing import STATE, keep, kept
+from dashboard.pages.remembering import STATE, in_link, keep, kept, one_of, switched, whole
 from dashboard.pages.speaking import named
 from dashboard.pages.waiting import Frame, Studied
 from dashboard.published import OUTLIERS, TOY
@@ -37,10 +37,11 @@ DEFAULT_GUESS = 100
 
 def choice(key: str, options: tuple, default: object, label: str, **more: object) -> object:
     """A slider over given values, kept in the link and while another step is on show."""
-    if kept(key) is not None and STATE[key] not in options:
+    read = one_of(options, more.get("format_func", in_link))
+    if kept(key, read) is not None and STATE[key] not in options:
         STATE[key] = min(options, key=lambda option: abs(option - STATE[key]))
-    value = st.select_slider(label, options, default, key=key, bind="query-params", **more)
-    return keep(key, value)
+    value = st.select_slider(label, options, default, key=key, **more)
+    return keep(key, value, default)
 
 
 def studied(say: Language, frame: Frame) -> Studied:
@@ -52,7 +53,6 @@ def studied(say: Language, frame: Frame) -> Studied:
         sample_names().index(DEFAULT_MODEL),
         key="checkpoint",
         accept_new_options=True,
-        bind="query-params",
     )
     return frame.prepare(source_of(keep("checkpoint", name) or DEFAULT_MODEL))
 
@@ -65,10 +65,9 @@ def source_of(checkpoint: str) -> loading.Source:
 
 
 def layer_box(say: Language, outline: loading.Outline) -> int:
-    if kept("layer") is not None and STATE.layer not in outline.layers:
+    if kept("layer", int) is not None and STATE.layer not in outline.layers:
         STATE.layer = outline.layers[0]
-    return keep("layer", st.selectbox(say("Layer"), outline.layers, key="layer",
-                                      bind="query-params"))  # fmt: skip
+    return keep("layer", st.selectbox(say("Layer"), outline.layers, key="layer"))  # fmt: skip
 
 
 def trained(model: Studied) -> Trained:
@@ -87,9 +86,9 @@ def trained_with_layer(say: Language, frame: Frame) -> tuple[Trained, int]:
             found = trained(studied(say, frame))
         with st.container(width=100):
             layers = [each.layer for each in found.layers]
-            if kept("layer") is not None and STATE.layer not in layers:
+            if kept("layer", int) is not None and STATE.layer not in layers:
                 STATE.layer = layers[0]
-            layer = st.selectbox(say("Layer"), layers, key="layer", bind="query-params")
+            layer = st.selectbox(say("Layer"), layers, key="layer")
     return found, keep("layer", layer)
 
 
@@ -131,9 +130,8 @@ def follow(say: Language, frame: Frame) -> Screen:
         with st.container(width=90):
             layer = layer_box(say, model.outline)
         with st.container(width=110):
-            kept("channel")
             width = model.outline.widths[0] if model.outline.widths else 1
-            if STATE.get("channel", 0) >= width:
+            if (kept("channel", whole(0, width - 1)) or 0) >= width:
                 STATE.channel = width - 1
             channel = st.number_input(
                 say("Channel"),
@@ -141,17 +139,17 @@ def follow(say: Language, frame: Frame) -> Screen:
                 width - 1,
                 min(DEFAULT_CHANNEL, width - 1),
                 key="channel",
-                bind="query-params",
             )
             keep("channel", channel)
     if model.source.from_file:
         frame.refuse(say("A calibration file has no activations to follow. Choose a checkpoint."))
     conv = loading.quantized_conv(model.source, layer, frame.show)
     last = conv.x_q.shape[2] - 1
-    kept("position")
+    if (kept("position", whole(0, last)) or 0) > last:
+        STATE.position = last
     position = keep("position", st.slider(
-        say("Position in the text"), 0, last, min(DEFAULT_POSITION, last), key="position",
-        bind="query-params"))  # fmt: skip
+        say("Position in the text"), 0, last, min(DEFAULT_POSITION, last),
+        key="position"))  # fmt: skip
     frame.write_context(model.source, int(position))
     alphas = (*PUBLISHED_ALPHAS, 1.0)
     alpha = named("trace_alpha", alphas, alphas[0], say("Output scale by percentile α"),
@@ -215,8 +213,8 @@ def predict(say: Language, frame: Frame) -> Screen:
     last = found.layers[-1]
     guess = choice("guess", tuple(range(10, 301, 2)), DEFAULT_GUESS,
                    say("Your guess for layer {layer}", layer=last.layer))  # fmt: skip
-    kept("shown")
-    shown = keep("shown", st.toggle(say("Show the answer"), key="shown", bind="query-params"))
+    kept("shown", switched)
+    shown = keep("shown", st.toggle(say("Show the answer"), key="shown"), False)
     return ratios_screen.screen(found, guessed(last, float(guess)), shown, say)
 
 
