@@ -5,11 +5,7 @@ import streamlit as st
 
 from dashboard import captions, figures, tables
 from dashboard.histogram import Histogram
-from dashboard.observers import (
-    DEFAULT_SIGMA,
-    ScaleRule,
-    moving_average,
-)
+from dashboard.observers import DEFAULT_SIGMA, averaged
 from dashboard.pages import choosing, loading
 from dashboard.pages.drawing import show
 from dashboard.pages.exporting import export_rows
@@ -49,12 +45,10 @@ keep("sigma", sigma, DEFAULT_SIGMA)
 
 batches = counted.batches[:taken]
 order = None if shuffles == 0 else shuffles
-average = moving_average(batches, ScaleRule("percentile-ema", alpha, sigma, order))
+quantiles = [batch.abs.quantile(alpha) for batch in batches]
+average = averaged(quantiles, sigma, order)
 pooled = Histogram.sum(batches).abs.quantile(alpha)
-finals = np.array([
-    moving_average(batches, ScaleRule("percentile-ema", alpha, sigma, seed)).final
-    for seed in range(1, ORDERS + 1)
-])  # fmt: skip
+finals = np.array([averaged(quantiles, sigma, seed).final for seed in range(1, ORDERS + 1)])
 
 st.markdown(f"## {captions.average_headline(average, pooled)}")
 st.markdown(captions.average_verdict(average, pooled))

@@ -5,11 +5,10 @@ A choice outlives the page that it was made on, and is in the link: see ``rememb
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NoReturn
 
 import streamlit as st
 
@@ -19,14 +18,14 @@ from dashboard.calibration import (
     DEFAULT_SEQ_LEN,
     DEFAULT_TEXT,
     Calibration,
-    CalibrationError,
     Progress,
     SliceCalibration,
     text_names,
 )
-from dashboard.checkpoints import CheckpointError, quantized_sample_names, sample_names
+from dashboard.checkpoints import quantized_sample_names, sample_names
 from dashboard.observers import ASYMMETRIC_RULES, DEFAULT_ALPHA, DEFAULT_RULE, RULES, alpha_grid
 from dashboard.pages import loading
+from dashboard.pages.refusing import refusals, refuse
 from dashboard.pages.remembering import (
     STATE,
     keep,
@@ -38,7 +37,6 @@ from dashboard.pages.remembering import (
 )
 from dashboard.report import format_alpha
 
-MARKUP = re.compile(r"([\\`*\[\]<>~$])")
 MOST_BATCHES, MOST_TOKENS = 1024, 8192
 PROGRESS_SECONDS = 0.1  # between two updates of the bar: each costs the browser as much as a layer
 
@@ -76,12 +74,9 @@ class Frame:
     stop: Any
     note: str = ""  # what the page shows while a calibration runs
 
-    def refuse(self, error: ValueError) -> None:
+    def refuse(self, error: ValueError | str) -> NoReturn:
         """One sentence about what cannot be used; the controls above stay."""
-        # Streamlit reads Markdown, in which a file could name an image for the browser to fetch.
-        sentence = MARKUP.sub(r"\\\1", str(error))
-        self.progress.error(sentence, icon=":material/error:")
-        st.stop()
+        refuse(self.progress, str(error))
 
     def show(self, progress: Progress) -> None:
         """Update the bar. A press on a button in the meantime ends the run here."""
@@ -131,10 +126,8 @@ def choose(
         source = _calibration_box(keep("checkpoint", name) or sample_names()[0])
     with st.container(horizontal=True, vertical_alignment="center"):
         frame = Frame(status, st.empty(), st.empty())
-    try:
+    with refusals(frame):
         outline = loading.outline(source)
-    except (CheckpointError, CalibrationError) as error:
-        frame.refuse(error)
     if outline.stored and not stored:
         frame.progress.info(captions.NO_FLOAT_WEIGHTS, icon=":material/info:")
         st.page_link("dashboard/pages/layers.py", label="Its layers")
@@ -265,11 +258,9 @@ def asymmetric_toggle(**options: Any) -> bool:
 def calibrated(choice: Choice, frame: Frame, text: str | None = None) -> Calibration:
     """The choice's calibration, made now if need be; ``text`` in place of its own."""
     source = choice.source if text is None else replace(choice.source, text=text)
-    try:
+    with refusals(frame):
         if not loading.is_calibrated(source):
             frame.progress.progress(0.0, f"Loading {source.checkpoint}")
         found = loading.calibration(source, frame.show)
-    except (CheckpointError, CalibrationError) as error:
-        frame.refuse(error)
     frame.progress.empty()
     return found

@@ -7,10 +7,9 @@ from dashboard.calibration import (
     DEFAULT_BATCHES,
     DEFAULT_SEQ_LEN,
     DEFAULT_TEXT,
-    CalibrationError,
     text_names,
 )
-from dashboard.checkpoints import CheckpointError, quantized_sample_names, sample_names
+from dashboard.checkpoints import quantized_sample_names, sample_names
 from dashboard.observers import (
     ALPHA_RULES,
     DEFAULT_ALPHA,
@@ -23,6 +22,7 @@ from dashboard.pages import choosing, loading
 from dashboard.pages.choosing import MOST_BATCHES, MOST_TOKENS, Frame
 from dashboard.pages.drawing import show
 from dashboard.pages.exporting import export_bar
+from dashboard.pages.refusing import refusals
 from dashboard.pages.remembering import keep, kept, one_of, whole
 from dashboard.report import format_alpha, rule_label
 
@@ -67,15 +67,13 @@ def column(chosen: tuple[str, str, str, str], frame: Frame) -> compare.Column:
     if name in PUBLISHED:
         return PUBLISHED[name]
     wanted = loading.Source(name, text, batches, seq_len)
-    try:
+    with refusals(frame):
         outline = loading.outline(wanted)
         if outline.stored:
             return compare.stored_column(f"{name}, stored", loading.checkpoint(name))
         source = outline.source
         loading.calibration(source, frame.show)
         rules = [_rule(source, layer, observer, alpha) for layer in outline.layers]
-    except (CheckpointError, CalibrationError, ValueError) as error:
-        frame.refuse(error)
     reports = [
         loading.layer_report(source, layer, rule)
         for layer, rule in zip(outline.layers, rules, strict=True)

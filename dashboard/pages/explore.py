@@ -10,8 +10,6 @@ from dataclasses import replace
 import streamlit as st
 
 from dashboard import captions, export, figures, tables
-from dashboard.calibration import CalibrationError
-from dashboard.checkpoints import CheckpointError
 from dashboard.observers import (
     ALPHA_RULES,
     ASYMMETRIC_RULES,
@@ -21,6 +19,7 @@ from dashboard.observers import (
 from dashboard.pages import choosing, loading
 from dashboard.pages.drawing import show
 from dashboard.pages.exporting import export_bar
+from dashboard.pages.refusing import refusals
 from dashboard.pages.remembering import STATE, keep, kept, one_of
 from dashboard.report import (
     ScaleReport,
@@ -83,10 +82,8 @@ complete = loading.is_calibrated(source)
 if not complete:
     frame.progress.progress(0.0, f"Loading {source.checkpoint}")
 on_show = source if complete else source.first_batch()
-try:
+with refusals(frame):
     calibration = loading.calibration(on_show, frame.show)
-except (CheckpointError, CalibrationError) as error:
-    frame.refuse(error)
 counted = choice.of(calibration)
 landscape = loading.landscape(on_show, layer, part, symmetric)
 
@@ -233,10 +230,8 @@ if not complete:
         frame.stop.button("Calibrate", key="resume", on_click=lambda: STATE.pop("stopped"))
         st.stop()
     frame.stop.button("Stop calibrating", key="stop", on_click=lambda: STATE.update(stopped=source))
-    try:
+    with refusals(frame):
         loading.calibration(source, frame.show)
-    except CalibrationError as error:
-        frame.refuse(error)
     st.rerun()
 
 kernel = None
@@ -245,11 +240,9 @@ if source.from_file:
 elif not rule.symmetric:
     frame.status.markdown(captions.NO_KERNEL_ASYMMETRIC)
 else:
-    try:
+    with refusals(frame):
         conv = loading.quantized_conv(source, layer, frame.show)
         kernel = run_kernel(conv, [entry.chosen.x_out_scale for entry in slices])
-    except ValueError as error:
-        frame.refuse(error)
     frame.status.markdown(captions.kernel_status(kernel))
 layer_report = replace(layer_report, kernel=kernel)
 with kernel_slot:

@@ -16,6 +16,7 @@ from dashboard.pages.remembering import STATE, keep, kept, one_of
 from dashboard.report import LayerReport
 
 BINS = 32  # of a sparkline
+RANGE_STEPS = 1000  # of the slider that filters; by itself it would step by 0.01
 DEEPEST = 0.45  # opacity of a cell's colour
 
 # The columns, what decides first: format, width in px, the colour that a greater value deepens.
@@ -67,8 +68,9 @@ def filtered(rows: Sequence[dict]) -> list[dict]:
         keep("filter", name)
         values = [row[name] for row in rows] if name else [0.0]
         if name and max(values) > min(values):
+            ends = min(values), max(values)
             low, high = st.slider(
-                name, min(values), max(values), (min(values), max(values)), key=f"within_{name}",
+                name, *ends, ends, (ends[1] - ends[0]) / RANGE_STEPS, key=f"within_{name}",
                 format="%.4g", width=376,
             )  # fmt: skip
             return [row for row in rows if low <= row[name] <= high]

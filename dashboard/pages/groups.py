@@ -9,6 +9,7 @@ from dashboard.observers import ScaleRule
 from dashboard.pages import choosing, loading
 from dashboard.pages.drawing import show
 from dashboard.pages.exporting import export_rows
+from dashboard.pages.refusing import refusals
 from dashboard.pages.remembering import STATE, keep, kept, one_of, whole
 from dashboard.report import format_alpha, per_channel, run_kernel
 
@@ -62,9 +63,9 @@ keep("group_rule", observer, "minmax")
 for key, value in (("head_groups", head_groups), ("channel_groups", channel_groups)):
     keep(key, value, 4)
 
-with st.spinner("Counting each channel …", show_time=False):
+with st.spinner("Counting each channel …", show_time=False), refusals(frame):
     outputs = loading.channels(choice.source, choice.layer, 0)
-grouping = loading.grouping(choice.source, choice.layer, int(head_groups), int(channel_groups))
+    grouping = loading.grouping(choice.source, choice.layer, int(head_groups), int(channel_groups))
 kinds = {
     "clustered": grouping.group,
     "even": even_groups(len(outputs), -(-len(outputs) // int(np.prod(grouping.shape)))),
@@ -115,7 +116,8 @@ others = [
 ]
 expanded = per_channel(checkpoint.slices, others, "cpu")
 expanded[checkpoint.slices[0].channels].copy_(expanded.new_tensor(on_show.per_channel.tolist()))
-conv = loading.quantized_conv(choice.source, choice.layer, frame.show)
-run = run_kernel(conv, expanded)
+with refusals(frame):
+    conv = loading.quantized_conv(choice.source, choice.layer, frame.show)
+    run = run_kernel(conv, expanded)
 frame.status.markdown(captions.kernel_status(run))
 st.markdown(captions.groups_kernel(run, run.sqnr_db[0], on_show))

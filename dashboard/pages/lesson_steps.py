@@ -14,6 +14,7 @@ from dashboard.lesson import grouped, holding, outliers, shapes, toy, tracing
 from dashboard.lesson.trained import MOST_LAYERS, Chosen, Trained, TrainedLayer, guessed
 from dashboard.observers import DEFAULT_ALPHA, PUBLISHED_ALPHAS, ScaleRule, alpha_grid
 from dashboard.pages import loading
+from dashboard.pages.refusing import refusals
 from dashboard.pages.remembering import STATE, in_link, keep, kept, one_of, switched, whole
 from dashboard.pages.speaking import named
 from dashboard.pages.waiting import Frame, Studied
@@ -143,7 +144,8 @@ def follow(say: Language, frame: Frame) -> Screen:
             keep("channel", channel)
     if model.source.from_file:
         frame.refuse(say("A calibration file has no activations to follow. Choose a checkpoint."))
-    conv = loading.quantized_conv(model.source, layer, frame.show)
+    with refusals(frame):
+        conv = loading.quantized_conv(model.source, layer, frame.show)
     last = conv.x_q.shape[2] - 1
     if (kept("position", whole(0, last)) or 0) > last:
         STATE.position = last
@@ -229,10 +231,8 @@ def part(say: Language, frame: Frame) -> Screen:
             layer = layer_box(say, model.outline)
     if model.source.from_file:
         frame.refuse(say("A calibration file has no channels to group. Choose a checkpoint."))
-    try:
+    with refusals(frame):
         parts = groups_of(model.source, layer)
-    except ValueError as error:
-        frame.refuse(str(error))
     grid = _grid(trained(model), layer)
     alpha = choice("lesson_alpha", grid, DEFAULT_ALPHA, say("Percentile α"),
                    format_func=format_alpha)  # fmt: skip
