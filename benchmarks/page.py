@@ -75,18 +75,28 @@ def launched(playwright: Playwright) -> Browser:
 
 
 @contextmanager
-def served(output: int | IO = subprocess.DEVNULL):
+def served(
+    output: int | IO = subprocess.DEVNULL, listen: str | None = None, directory: Path = ROOT
+):
     """The app on a free port; yields its address as soon as the server answers.
 
-    ``output`` is where the server's log goes.
+    ``output`` is where the server's log goes; ``listen`` the server's address where it is not the
+    configuration's; ``directory`` where it is started.
     """
     with closing(socket.socket()) as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "streamlit", "run", "app.py", "--server.headless", "true"]
+    command = [sys.executable, "-m", "streamlit", "run", str(ROOT / "app.py")]
     server = subprocess.Popen(
-        [*command, "--server.port", str(port), "--server.address", "127.0.0.1"],
-        cwd=ROOT,
+        [
+            *command,
+            "--server.headless",
+            "true",
+            "--server.port",
+            str(port),
+            *(["--server.address", listen] if listen else []),
+        ],
+        cwd=directory,
         env={**os.environ, "OMP_WAIT_POLICY": "passive"},
         stdout=output,
         stderr=subprocess.STDOUT,

@@ -71,6 +71,16 @@ def channel_outputs(capture: ConvCapture, part: ConvSlice) -> tuple[Histogram, .
     return tuple(_exact(channel) for channel in y.transpose(0, 1))
 
 
+def channel_means(capture: ConvCapture, part: ConvSlice) -> np.ndarray:
+    """(D,) float32: of each channel of a slice, the greatest mean |y| of a calibration batch.
+
+    What Quamba2 sorts channels by, in its float16: y is rounded to it, and so is each mean.
+    """
+    x = capture.x[:, part.channels]
+    y = F.silu(causal_conv1d(x, capture.weight[part.channels], capture.bias[part.channels]))
+    return y.half().float().abs().mean(-1).half().float().amax(0).numpy()
+
+
 def _exact(values: Tensor) -> Histogram:
     """As ``Histogram.of``, for few values: by sorting them, which beats 65,536 counters."""
     rounded = values.half().float().numpy().ravel() + np.float32(0.0)  # -0 + 0 = +0
@@ -110,7 +120,7 @@ def group_scales(outputs: Sequence[Histogram], group: np.ndarray, rule: ScaleRul
         )
     scales, signal, noise, saturated, total = [], 0.0, 0.0, 0, 0
     for number in range(int(group.max()) + 1):
-        output = Histogram.sum([outputs[i] for i in np.flatnonzero(group == number)])
+        output = Histogram.sum([outputs[i] for i in np.flatnonzero(group == number).tolist()])
         scale = scale_from_amax(amax(rule, output))
         quantized = output.quantize(scale)
         scales.append(scale)

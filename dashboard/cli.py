@@ -13,6 +13,7 @@ import sys
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 import torch
@@ -265,8 +266,8 @@ def parse_layers(wanted: str | None, known: Collection[int]) -> list[int]:
         first, dash, last = piece.strip().partition("-")
         if not first.isdecimal() or (dash and not last.isdecimal()):
             raise UsageError(f"--layers is {wanted!r}; give numbers and ranges, as in 0,3-5")
-        last = int(last if dash else first)
-        layers.update(range(int(first), min(last, int(first) + MOST_LAYERS) + 1))
+        least, most = int(first), int(last if dash else first)
+        layers.update(range(least, min(most, least + MOST_LAYERS) + 1))
     if not layers or layers - set(known):
         raise UsageError(f"--layers is {wanted!r}; there are layers {_ranges(sorted(known))}")
     return sorted(layers)
@@ -294,7 +295,7 @@ def _clear_progress() -> None:
 
 
 class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> None:
+    def error(self, message: str) -> NoReturn:
         """One line, as for every other fault."""
         self.exit(2, f"dashboard: {message}\n")
 

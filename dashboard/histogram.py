@@ -171,10 +171,11 @@ class Histogram:
     def _prefix_sums(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """(K + 1,) each: Σ n, Σ n·v and Σ n·v² over the values before an index (float64)."""
         values = self.values.astype(np.float64)
-        return tuple(
-            np.concatenate([[0.0], np.cumsum(self.counts * moment)])
-            for moment in (np.ones_like(values), values, values * values)
-        )
+
+        def before(moments: np.ndarray) -> np.ndarray:
+            return np.concatenate([[0.0], np.cumsum(self.counts * moments)])
+
+        return before(np.ones_like(values)), before(values), before(values * values)
 
     def quantile(self, alpha: float) -> float:
         """The α-quantile, with linear interpolation between neighbours.
@@ -302,11 +303,16 @@ class Quantized:
 
     def of(self, index: slice | int) -> Quantized:
         """That of some of the scales, where they are a list."""
-        parts = (
-            self.scale, self.zero_point, self.code_counts, self.saturated_low,
-            self.saturated_high, self.rounding_sse, self.clipping_sse,
-        )  # fmt: skip
-        return Quantized(*(part[index] for part in parts), self.signal)
+        return Quantized(
+            scale=self.scale[index],
+            zero_point=self.zero_point[index],
+            code_counts=self.code_counts[index],
+            saturated_low=self.saturated_low[index],
+            saturated_high=self.saturated_high[index],
+            rounding_sse=self.rounding_sse[index],
+            clipping_sse=self.clipping_sse[index],
+            signal=self.signal,
+        )
 
     @cached_property
     def total(self) -> np.ndarray:

@@ -57,8 +57,16 @@ def language(code: str) -> Language:
     """
     if code not in LANGUAGES:
         raise ValueError(f"language is {code!r}; allowed are {', '.join(LANGUAGES)}")
-    messages = {entry.id: entry.string for entry in catalogue(code) if entry.id}
-    return Language(code, LANGUAGES[code][1], messages)
+    return Language(code, LANGUAGES[code][1], _messages(code))
+
+
+def _messages(code: str) -> dict[str, str]:
+    """What a catalogue makes of each message; it has none with a plural of its own."""
+    return {
+        entry.id: entry.string
+        for entry in catalogue(code)
+        if entry.id and isinstance(entry.id, str) and isinstance(entry.string, str)
+    }
 
 
 def catalogue(code: str) -> Catalog:
@@ -85,7 +93,7 @@ def said() -> dict[str, list[str]]:
     for path in [PACKAGE.parent / "app.py", *sorted(PACKAGE.rglob("*.py"))]:
         name = path.relative_to(PACKAGE.parent).as_posix()
         for _, message, _, _ in extract_from_file("python", path, keywords=KEYWORDS):
-            modules = found.setdefault(message, [])
+            modules = found.setdefault(str(message), [])
             if name not in modules:
                 modules.append(name)
     return found
@@ -96,11 +104,11 @@ def update() -> None:
     messages = said()
     for code, (folder, _) in LANGUAGES.items():
         path = LOCALES / folder / DOMAIN
-        known = {entry.id: entry.string for entry in catalogue(code)} if path.exists() else {}
+        known = _messages(code) if path.exists() else {}
         fresh = Catalog(locale=folder, project="Scalescope", fuzzy=False)
         for message, modules in messages.items():
             string = message if code == "en" else known.get(message, "")
-            fresh.add(message, string, locations=[(module, None) for module in modules])
+            fresh.add(message, string, locations=[(module, 0) for module in modules])
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("wb") as file:
             write_po(file, fresh, width=100, omit_header=True, include_lineno=False)

@@ -80,9 +80,14 @@ class OutputScale:
 class Observed(Protocol):
     """What a rule may know of a slice: see ``calibration.SliceCalibration``."""
 
-    silu_input: Histogram
-    silu_output: Histogram
-    batches: Sequence[Histogram]
+    @property
+    def silu_input(self) -> Histogram: ...
+
+    @property
+    def silu_output(self) -> Histogram: ...
+
+    @property
+    def batches(self) -> Sequence[Histogram]: ...
 
     @property
     def scale_wx(self) -> float: ...

@@ -13,6 +13,7 @@ import torch
 
 from dashboard.report import QuantizedConv
 from kernels import default_backend, quant_causal_conv1d
+from kernels.arguments import ConvArguments
 from kernels.reference import trace
 
 
@@ -60,18 +61,21 @@ def trace_channel(
     """
     one = slice(channel, channel + 1)
     x = conv.x_q[batch : batch + 1, one].contiguous()
-    arguments = {
-        "weight": conv.weight_q[one].contiguous(),
-        "bias": conv.bias_q[one].contiguous(),
-        "scale_x": float(conv.scale_x[channel]),
-        "scale_w": float(conv.scale_w[channel]),
-        "scale_b": float(conv.scale_b[channel]),
-        "scale_out": float(np.float32(scale_out)),
+    weight, bias = conv.weight_q[one].contiguous(), conv.bias_q[one].contiguous()
+    scale_x, scale_w = float(conv.scale_x[channel]), float(conv.scale_w[channel])
+    scale_b, scale_out = float(conv.scale_b[channel]), float(np.float32(scale_out))
+    arguments: ConvArguments = {
+        "weight": weight,
+        "bias": bias,
+        "scale_x": scale_x,
+        "scale_w": scale_w,
+        "scale_b": scale_b,
+        "scale_out": scale_out,
     }
     steps = trace(x, **arguments)
     backend = default_backend(x)
     written = quant_causal_conv1d(x, backend=backend, **arguments)
-    width = arguments["weight"].shape[1]
+    width = weight.shape[1]
     seen = torch.nn.functional.pad(x[0, 0], (width - 1, 0)).unfold(0, width, 1)  # (L, W)
     shown = slice(first, first + count)
 
@@ -84,12 +88,12 @@ def trace_channel(
     return ChannelTrace(
         channel=channel,
         first=first,
-        weight=arguments["weight"][0].cpu().numpy().astype(np.int64),
-        bias=int(arguments["bias"][0]),
-        scale_x=arguments["scale_x"],
-        scale_w=arguments["scale_w"],
-        scale_b=arguments["scale_b"],
-        scale_out=arguments["scale_out"],
+        weight=weight[0].cpu().numpy().astype(np.int64),
+        bias=int(bias[0]),
+        scale_x=scale_x,
+        scale_w=scale_w,
+        scale_b=scale_b,
+        scale_out=scale_out,
         window=seen[shown].cpu().numpy().astype(np.int64),
         acc=whole(steps.acc),
         v=real(steps.v),

@@ -117,7 +117,7 @@ class LayerReport:
     slices: tuple[SliceReport, ...]
     kernel: KernelRun | None
     finer: tuple[GroupScales, ...] | None = None  # of each slice, where groups were asked for
-    bests: tuple[ScaleReport, ...] | None = None  # each slice's own best α, where it was looked for
+    bests: tuple[ScaleReport, ...] = ()  # each slice's own best α, where it was looked for
 
     def measures(self, name: str) -> dict:
         """Every measure of one slice, under the names of the definitions.

@@ -36,11 +36,8 @@ class Spool:
     def put(self, histogram: Histogram) -> Place:
         """Append one: counts, then values."""
         place = Place(self._end, len(histogram.counts))
-        for part in (
-            histogram.counts,
-            histogram.values,
-            bytes(-histogram.values.nbytes % ALIGNMENT),
-        ):
+        padding = bytes(-histogram.values.nbytes % ALIGNMENT)
+        for part in (histogram.counts.data, histogram.values.data, padding):
             self._end += self._file.write(part)
         return place
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 from collections.abc import Iterator, Sequence
 
 from dashboard.landscape import Landscape
@@ -47,7 +48,16 @@ def slice_rows(document: dict) -> Iterator[dict]:
 
 
 def as_json(document: dict | list) -> str:
-    return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
+    """JSON has no infinite numbers and no NaN: where a measure is one, null stands."""
+    return json.dumps(_finite(document), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _finite(value: object) -> object:
+    if isinstance(value, dict):
+        return {name: _finite(inner) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def as_csv(document: dict) -> str:
@@ -171,9 +181,9 @@ def _settings(document: dict) -> str:
 def _cell(name: str, form: str, value: object) -> str:
     if value is None:
         return "-"
-    if name == "shape":
-        return str(tuple(value))
-    return f"{len(value)} scales" if isinstance(value, list) else form.format(value)
+    if isinstance(value, list):
+        return str(tuple(value)) if name == "shape" else f"{len(value)} scales"
+    return form.format(value)
 
 
 def _aligned(names: list[str], rows: list[list[str]]) -> list[str]:

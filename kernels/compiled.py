@@ -7,11 +7,16 @@ registers: each code is read once, and nothing is transposed in memory. ``kernel
 arithmetic.
 
 A launch must cost little, for a decoder's batches are small. All that depends on shapes, strides
-and kinds alone is therefore planned once and kept (``_plan``); a call passes pointers and scales.
+and kinds alone is therefore planned once and kept (``_plan``); a call passes pointers and scales
+straight to Triton's launcher. That launcher is Triton's own affair and may change with a version of
+it, so the first launch on a device is checked against the reference (``_launches_directly``); where
+it fails, ``kernel[grid]`` does the work.
 """
 
 from __future__ import annotations
 
+import logging
+import threading
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import NamedTuple
@@ -21,12 +26,17 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from kernels import ptx
+from kernels import ptx, reference
+
+_LOG = logging.getLogger(__name__)
 
 THREADS = 128  # of a program
 MAX_WALK = 16  # tiles or steps of a program, at most: longer walks leave the last ones alone
 PROGRAMS_EACH = 40  # programs a multiprocessor that there should be before walks grow longer
 MAX_GRID = 65535  # programs along the second and third axes
+
+# Blocks, the numbers that describe the walk, the grid.
+_Walk = tuple[tuple[int, ...], tuple[int, ...], tuple[int, int, int]]
 
 
 @triton.jit
@@ -209,33 +219,44 @@ def launch(
     weight = weight.contiguous()
     bias = weight if bias is None else bias.contiguous()
     vectors = tuple([isinstance(scale, Tensor) for scale in scales])
+    values: Sequence[float | Tensor] = scales  # pointers in place of tensors
     if True in vectors:
         scales = [s.contiguous() if isinstance(s, Tensor) else s for s in scales]
         values = [s.data_ptr() if isinstance(s, Tensor) else s for s in scales]
-    else:
-        values = scales
     plan = plan_for(x, weight, bias is not weight, out, vectors, silu=silu, exact=exact)
-    operands = (x.data_ptr(), weight.data_ptr(), bias.data_ptr(), out.data_ptr(), *values)
     device = x.get_device()
+    if plan.run is None:
+        with torch.cuda.device(device):
+            plan.source[plan.grid](
+                x, weight, bias, out, *scales, *plan.numbers, **_options(plan.threads)
+            )
+        return
+    operands = (x.data_ptr(), weight.data_ptr(), bias.data_ptr(), out.data_ptr(), *values)
     if device != torch.cuda.current_device():
         with torch.cuda.device(device):
-            _run(plan, device, operands)
+            _run(plan, plan.run, device, operands)
     else:
-        _run(plan, device, operands)
+        _run(plan, plan.run, device, operands)
 
 
 class Plan(NamedTuple):
     """A launch, but for the pointers and the scales."""
 
-    run: Callable[..., None]
+    run: Callable[..., None] | None  # Triton's launcher; None where ``source[grid]`` is to launch
     kernel: triton.compiler.CompiledKernel
+    source: triton.JITFunction
     grid: tuple[int, int, int]
     numbers: tuple  # the kernel's other arguments
+    threads: int  # of a program
 
 
-def _run(plan: Plan, device: int, operands: tuple) -> None:
+def _options(threads: int) -> dict[str, int | bool]:
+    return {"num_warps": threads // 32, "enable_fp_fusion": False}
+
+
+def _run(plan: Plan, run: Callable[..., None], device: int, operands: tuple) -> None:
     # What kernel[grid](...) does, without what it does for profilers: 2 µs of 7.
-    plan.run(
+    run(
         *plan.grid,
         triton.runtime.driver.active.get_current_stream(device),
         plan.kernel.function,
@@ -253,7 +274,7 @@ def plan_for(
     weight: Tensor,
     has_bias: bool,
     out: Tensor,
-    vectors: tuple[bool, bool, bool, bool],
+    vectors: tuple[bool, ...],
     *,
     silu: bool,
     exact: bool,
@@ -290,7 +311,7 @@ def _plan(
     width: int,
     weight_aligned: bool,
     has_bias: bool,
-    vectors: tuple[bool, bool, bool, bool],
+    vectors: tuple[bool, ...],
     silu: bool,
     exact: bool,
 ) -> Plan:
@@ -340,11 +361,68 @@ def _plan(
             *runtime,
             *constants,
             grid=grid,
-            num_warps=threads // 32,
-            enable_fp_fusion=False,
+            **_options(threads),
         )
-        run = compiled.run  # loads it on the device
-    return Plan(run, compiled, grid, (*runtime, *constants))
+        run = compiled.run if _launches_directly(device) else None  # loads it on the device
+    return Plan(run, compiled, kernel, grid, (*runtime, *constants), threads)
+
+
+# Whether Triton's launcher takes what _run gives it: by device, and by Triton's version.
+_DIRECT: dict[tuple[int, str], bool] = {}
+_CHECKING = threading.RLock()
+
+
+def _launches_directly(device: int) -> bool:
+    """Whether ``_run`` works on a device: tried once, on a small input, against the reference.
+
+    While a CUDA graph is captured nothing can be tried, and a device not tried yet counts as no.
+    """
+    key = device, triton.__version__
+    with _CHECKING:
+        if key not in _DIRECT:
+            if torch.cuda.is_current_stream_capturing():
+                return False
+            _DIRECT[key] = True  # for the launch that tries it
+            fault = _fault_of_direct_launch(device)
+            if fault is not None:
+                _DIRECT[key] = False
+                _plan.cache_clear()  # it holds the plan of that launch
+                _LOG.warning(
+                    "Triton %s on device %d: its launcher %s; kernels are launched by kernel[grid],"
+                    " which takes some microseconds more",
+                    triton.__version__,
+                    device,
+                    fault,
+                )
+        return _DIRECT[key]
+
+
+def _fault_of_direct_launch(device: int) -> str | None:
+    """What is wrong with one launch by ``_run``; None where it gives the reference's codes.
+
+    Three of its scales are floats and one is a tensor; every code of its output is wrong before.
+    """
+    x = torch.arange(-128, 128).to(torch.int8).view(2, 4, 32)
+    weight, bias = x[0, :, 8:12].contiguous(), x[1, :, 3].contiguous()
+    scale_out = torch.tensor([0.01, 0.02, 0.03, 0.04])
+    scale_x, scale_w, scale_b = 0.04, 0.005, 0.006
+    expected = reference.quant_causal_conv1d(
+        x, weight, bias, scale_x=scale_x, scale_w=scale_w, scale_b=scale_b, scale_out=scale_out
+    )
+    there = _device(device)
+    out = (~expected).to(there)
+    scales = (scale_x, scale_w, scale_b, scale_out.to(there))
+    try:
+        launch(x.to(there), weight.to(there), bias.to(there), out, scales, silu=True, exact=True)
+        codes = out.cpu()
+    except Exception as error:  # whatever another version of Triton makes of the arguments
+        return f"raises {type(error).__name__}: {error}"
+    differing = int((codes != expected).sum())
+    return f"gives {differing} of {codes.numel()} other codes" if differing else None
+
+
+def _device(index: int) -> torch.device:
+    return torch.device("cuda", index)
 
 
 def _alignment(most: int, *numbers: int) -> int:
@@ -364,7 +442,7 @@ def _words_along_d(address: int, strides: tuple[int, int, int], channels: int) -
     return stride_l if aligned and stride_d == 1 and 3 * stride_l < 2**31 else None
 
 
-def _walk_along_l(batch: int, channels: int, length: int, multiprocessors: int):
+def _walk_along_l(batch: int, channels: int, length: int, multiprocessors: int) -> _Walk:
     """(BLOCK_B, BLOCK_C), the numbers that describe the walk, and the grid."""
     chunks = _divide_up(length, 16)
     # The block that leaves the fewest threads idle at the end of a row; the largest of those.
@@ -383,7 +461,7 @@ def _walk_along_l(batch: int, channels: int, length: int, multiprocessors: int):
     return (block_b, block_c), walk, (channels, rows, groups)
 
 
-def _walk_along_d(batch: int, channels: int, length: int, multiprocessors: int):
+def _walk_along_d(batch: int, channels: int, length: int, multiprocessors: int) -> _Walk:
     """(BLOCK,), (steps, groups_d, groups_l), and the grid."""
     fours, steps = _divide_up(channels, 4), _divide_up(length, 4)
     block = min((THREADS, THREADS // 2, THREADS // 4), key=lambda c: _divide_up(fours, c) * c)

@@ -185,6 +185,8 @@ def _transpose(rows: list[str], columns: list[str]) -> list[str]:
 
 # Computing and storing ----------------------------------------------------------------------
 
+# Where a value comes from: the words before and at its position, its byte there, its channel.
+_Source = tuple[str, str, int, dict[str, str]]
 CHANNEL = ("taps", "scale", "bias", "out")  # what a channel brings, in operands' order
 
 
@@ -259,7 +261,7 @@ _REGISTERS = (
 )
 
 
-def _compute(values: list, cold: _Cold, *, silu: bool, exact: bool) -> list[str]:
+def _compute(values: list[list[_Source]], cold: _Cold, *, silu: bool, exact: bool) -> list[str]:
     """The sixteen codes, in o0 … o3."""
     lines = []
     for k, four in enumerate(values):
@@ -277,7 +279,16 @@ def _compute(values: list, cold: _Cold, *, silu: bool, exact: bool) -> list[str]
     return lines + [f"xor.b32 o{k}, o{k}, 0x80808080;" for k in range(4)]
 
 
-def _value(i, before, word, position, channel, *, silu, exact) -> list[str]:
+def _value(
+    i: int,
+    before: str,
+    word: str,
+    position: int,
+    channel: dict[str, str],
+    *,
+    silu: bool,
+    exact: bool,
+) -> list[str]:
     """One value, from its window to its rounded z + 128: c{i}, and d{i} where exact."""
     window = word if position == 3 else "window"
     lines = [] if position == 3 else [

@@ -70,14 +70,33 @@ def quant_causal_conv1d(
 
 
 def quant_causal_conv1d_update(
-    x: Tensor, conv_state: Tensor, weight: Tensor, bias: Tensor | None, **arguments
+    x: Tensor,
+    conv_state: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    *,
+    scale_x: float | Tensor,
+    scale_w: float | Tensor,
+    scale_b: float | Tensor,
+    scale_out: float | Tensor,
+    activation: str | None = "silu",
 ) -> Tensor:
     """One position more: x int8 (B, D), conv_state int8 (B, D, W) changed in place -> int8 (B, D).
 
     The state holds the last W codes, the newest last; the output is that of its last position.
     """
     conv_state.copy_(torch.cat([conv_state[..., 1:], x[..., None]], dim=-1))
-    return quant_causal_conv1d(conv_state, weight, bias, **arguments)[..., -1].contiguous()
+    codes = quant_causal_conv1d(
+        conv_state,
+        weight,
+        bias,
+        scale_x=scale_x,
+        scale_w=scale_w,
+        scale_b=scale_b,
+        scale_out=scale_out,
+        activation=activation,
+    )
+    return codes[..., -1].contiguous()
 
 
 def trace(

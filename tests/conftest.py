@@ -3,11 +3,13 @@
 import os
 import shutil
 
-import pytest
-
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # two torch processes share the cores
 
-import kernels  # noqa: F401
+import kernels  # noqa: F401, I001
+import pytest
+from dashboard.importing import hide_kernels_distribution
+
+hide_kernels_distribution()  # tests import transformers, too
 
 
 @pytest.fixture(scope="module")
@@ -16,6 +18,7 @@ def browser():
     if shutil.which("chromium") is None:
         assert not os.environ.get("SCALESCOPE_REQUIRE_BROWSER"), "chromium is required, not found"
         pytest.skip("chromium is not installed")
+    # Imported here: on a GPU machine the kernels' tests run without Playwright.
     from playwright.sync_api import sync_playwright
 
     from benchmarks.page import launched

@@ -3,10 +3,12 @@
 Sizes differ from each other wherever a mistaken one could pass for another.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from torch import nn
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
 from transformers import (
     AutoModelForCausalLM,
     BambaConfig,
@@ -80,3 +82,10 @@ def save_model(family: str, directory: Path, **options) -> nn.Module:
             nn.init.normal_(parameter)
     model.save_pretrained(directory, **options)
     return model
+
+
+def rewrite(directory: Path, change: Callable[[dict[str, Tensor]], object]) -> None:
+    """Apply ``change`` to the state dict of a saved checkpoint."""
+    state = load_file(directory / "model.safetensors")
+    change(state)
+    save_file(state, directory / "model.safetensors")

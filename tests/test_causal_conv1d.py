@@ -8,6 +8,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from by_hand import codes_by_hand
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -351,11 +352,18 @@ def test_the_default_backend_is_the_best_that_runs():
     assert available_backends()[-1] == "torch"
 
 
-def test_the_torch_backend_is_the_reference():
-    x, arguments = uniform(2, 3, 11), operands(3, 3)
-    arguments = {k: v.cpu() if isinstance(v, torch.Tensor) else v for k, v in arguments.items()}
-    found = quant_causal_conv1d(x, backend="torch", **arguments)
-    assert torch.equal(found, reference.quant_causal_conv1d(x, **arguments))
+@pytest.mark.parametrize("width", [2, 3, 4])
+@pytest.mark.parametrize("bias", [True, False])
+def test_the_torch_backend_and_the_best_one_give_the_codes_worked_out_by_hand(width, bias):
+    x, arguments = uniform(3, 7, 130).to(DEVICE), operands(7, width)
+    arguments["scale_out"] = torch.linspace(0.01, 0.04, 7, device=DEVICE)
+    if not bias:
+        arguments["bias"] = None
+    expected = codes_by_hand(x, **arguments)
+    assert len(np.unique(expected)) > 100
+    for backend in ("torch", BACKEND):
+        found = quant_causal_conv1d(x, backend=backend, **arguments)
+        np.testing.assert_array_equal(found.cpu().numpy(), expected)
 
 
 # Only the kernel compiled for NVIDIA GPUs has these to show.

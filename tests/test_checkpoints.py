@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from families import rewrite
 from safetensors.torch import load_file, save_file
 from transformers import Mamba2Config, Mamba2ForCausalLM, MambaConfig, MambaForCausalLM
 
@@ -41,13 +42,6 @@ def state_spaces(hugging_face, tmp_path) -> Path:
     config = {"d_model": 16, "n_layer": 2, "vocab_size": 256, "ssm_cfg": {"d_state": 4}}
     (directory / "config.json").write_text(json.dumps(config))
     return directory
-
-
-def rewrite(directory: Path, change) -> None:
-    """Apply ``change`` to the state dict of a checkpoint."""
-    state = load_file(directory / "model.safetensors")
-    change(state)
-    save_file(state, directory / "model.safetensors")
 
 
 def same_convs(one: Checkpoint, other: Checkpoint) -> bool:

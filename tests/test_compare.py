@@ -2,11 +2,11 @@
 
 import json
 import math
-from pathlib import Path
+from functools import partial
 
+import opening
 import pytest
 import torch
-from streamlit.testing.v1 import AppTest
 
 from dashboard import captions, cli, figures
 from dashboard.checkpoints import SAMPLES_DIR, load_checkpoint
@@ -21,7 +21,6 @@ from dashboard.compare import (
     stored_column,
 )
 
-ROOT = Path(__file__).resolve().parent.parent
 QUICK = ["--batches", "3", "--seq-len", "64"]
 
 
@@ -98,13 +97,7 @@ def test_the_drawing_takes_gaps_single_layers_and_infinities(quantity):
             assert all(math.isfinite(v) for v in (*shape["x"], *shape["y"]))
 
 
-def opened(**settings: str) -> AppTest:
-    app = AppTest.from_file(str(ROOT / "dashboard/pages/compare.py"), default_timeout=60)
-    for name, value in ({"batches": "3", "seq_len": "64"} | settings).items():
-        app.query_params[name] = value
-    app.run()
-    assert not app.exception
-    return app
+opened = partial(opening.opened, "compare", batches="3", seq_len="64")
 
 
 def test_the_page_compares_rules_files_and_published_tables(capsys, tmp_path):

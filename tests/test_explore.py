@@ -1,35 +1,23 @@
 """The Explore page without a browser: what a person chooses, and what the page then says."""
 
 import json
-from pathlib import Path
+from functools import partial
 
+import opening
 import pytest
+from opening import told
 from streamlit.testing.v1 import AppTest
 
 from dashboard import captions, cli
 from dashboard.observers import ALPHA_RULES, RULES
 from dashboard.pages import loading
 
-APP = str(Path(__file__).resolve().parent.parent / "app.py")
-QUICK = {"batches": "2", "seq_len": "64"}
-
-
-def opened(**settings: str) -> AppTest:
-    """The page on a short calibration, opened by a link with these settings."""
-    app = AppTest.from_file(APP, default_timeout=60)
-    for name, value in (QUICK | settings).items():
-        app.query_params[name] = value
-    app.run()
-    assert not app.exception
-    return app
+# The page on a short calibration.
+opened = partial(opening.opened, "app", batches="2", seq_len="64")
 
 
 def metrics(app: AppTest) -> dict[str, str]:
     return {metric.label: metric.value for metric in app.metric}
-
-
-def told(app: AppTest) -> str:
-    return "\n".join(item.value for item in app.markdown)
 
 
 @pytest.fixture(scope="module")
@@ -194,7 +182,7 @@ def test_a_shelf_drops_what_was_used_longest_ago():
 
 def test_the_link_always_names_the_checkpoint():
     assert opened().query_params["checkpoint"] in ("mamba-tiny", ["mamba-tiny"])
-    app = AppTest.from_file(APP, default_timeout=60)
+    app = AppTest.from_file(str(opening.ROOT / "app.py"), default_timeout=60)
     app.session_state.kept = {"checkpoint": "mamba2-tiny", "batches": 2, "seq_len": 64}
     app.run()  # as after a page whose own default it is
     assert not app.exception

@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 import torch
-from families import CONFIGS, MAMBA_LAYERS, save_model
+from families import CONFIGS, MAMBA_LAYERS, rewrite, save_model
 from safetensors.torch import load_file, save_file
 
 from dashboard.calibration import calibrate, read_text, visit_conv_inputs
@@ -240,12 +240,6 @@ def test_hooks_leave_a_hybrid_as_it_was(saved):
     with pytest.raises(KeyboardInterrupt):
         visit_conv_inputs(checkpoint, backbone, torch.zeros(1, 4, dtype=torch.int64), [1, 3], stop)
     assert not any(module._forward_hooks for module in backbone.modules())
-
-
-def rewrite(directory, change) -> None:
-    state = load_file(directory / "model.safetensors")
-    change(state)
-    save_file(state, directory / "model.safetensors")
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,13 @@
 """Drawings: what lies where, on sheets that real reports and hostile ones fill."""
 
 import math
+import re
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from by_hand import half_away
 
 from dashboard import captions, figures
 from dashboard.calibration import SliceCalibration
@@ -223,17 +225,6 @@ def test_ticks_are_round_and_within(span):
     assert span[0] <= ticks[0] and ticks[-1] <= span[1]
 
 
-@pytest.mark.parametrize(
-    ("share", "text"),
-    [
-        (0, "0 %"), (1, "100 %"), (0.00049, "0.049 %"), (0.546875, "55 %"),
-        (0.99999, "99.9 %"), (1e-7, "1.0e-05 %"), (0.0000086, "0.00086 %"),
-    ],
-)  # fmt: skip
-def test_shares_as_text(share, text):
-    assert figures.percent(share) == text
-
-
 def test_numbers_as_text():
     assert figures.scale_text(0.0231) == "0.02310"
     assert figures.scale_text(2.6) == "2.600"
@@ -253,9 +244,25 @@ def test_the_verdict_has_three_cases():
         assert told in sentence
         gain = found.best_db - float(report.chosen.output.sqnr_db)
         assert (f"gains {gain:.1f} dB" in sentence) == (gain >= 0.05)
-    assert (
-        "None of 50,000 outputs" in captions.proof(report, found) or report.chosen.output.saturated
-    )
+
+
+def test_the_proof_counts_what_clips_and_what_it_costs():
+    v = CASES["heavy tail"]
+    y = F.silu(v).half().double().numpy()
+    report, _, counted = sliced(v, alpha=0.9995)
+    scale = float(torch.quantile(F.silu(v).half().float().abs(), 0.9995) / 127)
+    unclamped = half_away(y.astype(np.float32) / np.float32(scale))
+    clipped = (unclamped > 127) | (unclamped < -128)
+    error = (unclamped.clip(-128, 127) * scale - y) ** 2
+    sentence = captions.proof(report, Landscape.of(counted.silu_output))
+    assert sentence.startswith(f"{clipped.sum():,} of 50,000 outputs clip (")
+    share = float(re.search(r"carry ([0-9.]+) %", sentence).group(1))
+    assert share == pytest.approx(100 * error[clipped].sum() / error.sum(), abs=0.1)
+    assert 0 < clipped.sum() == report.chosen.output.saturated
+
+    whole, _, counted = sliced(v, "minmax")
+    sentence = captions.proof(whole, Landscape.of(counted.silu_output))
+    assert sentence.startswith("None of 50,000 outputs clips: all of the error is rounding.")
 
 
 def test_captions_claim_only_what_the_data_show():

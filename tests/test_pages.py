@@ -2,12 +2,14 @@
 
 import json
 import re
-from pathlib import Path
+from functools import partial
 from urllib.parse import urlencode
 
 import numpy as np
+import opening
 import pytest
 import torch
+from opening import told
 from streamlit.testing.v1 import AppTest
 
 from dashboard import captions, cli
@@ -21,21 +23,10 @@ from dashboard.pages import loading
 from dashboard.report import report_scale
 from kernels.reference import causal_conv1d
 
-ROOT = Path(__file__).resolve().parent.parent
 QUICK = {"batches": "3", "seq_len": "64"}
 
 
-def opened(page: str, **settings: str) -> AppTest:
-    app = AppTest.from_file(str(ROOT / "dashboard/pages" / f"{page}.py"), default_timeout=60)
-    for name, value in (QUICK | settings).items():
-        app.query_params[name] = value
-    app.run()
-    assert not app.exception
-    return app
-
-
-def told(app: AppTest) -> str:
-    return "\n".join(item.value for item in [*app.markdown, *app.caption])
+opened = partial(opening.opened, **QUICK)
 
 
 @pytest.fixture(scope="module")

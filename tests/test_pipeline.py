@@ -2,12 +2,13 @@
 
 import json
 import math
+from functools import partial
 from pathlib import Path
 
 import numpy as np
+import opening
 import pytest
 import torch
-from streamlit.testing.v1 import AppTest
 
 from dashboard import captions, figures, pipeline, recorded
 from dashboard.calibration import calibrate, read_text
@@ -83,13 +84,7 @@ def test_the_drawing_has_a_bar_a_step_and_a_click_a_position(conv, at):
         assert all(0 <= x <= 1 for x in shape["x"])
 
 
-def opened(**settings: str) -> AppTest:
-    app = AppTest.from_file(str(ROOT / "dashboard/pages/kernel.py"), default_timeout=60)
-    for name, value in ({"batches": "2", "seq_len": "40"} | settings).items():
-        app.query_params[name] = value
-    app.run()
-    assert not app.exception
-    return app
+opened = partial(opening.opened, "kernel", batches="2", seq_len="40")
 
 
 def test_the_page_follows_the_channel_and_position_of_its_link(conv):
@@ -107,8 +102,16 @@ def test_the_ptx_comes_when_asked_for():
     app = opened(checkpoint="mamba-tiny")
     assert not app.code
     app.toggle(key="ptx").set_value(True).run()
-    assert "dp4a" in app.code[0].value and "lines" in app.caption[-1].value
-    assert torch.cuda.is_available() or "Recorded on an NVIDIA H200" in app.caption[-1].value
+    for mode in ("exact", "fast"):
+        app.segmented_control(key="mode").set_value(mode).run()
+        text, caption = app.code[0].value, app.caption[-1].value
+        assert "dp4a" in text and f" {len(text.splitlines()):,} lines." in caption
+        if torch.cuda.is_available():
+            assert f"Compiled here, on an {torch.cuda.get_device_name()}" in caption
+        else:
+            recorded_text = (ROOT / f"kernels/recorded/sequence-last_{mode}.ptx").read_text()
+            assert text.strip() == recorded_text.strip()
+            assert "Recorded on an NVIDIA H200" in caption and "does not compile it" in caption
 
 
 def test_the_recorded_figures_are_the_files():

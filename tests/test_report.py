@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from by_hand import codes_by_hand
 
 from dashboard import report
 from dashboard.calibration import Calibration, ConvCapture, calibrate, read_text
@@ -133,10 +134,25 @@ def test_kernel_sqnr_counts_the_rounding_of_the_inputs_too(checkpoint, calibrati
         assert found == pytest.approx(expected, abs=0.01)
 
 
-def test_no_code_differs_from_the_reference(checkpoint, calibration):
+def test_the_codes_of_the_live_run_are_those_worked_out_by_hand(
+    checkpoint, calibration, monkeypatch
+):
+    from dashboard import report as module
+
+    exact, written = module.quant_causal_conv1d, []
+
+    def noted(x, weight, bias, *, backend, **scales):
+        codes = exact(x, weight, bias, backend=backend, **scales)
+        written.append((codes, codes_by_hand(x, weight, bias, **scales)))
+        return codes
+
+    monkeypatch.setattr(module, "quant_causal_conv1d", noted)
     for observer in RULES:
+        written.clear()
         kernel = live(checkpoint, calibration, observer).kernel
-        assert kernel.codes == 4 * checkpoint.conv_dim * 128
+        for codes, expected in written:
+            np.testing.assert_array_equal(codes.cpu().numpy(), expected)
+        assert kernel.codes == written[0][1].size == 4 * checkpoint.conv_dim * 128
         assert kernel.differing_codes == 0
         assert kernel.time_ms > 0
 

@@ -2,19 +2,17 @@
 
 import json
 import shutil
-from pathlib import Path
 
 import numpy as np
 import pytest
 import streamlit as st
 import torch
-from streamlit.testing.v1 import AppTest
+from opening import opened, told
 
 from dashboard import cli, stored
 from dashboard.checkpoints import SAMPLES_DIR, load_checkpoint
 from kernels import reference
 
-ROOT = Path(__file__).resolve().parent.parent
 SAMPLE = "mamba2-small-quamba2"
 PREFIX = "backbone.layers.{}.mixer.conv1d."
 
@@ -38,19 +36,6 @@ def number(value: object) -> float:
 def analyze(capsys, *arguments: str) -> str:
     assert cli.main(["analyze", *arguments]) == 0
     return capsys.readouterr().out
-
-
-def opened(page: str, checkpoint: str, **settings: str) -> AppTest:
-    app = AppTest.from_file(str(ROOT / "dashboard/pages" / f"{page}.py"), default_timeout=60)
-    for name, value in ({"checkpoint": checkpoint} | settings).items():
-        app.query_params[name] = value
-    app.run()
-    assert not app.exception
-    return app
-
-
-def told(app: AppTest) -> str:
-    return "\n".join(item.value for item in [*app.markdown, *app.caption, *app.info])
 
 
 def test_analyze_prints_what_the_file_holds(capsys, state):
@@ -105,7 +90,7 @@ def test_the_live_run_is_compared_with_the_reference(monkeypatch):
 
 
 def test_the_layers_page_says_whether_alpha_was_used(state):
-    app = opened("layers", SAMPLE)
+    app = opened("layers", checkpoint=SAMPLE)
     assert "## Stored scales: MinMax per group. α was never used." in told(app)
     assert "30 copies in the modules that follow all agree" in told(app)
     table = app.dataframe[0].value
@@ -120,13 +105,13 @@ def test_copies_that_disagree_are_named(tmp_path, state):
     changed[name] = state[name] * 1.5
     shutil.copy(SAMPLES_DIR / SAMPLE / "config.json", tmp_path)
     torch.save(changed, tmp_path / "pytorch_model.bin")
-    words = told(opened("layers", str(tmp_path)))
+    words = told(opened("layers", checkpoint=str(tmp_path)))
     assert "**1 of 30 copies disagree**: first, in layer 4, conv1d.x_out_scales and " in words
     assert "chunk_scan.x_scales differ by " in words
 
 
 def test_the_groups_page_shows_the_stored_groups(state):
-    app = opened("groups", SAMPLE, layer="5")
+    app = opened("groups", checkpoint=SAMPLE, layer="5")
     scales = state[PREFIX.format(5) + "x_out_scales"].float().numpy()
     least, greatest = (np.format_float_positional(v, 4, fractional=False) for v in
                        (scales.min(), scales.max()))  # fmt: skip
@@ -135,4 +120,4 @@ def test_the_groups_page_shows_the_stored_groups(state):
 
 @pytest.mark.parametrize("page", ["explore", "sweep", "batches", "held_out"])
 def test_pages_that_calibrate_point_to_those_that_do_not(page):
-    assert "is quantized already" in told(opened(page, SAMPLE))
+    assert "is quantized already" in told(opened(page, checkpoint=SAMPLE))

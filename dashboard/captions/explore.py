@@ -235,10 +235,10 @@ def kernel_status(run: KernelRun) -> str:
     )
 
 
-def kernel_sentence(report: LayerReport, name: str) -> str:
+def kernel_sentence(report: LayerReport, run: KernelRun, name: str) -> str:
     """What rounding the inputs costs on top of rounding the output."""
     index = next(i for i, part in enumerate(report.slices) if part.name == name)
-    live = report.kernel.sqnr_db[index]
+    live = run.sqnr_db[index]
     lost = float(report.slices[index].chosen.output.sqnr_db) - live
     if not np.isfinite(live) or not np.isfinite(lost):
         return f"Live kernel: **{decibels(live)}**."

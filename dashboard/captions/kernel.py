@@ -22,7 +22,9 @@ NO_TRACE_STORED = (
 )
 PIPELINE_NOTE = (
     "Every operation is rounded to float32 on its own. acc is exact: at most 4 · 128 · 128 in "
-    "magnitude. The kernel folds some of these steps, and gives the same code."
+    "magnitude. The kernel folds some of these steps, and gives the same code. Quamba's CUDA "
+    "kernels are built with fast math and contract or reorder some of them, so that single codes "
+    "may differ by one; docs/kernel.md says where."
 )
 
 
@@ -120,6 +122,6 @@ def roofline_caption(found: Roofline) -> str:
             "memory": found.copy_tb_per_s,
             "special functions": found.special_tb_per_s,
         }
-        least = min(ceilings, key=ceilings.get)
+        least = min(ceilings, key=lambda name: ceilings[name])
         told.append(f"{name}: {least} binds, {percent(speed / ceilings[least])} of that is reached")
     return f"{'; '.join(told)}."

@@ -6,7 +6,8 @@ transformers builds the models of all families, from their configuration and the
 
 from __future__ import annotations
 
-import importlib
+import logging
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,9 +15,11 @@ from torch import Tensor, nn
 from dashboard.checkpoints.families import FAMILIES
 from dashboard.checkpoints.loading import LAYER_TENSOR, MIXER_TENSOR
 from dashboard.checkpoints.records import Checkpoint, CheckpointError
-from dashboard.checkpoints.weights import open_weights
-from dashboard.importing import collector_paused
+from dashboard.checkpoints.weights import open_weights, out_of_memory, ran_out_of_memory
+from dashboard.importing import hide_kernels_distribution, imported
 from kernels import available_backends
+
+logger = logging.getLogger(__name__)
 
 STATE_SPACES_EMBEDDING = "backbone.embedding.weight"
 MOST_SHARING = 16  # Zamba2 uses the same attention weights in up to nine layers
@@ -63,8 +66,13 @@ def load_backbone(checkpoint: Checkpoint, device: str | None = None) -> nn.Modul
             output_loading_info=True,
         )
     except Exception as error:  # a shape that does not fit, a size that cannot be built
+        if ran_out_of_memory(error):
+            raise out_of_memory(checkpoint.path, error) from error
+        logger.info("building the model of %s", checkpoint.path, exc_info=error)
         reason = str(error).strip() or type(error).__name__
-        raise CheckpointError(f"{checkpoint.path} does not fit its config.json: {reason}") from None
+        raise CheckpointError(
+            f"{checkpoint.path} does not fit its config.json: {reason}"
+        ) from error
     # Left alone, transformers would fill what is missing with random numbers, and drop the rest.
     surplus = [name for name in told["unexpected_keys"] if LAYER_TENSOR.match(name)]
     wanting = {"missing": told["missing_keys"], "not of this model": surplus}
@@ -77,7 +85,7 @@ def load_backbone(checkpoint: Checkpoint, device: str | None = None) -> nn.Modul
     return model.to(device).eval().requires_grad_(False)
 
 
-def _check_size(config: object, model_class: type, state: dict[str, Tensor]) -> None:
+def _check_size(config: object, model_class: Any, state: dict[str, Tensor]) -> None:
     """transformers allocates what the configuration asks for, before it looks for the weights."""
     with torch.device("meta"):
         wanted = sum(parameter.numel() for parameter in model_class(config).parameters())
@@ -93,32 +101,34 @@ def _as_module(name: str, tensor: Tensor) -> Tensor:
     return tensor
 
 
-def _import_classes(family: str) -> tuple[type, type]:
+def _import_classes(family: str) -> tuple[Any, Any]:
     # Imported here: reading a checkpoint does not need transformers, and it takes over a second.
+    hide_kernels_distribution()
     package, classes = f"transformers.models.{family}", FAMILIES[family].classes
-    with collector_paused():
-        from transformers import logging
-
-        configuration = importlib.import_module(f"{package}.configuration_{family}")
-        modeling = importlib.import_module(f"{package}.modeling_{family}")
-    logging.set_verbosity_error()  # it warns at every start that the fast CUDA path is missing
-    logging.disable_progress_bar()
+    configuration = imported(f"{package}.configuration_{family}")
+    modeling = imported(f"{package}.modeling_{family}")
+    messages = imported("transformers.utils.logging")
+    messages.set_verbosity_error()  # it warns at every start that the fast CUDA path is missing
+    messages.disable_progress_bar()
     return getattr(configuration, f"{classes}Config"), getattr(modeling, f"{classes}Model")
 
 
-def _config(checkpoint: Checkpoint, config_class: type) -> object:
+def _config(checkpoint: Checkpoint, config_class: Any) -> object:
     """The configuration in transformers' own words."""
     build = _translate if checkpoint.layout == "state-spaces" else _adopt
     try:
         return build(checkpoint, config_class)
     except Exception as error:  # each field has a validator of its own
+        if ran_out_of_memory(error):
+            raise out_of_memory(checkpoint.path, error) from error
+        logger.info("the configuration of %s", checkpoint.path, exc_info=error)
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise CheckpointError(
             f"{checkpoint.path / 'config.json'} is refused by transformers: {reason}"
-        ) from None
+        ) from error
 
 
-def _adopt(checkpoint: Checkpoint, config_class: type) -> object:
+def _adopt(checkpoint: Checkpoint, config_class: Any) -> object:
     """As it is, but for names of implementations: one could be a repository of code to fetch."""
     stored, _ = config_class.get_config_dict(checkpoint.path, local_files_only=True)
     known = {
@@ -129,7 +139,7 @@ def _adopt(checkpoint: Checkpoint, config_class: type) -> object:
     return config_class.from_dict(known)
 
 
-def _translate(checkpoint: Checkpoint, config_class: type) -> object:
+def _translate(checkpoint: Checkpoint, config_class: Any) -> object:
     """From the state-spaces repository's words."""
     ssm = checkpoint.config.get("ssm_cfg") or {}
     architecture = checkpoint.architecture
@@ -145,11 +155,13 @@ def _translate(checkpoint: Checkpoint, config_class: type) -> object:
     if checkpoint.family == "mamba":
         rank = ssm.get("dt_rank", "auto")
         return config_class(**common, state_size=ssm.get("d_state", 16), time_step_rank=rank)
+    head_dim = architecture.head_dim
+    assert head_dim is not None  # a Mamba-2 has heads
     return config_class(
         **common,
         state_size=ssm.get("d_state", 128),
-        head_dim=architecture.head_dim,
-        num_heads=architecture.slices[0].width // architecture.head_dim,
+        head_dim=head_dim,
+        num_heads=architecture.slices[0].width // head_dim,
         n_groups=architecture.n_groups,
     )
 
@@ -162,7 +174,7 @@ def _own_dtype(state: dict[str, Tensor]) -> torch.dtype:
 
 def find_mixer(backbone: nn.Module, layer: int) -> nn.Module:
     """The Mamba mixer of a layer, whatever its family calls it and however deep it lies."""
-    block = backbone.layers[layer]
+    block = backbone.get_submodule(f"layers.{layer}")
     return next(m for m in block.modules() if hasattr(m, "in_proj") and hasattr(m, "conv1d"))
 
 
@@ -174,6 +186,7 @@ def conv_input(checkpoint: Checkpoint, mixer: nn.Module, projected: Tensor) -> T
     first = checkpoint.conv_offset
     channels = slice(first, first + checkpoint.conv_dim)
     x = projected[..., channels]
-    if hasattr(mixer, "mup_vector"):
-        x = x * mixer.mup_vector[..., channels]
+    multiplier = getattr(mixer, "mup_vector", None)
+    if multiplier is not None:
+        x = x * multiplier[..., channels]
     return x.transpose(1, 2)

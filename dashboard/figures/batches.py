@@ -101,10 +101,10 @@ def orders_chart(finals: np.ndarray, chosen: float, pooled: float) -> Sheet:
                   (0.0, float(counts.max())))  # fmt: skip
     for count, left, right in zip(counts, edges, edges[1:], strict=False):
         if count:
-            x = panel.x([left, left, right, right])
-            sheet.area(x, panel.y([0, count, count, 0]), "output", 0.7)
+            across = panel.x([left, left, right, right])
+            sheet.area(across, panel.y([0, count, count, 0]), "output", 0.7)
             told = f"amax {left:.4g} to {right:.4g}\n{count} orders"
-            sheet.hover(x[1:3], float(panel.y(count)), told)
+            sheet.hover(across[1:3], float(panel.y(count)), told)
     sheet.line([LEFT, RIGHT], [panel.bottom, panel.bottom], "line")
     for tick in nice_ticks(*panel.x_range, 8):
         sheet.text(float(panel.x(tick)), panel.bottom, f"{tick:.4g}", anchor="bottom center",

@@ -38,7 +38,7 @@ def landscape_under_slider(
     t_grid[-1] = t_grid[-2] + 0.05
     place = np.linspace(0.0, 1.0, len(grid))
 
-    def across(alphas: np.ndarray) -> np.ndarray:
+    def across(alphas: Sequence[float] | np.ndarray) -> np.ndarray:
         t = [min(log_alpha(float(alpha)), t_grid[-1]) for alpha in alphas]
         return INSET + (1 - 2 * INSET) * np.interp(t, t_grid, place)
 
@@ -56,10 +56,10 @@ def landscape_under_slider(
     sheet.text(0, panel.bottom, "0.9", anchor="bottom right", size=11)
     sheet.text(1, panel.bottom, "1", anchor="bottom left", size=11)
     found = found.at_least(grid[0])
-    x = across(found.alphas)
-    _draw_ceilings(sheet, panel, x, found)
-    sheet.line(*_clipped(panel, x, found.sqnr_db), "chosen", 2.2)
-    best_x, best_y = float(x[found.best]), float(panel.y(min(found.best_db, high)))
+    tried = across(found.alphas)
+    _draw_ceilings(sheet, panel, tried, found)
+    sheet.line(*_clipped(panel, tried, found.sqnr_db), "chosen", 2.2)
+    best_x, best_y = float(tried[found.best]), float(panel.y(min(found.best_db, high)))
     sheet.line([best_x, best_x], [panel.bottom, best_y], "best", 1.4)
     sheet.dot(best_x, best_y, "best", 8)
     side = "middle left" if best_x > 0.5 else "middle right"
@@ -74,7 +74,7 @@ def landscape_under_slider(
     shown = range(0, len(found.alphas), 4)
     for i in shown:
         told = f"α {format_alpha(float(found.alphas[i]))}\n{decibels(float(found.sqnr_db[i]))}"
-        sheet.hover(x[i], float(panel.y(np.clip(found.sqnr_db[i], low, high))), told)
+        sheet.hover(tried[i], float(panel.y(np.clip(found.sqnr_db[i], low, high))), told)
     ends = np.clip((place[:-1] + place[1:]) / 2 * (1 - 2 * INSET) + INSET, 0, 1)
     for i, (left, right) in enumerate(zip([0, *ends], [*ends, 1], strict=True)):
         sheet.pick((left, right), i, f"α {format_alpha(grid[i])}", by_key=False)
@@ -249,10 +249,10 @@ def _draw_frame(sheet: Sheet, panel: Panel, name: str, curves: Sequence[_Curve])
         ticks = [(v, str(v)) for v in (0, 4, 8)]
     else:
         ticks = [(v, f"{v:.3g}") for v in np.linspace(0, high / 1.15, 3)]
-    for value, words in ticks:
+    for value, label in ticks:
         y = panel.y(value)
         sheet.line([panel.left, panel.right], [y, y], "grid")
-        sheet.text(panel.left - 0.004, y, words, anchor="middle left", size=11.5)
+        sheet.text(panel.left - 0.004, y, label, anchor="middle left", size=11.5)
     words = [curve.name for curve in curves]
     x = panel.left
     for curve, word in zip(curves, words, strict=True):

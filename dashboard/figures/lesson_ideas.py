@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from dashboard.figures.style import Panel, Sheet, nice_ticks, percent, scale_text, signed, steps
+from dashboard.figures.transfer import silu
 from dashboard.language import Language
 from dashboard.lesson.holding import CLOSE, Holding
 from dashboard.lesson.outliers import Outlying
@@ -21,26 +22,12 @@ from kernels.int8 import QMAX, QMIN
 NARROW = 340  # px: the width of a picture on a phone, for which labels are spaced
 
 
-def silu(v: np.ndarray) -> np.ndarray:
-    return v / (1.0 + np.exp(-v))
-
-
 def number(value: float, digits: int = 3) -> str:
     """A number with a typographic minus and no zeros that say nothing."""
     text = f"{value:.{digits}f}"
     if "." in text:
         text = text.rstrip("0").rstrip(".")
     return "0" if text in ("-0", "") else text.replace("-", "−")
-
-
-def share(value: float) -> str:
-    """A share to a hundredth of a per cent: 39.37 %, 99.95 %, 100 %."""
-    return f"{number(100 * value, 2)} %"
-
-
-def change(value: float) -> str:
-    """A relative change, which may exceed the whole: 4.1 %, 39 %, 103 %."""
-    return f"{number(100 * value, 0 if abs(value) >= 0.1 else 1)} %"
 
 
 def axis(sheet: Sheet, panel: Panel, ticks: np.ndarray, drop: float = 0.012) -> None:
@@ -97,9 +84,9 @@ def handful(holding: Holding, say: Language) -> Sheet:
     for code in range(int(np.ceil(window[0] / holding.scale)),
                       int(np.floor(window[1] / holding.scale)) + 1):  # fmt: skip
         x = float(near.x(code * holding.scale))
-        held = code <= QMAX
-        sheet.line([x, x], [0.13, 0.2], "muted" if held else "line", 1)
-        if code % label_every == 0 and held and 0.04 < x < 0.96:
+        exists = code <= QMAX
+        sheet.line([x, x], [0.13, 0.2], "muted" if exists else "line", 1)
+        if code % label_every == 0 and exists and 0.04 < x < 0.96:
             sheet.text(x, 0.125, str(code), anchor="bottom center", size=11.5)
     held = next(each for each in holding.values if each.value == CLOSE)
     colour = "saturated" if held.saturated else "output"
@@ -208,7 +195,7 @@ def folded(shape: Reshaped, say: Language) -> Sheet:
     axis(sheet, below, np.array([-6, -4, -2, 0, 2, 4, 6]))
     for v in shape.silu_input.values[np.linspace(0, len(shape.silu_input.values) - 1, 25).astype(
             int)]:  # fmt: skip
-        ends = float(above.x(np.clip(v, *x_range))), float(below.x(silu(np.float64(v))))
+        ends = float(above.x(np.clip(v, *x_range))), float(below.x(silu(float(v))))
         sheet.line(ends, [0.585, 0.455], "input", 0.8)
     sheet.text(0, 0.985, say("SiLU input v"), "input", "bottom right", bold=True)
     sheet.text(0, 0.47, say("SiLU output y"), "output", "bottom right", bold=True, halo="page")
@@ -270,10 +257,10 @@ def toy_errors(chosen: ToyRun, beside: ToyRun, say: Language) -> Sheet:
                halo="page")  # fmt: skip
 
     sheet.text(0, 0.43, say("error at each value"), "text", "bottom right", bold=True)
-    for tick in (0.0, 0.02, 0.04, 0.06):
-        y = float(below.y(tick))
+    for error in (0.0, 0.02, 0.04, 0.06):
+        y = float(below.y(error))
         sheet.line([below.left, below.right], [y, y], "grid")
-        sheet.text(below.left - 0.015, y, number(tick), anchor="middle left", size=11.5)
+        sheet.text(below.left - 0.015, y, number(error), anchor="middle left", size=11.5)
     for run, colour, width in ((beside, "baseline", 3.4), (chosen, "output", 1.6)):
         errors = np.minimum(np.abs(run.back - run.y), 0.062)
         thin = width if len(errors) < 200 else 0.5
@@ -306,7 +293,7 @@ def two_rulers(found: Outlying, say: Language) -> Sheet:
     panel = Panel(0.03, 0.97, 0.84, 0.94, (0.0, reach), (0.0, 1.0))
     end = float(panel.x(OUTLIERS.bulk))
     box(sheet, 0.03, end, 0.84, 0.92, "output", 0.85)
-    sheet.text(0.03, 0.985, say("{share} of the values", share=share(1 - found.share)), "output",
+    sheet.text(0.03, 0.985, say("{share} of the values", share=percent(1 - found.share)), "output",
                "bottom right", bold=True)  # fmt: skip
     if found.share:
         x = float(panel.x(found.size))

@@ -45,13 +45,14 @@ def every_layer(trained: Trained, chosen: int, alpha: float, say: Language) -> S
         t = np.array([log_alpha(float(a)) for a in found.alphas])
         t[-1] = t_end
         inside = (t >= panel.x_range[0]) & (found.sqnr_db >= panel.y_range[0])
-        x, y = panel.x(t), panel.y(found.sqnr_db)
-        sheet.line(x[inside], y[inside], "chosen" if current else "baseline",
+        curve_x, curve_y = panel.x(t), panel.y(found.sqnr_db)
+        sheet.line(curve_x[inside], curve_y[inside], "chosen" if current else "baseline",
                    2.4 if current else 1.2)  # fmt: skip
-        sheet.dot(float(x[found.best]), float(y[found.best]), "best", 10 if current else 7)
+        best_x, best_y = float(curve_x[found.best]), float(curve_y[found.best])
+        sheet.dot(best_x, best_y, "best", 10 if current else 7)
         told = say("layer {layer}: best α {alpha}, {sqnr}", layer=each.layer,
                    alpha=format_alpha(found.best_alpha), sqnr=decibels(found.best_db))  # fmt: skip
-        sheet.hover(float(x[found.best]), float(y[found.best]), told)
+        sheet.hover(best_x, best_y, told)
     for value in TICKS:
         x = float(panel.x(log_alpha(value)))
         sheet.line([x, x], [panel.bottom, panel.bottom - 0.01], "line")
@@ -124,14 +125,14 @@ def ratios(trained: Trained, guess: Guess, shown: bool, say: Language) -> Sheet:
     sheet.text(float(panel.x(0.1)), y_of(24), say("over w_scale"), "saturated", "bottom right",
                11.5, bold=True)  # fmt: skip
     sheet.text(0.97, y_of(24), say("over scale_wx"), "output", "bottom left", 11.5, bold=True)
-    for i, layer in enumerate(QUAMBA2_130M):
+    for i, row in enumerate(QUAMBA2_130M):
         y = y_of(58 + line * i)
-        sheet.text(0, y, say("layer {layer}", layer=layer.layer), anchor="middle right")
-        ends = panel.x(np.log10([layer.ratio_weight, layer.ratio_wx]))
+        sheet.text(0, y, say("layer {layer}", layer=row.layer), anchor="middle right")
+        ends = panel.x(np.log10([row.ratio_weight, row.ratio_wx]))
         sheet.line(ends, [y, y], "line")
-        put(layer.ratio_weight, y, "saturated", f"{layer.ratio_weight:.1f}")
-        put(layer.ratio_wx, y, "output", f"{layer.ratio_wx:.3g}",
-            "middle left" if layer.ratio_wx > 100 else "middle right")  # fmt: skip
+        put(row.ratio_weight, y, "saturated", f"{row.ratio_weight:.1f}")
+        put(row.ratio_wx, y, "output", f"{row.ratio_wx:.3g}",
+            "middle left" if row.ratio_wx > 100 else "middle right")  # fmt: skip
     start = 58 + line * rows + 8
     words = say("{checkpoint}, at each layer's best α", checkpoint=trained.checkpoint)
     sheet.text(0, y_of(start), words, "text", "bottom right", bold=True)

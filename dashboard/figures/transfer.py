@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import overload
 
 import numpy as np
 
@@ -85,7 +86,11 @@ def transfer(
     return sheet
 
 
-def silu(v: np.ndarray) -> np.ndarray:
+@overload
+def silu(v: float) -> float: ...
+@overload
+def silu(v: np.ndarray) -> np.ndarray: ...
+def silu(v: float | np.ndarray) -> float | np.ndarray:
     return v / (1.0 + np.exp(-np.clip(v, -700.0, 700.0)))
 
 
@@ -103,7 +108,7 @@ def _solve(y: float, low: float, high: float) -> float:
     """v between ``low``, where SiLU is below y, and ``high``, where it is above: by bisection."""
     for _ in range(60):
         middle = (low + high) / 2
-        low, high = (middle, high) if silu(np.float64(middle)) < y else (low, middle)
+        low, high = (middle, high) if silu(middle) < y else (low, middle)
     return high
 
 

@@ -49,7 +49,7 @@ def group(outputs: Sequence[Histogram], head_dim: int | None) -> Groups:
     column = channel % size * CHANNEL_GROUPS // size
     number = row * CHANNEL_GROUPS + column
     parts = tuple(
-        Histogram.sum([outputs[i] for i in np.flatnonzero(number == each)])
+        Histogram.sum([outputs[i] for i in np.flatnonzero(number == each).tolist()])
         for each in range(HEAD_GROUPS * CHANNEL_GROUPS)
     )
     return Groups(heads if head_dim else 0, parts, Histogram.sum(parts))

@@ -72,17 +72,23 @@ def outlying(size: float, share: float) -> Outlying:
 
     def cut(amax: float) -> Cut:
         scale = scale_from_amax(amax)
-        errors = [_mean_error(part, scale) for part in (inside, outside, whole)]
         code = int(np.floor(OUTLIERS.value / scale + 0.5))
-        return Cut(scale, min(code, QMAX), *errors, whole.quantize(scale))
+        return Cut(
+            scale,
+            min(code, QMAX),
+            mean_error(inside, scale),
+            mean_error(outside, scale),
+            mean_error(whole, scale),
+            whole.quantize(scale),
+        )
 
     return Outlying(
         size, share, whole, cut(whole.absmax), cut(OUTLIERS.bulk), least_error_amax(whole)
     )
 
 
-def _mean_error(values: Histogram, scale: float) -> float:
-    """mean |v̂ − v|, 0 of nothing."""
+def mean_error(values: Histogram, scale: float) -> float:
+    """mean |v̂ − v|, the published example's measure; 0 of nothing."""
     if not values.total:
         return 0.0
     codes = np.clip(np.floor(values.values / np.float32(scale) + 0.5), -128, QMAX)

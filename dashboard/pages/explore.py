@@ -247,7 +247,7 @@ else:
 layer_report = replace(layer_report, kernel=kernel)
 with kernel_slot:
     if kernel:
-        st.markdown(captions.kernel_sentence(layer_report, choice.part_name))
+        st.markdown(captions.kernel_sentence(layer_report, kernel, choice.part_name))
     with st.expander("All scales and errors of this slice"):
         st.table(captions.all_measures(layer_report, choice.part_name))
         if not rule.symmetric:

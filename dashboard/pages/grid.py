@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 from urllib.parse import urlencode
 
 import numpy as np
@@ -10,7 +11,7 @@ import pandas as pd
 import streamlit as st
 
 from dashboard import captions
-from dashboard.figures import PALETTES
+from dashboard.figures import PALETTES, percent
 from dashboard.figures.style import count_height
 from dashboard.pages.remembering import STATE, keep, kept, one_of
 from dashboard.report import LayerReport
@@ -18,6 +19,7 @@ from dashboard.report import LayerReport
 BINS = 32  # of a sparkline
 RANGE_STEPS = 1000  # of the slider that filters; by itself it would step by 0.01
 DEEPEST = 0.45  # opacity of a cell's colour
+SHARES = ("saturation_rate", "code_utilization")  # printed as everywhere else
 
 # The columns, what decides first: format, width in px, the colour that a greater value deepens.
 COLUMNS = {
@@ -25,8 +27,8 @@ COLUMNS = {
     "sqnr_db": ("%.2f", 74, "output"),
     "best_alpha": ("%.6f", 84, ""),
     "gain_db": ("%.2f", 72, "best"),
-    "saturation_rate": ("%.2e", 110, "saturated"),
-    "code_utilization": ("percent", 112, "output"),
+    "saturation_rate": (None, 110, "saturated"),
+    "code_utilization": (None, 112, "output"),
     "effective_bits": ("%.2f", 100, "output"),
     "ratio_weight": ("%.2f", 92, ""),
     "ratio_wx": ("%.1f", 72, ""),
@@ -37,7 +39,7 @@ COLUMNS = {
 }
 
 
-def table_row(report: LayerReport, part: int, settings: dict[str, str]) -> dict:
+def table_row(report: LayerReport, part: int, settings: dict[str, str | int]) -> dict:
     """One slice of a layer as a row: its SiLU output as a sparkline, and its measures.
 
     ``settings`` are what a link to Explore says beside the layer.
@@ -80,12 +82,12 @@ def filtered(rows: Sequence[dict]) -> list[dict]:
 def show_table(rows: Sequence[dict], key: str) -> int | None:
     """Draw the rows; returns the index of the selected one, if any."""
     frame = pd.DataFrame(rows)
-    config = {}
+    config: dict[str, Any] = {}
     for name, (form, width, _) in COLUMNS.items():
         if rows[0][name] is None:
             frame[name] = "–"
             config[name] = st.column_config.TextColumn(name, width=width, help=captions.NO_RATIOS)
-        elif form:
+        elif form or name in SHARES:
             config[name] = st.column_config.NumberColumn(name, format=form, width=width)
         else:
             config[name] = st.column_config.TextColumn(name, width=width)
@@ -96,8 +98,9 @@ def show_table(rows: Sequence[dict], key: str) -> int | None:
     config["SiLU output"] = st.column_config.AreaChartColumn(
         "SiLU output", width=80, y_min=0, help="Number of values (log) over the output's range."
     )
+    shades = frame.style.apply(_shades, axis=0, subset=[n for n, c in COLUMNS.items() if c[2]])
     shown = st.dataframe(
-        frame.style.apply(_shades, axis=0, subset=[n for n, c in COLUMNS.items() if c[2]]),
+        shades.format({name: _share for name in SHARES}),
         key=key,
         hide_index=True,
         column_config=config,
@@ -112,10 +115,14 @@ def show_table(rows: Sequence[dict], key: str) -> int | None:
     return next(iter(shown.selection.rows), None)
 
 
+def _share(value: object) -> str:
+    return percent(float(str(value)))
+
+
 def _shades(column: pd.Series) -> list[str]:
     """A column's cells, the deeper the greater; alike on a light and on a dark page."""
     red, green, blue = (
-        int(PALETTES["light"][COLUMNS[column.name][2]][i : i + 2], 16) for i in (1, 3, 5)
+        int(PALETTES["light"][COLUMNS[str(column.name)][2]][i : i + 2], 16) for i in (1, 3, 5)
     )
     values = column.to_numpy(dtype=float)
     if column.name == "gain_db":  # a rule that beats every α has nothing to gain

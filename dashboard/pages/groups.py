@@ -34,7 +34,7 @@ if checkpoint.is_quantized:
     st.stop()
 
 architecture = checkpoint.architecture
-if architecture.head_dim is None:
+if architecture.head_dim is None or architecture.n_groups is None:
     frame.progress.info(captions.NO_HEADS, icon=":material/info:")
     st.stop()
 

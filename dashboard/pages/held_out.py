@@ -4,6 +4,7 @@ import streamlit as st
 
 from dashboard import captions, figures, tables
 from dashboard.calibration import text_names
+from dashboard.landscape import Landscape
 from dashboard.observers import ALPHA_RULES, ScaleRule
 from dashboard.pages import choosing, loading
 from dashboard.pages.drawing import show
@@ -55,11 +56,15 @@ sources = (choice.source, loading.Source(choice.source.checkpoint, judged_name,
                                          choice.source.batches, choice.source.seq_len))  # fmt: skip
 names = (calibration.origin.text, other.origin.text)
 here = judged[choice.outline.layers.index(choice.layer)]
-pair = [loading.landscape(source, choice.layer, choice.part) for source in sources]
-bests = [
-    tuple(loading.landscape(source, layer, choice.part) for source in sources)
-    for layer in choice.outline.layers
-]
+
+
+def landscapes(layer: int) -> tuple[Landscape, Landscape]:
+    own, there = (loading.landscape(source, layer, choice.part) for source in sources)
+    return own, there
+
+
+pair = landscapes(choice.layer)
+bests = [landscapes(layer) for layer in choice.outline.layers]
 
 st.markdown(f"## {captions.held_out_headline(here, names, pair[1])}")
 st.markdown(captions.held_out_verdict(here, names, pair))

@@ -64,7 +64,11 @@ def link_to(layer: int) -> None:
 
 st.markdown(f"## {captions.layers_headline(reports, part)}")
 st.markdown(captions.layers_verdict(reports, part))
-settings = {"checkpoint": source.checkpoint, "rule": rule.observer, "alpha": format_alpha(alpha)}
+settings: dict[str, str | int] = {
+    "checkpoint": source.checkpoint,
+    "rule": rule.observer,
+    "alpha": format_alpha(alpha),
+}
 if not symmetric:
     settings["asymmetric"] = "true"
 if not source.from_file:

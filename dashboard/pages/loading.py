@@ -17,7 +17,7 @@ import numpy as np
 import streamlit as st
 from torch import nn
 
-from dashboard.archive import is_calibration_file, load_calibration
+from dashboard import archive
 from dashboard.calibration import (
     Calibration,
     CalibrationText,
@@ -26,13 +26,23 @@ from dashboard.calibration import (
     SliceCalibration,
     calibrate,
     read_text,
+    text_names,
 )
 from dashboard.channels import channel_outputs
-from dashboard.checkpoints import Checkpoint, default_device, load_backbone, load_checkpoint
+from dashboard.checkpoints import (
+    Checkpoint,
+    default_device,
+    is_hub_id,
+    load_backbone,
+    load_checkpoint,
+    quantized_sample_names,
+    sample_names,
+)
 from dashboard.grouping import ChannelGrouping, sort_and_cluster
 from dashboard.histogram import Histogram, Quantized
 from dashboard.landscape import Landscape, Recommendation, recommend
 from dashboard.observers import ScaleRule
+from dashboard.pages import access
 from dashboard.report import (
     LayerReport,
     QuantizedConv,
@@ -101,6 +111,11 @@ class Source:
         return replace(self, batches=1)
 
 
+def is_calibration_file(name: str) -> bool:
+    """Whether a checkpoint's name means a calibration file; never of a path that is not open."""
+    return access.is_open(name) and archive.is_calibration_file(name)
+
+
 @dataclass(frozen=True)
 class Outline:
     """What can be chosen of a source, known before it is calibrated."""
@@ -140,9 +155,17 @@ def outline(source: Source) -> Outline:
     )
 
 
+def checkpoint(name: str) -> Checkpoint:
+    """Raises CheckpointError for what cannot be read, and for a path that is not open."""
+    local = name in (*sample_names(), *quantized_sample_names()) or access.is_open(name)
+    if not local and not is_hub_id(name):
+        raise access.refusal()
+    return _checkpoint(name, local)
+
+
 @st.cache_resource(max_entries=8, show_spinner=False)
-def checkpoint(source: str) -> Checkpoint:
-    return load_checkpoint(source)
+def _checkpoint(name: str, local: bool) -> Checkpoint:
+    return load_checkpoint(name, local)
 
 
 @st.cache_data(max_entries=4, show_spinner=False)
@@ -156,8 +179,16 @@ def model(source: str) -> Model:
     return Model(load_backbone(checkpoint(source)), threading.Lock())
 
 
-@st.cache_data(max_entries=16, show_spinner=False)
 def text(source: Source) -> CalibrationText:
+    """Raises CalibrationError for what cannot be read or is too short; CheckpointError for a path
+    that is not open."""
+    if source.text not in text_names() and not access.is_open(source.text):
+        raise access.refusal()
+    return _text(source)
+
+
+@st.cache_data(max_entries=16, show_spinner=False)
+def _text(source: Source) -> CalibrationText:
     return read_text(checkpoint(source.checkpoint), source.text, source.batches, source.seq_len)
 
 
@@ -172,7 +203,7 @@ def calibration(source: Source, on_progress: Callable[[Progress], None]) -> Cali
     if found is not None:
         return found
     if source.from_file:
-        found = load_calibration(source.checkpoint)
+        found = archive.load_calibration(source.checkpoint)
         shelf.put(source, found)
         return found
     loaded = model(source.checkpoint)
@@ -311,6 +342,7 @@ def grouping(source: Source, layer: int, head_groups: int, channel_groups: int) 
     found = shelf.get(key)
     if found is None:
         architecture = checkpoint(source.checkpoint).architecture
+        assert architecture.head_dim and architecture.n_groups  # the page groups Mamba-2's alone
         amax = [output.absmax for output in channels(source, layer, 0)]
         found = sort_and_cluster(
             np.array(amax),

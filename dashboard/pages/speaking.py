@@ -5,6 +5,9 @@ The browser says which language it prefers; a switch, kept in the link as ``?lan
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Literal, TypeVar
+
 import streamlit as st
 
 from dashboard import prose
@@ -12,6 +15,8 @@ from dashboard.glossary import glossary
 from dashboard.language import LANGUAGES, Language, language, preferred
 from dashboard.pages.remembering import STATE, in_link, put_in_link, take_link
 from dashboard.screens import Table
+
+Option = TypeVar("Option", str, float)
 
 
 def spoken() -> Language:
@@ -31,7 +36,14 @@ def language_switch() -> Language:
     return language(code)
 
 
-def named(key: str, options: tuple, default: object, label: str, **more: object) -> object:
+def named(
+    key: str,
+    options: tuple[Option, ...],
+    default: Option,
+    label: str,
+    format_func: Callable[[Option], str],
+    label_visibility: Literal["visible", "hidden", "collapsed"] = "visible",
+) -> Option:
     """A few values side by side, kept from page to page, and in the link by their own names.
 
     Streamlit's own binding puts into the link what is on show, which another language does not
@@ -49,7 +61,7 @@ def named(key: str, options: tuple, default: object, label: str, **more: object)
     # so the default says it.
     value = st.segmented_control(
         label, options, default=held if linked is None else linked, key=key, required=True,
-        on_change=note, **more,
+        on_change=note, format_func=format_func, label_visibility=label_visibility,
     )  # fmt: skip
     STATE.kept[key] = value
     return value
@@ -68,6 +80,9 @@ padding:.1em .25em;border-radius:3px}
 .reply.right,.verdict.right{border-color:light-dark(#00806E,#3FD0B4)}
 .reply.wrong,.verdict.wrong{border-color:light-dark(#D9480F,#FF8A57)}
 .said{line-height:1.5;margin-bottom:.4rem}
+.said blockquote{margin:.35rem 0 0;padding:0;border:0}
+.said q{quotes:"“" "”"}
+.said cite{display:block;font-style:normal;font-size:.8125rem;opacity:.8}
 .verdict{display:inline-block;border:1.5px solid;border-radius:99px;padding:0 .7em;
 margin-right:.7em;font-size:.8125rem;white-space:nowrap}
 [data-testid=stTopNavLink]:focus-visible,[data-testid=stSidebarNavLink]:focus-visible{
