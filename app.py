@@ -13,7 +13,9 @@ say = imported("dashboard.pages.speaking").spoken()
 
 # A figure's frame has a height and would scroll by what hangs below it, its menu.
 FRAMES = "[data-testid=stElementContainer]:has(>.stBidiComponent){overflow:visible}"
-st.html(f"<style>{FRAMES}</style>")
+ADDRESS = ".st-key-address{position:absolute;width:1px!important}"
+st.html(f"<style>{FRAMES}{ADDRESS}</style>")
+imported("dashboard.pages.address").follow()
 
 
 def by_its_name() -> None:

@@ -17,8 +17,8 @@ from dashboard.figures.style import decibels, percent, scale_text, signed
 from dashboard.landscape import NEGLIGIBLE_DB
 from dashboard.language import Language
 from dashboard.lesson import outliers, toy
-from dashboard.lesson.trained import Trained, TrainedLayer, guessed
-from dashboard.observers import DEFAULT_SIGMA, PUBLISHED_ALPHAS, ScaleRule, moving_average
+from dashboard.lesson.trained import Trained, guessed
+from dashboard.observers import DEFAULT_SIGMA, PUBLISHED_ALPHAS, averaged
 from dashboard.published import (
     GROUPS_130M,
     OUTLIERS,
@@ -490,14 +490,12 @@ def _conv_absmax(trained: Trained, say: Language) -> Claim:
 
 
 def _average(trained: Trained, say: Language) -> Claim:
-    def final(each: TrainedLayer, order: int | None) -> float:
-        rule = ScaleRule("percentile-ema", PUBLISHED_ALPHAS[0], order=order)
-        return moving_average(each.counted.batches, rule).final
-
     first = trained.layers[0]
     batches = len(first.counted.batches)
     weight = (1 - DEFAULT_SIGMA) ** (batches - 1)
-    ends = [final(first, order) for order in range(ORDERS if batches > 1 else 1)]
+    quantiles = [batch.abs.quantile(PUBLISHED_ALPHAS[0]) for batch in first.counted.batches]
+    orders = range(ORDERS if batches > 1 else 1)
+    ends = [averaged(quantiles, DEFAULT_SIGMA, order).final for order in orders]
     apart = max(ends) / min(ends) - 1 if min(ends) > 0 else 0.0
     return Claim(
         "average",

@@ -151,16 +151,29 @@ def moving_average(
     ``side`` gives the histogram whose quantile is taken, in place of |y|. Raises ValueError without
     batches.
     """
-    if not batches:
+    quantiles = [side(batch).quantile(rule.alpha) for batch in batches]
+    return averaged(quantiles, rule.sigma, rule.order)
+
+
+def averaged(quantiles: Sequence[float], sigma: float, order: int | None = None) -> MovingAverage:
+    """The moving average of the batches' own quantiles, which no order changes.
+
+    Args:
+        quantiles: of each batch, in the order read.
+        sigma: the weight of a new batch.
+        order: the seed that shuffles them; None takes them as read.
+
+    Raises ValueError without quantiles.
+    """
+    if not quantiles:
         raise ValueError("percentile-ema needs the histogram of each batch, and there is none")
-    order = batch_order(len(batches), rule.order)
-    quantiles = [side(batches[i]).quantile(rule.alpha) for i in order]
-    means = [quantiles[0]]
-    for quantile in quantiles[1:]:
-        means.append(means[-1] + rule.sigma * (quantile - means[-1]))
-    last = len(batches) - 1
-    weights = [(1 - rule.sigma) ** (last - i) * (rule.sigma if i else 1.0) for i in range(last + 1)]
-    return MovingAverage(order, tuple(quantiles), tuple(means), tuple(weights))
+    taken = batch_order(len(quantiles), order)
+    means = [quantiles[taken[0]]]
+    for i in taken[1:]:
+        means.append(means[-1] + sigma * (quantiles[i] - means[-1]))
+    last = len(quantiles) - 1
+    weights = [(1 - sigma) ** (last - i) * (sigma if i else 1.0) for i in range(last + 1)]
+    return MovingAverage(taken, tuple(quantiles[i] for i in taken), tuple(means), tuple(weights))
 
 
 def batch_order(batches: int, seed: int | None) -> tuple[int, ...]:

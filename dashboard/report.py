@@ -23,7 +23,7 @@ from dashboard.channels import GroupScales
 from dashboard.checkpoints import ConvSlice
 from dashboard.histogram import Histogram, Quantized, signal_to_noise_db
 from dashboard.landscape import Landscape
-from dashboard.observers import PUBLISHED_ALPHAS, ScaleRule, output_scale
+from dashboard.observers import ALPHA_RULES, PUBLISHED_ALPHAS, ScaleRule, output_scale
 from kernels import default_backend, quant_causal_conv1d
 from kernels.int8 import QMAX, QMIN, dequantize, quantize, round_half_away, scale_from_amax
 from kernels.reference import accumulate, causal_conv1d, dequantize_conv, silu
@@ -236,8 +236,11 @@ SHORT_LABELS = {
 
 
 def rule_label(rule: ScaleRule) -> str:
-    """A rule and what of its settings matters."""
-    label = RULE_LABELS.get(rule.observer) or f"α {format_alpha(rule.alpha)}"
+    """A rule and what of its settings matters; a rule without a label goes by its name."""
+    if rule.observer in ALPHA_RULES:
+        label = f"α {format_alpha(rule.alpha)}"
+    else:
+        label = RULE_LABELS.get(rule.observer, rule.observer)
     if rule.observer == "percentile-ema":
         label += f", average σ {format_alpha(rule.sigma)}"
     return label if rule.symmetric else f"{label}, asymmetric"
@@ -249,11 +252,21 @@ def format_alpha(alpha: float) -> str:
 
 
 def distinct(rows: Iterable[ScaleReport]) -> tuple[ScaleReport, ...]:
-    """Each label once, in order."""
-    found: dict[str, ScaleReport] = {}
+    """Each rule once, in order; settings that a rule does not use make no other."""
+    found: dict[tuple, ScaleReport] = {}
     for row in rows:
-        found.setdefault(row.label, row)
+        found.setdefault(_used(row.rule), row)
     return tuple(found.values())
+
+
+def _used(rule: ScaleRule) -> tuple:
+    """A rule and those of its settings that it uses."""
+    used: tuple = (rule.observer, rule.symmetric)
+    if rule.observer in ALPHA_RULES:
+        used += (rule.alpha,)
+    if rule.observer == "percentile-ema":
+        used += (rule.sigma, rule.order)
+    return used
 
 
 def baselines(rule: ScaleRule) -> tuple[ScaleRule, ...]:

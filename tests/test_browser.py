@@ -348,3 +348,68 @@ def test_no_figure_is_a_scroll_box_and_its_menu_opens_at_a_click(browser, server
             page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
         assert download.value.suggested_filename.endswith(f"{key}.svg")
     page.close()
+
+
+def history(page: Page) -> list[str]:
+    """The links of the browser's history up to here, first to last."""
+    session = page.context.new_cdp_session(page)
+    found = session.send("Page.getNavigationHistory")
+    session.detach()
+    return [entry["url"] for entry in found["entries"][: found["currentIndex"] + 1]]
+
+
+def test_a_change_of_page_is_one_step_and_back_restores_the_page_with_its_choices(browser, server):
+    page = browser.new_page(viewport={"width": 800, "height": 900})
+    page.set_default_timeout(60_000)
+    page.goto(f"{server[0]}/?checkpoint=mamba2-tiny&batches=2&seq_len=64&layer=2")
+    ready(page)
+    page.get_by_role("slider", name="Percentile α").focus()
+    page.keyboard.press("ArrowRight")
+    expect(page).to_have_url(re.compile(r"alpha=0\.99955"))
+    before = history(page)
+    page.get_by_role("link", name="Layers").click()
+    page.locator(".st-key-rules svg").wait_for()
+    page.get_by_text("4 more").click()
+    page.get_by_test_id("stTopNavDropdownLink").filter(has_text="Kernel").click()
+    page.locator(".st-key-pipeline svg").wait_for()
+    expect(page.get_by_test_id("stTopNavDropdownLink")).to_have_count(0)
+    expect(page.get_by_role("combobox", name="Layer")).to_have_value("2")
+    page.get_by_role("combobox", name="Layer").click()
+    page.get_by_role("option", name="1", exact=True).click()
+    expect(page).to_have_url(re.compile("layer=1"))
+    steps = history(page)
+    assert len(steps) == len(before) + 2
+    assert ["/layers" in steps[-2], "/kernel" in steps[-1]] == [True, True]
+
+    page.go_back()
+    page.locator(".st-key-rules svg").wait_for()
+    expect(page.get_by_role("combobox", name="Checkpoint")).to_have_value("mamba2-tiny")
+    page.go_back()
+    ready(page)
+    expect(page.get_by_role("combobox", name="Checkpoint")).to_have_value("mamba2-tiny")
+    expect(page.get_by_role("combobox", name="Layer")).to_have_value("2")
+    expect(page.get_by_role("slider", name="Percentile α")).to_have_attribute(
+        "aria-valuetext", "0.99955"
+    )
+    page.go_forward()
+    page.locator(".st-key-rules svg").wait_for()
+    page.go_forward()
+    page.locator(".st-key-pipeline svg").wait_for()
+    expect(page.get_by_role("combobox", name="Layer")).to_have_value("1")
+    assert history(page) == steps
+    page.close()
+
+
+def test_a_pages_own_link_leads_on_with_the_choices(browser, server):
+    page = browser.new_page(viewport={"width": 1440, "height": 900})
+    page.set_default_timeout(60_000)
+    page.goto(f"{server[0]}/layers?checkpoint=mamba2-tiny&batches=2&seq_len=64&slice=B")
+    page.locator('.st-key-rules .pick[aria-label^="Layer 2, least squared error"]').click()
+    before = history(page)
+    page.get_by_role("link", name="Open layer 2 in Explore").click()
+    ready(page)
+    for name, value in (("Checkpoint", "mamba2-tiny"), ("Layer", "2"), ("Scale rule", "mse")):
+        expect(page.get_by_role("combobox", name=name)).to_have_value(value)
+    expect(page.get_by_role("radio", name="B", exact=True)).to_be_checked()
+    assert len(history(page)) == len(before) + 1
+    page.close()

@@ -168,3 +168,28 @@ def test_the_first_batch_is_shown_while_the_rest_is_counted(monkeypatch):
     app.button(key="resume").click().run()
     assert not app.exception and not app.info
     assert "differ from the reference" in told(app)
+
+
+def test_the_link_always_names_the_checkpoint():
+    assert opened().query_params["checkpoint"] in ("mamba-tiny", ["mamba-tiny"])
+    app = AppTest.from_file(str(opening.ROOT / "app.py"), default_timeout=60)
+    app.session_state.kept = {"checkpoint": "mamba2-tiny", "batches": 2, "seq_len": 64}
+    app.run()  # as after a page whose own default it is
+    assert not app.exception
+    assert app.selectbox(key="checkpoint").value == "mamba2-tiny"
+    assert "mamba2-tiny" in app.query_params["checkpoint"]
+    again = opened(**{key: value[0] if isinstance(value, list) else value
+                      for key, value in app.query_params.items()})  # fmt: skip
+    assert again.selectbox(key="checkpoint").value == "mamba2-tiny"
+    assert metrics(again) == metrics(app)
+
+
+def test_a_link_with_words_that_no_box_knows_falls_to_the_defaults():
+    app = opened(layer="99", rule="nonsense", beside="", asymmetric="maybe", alpha="2", slice="q",
+                 counts="none")  # fmt: skip
+    assert app.selectbox(key="layer").value == 0
+    assert app.selectbox(key="rule").value == "percentile"
+    assert app.select_slider(key="alpha").value == 0.9995
+    assert not app.toggle(key="asymmetric").value
+    app = opened(batches="0", seq_len="-7", checkpoint="mamba2-tiny", slice="B")
+    assert (app.number_input(key="batches").value, app.number_input(key="seq_len").value) == (1, 1)

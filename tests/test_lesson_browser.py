@@ -61,6 +61,9 @@ def test_a_presenters_keys_turn_the_pages_and_escape_leaves(browser, address):
     page.keyboard.press("Escape")
     expect(page.locator("[data-testid=stHeader]")).to_be_visible()
     assert "present" not in page.url
+    page.keyboard.press("PageDown")  # a page's own key again
+    page.wait_for_timeout(1500)
+    on_step(page, 3)
     page.get_by_role("button", name="Present").click()
     expect(page.locator("[data-testid=stHeader]")).to_be_hidden()
     assert "present=1" in page.url

@@ -16,6 +16,7 @@ from dashboard.observers import (
     OutputScale,
     ScaleRule,
     alpha_grid,
+    averaged,
     batch_order,
     entropy_amax,
     fine_alphas,
@@ -295,3 +296,22 @@ def test_fine_alphas_have_two_digits_left_out():
         assert float(digits) == pytest.approx(round(float(digits), 1), abs=1e-5)
     assert {0.9, 0.9995, 0.99999, 0.9998, 0.99988} <= set(found.tolist())
     assert found[-3] == 0.9999  # one of 10,000 left out; then come 0.99999 and 1
+
+
+@pytest.mark.parametrize("order", [None, 1, 2])
+def test_the_average_of_known_quantiles_is_the_moving_average(order):
+    generator = np.random.default_rng(0)
+    values = [generator.standard_normal(500).astype(np.float32) * spread for spread in (1, 2, 5)]
+    batches = [Histogram.of(torch.from_numpy(each)) for each in values]
+    by_hand = [
+        float(torch.quantile(torch.from_numpy(each).half().float().abs(), 0.99)) for each in values
+    ]
+    taken = range(3) if order is None else np.random.default_rng(order).permutation(3)
+    mean = by_hand[taken[0]]
+    for i in taken[1:]:
+        mean = mean + 0.3 * (by_hand[i] - mean)
+    found = averaged([each.abs.quantile(0.99) for each in batches], 0.3, order)
+    assert found.final == pytest.approx(mean, rel=1e-12)
+    assert found == moving_average(batches, ScaleRule("percentile-ema", 0.99, 0.3, order))
+    with pytest.raises(ValueError, match="there is none"):
+        averaged([], 0.3)

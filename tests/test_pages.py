@@ -9,7 +9,7 @@ import numpy as np
 import opening
 import pytest
 import torch
-from opening import ROOT, told
+from opening import told
 from streamlit.testing.v1 import AppTest
 
 from dashboard import captions, cli
@@ -17,7 +17,9 @@ from dashboard.calibration import calibrate, read_text
 from dashboard.checkpoints import load_backbone, load_checkpoint
 from dashboard.figures import percent, scale_text
 from dashboard.grouping import sort_and_cluster
+from dashboard.histogram import Histogram
 from dashboard.observers import ScaleRule, fine_alphas, moving_average
+from dashboard.pages import loading
 from dashboard.report import report_scale
 from kernels.reference import causal_conv1d
 
@@ -309,10 +311,66 @@ def test_ratios_and_the_top_code_of_an_asymmetric_scale_are_dashes_with_a_reason
 
 def test_pages_of_symmetric_scales_say_so_where_asymmetric_ones_were_chosen():
     for page in ("sweep", "held_out"):
-        app = AppTest.from_file(str(ROOT / "dashboard/pages" / f"{page}.py"), default_timeout=60)
-        for name, value in (QUICK | {"checkpoint": "mamba2-tiny"}).items():
-            app.query_params[name] = value
-        app.session_state.kept = {"asymmetric": True}
-        app.run()
+        app = opened(page, checkpoint="mamba2-tiny", asymmetric="true")  # as Layers leaves the link
         assert captions.SYMMETRIC_HERE in told(app)
         assert captions.SYMMETRIC_HERE not in told(opened(page, checkpoint="mamba2-tiny"))
+
+
+def test_a_filters_range_reaches_what_is_small():
+    """The slider by itself steps by 0.01, which is more than any saturation rate or scale."""
+    app = opened("layers", checkpoint="mamba-tiny")
+    for name in ("saturation_rate", "scale_wx", "x_out_scale", "best_alpha"):
+        app.selectbox(key="filter").select(name).run()
+        assert not app.exception
+        slider = app.slider(key=f"within_{name}")
+        assert 0 < slider.step <= (slider.max - slider.min) / 500
+        values = sorted(app.dataframe[0].value[name])
+        assert slider.value == (values[0], values[-1])
+        slider.set_range((values[0] + values[1]) / 2, values[-1]).run()
+        assert sorted(app.dataframe[0].value[name]) == values[1:]
+
+
+def test_the_kernels_speed_is_shown_of_whatever_is_chosen(tmp_path):
+    path = str(tmp_path / "counts.safetensors")
+    options = ["--batches", "3", "--seq-len", "64", "--out", path]
+    assert cli.main(["calibrate", "mamba-tiny", *options]) == 0
+    for checkpoint, sentence in ((path, captions.NO_TRACE_FILE),
+                                 ("mamba2-small-quamba2", captions.NO_TRACE_STORED)):  # fmt: skip
+        app = opened("kernel", checkpoint=checkpoint)
+        assert app.info[0].value == sentence
+        assert "### How fast it is" in told(app) and "### What binds it" in told(app)
+    app.toggle(key="ptx").set_value(True).run()
+    assert "lines." in told(app) and ".entry" in app.code[0].value
+
+
+def test_each_batchs_quantile_is_taken_once_for_all_orders(monkeypatch):
+    taken = []
+    quantile = Histogram.quantile
+    monkeypatch.setattr(
+        Histogram, "quantile", lambda self, alpha: taken.append(alpha) or quantile(self, alpha)
+    )
+    app = opened("batches", checkpoint="mamba2-tiny", alpha="0.98713")
+    assert "500 orders" in told(app)
+    assert taken.count(0.98713) == 3 + 1  # of each batch, and of all
+
+
+IMAGE = "x ![p](http://host/p.png)"
+
+
+@pytest.mark.parametrize("page", ["explore", "layers", "groups", "kernel", "lesson", "claims"])
+def test_a_name_in_a_refusal_is_shown_word_for_word(page):
+    app = opened(page, checkpoint=IMAGE, step="2", seq_len="64")
+    (error,) = app.error
+    assert r"x !\[p\](http://host/p.png)" in error.value
+    assert "![" not in error.value
+
+
+@pytest.mark.parametrize("page", ["explore", "kernel", "groups"])
+def test_what_the_kernel_refuses_is_a_sentence_on_every_page(page, monkeypatch):
+    def refused(*_):
+        raise ValueError("scale_x is inf; a scale must be finite")
+
+    monkeypatch.setattr(loading, "quantize_conv", refused)
+    loading._shelves.clear()
+    app = opened(page, checkpoint="mamba2-tiny", seq_len="48")
+    assert app.error[0].value.startswith("scale\\_x is inf")

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from by_hand import codes_by_hand
 
+from dashboard import report
 from dashboard.calibration import Calibration, ConvCapture, calibrate, read_text
 from dashboard.checkpoints import Checkpoint, default_device, load_backbone, load_checkpoint
 from dashboard.observers import RULES, ScaleRule
@@ -271,3 +272,24 @@ def test_the_ratios_and_top_code_of_an_asymmetric_scale_are_null(calibration):
     for name in ("ratio_weight", "ratio_wx", "top_code_utilization"):
         assert measures[name] is None
     assert measures["zero_point"] != 0 and measures["code_utilization"] > 0.5
+
+
+def test_rules_are_told_apart_by_the_settings_that_they_use(calibration):
+    counted = calibration.layer(LAYER).slices[0]
+    rules = [
+        ScaleRule("minmax", 0.9), ScaleRule("minmax", 0.99), ScaleRule("minmax", symmetric=False),
+        ScaleRule("percentile", 0.9), ScaleRule("percentile", 0.9, sigma=0.5),
+        ScaleRule("percentile-ema", 0.9), ScaleRule("percentile-ema", 0.9, order=1),
+    ]  # fmt: skip
+    rows = distinct(report_scale(counted, rule) for rule in rules)
+    assert [row.rule for row in rows] == [rules[i] for i in (0, 2, 3, 5, 6)]
+
+
+def test_a_rule_without_a_label_goes_by_its_name_and_keeps_its_row(calibration, monkeypatch):
+    counted = calibration.layer(LAYER).slices[0]
+    monkeypatch.delitem(report.RULE_LABELS, "entropy")
+    monkeypatch.delitem(report.RULE_LABELS, "mse")
+    rows = distinct(
+        report_scale(counted, ScaleRule(name)) for name in ("percentile", "entropy", "mse")
+    )
+    assert [row.label for row in rows] == ["α 0.9995", "entropy", "mse"]

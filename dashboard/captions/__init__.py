@@ -42,6 +42,8 @@ from dashboard.captions.held_out import (
     held_out_verdict,
 )
 from dashboard.captions.kernel import (
+    NO_TRACE_FILE,
+    NO_TRACE_STORED,
     PIPELINE_NOTE,
     listing_caption,
     pipeline_caption,
@@ -80,6 +82,8 @@ __all__ = [
     "NO_RATIOS",
     "NO_ROW",
     "NO_SECOND_TEXT",
+    "NO_TRACE_FILE",
+    "NO_TRACE_STORED",
     "PIPELINE_NOTE",
     "STAND_IN",
     "SYMMETRIC_HERE",

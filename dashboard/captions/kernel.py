@@ -12,6 +12,14 @@ from dashboard.recorded import Benchmark, Roofline, Timing
 from kernels.int8 import QMAX, QMIN
 from kernels.listing import Listing
 
+NO_TRACE_FILE = (
+    "A calibration file holds counts and no single values; choose its checkpoint to follow one. "
+    "What follows depends on no checkpoint."
+)
+NO_TRACE_STORED = (
+    "This checkpoint is quantized already: without float weights there are no activations to "
+    "follow. What follows depends on no checkpoint."
+)
 PIPELINE_NOTE = (
     "Every operation is rounded to float32 on its own. acc is exact: at most 4 · 128 · 128 in "
     "magnitude. The kernel folds some of these steps, and gives the same code. Quamba's CUDA "

@@ -5,15 +5,11 @@ import streamlit as st
 
 from dashboard import captions, figures, tables
 from dashboard.histogram import Histogram
-from dashboard.observers import (
-    DEFAULT_SIGMA,
-    ScaleRule,
-    moving_average,
-)
+from dashboard.observers import DEFAULT_SIGMA, averaged
 from dashboard.pages import choosing, loading
-from dashboard.pages.choosing import STATE, keep, kept
 from dashboard.pages.drawing import show
 from dashboard.pages.exporting import export_rows
+from dashboard.pages.remembering import STATE, keep, kept, one_of
 
 ORDERS = 500
 SIGMAS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
@@ -23,12 +19,12 @@ calibration = choosing.calibrated(choice, frame)
 counted = choice.of(calibration)
 
 best = loading.landscape(choice.source, choice.layer, choice.part).best_alpha
-kept("sigma")
+kept("sigma", one_of(SIGMAS))
 with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
     alpha, _ = choosing.alpha_slider(counted.silu_output.total, best, width=300)
     sigma = st.select_slider(
         "Weight σ of a new batch", SIGMAS, DEFAULT_SIGMA, key="sigma", width=260,
-        bind="query-params", help="m ← m + σ·(q − m), m seeded by the first batch. Quamba: 0.01.",
+        help="m ← m + σ·(q − m), m seeded by the first batch. Quamba: 0.01.",
     )  # fmt: skip
     taken = st.slider(
         "Batches taken", 1, max(2, len(counted.batches)), len(counted.batches), key="taken",
@@ -45,16 +41,14 @@ with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
 
     st.button("Shuffle the order", key="shuffle", on_click=shuffle)
     st.button("As read", key="as_read", on_click=as_read, disabled=shuffles == 0)
-keep("sigma", sigma)
+keep("sigma", sigma, DEFAULT_SIGMA)
 
 batches = counted.batches[:taken]
 order = None if shuffles == 0 else shuffles
-average = moving_average(batches, ScaleRule("percentile-ema", alpha, sigma, order))
+quantiles = [batch.abs.quantile(alpha) for batch in batches]
+average = averaged(quantiles, sigma, order)
 pooled = Histogram.sum(batches).abs.quantile(alpha)
-finals = np.array([
-    moving_average(batches, ScaleRule("percentile-ema", alpha, sigma, seed)).final
-    for seed in range(1, ORDERS + 1)
-])  # fmt: skip
+finals = np.array([averaged(quantiles, sigma, seed).final for seed in range(1, ORDERS + 1)])
 
 st.markdown(f"## {captions.average_headline(average, pooled)}")
 st.markdown(captions.average_verdict(average, pooled))

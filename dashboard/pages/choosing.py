@@ -1,12 +1,10 @@
 """The controls that every page has: what to calibrate on what, and which slice of it to show.
 
-A choice outlives the page that it was made on: widgets of other pages are forgotten by Streamlit,
-so what they hold is kept aside and given back when a page shows them again.
+A choice outlives the page that it was made on, and is in the link: see ``remembering``.
 """
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -20,18 +18,26 @@ from dashboard.calibration import (
     DEFAULT_SEQ_LEN,
     DEFAULT_TEXT,
     Calibration,
-    CalibrationError,
     Progress,
     SliceCalibration,
     text_names,
 )
-from dashboard.checkpoints import CheckpointError, quantized_sample_names, sample_names
-from dashboard.observers import DEFAULT_ALPHA, alpha_grid
+from dashboard.checkpoints import quantized_sample_names, sample_names
+from dashboard.observers import ASYMMETRIC_RULES, DEFAULT_ALPHA, DEFAULT_RULE, RULES, alpha_grid
 from dashboard.pages import loading
+from dashboard.pages.refusing import refusals, refuse
+from dashboard.pages.remembering import (
+    STATE,
+    keep,
+    kept,
+    one_of,
+    switched,
+    take_link,
+    whole,
+)
 from dashboard.report import format_alpha
 
-STATE = st.session_state
-MARKUP = re.compile(r"([\\`*\[\]<>~$])")
+MOST_BATCHES, MOST_TOKENS = 1024, 8192
 PROGRESS_SECONDS = 0.1  # between two updates of the bar: each costs the browser as much as a layer
 
 STYLE = """<style>
@@ -40,24 +46,6 @@ div:has(> .st-key-hero){min-width:min(600px,100%)}
 @media(max-width:1100px){div:has(> .st-key-choice){width:100%;flex:1 1 100%}
 .st-key-choice{width:100%}.st-key-metrics > div{flex:0 0 31%}}
 </style>"""
-
-
-def kept(key: str) -> Any:
-    """What a widget held when it was last on show, now its value again; None if there is none.
-
-    It is set even where the state still has it: a value that came by a link belongs to the page of
-    that link, and would fall back to the default here.
-    """
-    held = STATE.setdefault("kept", {})
-    if key in held and key not in st.query_params and STATE.get(key, held[key]) == held[key]:
-        STATE[key] = held[key]
-    return STATE.get(key)
-
-
-def keep(key: str, value: Any) -> Any:
-    """Note a widget's value for the next page that shows it."""
-    STATE.kept[key] = value
-    return value
 
 
 @dataclass(frozen=True)
@@ -86,12 +74,9 @@ class Frame:
     stop: Any
     note: str = ""  # what the page shows while a calibration runs
 
-    def refuse(self, error: ValueError) -> NoReturn:
+    def refuse(self, error: ValueError | str) -> NoReturn:
         """One sentence about what cannot be used; the controls above stay."""
-        # Streamlit reads Markdown, in which a file could name an image for the browser to fetch.
-        sentence = MARKUP.sub(r"\\\1", str(error))
-        self.progress.error(sentence, icon=":material/error:")
-        st.stop()
+        refuse(self.progress, str(error))
 
     def show(self, progress: Progress) -> None:
         """Update the bar. A press on a button in the meantime ends the run here."""
@@ -133,7 +118,6 @@ def choose(
             key="checkpoint",
             width=250,
             accept_new_options=True,
-            bind="query-params",
             help="A sample, or type a directory, a Hub id (owner/name) or a calibration file.",
         )
         layer_slot = st.container(width=110)
@@ -142,10 +126,8 @@ def choose(
         source = _calibration_box(keep("checkpoint", name) or sample_names()[0])
     with st.container(horizontal=True, vertical_alignment="center"):
         frame = Frame(status, st.empty(), st.empty())
-    try:
+    with refusals(frame):
         outline = loading.outline(source)
-    except (CheckpointError, CalibrationError) as error:
-        frame.refuse(error)
     if outline.stored and not stored:
         frame.progress.info(captions.NO_FLOAT_WEIGHTS, icon=":material/info:")
         st.page_link("dashboard/pages/layers.py", label="Its layers")
@@ -159,7 +141,7 @@ def choose(
 
 def tell_symmetric() -> None:
     """On a page of symmetric scales: that it has no asymmetric ones, where others show them."""
-    if STATE.get("kept", {}).get("asymmetric"):
+    if kept("asymmetric", switched):
         st.caption(captions.SYMMETRIC_HERE)
 
 
@@ -167,53 +149,40 @@ def _calibration_box(name: str) -> loading.Source:
     if loading.is_calibration_file(name):
         st.markdown("calibration file: its text and batches", width="content")
         return loading.Source(name, "", 0, 0)
-    for key in ("text", "batches", "seq_len"):
-        kept(key)
-
-    def asked(key: str, default: int) -> object:
-        """A setting before its widget is made: as it was, as the link has it, or the default."""
-        return STATE.get(key, st.query_params.get(key, default))
-
-    with st.popover(
-        f"Calibration: {asked('batches', DEFAULT_BATCHES)} × "
-        f"{asked('seq_len', DEFAULT_SEQ_LEN)} tokens",
-        key="calibration",
-    ):
+    kept("text")
+    batches = kept("batches", whole(1, MOST_BATCHES)) or DEFAULT_BATCHES
+    seq_len = kept("seq_len", whole(1, MOST_TOKENS)) or DEFAULT_SEQ_LEN
+    with st.popover(f"Calibration: {batches} × {seq_len} tokens", key="calibration"):
         text = st.selectbox(
             "Text",
             text_names(),
             key="text",
             accept_new_options=True,
-            bind="query-params",
             help="A text that comes with the project, or type the path of a UTF-8 file.",
         )
-        batches = st.number_input(
-            "Batches", 1, 1024, DEFAULT_BATCHES, key="batches", bind="query-params"
-        )
-        seq_len = st.number_input(
-            "Tokens a batch", 1, 8192, DEFAULT_SEQ_LEN, key="seq_len", bind="query-params"
-        )
+        batches = st.number_input("Batches", 1, MOST_BATCHES, DEFAULT_BATCHES, key="batches")
+        seq_len = st.number_input("Tokens a batch", 1, MOST_TOKENS, DEFAULT_SEQ_LEN, key="seq_len")
     return loading.Source(
         name,
-        keep("text", text) or DEFAULT_TEXT,
-        int(keep("batches", batches)),
-        int(keep("seq_len", seq_len)),
+        keep("text", text, DEFAULT_TEXT) or DEFAULT_TEXT,
+        int(keep("batches", batches, DEFAULT_BATCHES)),
+        int(keep("seq_len", seq_len, DEFAULT_SEQ_LEN)),
     )
 
 
 def _layer_box(slot: Any, outline: loading.Outline) -> int:
-    kept("layer")
+    kept("layer", int)
     if STATE.get("layer", outline.layers[0]) not in outline.layers:
         STATE.layer = outline.layers[0]
     with slot:
-        layer = st.selectbox("Layer", outline.layers, key="layer", bind="query-params")
+        layer = st.selectbox("Layer", outline.layers, key="layer")
     return keep("layer", layer)
 
 
 def _slice_box(slot: Any, outline: loading.Outline) -> int:
     if len(outline.slices) == 1:
         return 0
-    kept("slice")
+    kept("slice", one_of(outline.slices))
     with slot:
         name = st.segmented_control(
             "Slice",
@@ -221,10 +190,9 @@ def _slice_box(slot: Any, outline: loading.Outline) -> int:
             default=outline.slices[0],
             key="slice",
             required=True,
-            bind="query-params",
             help="The convolution of Mamba-2 runs over x, B and C, each with its own scales.",
         )
-    return outline.slices.index(keep("slice", name))
+    return outline.slices.index(keep("slice", name, outline.slices[0]))
 
 
 def alpha_slider(total: int, best: float, **options: Any) -> tuple[float, tuple[float, ...]]:
@@ -232,10 +200,8 @@ def alpha_slider(total: int, best: float, **options: Any) -> tuple[float, tuple[
 
     The best α of the slice and the one that a link asked for are on it exactly.
     """
-    if "asked_alpha" not in STATE:
-        STATE.asked_alpha = _share(st.query_params.get("alpha", ""))
-    grid = alpha_grid(total, [alpha for alpha in (best, STATE.asked_alpha) if alpha])
-    wanted = kept("alpha") or STATE.asked_alpha or DEFAULT_ALPHA
+    wanted = kept_alpha() or DEFAULT_ALPHA
+    grid = alpha_grid(total, [alpha for alpha in (best, STATE.get("asked_alpha")) if alpha])
     if wanted not in grid:
         wanted = min(grid, key=lambda alpha: abs(alpha - wanted))
     if STATE.get("alpha") != wanted and (wanted != DEFAULT_ALPHA or "alpha" in STATE):
@@ -243,33 +209,58 @@ def alpha_slider(total: int, best: float, **options: Any) -> tuple[float, tuple[
     alpha = st.select_slider(
         "Percentile α",
         grid,
-        DEFAULT_ALPHA,
+        DEFAULT_ALPHA if DEFAULT_ALPHA in grid else wanted,
         format_func=format_alpha,
         key="alpha",
-        bind="query-params",
         help="Code 127 stands for the α-quantile of |y|. Used by the percentile rules alone.",
         **options,
     )
-    return keep("alpha", alpha), grid
+    return keep("alpha", alpha, DEFAULT_ALPHA), grid
 
 
-def _share(text: str) -> float | None:
-    """An α as a link has it; None for anything else."""
-    try:
-        alpha = float(text)
-    except ValueError:
-        return None
-    return alpha if 0.0 < alpha < 1.0 else None
+def kept_alpha() -> float | None:
+    """The α that was chosen or that the link asks for, if any."""
+    take_link()
+    asked = "alpha" in STATE.asked
+    alpha = kept("alpha", _share)
+    if asked:
+        STATE.asked_alpha = alpha
+    return alpha
+
+
+def _share(text: str) -> float:
+    """An α as a link has it; raises ValueError for anything else."""
+    alpha = float(text)
+    if not 0.0 < alpha <= 1.0:
+        raise ValueError(f"α is {text}; give a number with 0 < α <= 1")
+    return alpha
+
+
+def rule_box(**options: Any) -> str:
+    """The scale rule."""
+    kept("rule", one_of(RULES))
+    rule = st.selectbox("Scale rule", RULES, key="rule", width=170, **options)
+    return keep("rule", rule, DEFAULT_RULE)
+
+
+def asymmetric_toggle(**options: Any) -> bool:
+    """Whether 0 may have another code than 0, where the rule on show is defined for that."""
+    kept("asymmetric", switched)
+    asymmetric = st.toggle(
+        "asymmetric",
+        key="asymmetric",
+        disabled=STATE.rule not in ASYMMETRIC_RULES,
+        **options,
+    )
+    return keep("asymmetric", asymmetric, False)
 
 
 def calibrated(choice: Choice, frame: Frame, text: str | None = None) -> Calibration:
     """The choice's calibration, made now if need be; ``text`` in place of its own."""
     source = choice.source if text is None else replace(choice.source, text=text)
-    try:
+    with refusals(frame):
         if not loading.is_calibrated(source):
             frame.progress.progress(0.0, f"Loading {source.checkpoint}")
         found = loading.calibration(source, frame.show)
-    except (CheckpointError, CalibrationError) as error:
-        frame.refuse(error)
     frame.progress.empty()
     return found

@@ -9,10 +9,12 @@ from dashboard.claims import DOES_NOT_FOLLOW, HOLDS, IN_PART, Claim, additions, 
 from dashboard.glossary import glossary
 from dashboard.pages import loading, speaking
 from dashboard.pages.lesson_steps import studied, trained
+from dashboard.pages.refusing import refusals
 from dashboard.pages.waiting import Frame
 from dashboard.published import ANALYSIS_NAMES, PA_RUN, QUAMBA, QUAMBA2
 from dashboard.quoted import ANALYSIS, COMMIT, CONCLUSION, FOLDER, REPOSITORY, Quote
 from dashboard.report import run_kernel
+from kernels.int8 import scale_from_amax
 
 PAGES = {
     "explore": "dashboard/pages/explore.py",
@@ -50,9 +52,11 @@ found = trained(model)
 kernel = None
 if not model.source.from_file:
     first = found.layers[0].layer
-    conv = loading.quantized_conv(model.source, first, frame.show)
-    counted = loading.calibration(model.source, frame.show).layer(first)
-    kernel = run_kernel(conv, [part.silu_output.absmax / 127 for part in counted.slices])
+    with refusals(frame):
+        conv = loading.quantized_conv(model.source, first, frame.show)
+        counted = loading.calibration(model.source, frame.show).layer(first)
+        scales = [scale_from_amax(part.silu_output.absmax) for part in counted.slices]
+        kernel = run_kernel(conv, scales)
 made = claims(found, kernel, say)
 names = {
     HOLDS: say("holds"),

@@ -3,13 +3,27 @@
 import streamlit as st
 
 from dashboard import captions, compare, export, figures, tables
-from dashboard.calibration import DEFAULT_BATCHES, DEFAULT_SEQ_LEN, CalibrationError, text_names
-from dashboard.checkpoints import CheckpointError, quantized_sample_names, sample_names
-from dashboard.observers import ALPHA_RULES, DEFAULT_ALPHA, PUBLISHED_ALPHAS, RULES, ScaleRule
+from dashboard.calibration import (
+    DEFAULT_BATCHES,
+    DEFAULT_SEQ_LEN,
+    DEFAULT_TEXT,
+    text_names,
+)
+from dashboard.checkpoints import quantized_sample_names, sample_names
+from dashboard.observers import (
+    ALPHA_RULES,
+    DEFAULT_ALPHA,
+    DEFAULT_RULE,
+    PUBLISHED_ALPHAS,
+    RULES,
+    ScaleRule,
+)
 from dashboard.pages import choosing, loading
-from dashboard.pages.choosing import Frame, keep, kept
+from dashboard.pages.choosing import MOST_BATCHES, MOST_TOKENS, Frame
 from dashboard.pages.drawing import show
 from dashboard.pages.exporting import export_bar
+from dashboard.pages.refusing import refusals
+from dashboard.pages.remembering import keep, kept, one_of, whole
 from dashboard.report import format_alpha, rule_label
 
 MOST = 6
@@ -24,23 +38,26 @@ def column_boxes(i: int) -> tuple[str, str, str, str]:
     """One column's source, rule, α and text."""
     sources = [*sample_names(), *quantized_sample_names(), *PUBLISHED]
     keys = [f"{name}_{'abcdef'[i]}" for name in ("source", "rule", "alpha", "text")]
-    for key in keys:
-        kept(key)
+    kept(keys[0])
+    kept(keys[1], one_of(RULES))
+    kept(keys[2])
+    kept(keys[3])
     source = st.selectbox(
         f"{'ABCDEF'[i]}", sources, sources.index(FIRST[i]), key=keys[0], width=250,
-        accept_new_options=True, bind="query-params",
+        accept_new_options=True,
         help="A sample, a published table, or type a directory, a Hub id or a calibration file.",
     )  # fmt: skip
     given = source in PUBLISHED or source in quantized_sample_names()
-    rule = st.selectbox("Scale rule", RULES, key=keys[1], width=150, bind="query-params",
+    rule = st.selectbox("Scale rule", RULES, key=keys[1], width=150,
                         disabled=given)  # fmt: skip
     alpha = st.selectbox("α", ALPHAS, ALPHAS.index(format_alpha(DEFAULT_ALPHA)), key=keys[2],
-                         width=130, accept_new_options=True, bind="query-params",
+                         width=130, accept_new_options=True,
                          disabled=given or rule not in ALPHA_RULES)  # fmt: skip
     text = st.selectbox("Text", text_names(), key=keys[3], width=170, accept_new_options=True,
-                        bind="query-params", disabled=given)  # fmt: skip
-    for key, value in zip(keys, (source, rule, alpha, text), strict=True):
-        keep(key, value)
+                        disabled=given)  # fmt: skip
+    defaults = (FIRST[i], DEFAULT_RULE, format_alpha(DEFAULT_ALPHA), DEFAULT_TEXT)
+    for key, value, default in zip(keys, (source, rule, alpha, text), defaults, strict=True):
+        keep(key, value, default)
     return source, rule, alpha, text
 
 
@@ -50,15 +67,13 @@ def column(chosen: tuple[str, str, str, str], frame: Frame) -> compare.Column:
     if name in PUBLISHED:
         return PUBLISHED[name]
     wanted = loading.Source(name, text, batches, seq_len)
-    try:
+    with refusals(frame):
         outline = loading.outline(wanted)
         if outline.stored:
             return compare.stored_column(f"{name}, stored", loading.checkpoint(name))
         source = outline.source
         loading.calibration(source, frame.show)
         rules = [_rule(source, layer, observer, alpha) for layer in outline.layers]
-    except (CheckpointError, CalibrationError, ValueError) as error:
-        frame.refuse(error)
     reports = [
         loading.layer_report(source, layer, rule)
         for layer, rule in zip(outline.layers, rules, strict=True)
@@ -82,16 +97,18 @@ def _rule(source: loading.Source, layer: int, observer: str, alpha: str) -> Scal
 
 
 choosing.heading()
-for key in ("columns", "batches", "seq_len"):
-    kept(key)
+kept("columns", whole(2, MOST))
+kept("batches", whole(1, MOST_BATCHES))
+kept("seq_len", whole(1, MOST_TOKENS))
 with st.container(horizontal=True, vertical_alignment="bottom"):
-    count = st.number_input("Columns", 2, MOST, 2, key="columns", width=130, bind="query-params")
-    batches = int(st.number_input("Batches", 1, 1024, DEFAULT_BATCHES, key="batches", width=130,
-                                  bind="query-params"))  # fmt: skip
-    seq_len = int(st.number_input("Tokens a batch", 1, 8192, DEFAULT_SEQ_LEN, key="seq_len",
-                                  width=130, bind="query-params"))  # fmt: skip
-for key, value in (("columns", count), ("batches", batches), ("seq_len", seq_len)):
-    keep(key, value)
+    count = st.number_input("Columns", 2, MOST, 2, key="columns", width=130)
+    batches = int(st.number_input("Batches", 1, MOST_BATCHES, DEFAULT_BATCHES, key="batches",
+                                  width=130))  # fmt: skip
+    seq_len = int(st.number_input("Tokens a batch", 1, MOST_TOKENS, DEFAULT_SEQ_LEN, key="seq_len",
+                                  width=130))  # fmt: skip
+keep("columns", count)
+keep("batches", batches, DEFAULT_BATCHES)
+keep("seq_len", seq_len, DEFAULT_SEQ_LEN)
 chosen = []
 for i in range(int(count)):
     with st.container(horizontal=True, vertical_alignment="bottom", key=f"column_{i}"):
@@ -102,12 +119,12 @@ frame.progress.empty()
 
 st.markdown(f"## {captions.compare_headline(columns)}")
 st.markdown(captions.compare_verdict(columns))
-kept("quantity")
+kept("quantity", one_of(compare.QUANTITIES))
 quantity = st.segmented_control(
     "Quantity", compare.QUANTITIES, default="x_out_scale", key="quantity", required=True,
-    bind="query-params", label_visibility="collapsed",
+    label_visibility="collapsed",
 )  # fmt: skip
-keep("quantity", quantity)
+keep("quantity", quantity, "x_out_scale")
 lines = figures.compared_lines(columns, quantity)
 show(lines, key="lines")
 rows = captions.compare_rows(columns, quantity)

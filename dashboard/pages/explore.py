@@ -10,8 +10,6 @@ from dataclasses import replace
 import streamlit as st
 
 from dashboard import captions, export, figures, tables
-from dashboard.calibration import CalibrationError
-from dashboard.checkpoints import CheckpointError
 from dashboard.observers import (
     ALPHA_RULES,
     ASYMMETRIC_RULES,
@@ -19,9 +17,10 @@ from dashboard.observers import (
     ScaleRule,
 )
 from dashboard.pages import choosing, loading
-from dashboard.pages.choosing import STATE, keep, kept
 from dashboard.pages.drawing import show
 from dashboard.pages.exporting import export_bar
+from dashboard.pages.refusing import refusals
+from dashboard.pages.remembering import STATE, keep, kept, one_of
 from dashboard.report import (
     ScaleReport,
     baselines,
@@ -31,6 +30,7 @@ from dashboard.report import (
 )
 
 MINMAX = "minmax"
+COUNTS = ("log counts", "linear counts")
 
 
 # Choose.
@@ -38,37 +38,25 @@ MINMAX = "minmax"
 
 def rule_boxes() -> None:
     """The rule on show, the one beside it, and whether 0 may have another code than 0."""
-    for key in ("rule", "beside", "asymmetric"):
-        kept(key)
-    rule = st.selectbox(
-        "Scale rule",
-        RULES,
-        key="rule",
-        width=170,
-        bind="query-params",
+    choosing.rule_box(
         help="percentile: the α-quantile of |y|. percentile-ema: Quamba's moving average of each "
         "batch's. minmax: all of |y|. mse: the least squared error. entropy: TensorRT's. "
         "conv-absmax: the range before SiLU. scale-wx: x_scale · w_scale, uncalibrated.",
     )
+    kept("beside", one_of(RULES))
     beside = st.selectbox(
         "Beside it",
         RULES,
         index=RULES.index(MINMAX),
         key="beside",
         width=170,
-        bind="query-params",
         help="Another rule, at the same α: its numbers stand under the metrics, its cut is dotted.",
     )
-    asymmetric = st.toggle(
-        "asymmetric",
-        key="asymmetric",
-        bind="query-params",
-        disabled=rule not in ASYMMETRIC_RULES,
+    keep("beside", beside, MINMAX)
+    choosing.asymmetric_toggle(
         help="256 codes from the least value to the greatest: what the stranded codes would buy. "
         "The kernel writes symmetric codes, so it does not run.",
     )
-    for key, value in (("rule", rule), ("beside", beside), ("asymmetric", asymmetric)):
-        keep(key, value)
 
 
 choice, frame = choosing.choose(rule_boxes)
@@ -94,10 +82,8 @@ complete = loading.is_calibrated(source)
 if not complete:
     frame.progress.progress(0.0, f"Loading {source.checkpoint}")
 on_show = source if complete else source.first_batch()
-try:
+with refusals(frame):
     calibration = loading.calibration(on_show, frame.show)
-except (CheckpointError, CalibrationError) as error:
-    frame.refuse(error)
 counted = choice.of(calibration)
 landscape = loading.landscape(on_show, layer, part, symmetric)
 
@@ -196,21 +182,20 @@ with hero_slot:
             "### From SiLU input to INT8 code\n"
             "Follow a value: up from the input, across the curve, onto the ruler of codes."
         )
-        kept("counts")
+        kept("counts", one_of(COUNTS))
         counts = st.segmented_control(
             "Counts",
-            ["log counts", "linear counts"],
-            default="log counts",
+            COUNTS,
+            default=COUNTS[0],
             key="counts",
             required=True,
-            bind="query-params",
             label_visibility="collapsed",
             help="How tall a count is drawn in both histograms.",
         )
-        keep("counts", counts)
+        keep("counts", counts, COUNTS[0])
     others = [(beside, "beside"), (best, "best")]
     others += [(row, "baseline") for row in rows if row.observer in ("minmax", "scale-wx")]
-    hero = figures.transfer(report, others, counts == "log counts")
+    hero = figures.transfer(report, others, counts == COUNTS[0])
     show(hero, key="transfer")
     st.caption(captions.transfer_caption(report))
 
@@ -245,10 +230,8 @@ if not complete:
         frame.stop.button("Calibrate", key="resume", on_click=lambda: STATE.pop("stopped"))
         st.stop()
     frame.stop.button("Stop calibrating", key="stop", on_click=lambda: STATE.update(stopped=source))
-    try:
+    with refusals(frame):
         loading.calibration(source, frame.show)
-    except CalibrationError as error:
-        frame.refuse(error)
     st.rerun()
 
 kernel = None
@@ -257,11 +240,9 @@ if source.from_file:
 elif not rule.symmetric:
     frame.status.markdown(captions.NO_KERNEL_ASYMMETRIC)
 else:
-    try:
+    with refusals(frame):
         conv = loading.quantized_conv(source, layer, frame.show)
         kernel = run_kernel(conv, [entry.chosen.x_out_scale for entry in slices])
-    except ValueError as error:
-        frame.refuse(error)
     frame.status.markdown(captions.kernel_status(kernel))
 layer_report = replace(layer_report, kernel=kernel)
 with kernel_slot:

@@ -13,10 +13,11 @@ import streamlit as st
 from dashboard import captions
 from dashboard.figures import PALETTES, percent
 from dashboard.figures.style import count_height
-from dashboard.pages.choosing import keep, kept
+from dashboard.pages.remembering import STATE, keep, kept, one_of
 from dashboard.report import LayerReport
 
 BINS = 32  # of a sparkline
+RANGE_STEPS = 1000  # of the slider that filters; by itself it would step by 0.01
 DEEPEST = 0.45  # opacity of a cell's colour
 SHARES = ("saturation_rate", "code_utilization")  # printed as everywhere else
 
@@ -59,17 +60,19 @@ def table_row(report: LayerReport, part: int, settings: dict[str, str | int]) ->
 def filtered(rows: Sequence[dict]) -> list[dict]:
     """The rows that a column and a range, chosen here, leave."""
     numbers = [name for name in COLUMNS if isinstance(rows[0][name], float)]
-    kept("filter")
+    kept("filter", one_of(numbers))
+    if STATE.get("filter") not in numbers:
+        STATE.filter = None
     with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
         name = st.selectbox(
             "Filter by", numbers, index=None, key="filter", width=200, placeholder="no filter",
-            bind="query-params",
         )  # fmt: skip
         keep("filter", name)
         values = [row[name] for row in rows] if name else [0.0]
         if name and max(values) > min(values):
+            ends = min(values), max(values)
             low, high = st.slider(
-                name, min(values), max(values), (min(values), max(values)), key=f"within_{name}",
+                name, *ends, ends, (ends[1] - ends[0]) / RANGE_STEPS, key=f"within_{name}",
                 format="%.4g", width=376,
             )  # fmt: skip
             return [row for row in rows if low <= row[name] <= high]

@@ -7,9 +7,10 @@ from dashboard import captions, figures
 from dashboard.channels import CHANNEL_RULES, even_groups, group_scales
 from dashboard.observers import ScaleRule
 from dashboard.pages import choosing, loading
-from dashboard.pages.choosing import keep, kept
 from dashboard.pages.drawing import show
 from dashboard.pages.exporting import export_rows
+from dashboard.pages.refusing import refusals
+from dashboard.pages.remembering import STATE, keep, kept, one_of, whole
 from dashboard.report import format_alpha, per_channel, run_kernel
 
 choice, frame = choosing.choose(slices=False, stored=True)
@@ -44,28 +45,30 @@ calibration = choosing.calibrated(choice, frame)
 counted = choice.of(calibration)
 best = loading.landscape(choice.source, choice.layer, 0).best_alpha
 heads = checkpoint.slices[0].width // architecture.head_dim // architecture.n_groups
-for key in ("group_rule", "head_groups", "channel_groups"):
-    kept(key)
+kept("group_rule", one_of(CHANNEL_RULES))
+for key, most in (("head_groups", heads), ("channel_groups", architecture.head_dim)):
+    if (kept(key, whole(1, most)) or 1) > most:
+        STATE[key] = most
 with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
     alpha, _ = choosing.alpha_slider(counted.silu_output.total, best, width=300)
     observer = st.segmented_control(
         "Rule of the groups on show", CHANNEL_RULES, default="minmax", key="group_rule",
-        required=True, bind="query-params",
+        required=True,
     )  # fmt: skip
     head_groups = st.number_input(
-        "Head groups", 1, heads, min(4, heads), key="head_groups", width=130, bind="query-params"
+        "Head groups", 1, heads, min(4, heads), key="head_groups", width=130
     )
     channel_groups = st.number_input(
         "Channel groups", 1, architecture.head_dim, min(4, architecture.head_dim),
-        key="channel_groups", width=130, bind="query-params",
+        key="channel_groups", width=130,
     )  # fmt: skip
-for key, value in (("group_rule", observer), ("head_groups", head_groups),
-                   ("channel_groups", channel_groups)):  # fmt: skip
-    keep(key, value)
+keep("group_rule", observer, "minmax")
+for key, value in (("head_groups", head_groups), ("channel_groups", channel_groups)):
+    keep(key, value, 4)
 
-with st.spinner("Counting each channel …", show_time=False):
+with st.spinner("Counting each channel …", show_time=False), refusals(frame):
     outputs = loading.channels(choice.source, choice.layer, 0)
-grouping = loading.grouping(choice.source, choice.layer, int(head_groups), int(channel_groups))
+    grouping = loading.grouping(choice.source, choice.layer, int(head_groups), int(channel_groups))
 kinds = {
     "clustered": grouping.group,
     "even": even_groups(len(outputs), -(-len(outputs) // int(np.prod(grouping.shape)))),
@@ -116,7 +119,8 @@ others = [
 ]
 expanded = per_channel(checkpoint.slices, others, "cpu")
 expanded[checkpoint.slices[0].channels].copy_(expanded.new_tensor(on_show.per_channel.tolist()))
-conv = loading.quantized_conv(choice.source, choice.layer, frame.show)
-run = run_kernel(conv, expanded)
+with refusals(frame):
+    conv = loading.quantized_conv(choice.source, choice.layer, frame.show)
+    run = run_kernel(conv, expanded)
 frame.status.markdown(captions.kernel_status(run))
 st.markdown(captions.groups_kernel(run, run.sqnr_db[0], on_show))

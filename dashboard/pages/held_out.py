@@ -5,11 +5,11 @@ import streamlit as st
 from dashboard import captions, figures, tables
 from dashboard.calibration import text_names
 from dashboard.landscape import Landscape
-from dashboard.observers import ALPHA_RULES, RULES, ScaleRule
+from dashboard.observers import ALPHA_RULES, ScaleRule
 from dashboard.pages import choosing, loading
-from dashboard.pages.choosing import STATE, keep, kept
 from dashboard.pages.drawing import show
 from dashboard.pages.exporting import export_rows
+from dashboard.pages.remembering import STATE, keep, kept
 from dashboard.report import judge
 
 JUDGED = "out-of-domain.txt"
@@ -17,9 +17,8 @@ JUDGED = "out-of-domain.txt"
 
 def boxes() -> None:
     """The rule, and the text that its scales are judged on."""
-    for key in ("rule", "judged"):
-        kept(key)
-    keep("rule", st.selectbox("Scale rule", RULES, key="rule", width=170, bind="query-params"))
+    choosing.rule_box()
+    kept("judged")
     judged = st.selectbox(
         "Judge on",
         text_names(),
@@ -27,10 +26,9 @@ def boxes() -> None:
         key="judged",
         width=210,
         accept_new_options=True,
-        bind="query-params",
         help="A text that comes with the project, or type the path of a UTF-8 file.",
     )
-    keep("judged", judged)
+    keep("judged", judged, JUDGED)
 
 
 choice, frame = choosing.choose(boxes)

@@ -26,17 +26,28 @@ export default function ({ data, parentElement, setTriggerValue }) {
   if (root.dataset.step !== undefined && root.dataset.step !== String(data.step))
     main()?.scrollTo({ top: 0 });
   root.dataset.step = data.step;
+  root.presenting = data.present;
+  root.press = (move) => setTriggerValue("pressed", move);
+  root.listen ??= listening(root);
+  return () => {
+    document.removeEventListener("keydown", root.listen, true);
+    root.listen = undefined;
+  };
+}
+
+// One listener for as long as the page lasts: each run of it only says whether it is presented.
+function listening(root) {
   const listen = (event) => {
     const move = MOVES[event.key];
     const scroll = SCROLLS[event.key];
-    if (!data.present || !(move || scroll) || event.defaultPrevented) return;
+    if (!root.presenting || !(move || scroll) || event.defaultPrevented) return;
     if (event.ctrlKey || event.altKey || event.metaKey || event.shiftKey) return;
     const path = event.composedPath();
     if (uses(path[0], event.key) || uses(document.activeElement, event.key)) return;
     event.preventDefault();
     if (scroll) return main()?.scrollBy({ top: scroll * innerHeight, behavior: "smooth" });
-    setTriggerValue("pressed", move);
+    root.press(move);
   };
   document.addEventListener("keydown", listen, true);
-  return () => document.removeEventListener("keydown", listen, true);
+  return listen;
 }

@@ -3,24 +3,20 @@
 import streamlit as st
 
 from dashboard import captions, export, figures, tables
-from dashboard.observers import ALPHA_RULES, ASYMMETRIC_RULES, RULES, ScaleRule
+from dashboard.observers import ALPHA_RULES, ASYMMETRIC_RULES, ScaleRule
 from dashboard.pages import choosing, loading
-from dashboard.pages.choosing import STATE, keep, kept
 from dashboard.pages.drawing import show
 from dashboard.pages.exporting import export_bar
 from dashboard.pages.grid import filtered, show_table, table_row
+from dashboard.pages.remembering import STATE
 from dashboard.pages.stored import show_stored
 from dashboard.report import baselines, distinct, format_alpha, rule_label
 
 
 def boxes() -> None:
     """The rule, and whether 0 may have another code than 0."""
-    kept("rule")
-    keep("rule", st.selectbox("Scale rule", RULES, key="rule", width=170, bind="query-params"))
-    kept("asymmetric")
-    asymmetric = st.toggle("asymmetric", key="asymmetric", bind="query-params",
-                           disabled=STATE.rule not in ASYMMETRIC_RULES)  # fmt: skip
-    keep("asymmetric", asymmetric)
+    choosing.rule_box()
+    choosing.asymmetric_toggle()
 
 
 choice, frame = choosing.choose(boxes, layers=False, stored=True)
@@ -62,7 +58,7 @@ def link_to(layer: int) -> None:
         "dashboard/pages/explore.py",
         label=f"Open layer {layer} in Explore, {rule_label(rule)}",
         icon=":material/arrow_forward:",
-        query_params={"layer": str(layer)},
+        query_params=st.query_params.to_dict() | {"layer": str(layer)},
     )
 
 
@@ -73,6 +69,8 @@ settings: dict[str, str | int] = {
     "rule": rule.observer,
     "alpha": format_alpha(alpha),
 }
+if not symmetric:
+    settings["asymmetric"] = "true"
 if not source.from_file:
     settings |= {"text": source.text, "batches": source.batches, "seq_len": source.seq_len}
 shown = filtered([table_row(each, part, settings) for each in reports])

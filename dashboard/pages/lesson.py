@@ -10,9 +10,9 @@ from dashboard import prose
 from dashboard.glossary import glossary
 from dashboard.handout import handout
 from dashboard.pages import keys, speaking
-from dashboard.pages.choosing import STATE, keep, kept
 from dashboard.pages.drawing import show
 from dashboard.pages.lesson_steps import DEFAULT_MODEL, STEPS, printed, source_of
+from dashboard.pages.remembering import STATE, keep, kept, whole
 from dashboard.pages.waiting import Frame
 
 STYLE = """
@@ -33,9 +33,8 @@ html{font-size:clamp(16px,1.5vw,30px)}
 """
 ZOOM = 1.3  # of pictures in a room
 present = st.query_params.get("present") == "1"
-settings = STATE.setdefault("kept", {})
-if "checkpoint" in st.query_params:  # also for the steps that have no box for it
-    settings["checkpoint"] = st.query_params["checkpoint"]
+kept("checkpoint")  # also for the steps that have no box for it
+settings = STATE.kept
 
 
 # Turn pages.
@@ -76,14 +75,13 @@ speaking.style()
 st.html(f"<style>{STYLE}{PRESENT if present else ''}</style>")
 with st.container(horizontal=True, vertical_alignment="center", key="tools"):
     say = speaking.spoken()
-    kept("step")
+    kept("step", whole(1, len(STEPS)))
     step = st.segmented_control(
         say("Step"),
         range(1, len(STEPS) + 1),
         default=1,
         key="step",
         required=True,
-        bind="query-params",
         label_visibility="collapsed",
     )
     keep("step", step)

@@ -14,7 +14,8 @@ from dashboard.lesson import grouped, holding, outliers, shapes, toy, tracing
 from dashboard.lesson.trained import MOST_LAYERS, Chosen, Trained, TrainedLayer, guessed
 from dashboard.observers import DEFAULT_ALPHA, PUBLISHED_ALPHAS, ScaleRule, alpha_grid
 from dashboard.pages import loading
-from dashboard.pages.choosing import STATE, keep, kept
+from dashboard.pages.refusing import refusals
+from dashboard.pages.remembering import STATE, keep, kept, one_of, switched, whole
 from dashboard.pages.speaking import named
 from dashboard.pages.waiting import Frame, Studied
 from dashboard.published import OUTLIERS, TOY
@@ -43,10 +44,11 @@ def choice(
     format_func: Callable[[float], str] = str,
 ) -> float:
     """A slider over given values, kept in the link and while another step is on show."""
-    if kept(key) is not None and STATE[key] not in options:
+    read = one_of(options, format_func)
+    if kept(key, read) is not None and STATE[key] not in options:
         STATE[key] = min(options, key=lambda option: abs(option - STATE[key]))
-    value = st.select_slider(label, options, default, format_func, key, bind="query-params")
-    return keep(key, value)
+    value = st.select_slider(label, options, default, format_func, key)
+    return keep(key, value, default)
 
 
 def studied(say: Language, frame: Frame) -> Studied:
@@ -58,7 +60,6 @@ def studied(say: Language, frame: Frame) -> Studied:
         sample_names().index(DEFAULT_MODEL),
         key="checkpoint",
         accept_new_options=True,
-        bind="query-params",
     )
     return frame.prepare(source_of(keep("checkpoint", name) or DEFAULT_MODEL))
 
@@ -71,10 +72,9 @@ def source_of(checkpoint: str) -> loading.Source:
 
 
 def layer_box(say: Language, outline: loading.Outline) -> int:
-    if kept("layer") is not None and STATE.layer not in outline.layers:
+    if kept("layer", int) is not None and STATE.layer not in outline.layers:
         STATE.layer = outline.layers[0]
-    return keep("layer", st.selectbox(say("Layer"), outline.layers, key="layer",
-                                      bind="query-params"))  # fmt: skip
+    return keep("layer", st.selectbox(say("Layer"), outline.layers, key="layer"))  # fmt: skip
 
 
 def trained(model: Studied) -> Trained:
@@ -93,9 +93,9 @@ def trained_with_layer(say: Language, frame: Frame) -> tuple[Trained, int]:
             found = trained(studied(say, frame))
         with st.container(width=100):
             layers = [each.layer for each in found.layers]
-            if kept("layer") is not None and STATE.layer not in layers:
+            if kept("layer", int) is not None and STATE.layer not in layers:
                 STATE.layer = layers[0]
-            layer = st.selectbox(say("Layer"), layers, key="layer", bind="query-params")
+            layer = st.selectbox(say("Layer"), layers, key="layer")
     return found, keep("layer", layer)
 
 
@@ -141,9 +141,8 @@ def follow(say: Language, frame: Frame) -> Screen:
         with st.container(width=90):
             layer = layer_box(say, model.outline)
         with st.container(width=110):
-            kept("channel")
             width = model.outline.widths[0] if model.outline.widths else 1
-            if STATE.get("channel", 0) >= width:
+            if (kept("channel", whole(0, width - 1)) or 0) >= width:
                 STATE.channel = width - 1
             channel = st.number_input(
                 say("Channel"),
@@ -151,17 +150,18 @@ def follow(say: Language, frame: Frame) -> Screen:
                 width - 1,
                 min(DEFAULT_CHANNEL, width - 1),
                 key="channel",
-                bind="query-params",
             )
             keep("channel", channel)
     if model.source.from_file:
         frame.refuse(_nothing_to_follow(say))
-    conv = loading.quantized_conv(model.source, layer, frame.show)
+    with refusals(frame):
+        conv = loading.quantized_conv(model.source, layer, frame.show)
     last = conv.x_q.shape[2] - 1
-    kept("position")
+    if (kept("position", whole(0, last)) or 0) > last:
+        STATE.position = last
     position = keep("position", st.slider(
-        say("Position in the text"), 0, last, min(DEFAULT_POSITION, last), key="position",
-        bind="query-params"))  # fmt: skip
+        say("Position in the text"), 0, last, min(DEFAULT_POSITION, last),
+        key="position"))  # fmt: skip
     frame.write_context(model.source, int(position))
     alphas = (*PUBLISHED_ALPHAS, 1.0)
     alpha = named("trace_alpha", alphas, alphas[0], say("Output scale by percentile α"),
@@ -225,8 +225,8 @@ def predict(say: Language, frame: Frame) -> Screen:
     last = found.layers[-1]
     guess = choice("guess", tuple(range(10, 301, 2)), DEFAULT_GUESS,
                    say("Your guess for layer {layer}", layer=last.layer))  # fmt: skip
-    kept("shown")
-    shown = keep("shown", st.toggle(say("Show the answer"), key="shown", bind="query-params"))
+    kept("shown", switched)
+    shown = keep("shown", st.toggle(say("Show the answer"), key="shown"), False)
     return ratios_screen.screen(found, guessed(last, float(guess)), shown, say)
 
 
@@ -245,10 +245,8 @@ def part(say: Language, frame: Frame) -> Screen:
             layer = layer_box(say, model.outline)
     if model.source.from_file:
         frame.refuse(_nothing_to_group(say))
-    try:
+    with refusals(frame):
         parts = groups_of(model.source, layer)
-    except ValueError as error:
-        frame.refuse(str(error))
     grid = _grid(trained(model), layer)
     alpha = choice("lesson_alpha", grid, DEFAULT_ALPHA, say("Percentile α"),
                    format_func=format_alpha)  # fmt: skip

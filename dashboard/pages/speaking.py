@@ -13,7 +13,7 @@ import streamlit as st
 from dashboard import prose
 from dashboard.glossary import glossary
 from dashboard.language import LANGUAGES, Language, language, preferred
-from dashboard.pages.choosing import STATE, keep
+from dashboard.pages.remembering import STATE, in_link, put_in_link, take_link
 from dashboard.screens import Table
 
 Option = TypeVar("Option", str, float)
@@ -51,17 +51,20 @@ def named(
     """
 
     def note() -> None:
-        st.query_params[key] = str(STATE[key])
+        put_in_link(key, STATE[key])
 
-    linked = {str(option): option for option in options}.get(st.query_params.get(key, ""))
-    held = STATE.setdefault("kept", {}).get(key, default)
+    take_link()
+    linked = {in_link(option): option for option in options}.get(st.query_params.get(key, ""))
+    STATE.asked.pop(key, None)
+    held = STATE.kept.get(key, default)
     # On a new page the key still holds the old page's value, which the new widget does not take:
     # so the default says it.
     value = st.segmented_control(
         label, options, default=held if linked is None else linked, key=key, required=True,
         on_change=note, format_func=format_func, label_visibility=label_visibility,
     )  # fmt: skip
-    return keep(key, value)
+    STATE.kept[key] = value
+    return value
 
 
 STYLE = """

@@ -11,9 +11,9 @@ from dashboard.observers import (
     ScaleRule,
 )
 from dashboard.pages import choosing, loading
-from dashboard.pages.choosing import STATE
 from dashboard.pages.drawing import show
 from dashboard.pages.exporting import export_rows
+from dashboard.pages.remembering import kept
 from dashboard.report import baselines, distinct, report_scale
 
 choice, frame = choosing.choose()
@@ -21,8 +21,8 @@ choosing.tell_symmetric()
 calibration = choosing.calibrated(choice, frame)
 counted = choice.of(calibration)
 landscape = loading.landscape(choice.source, choice.layer, choice.part)
-alpha = choosing.kept("alpha") or DEFAULT_ALPHA
-rule = ScaleRule("percentile", alpha, STATE.get("kept", {}).get("sigma", DEFAULT_SIGMA))
+alpha = choosing.kept_alpha() or DEFAULT_ALPHA
+rule = ScaleRule("percentile", alpha, kept("sigma", float) or DEFAULT_SIGMA)
 rows = distinct(
     loading.scale_report(choice.source, choice.layer, choice.part, each)
     for each in (rule, *baselines(rule))

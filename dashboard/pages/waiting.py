@@ -10,11 +10,11 @@ from typing import NoReturn
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from dashboard.calibration import CalibrationError, Progress
-from dashboard.checkpoints import CheckpointError
+from dashboard.calibration import Progress
 from dashboard.language import Language
 from dashboard.pages import loading
 from dashboard.pages.choosing import PROGRESS_SECONDS
+from dashboard.pages.refusing import refusals, refuse
 
 
 @dataclass(frozen=True)
@@ -41,21 +41,18 @@ class Frame:
                         layer=progress.layer)  # fmt: skip
             self._slot.progress(progress.share, words)
 
-    def refuse(self, sentence: str) -> NoReturn:
+    def refuse(self, error: ValueError | str) -> NoReturn:
         """What cannot be used; the controls above stay."""
-        self._slot.error(sentence, icon=":material/error:")
-        st.stop()
+        refuse(self._slot, str(error))
 
     def prepare(self, source: loading.Source) -> Studied:
         """A source, calibrated; one that cannot be used ends the run with a sentence."""
-        try:
+        with refusals(self):
             outline = loading.outline(source)
             if not loading.is_calibrated(outline.source):
                 words = self._say("Loading {checkpoint}", checkpoint=source.checkpoint)
                 self._slot.progress(0.0, words)
             loading.calibration(outline.source, self.show)
-        except (CheckpointError, CalibrationError) as error:
-            self.refuse(str(error))
         self._slot.empty()
         return Studied(outline.source, outline)
 

@@ -1,0 +1,114 @@
+"""What was chosen, kept from page to page and said by the link.
+
+Streamlit forgets a widget's value with its page, and its own binding to the link
+(``bind="query-params"``) takes from a link whatever the page before was bound to, and leaves out a
+value that is one page's default though another's is different. So the link is written here, in the
+words that it is read in: a page's widget is given what ``kept`` finds, and ``keep`` notes what came
+of it. ``address.js`` makes a change of page one step of the browser's history; a step back comes as
+a link, too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import streamlit as st
+
+STATE = st.session_state
+APART = ("lang", "present")  # parts of a link that say how a page is shown, not what
+
+
+def take_link() -> None:
+    """Take in a link that is not the one written last: it says everything.
+
+    What it leaves out is at its default. An empty one, as a plain way to another page has it,
+    leaves all as it was, and says so.
+    """
+    STATE.setdefault("kept", {})
+    STATE.setdefault("asked", {})  # what the link says and no widget has taken yet
+    said = {key: text for key, text in st.query_params.items() if key not in APART}
+    if said == STATE.get("written", {}):
+        return
+    if not said:
+        st.query_params.update(STATE.written)
+        return
+    STATE.written = said
+    for key, value in list(STATE.kept.items()):
+        if key not in APART and said.get(key) != in_link(value):
+            del STATE.kept[key]
+            STATE.pop(key, None)
+    STATE.asked = {key: text for key, text in said.items() if key not in STATE.kept}
+
+
+def kept(key: str, read: Callable[[str], Any] = str) -> Any:
+    """What the link asks a widget to hold, or what it held when last on show; None if neither.
+
+    It is the widget's value from here on. ``read`` makes a value of the link's text; one that it
+    raises ValueError for is not asked for.
+    """
+    take_link()
+    held = STATE.kept
+    if key in STATE.asked:
+        try:
+            STATE[key] = held[key] = read(STATE.asked.pop(key))
+        except ValueError:
+            STATE.pop(key, None)
+    elif key in held and STATE.get(key, held[key]) == held[key]:
+        STATE[key] = held[key]
+    return STATE.get(key)
+
+
+def keep(key: str, value: Any, default: Any = None) -> Any:
+    """Note a widget's value for the next page that shows it, and in the link.
+
+    ``default`` is what every page that has the widget shows without a word in the link.
+    """
+    STATE.kept[key] = value
+    put_in_link(key, None if value == default else value)
+    return value
+
+
+def put_in_link(key: str, value: Any) -> None:
+    """Say a value in the link; None leaves it out."""
+    text = None if value is None else in_link(value)
+    if st.query_params.get(key) == text:
+        return
+    if text is None:
+        del st.query_params[key]
+    else:
+        st.query_params[key] = text
+    STATE.written = {key: text for key, text in st.query_params.items() if key not in APART}
+
+
+def in_link(value: Any) -> str:
+    """A value as a link has it: no exponent, no capital."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float):
+        return np.format_float_positional(value, trim="-")
+    return str(value)
+
+
+def one_of(options: Sequence, form: Callable[[Any], str] = in_link) -> Callable[[str], Any]:
+    """Reads one of a widget's options, by its text in a link or, with ``form``, on the page."""
+    known = {form(option): option for option in options}
+    known |= {in_link(option): option for option in options}
+
+    def read(text: str) -> Any:
+        if text not in known:
+            raise ValueError(f"{text!r} is none of {', '.join(known)}")
+        return known[text]
+
+    return read
+
+
+def whole(low: int, high: int) -> Callable[[str], int]:
+    """Reads a whole number, the nearest one from ``low`` to ``high``."""
+    return lambda text: min(max(int(text), low), high)
+
+
+def switched(text: str) -> bool:
+    """Reads a toggle."""
+    return one_of((False, True))(text.lower())
