@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import IO
 
 import torch
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Browser, Page, Playwright, sync_playwright
 
 ROOT = Path(__file__).resolve().parent.parent
 FLAGS = [
@@ -65,19 +65,38 @@ OBSERVE = """() => {
 }"""
 
 
+def launched(playwright: Playwright) -> Browser:
+    """Debian's Chromium as a person has it: with its scrollbars, which Playwright would hide."""
+    return playwright.chromium.launch(
+        executable_path=shutil.which("chromium"),
+        args=FLAGS,
+        ignore_default_args=["--hide-scrollbars"],
+    )
+
+
 @contextmanager
-def served(output: int | IO = subprocess.DEVNULL):
+def served(
+    output: int | IO = subprocess.DEVNULL, listen: str | None = None, directory: Path = ROOT
+):
     """The app on a free port; yields its address as soon as the server answers.
 
-    ``output`` is where the server's log goes.
+    ``output`` is where the server's log goes; ``listen`` the server's address where it is not the
+    configuration's; ``directory`` where it is started.
     """
     with closing(socket.socket()) as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "streamlit", "run", "app.py", "--server.headless", "true"]
+    command = [sys.executable, "-m", "streamlit", "run", str(ROOT / "app.py")]
     server = subprocess.Popen(
-        [*command, "--server.port", str(port), "--server.address", "127.0.0.1"],
-        cwd=ROOT,
+        [
+            *command,
+            "--server.headless",
+            "true",
+            "--server.port",
+            str(port),
+            *(["--server.address", listen] if listen else []),
+        ],
+        cwd=directory,
         env={**os.environ, "OMP_WAIT_POLICY": "passive"},
         stdout=output,
         stderr=subprocess.STDOUT,
@@ -128,7 +147,7 @@ def main() -> None:
         f"Python {platform.python_version()}, torch {torch.__version__}"
     )
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS)
+        browser = launched(playwright)
         with served() as address:
             page = browser.new_page(viewport={"width": 1440, "height": 900})
             chart, kernel = open_page(page, address)

@@ -18,9 +18,6 @@ The modules follow one activation from file to figure, in this order:
 Each takes what the one before made, returns a new value, and knows nothing of what comes next.
 """
 
-from dashboard.importing import collector_paused
+from dashboard.importing import claim_kernels
 
-# kernels decides, before anything imports triton, whether triton is to be interpreted;
-# transformers imports triton, so this has to come first.
-with collector_paused():
-    import kernels  # noqa: F401
+claim_kernels()

@@ -2,6 +2,7 @@
 
 import sys
 
-from dashboard.cli import main
+from dashboard.importing import freeze_imports, imported
 
-sys.exit(main())
+freeze_imports()
+sys.exit(imported("dashboard.cli").main())

@@ -15,7 +15,7 @@ import hashlib
 import json
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 import numpy as np
@@ -30,10 +30,17 @@ from dashboard.calibration import (
     SliceCalibration,
 )
 from dashboard.checkpoints import Checkpoint
+from dashboard.checkpoints.records import one_line, quoted
 from dashboard.histogram import Histogram
+from kernels.arguments import FLOAT32_MAX
 
 FORMAT = "scalescope-calibration-1"
 SUFFIX = ".safetensors"
+SLICES = (["x"], ["x", "B", "C"])
+VALUES = ("F16",)  # safetensors' names of dtypes
+COUNTS = ("U8", "U16", "U32", "U64", "I64")
+MOST_COUNTED = 10**9  # batches, tokens, a layer's number
+MOST_VALUES = 2**53  # what float64 still counts one by one
 FINGERPRINTED = ("config.json", "*.safetensors", "*.bin", "*.index.json")
 
 
@@ -140,93 +147,139 @@ def load_calibration(path: str | Path) -> Calibration:
             if metadata.get("format") != FORMAT:
                 raise CalibrationError(
                     f"{path} is not a calibration file (its metadata name the format "
-                    f"{metadata.get('format')!r}, not {FORMAT!r}); make one with "
+                    f"{quoted(metadata.get('format'))}, not {FORMAT!r}); make one with "
                     "python -m dashboard calibrate"
                 )
             origin = _read_origin(metadata, path)
             names = set(file.keys())
 
-            def array(name: str) -> np.ndarray:
+            def array(name: str, dtypes: Collection[str]) -> np.ndarray:
+                """A list of numbers of one of the dtypes, as safetensors calls them."""
                 if name not in names:
                     raise CalibrationError(f"{path} lacks {name}")
+                found = file.get_slice(name)
+                if found.get_dtype() not in dtypes or len(found.get_shape()) != 1:
+                    raise CalibrationError(
+                        f"{path}: {name} is {found.get_dtype()} of shape "
+                        f"{quoted(tuple(found.get_shape()))}; it must be a list of "
+                        f"{' or '.join(dtypes)}"
+                    )
                 return file.get_tensor(name)
 
             layers = tuple(
-                LayerCalibration(number, tuple(_read_slice(array, path, number, s) for s in parts))
-                for number, parts in _read_layers(metadata, path)
-            )
-    except (OSError, SafetensorError) as error:
-        raise CalibrationError(f"{path} cannot be read: {error}") from None
-    for layer in layers:
-        for part in layer.slices:
-            if len(part.batches) != origin.batches:
-                raise CalibrationError(
-                    f"{path}: layer {layer.layer}, slice {part.name} has {len(part.batches)} "
-                    f"batches; the metadata say {origin.batches}"
+                LayerCalibration(
+                    layer, tuple(_read_slice(array, path, origin, layer, part) for part in parts)
                 )
+                for layer, parts in _read_layers(metadata, path)
+            )
+    except (OSError, SafetensorError, MemoryError) as error:
+        reason = error or type(error).__name__
+        raise CalibrationError(f"{path} cannot be read: {reason}") from None
     return Calibration(origin, layers)
 
 
 def _read_origin(metadata: dict[str, str], path: Path) -> Origin:
     try:
-        texts = {name: metadata[name] for name in
+        texts = {name: one_line(metadata[name]) for name in
                  ("checkpoint", "family", "text", "text_sha256", "fingerprint")}  # fmt: skip
-        return Origin(**texts, batches=int(metadata["batches"]), seq_len=int(metadata["seq_len"]))
+        batches, seq_len = int(metadata["batches"]), int(metadata["seq_len"])
     except (KeyError, ValueError) as error:
         raise CalibrationError(f"{path}: the metadata lack or misstate {error}") from None
+    for name, count in (("batches", batches), ("seq_len", seq_len)):
+        if not 1 <= count <= MOST_COUNTED:
+            raise CalibrationError(
+                f"{path}: the metadata say that {name} is {quoted(count)}; it must be at least 1, "
+                f"and at most {MOST_COUNTED}"
+            )
+    return Origin(**texts, batches=batches, seq_len=seq_len)
 
 
 def _read_layers(metadata: dict[str, str], path: Path) -> list[tuple[int, list[str]]]:
+    """Each layer's number and slices: the same slices in all, as a model has them."""
     try:
-        layers = [(int(n), [str(p) for p in parts]) for n, parts in json.loads(metadata["layers"])]
+        layers = [(layer, parts) for layer, parts in json.loads(metadata["layers"])]
+        numbers = [layer for layer, _ in layers]
+        fits = bool(layers) and (
+            all(type(layer) is int and 0 <= layer < MOST_COUNTED for layer in numbers)
+            and numbers == sorted(set(numbers))
+            and layers[0][1] in SLICES
+            and all(parts == layers[0][1] for _, parts in layers)
+        )
     except (KeyError, ValueError, TypeError, RecursionError):
-        layers = []
-    if not layers or not all(parts for _, parts in layers):
-        raise CalibrationError(f"{path}: the metadata name no layers")
+        fits = False
+    if not fits:
+        raise CalibrationError(
+            f"{path}: the metadata name no layers, or not as ascending numbers, each with the "
+            "slice x or the slices x, B and C"
+        )
     return layers
 
 
 def _read_slice(
-    array: Callable[[str], np.ndarray], path: Path, layer: int, name: str
+    array: Callable[[str, Collection[str]], np.ndarray],
+    path: Path,
+    origin: Origin,
+    layer: int,
+    name: str,
 ) -> SliceCalibration:
     prefix = f"layers.{layer}.{name}"
-    maxima = array(f"{prefix}.amax")
-    if maxima.shape != (3,) or not (np.isfinite(maxima) & (maxima >= 0)).all():
-        raise CalibrationError(f"{path}: {prefix}.amax must be three finite maxima")
-    lengths = array(f"{prefix}.batches.lengths")
-    values, counts = array(f"{prefix}.batches.values"), array(f"{prefix}.batches.counts")
-    if lengths.ndim != 1 or (lengths < 1).any() or lengths.sum() != len(values):
-        raise CalibrationError(f"{path}: {prefix}.batches.lengths does not fit its values")
-    ends = np.cumsum(lengths)[:-1]
-    batches = tuple(
-        _histogram(v, c, path, f"{prefix}.batches")
-        for v, c in zip(np.split(values, ends), np.split(counts, ends), strict=True)
-    )
+    maxima = array(f"{prefix}.amax", ("F32", "F64"))
+    if maxima.shape != (3,) or not ((maxima >= 0) & (maxima <= FLOAT32_MAX)).all():
+        raise CalibrationError(f"{path}: {prefix}.amax must be three finite maxima in float32")
     silu_input, silu_output = (
-        _histogram(array(f"{at}.values"), array(f"{at}.counts"), path, at)
+        _histogram(array(f"{at}.values", VALUES), array(f"{at}.counts", COUNTS), path, at)
         for at in (f"{prefix}.silu_input", f"{prefix}.silu_output")
     )
-    if sum(batch.total for batch in batches) != silu_output.total:
-        raise CalibrationError(f"{path}: the batches of {prefix} do not add up to its output")
-    x_amax, w_amax, b_amax = maxima.tolist()
-    return SliceCalibration(name, x_amax, w_amax, b_amax, silu_input, silu_output, batches)
+    batches = _read_batches(array, path, origin, f"{prefix}.batches")
+    total = sum(batch.total for batch in batches)
+    if not total == silu_output.total == silu_input.total:
+        raise CalibrationError(
+            f"{path}: the batches of {prefix} do not add up to its output, or its input has more "
+            "or fewer values"
+        )
+    try:
+        x_amax, w_amax, b_amax = maxima.tolist()
+        return SliceCalibration(name, x_amax, w_amax, b_amax, silu_input, silu_output, batches)
+    except CalibrationError as error:
+        raise CalibrationError(f"{path}: layer {layer}, {error}") from None
+
+
+def _read_batches(
+    array: Callable[[str, Collection[str]], np.ndarray], path: Path, origin: Origin, name: str
+) -> tuple[Histogram, ...]:
+    lengths = array(f"{name}.lengths", ("I64",))
+    values, counts = array(f"{name}.values", VALUES), array(f"{name}.counts", COUNTS)
+    if len(lengths) != origin.batches:
+        raise CalibrationError(
+            f"{path}: {name} has {len(lengths)} batches; the metadata say {origin.batches}"
+        )
+    fits = ((lengths >= 1) & (lengths <= len(values))).all()
+    if not fits or not lengths.sum() == len(values) == len(counts):
+        raise CalibrationError(f"{path}: {name}.lengths does not fit its values and counts")
+    ends = np.cumsum(lengths)[:-1]
+    batches = tuple(
+        _histogram(v, c, path, name)
+        for v, c in zip(np.split(values, ends), np.split(counts, ends), strict=True)
+    )
+    if any(batch.total != batches[0].total or batch.total % origin.seq_len for batch in batches):
+        raise CalibrationError(
+            f"{path}: {name} must each have as many values, a multiple of seq_len, {origin.seq_len}"
+        )
+    return batches
 
 
 def _histogram(values: np.ndarray, counts: np.ndarray, path: Path, name: str) -> Histogram:
-    fits = (
-        values.dtype == np.float16
-        and counts.dtype.kind in "iu"
-        and values.ndim == 1
-        and values.shape == counts.shape
-        and len(values) > 0
-    )
+    """Counts may be 64 bits wide and wrap around when added up: so their sum is bounded first."""
     if not (
-        fits
+        values.shape == counts.shape
+        and len(values) > 0
         and np.isfinite(values).all()
         and (np.diff(values.astype(np.float32)) > 0).all()
         and (counts > 0).all()
+        and counts.sum(dtype=np.float64) <= MOST_VALUES
     ):
         raise CalibrationError(
-            f"{path}: {name} must be ascending finite float16 values, each with a count above 0"
+            f"{path}: {name} must be ascending finite float16 values, each with a count above 0, "
+            f"and at most {MOST_VALUES} in all"
         )
     return Histogram(values.astype(np.float32), counts.astype(np.int64))

@@ -11,7 +11,8 @@ themselves are dropped at once, unless a layer's input is asked for (the live ke
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Collection
+import logging
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,18 +30,29 @@ from dashboard.checkpoints import (
     conv_input,
     find_mixer,
 )
+from dashboard.checkpoints.records import one_line, quoted
+from dashboard.checkpoints.weights import out_of_memory, ran_out_of_memory
 from dashboard.histogram import PATTERNS, Histogram, count_patterns
+from dashboard.importing import hide_kernels_distribution
 from dashboard.spool import Place, Spool
+from kernels.arguments import sums_fit
 from kernels.int8 import scale_from_amax
 from kernels.reference import causal_conv1d
+
+logger = logging.getLogger(__name__)
 
 DEFAULT_BATCHES = 16
 DEFAULT_SEQ_LEN = 512
 DEFAULT_TEXT = "calibration.txt"
+LARGEST_TEXT = 2**28  # bytes
+LONGEST_NAME = 200
 
 
 class CalibrationError(ValueError):
     """Text or activations that cannot be calibrated on. One sentence, with what to do."""
+
+    def __init__(self, sentence: str) -> None:
+        super().__init__(one_line(sentence))
 
 
 @dataclass(frozen=True)
@@ -95,6 +107,15 @@ class SliceCalibration:
     silu_input: Histogram  # v, the float convolution's output
     silu_output: Histogram  # y
     batches: tuple[Histogram, ...]  # of y, one for each calibration batch, in order
+
+    def __post_init__(self) -> None:
+        scales = self.scales
+        if not sums_fit(scales.x_scale, scales.w_scale, scales.b_scale):
+            raise CalibrationError(
+                f"slice {self.name} has maxima of {self.x_amax:g} before the convolution, "
+                f"{self.w_amax:g} in its weights and {self.b_amax:g} in its bias; the sums of INT8 "
+                "codes with their scales must stay within float32"
+            )
 
     @property
     def scales(self) -> SliceScales:
@@ -187,11 +208,7 @@ def read_text(
         raise CalibrationError(
             f"{batches} batches of {seq_len} tokens were asked for; both must be at least 1"
         )
-    path = SAMPLES_DIR / source if source in text_names() else Path(source).expanduser()
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise CalibrationError(f"{source} cannot be read: {error.strerror}") from None
+    path, content = _read_file(source)
     tokens = _tokenize(checkpoint, content, source)
     wanted = batches * seq_len
     if len(tokens) < wanted:
@@ -201,6 +218,24 @@ def read_text(
         )
     digest = hashlib.sha256(content).hexdigest()
     return CalibrationText(path.name, digest, tokens[:wanted].view(batches, seq_len))
+
+
+def _read_file(source: str) -> tuple[Path, bytes]:
+    name = source if len(source) <= LONGEST_NAME else quoted(source)
+    try:
+        path = SAMPLES_DIR / source if source in text_names() else Path(source).expanduser()
+        is_file, exists = path.is_file(), path.exists()
+        size = path.stat().st_size if is_file else 0
+        content = path.read_bytes() if is_file and size <= LARGEST_TEXT else b""
+    except (OSError, RuntimeError, ValueError) as error:  # a home that nobody has, a NUL
+        reason = getattr(error, "strerror", None) or error
+        raise CalibrationError(f"{name} cannot be read: {reason}") from None
+    if not is_file:  # to read a pipe would be to wait for its writer
+        reason = "it is not a file" if exists else "No such file or directory"
+        raise CalibrationError(f"{name} cannot be read: {reason}")
+    if size > LARGEST_TEXT:
+        raise CalibrationError(f"{name} has {size:,} bytes; a text has at most {LARGEST_TEXT:,}")
+    return path, content
 
 
 def _tokenize(checkpoint: Checkpoint, content: bytes, source: str) -> Tensor:
@@ -215,6 +250,7 @@ def _tokenize(checkpoint: Checkpoint, content: bytes, source: str) -> Tensor:
             f"{checkpoint.path} has a vocabulary of {checkpoint.vocab_size} and no tokenizer.json; "
             "put the model's tokenizer beside its weights"
         )
+    hide_kernels_distribution()
     from transformers import AutoTokenizer
 
     try:
@@ -222,10 +258,15 @@ def _tokenize(checkpoint: Checkpoint, content: bytes, source: str) -> Tensor:
             checkpoint.path, local_files_only=True, trust_remote_code=False
         )
         tokens = torch.tensor(tokenizer(text)["input_ids"], dtype=torch.int64)
-    except Exception as error:  # each kind of tokenizer has faults of its own
+    except BaseException as error:  # each kind of tokenizer has faults of its own
+        if not (isinstance(error, Exception) or is_panic(error)):
+            raise
+        if ran_out_of_memory(error):
+            raise out_of_memory(checkpoint.path, error) from error
+        logger.info("tokenizer of %s", checkpoint.path, exc_info=error)
         raise CheckpointError(
             f"{checkpoint.path} has a tokenizer that cannot be used: {_first_line(error)}"
-        ) from None
+        ) from error
     if len(tokens) and not 0 <= int(tokens.min()) <= int(tokens.max()) < checkpoint.vocab_size:
         raise CheckpointError(
             f"{checkpoint.path} has a tokenizer that gives token {int(tokens.max())}; the model's "
@@ -234,7 +275,13 @@ def _tokenize(checkpoint: Checkpoint, content: bytes, source: str) -> Tensor:
     return tokens
 
 
-def _first_line(error: Exception) -> str:
+def is_panic(error: BaseException) -> bool:
+    """Whether a library written in Rust gave up: its exception is no ``Exception``, and has no
+    name that could be imported."""
+    return type(error).__name__ == "PanicException"
+
+
+def _first_line(error: BaseException) -> str:
     return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
@@ -295,10 +342,7 @@ def calibrate(
             batches=text.batches,
             seq_len=text.seq_len,
         ),
-        layers=tuple(
-            LayerCalibration(layer, tuple(t.calibration() for t in tallies[layer]))
-            for layer in wanted
-        ),
+        layers=tuple(_counted(layer, tallies[layer]) for layer in wanted),
         captures=tuple(
             ConvCapture(
                 layer,
@@ -309,6 +353,13 @@ def calibrate(
             for layer, parts in kept.items()
         ),
     )
+
+
+def _counted(layer: int, tallies: Sequence[_Tally]) -> LayerCalibration:
+    try:
+        return LayerCalibration(layer, tuple(tally.calibration() for tally in tallies))
+    except CalibrationError as error:
+        raise CalibrationError(f"layer {layer}, {error}") from None
 
 
 def visit_conv_inputs(
@@ -349,6 +400,12 @@ def visit_conv_inputs(
     except Exception as error:  # whatever a strange configuration makes transformers raise
         if visiting:
             raise
+        if ran_out_of_memory(error):
+            raise CalibrationError(
+                f"{checkpoint.path}: {tokens.shape[1]} tokens a batch take more memory than there "
+                f"is; ask for shorter batches: {_first_line(error)}"
+            ) from error
+        logger.info("running %s", checkpoint.path, exc_info=error)
         raise CalibrationError(
             f"{checkpoint.path}: the model cannot be run: {_first_line(error)}"
         ) from error

@@ -50,8 +50,6 @@ class GroupScales:
         return {
             "x_out_scale": self.scales.tolist(),
             "shape": [len(self.scales)],
-            "ratio_weight": None,
-            "ratio_wx": None,
             "saturation_rate": self.saturated / self.total,
             "top_code_utilization": None,
             "code_utilization": None,
@@ -69,6 +67,16 @@ def channel_outputs(capture: ConvCapture, part: ConvSlice) -> tuple[Histogram, .
     x = capture.x[:, part.channels]
     y = F.silu(causal_conv1d(x, capture.weight[part.channels], capture.bias[part.channels]))
     return tuple(_exact(channel) for channel in y.transpose(0, 1))
+
+
+def channel_means(capture: ConvCapture, part: ConvSlice) -> np.ndarray:
+    """(D,) float32: of each channel of a slice, the greatest mean |y| of a calibration batch.
+
+    What Quamba2 sorts channels by, in its float16: y is rounded to it, and so is each mean.
+    """
+    x = capture.x[:, part.channels]
+    y = F.silu(causal_conv1d(x, capture.weight[part.channels], capture.bias[part.channels]))
+    return y.half().float().abs().mean(-1).half().float().amax(0).numpy()
 
 
 def _exact(values: Tensor) -> Histogram:

@@ -1,28 +1,43 @@
 """Every claim of the published analysis, beside what a model measured here and now says.
 
-A verdict is decided by the measurement, on the checkpoint that was chosen: on another it may be
-another. What each claim rests on is in ``published``.
+A verdict is decided by what stands beside it as ``criterion``, on the checkpoint that was chosen:
+on another it may be another. The claims are ``quoted``; what their figures are is in ``published``.
+What we have to say beyond them stands apart, with no verdict.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from dashboard.figures.lesson_ideas import change, number, share
-from dashboard.figures.style import decibels, percent, signed
+from dashboard.figures.lesson_ideas import number
+from dashboard.figures.style import decibels, percent, scale_text, signed
 from dashboard.landscape import NEGLIGIBLE_DB
 from dashboard.language import Language
 from dashboard.lesson import outliers, toy
 from dashboard.lesson.trained import Trained, TrainedLayer, guessed
 from dashboard.observers import DEFAULT_SIGMA, PUBLISHED_ALPHAS, ScaleRule, moving_average
-from dashboard.published import OUTLIERS, QUAMBA2_130M, TOY, X_OUT_SCALES
+from dashboard.published import (
+    OUTLIERS,
+    PA_BOUND_PRINTED,
+    PA_DIFFERENCES_PRINTED,
+    PA_RUN,
+    QUAMBA2_2_7B_PA_1_LAYER_0,
+    QUAMBA2_130M,
+    TOY,
+    X_OUT_SCALES,
+    mean_evidence,
+)
+from dashboard.quoted import QUOTES, Quote
 from dashboard.report import KernelRun, format_alpha
+from kernels.int8 import QMAX
 
 HOLDS, IN_PART, DOES_NOT_FOLLOW = "holds", "in part", "does not follow"
 ORDERS = 200  # in which a moving average takes the batches
+MUCH_DB = 6.0  # a loss that nobody would overlook: the noise is four times as strong
+ALIKE = 0.01  # of two quantiles that are said to be about the same
 
 
 @dataclass(frozen=True)
@@ -30,13 +45,20 @@ class Claim:
     """One claim, what was measured, and whether it bears the claim out.
 
     ``page`` is the url_path of the page that shows it, ``settings`` what the link sets there.
+    What we add has a ``said`` in place of quotes, and neither criterion nor verdict.
     """
 
-    said: str
+    key: str
     measured: str
-    verdict: str
     page: str
     settings: Mapping[str, str] = field(default_factory=dict)
+    criterion: str = ""
+    verdict: str = ""
+    said: str = ""
+
+    @property
+    def quotes(self) -> tuple[Quote, ...]:
+        return QUOTES.get(self.key, ())
 
 
 def verdict_of(points: list[bool]) -> str:
@@ -45,7 +67,7 @@ def verdict_of(points: list[bool]) -> str:
 
 
 def claims(trained: Trained, kernel: KernelRun | None, say: Language) -> tuple[Claim, ...]:
-    """Each claim measured.
+    """Each published claim measured.
 
     Args:
         trained: the chosen checkpoint, calibrated.
@@ -53,79 +75,127 @@ def claims(trained: Trained, kernel: KernelRun | None, say: Language) -> tuple[C
     """
     return (
         _calibrate(trained, say),
-        _naive(trained, say),
-        _toy_utilization(trained, say),
+        _saturates(trained, say),
+        _too_large_too_small(trained, say),
+        _compresses(trained, say),
+        _utilization(trained, say),
         _toy_error(say),
+        _outlier(say),
         _widens(trained, say),
         _first_layer(trained, say),
-        _outlier(say),
-        _minmax(trained, say),
+        _larger_models(say),
+        _shape(say),
         _alphas(trained, say),
-        _average(trained, say),
-        *([_direct(kernel, say)] if kernel else []),
+        _quantiles(trained, say),
+        _default(trained, say),
+        _minmax(trained, say),
+        _direct(kernel, say),
     )
+
+
+def additions(trained: Trained, say: Language) -> tuple[Claim, ...]:
+    """What the analysis does not say, and a reader of it should know."""
+    return (_conv_absmax(trained, say), _average(trained, say))
 
 
 def _calibrate(trained: Trained, say: Language) -> Claim:
     ratios = [each.best_ratio_wx for each in trained.layers]
-    middle = float(np.median(ratios))
-    losses = [guessed(each, middle).loss_db for each in trained.layers]
+    scales = [each.scale(each.landscape.best_alpha) for each in trained.layers]
+    factor, scale = float(np.median(ratios)), float(np.median(scales))
+    losses = [guessed(each, factor).loss_db for each in trained.layers]
+    common = [guessed(each, scale / each.counted.scale_wx).loss_db for each in trained.layers]
     return Claim(
-        say("The output scale cannot be derived from scale_wx; it has to be calibrated on SiLU's "
-            "real output."),
+        "calibrate",
         say("Over {layers} layers the best x_out_scale is {low} to {high} times scale_wx. One "
-            "factor for all, {middle}, would lose up to {loss} dB.",
+            "factor for all, {factor}, would lose up to {loss} dB; one scale for all, {scale}, up "
+            "to {common} dB.",
             layers=len(ratios), low=number(min(ratios), 1), high=number(max(ratios), 1),
-            middle=number(middle, 1), loss=signed(max(losses), 1)),
-        verdict_of([max(losses) > NEGLIGIBLE_DB]),
+            factor=number(factor, 1), loss=signed(max(losses), 1), scale=scale_text(scale),
+            common=signed(max(common), 1)),
         "lesson", {"step": "7"},
+        say("Holds if both lose more than {loss} dB in some layer.", loss=NEGLIGIBLE_DB),
+        verdict_of([max(losses) > NEGLIGIBLE_DB, max(common) > NEGLIGIBLE_DB]),
     )  # fmt: skip
 
 
-def _naive(trained: Trained, say: Language) -> Claim:
-    naive = [each.silu_output.quantize(each.counted.scale_wx) for each in trained.layers]
-    absmax = [each.silu_output.quantize(each.counted.silu_input.absmax / 127)
-              for each in trained.layers]  # fmt: skip
-    losses = [each.landscape.best_db - float(made.sqnr_db)
-              for each, made in zip(trained.layers, absmax, strict=True)]  # fmt: skip
+def _saturates(trained: Trained, say: Language) -> Claim:
+    made = [each.silu_output.quantize(each.counted.scale_wx) for each in trained.layers]
+    losses = [each.landscape.best_db - float(found.sqnr_db)
+              for each, found in zip(trained.layers, made, strict=True)]  # fmt: skip
     return Claim(
-        say("Without a calibrated scale the output is quantized badly."),
-        say("With scale_wx itself {least} to {most} of the values saturate, and the SQNR is "
-            "{worst} at most. But the plain absmax of the convolution's output, which nobody has "
-            "to calibrate on SiLU, loses only {low} to {high} dB against the best α.",
-            least=percent(min(float(made.saturation_rate) for made in naive)),
-            most=percent(max(float(made.saturation_rate) for made in naive)),
-            worst=decibels(max(float(made.sqnr_db) for made in naive), 1),
+        "saturates",
+        say("With scale_wx itself {least} to {most} of the values saturate, the SQNR is {worst} "
+            "at most, and {low} to {high} dB are lost against the best α.",
+            least=percent(min(float(found.saturation_rate) for found in made)),
+            most=percent(max(float(found.saturation_rate) for found in made)),
+            worst=decibels(max(float(found.sqnr_db) for found in made), 1),
             low=signed(min(losses), 1), high=signed(max(losses), 1)),
-        verdict_of([
-            all(float(made.sqnr_db) < each.landscape.best_db - 6
-                for each, made in zip(trained.layers, naive, strict=True)),
-            min(losses) > 6,
-        ]),
-        "explore", {"rule": "scale-wx", "beside": "conv-absmax"},
+        "explore", {"rule": "scale-wx"},
+        say("Holds if it loses more than {loss} dB in every layer.", loss=number(MUCH_DB)),
+        verdict_of([min(losses) > MUCH_DB]),
     )  # fmt: skip
 
 
-def _toy_utilization(trained: Trained, say: Language) -> Claim:
+def _too_large_too_small(trained: Trained, say: Language) -> Claim:
+    reach = [QMAX * each.counted.scale_wx / each.silu_output.absmax for each in trained.layers]
+    small = sum(share < 1 for share in reach)
+    return Claim(
+        "too_large_too_small",
+        say("Both are said of scale_wx. The toy example takes {toy} for it, where code {top} "
+            "stands for {toy_reach} and the outputs end at {toy_end}: too large. But a product of "
+            "two scales is no spacing of outputs: in this model code {top} · scale_wx reaches "
+            "{least} to {most} of the largest output, too small in {small} of {layers} layers.",
+            toy=number(TOY.straightforward.scale), top=QMAX,
+            toy_reach=number(QMAX * TOY.straightforward.scale, 1),
+            toy_end=number(float(toy.outputs().max()), 2), least=percent(min(reach)),
+            most=percent(max(reach)), small=small, layers=len(reach)),
+        "explore", {"rule": "scale-wx"},
+        say("Each half holds if it does in every layer of this model."),
+        verdict_of([small == 0, small == len(reach)]),
+    )  # fmt: skip
+
+
+def _compresses(trained: Trained, say: Language) -> Claim:
+    y = toy.outputs()
+    spanned, wide = float(y.max() - y.min()), TOY.high - TOY.low
+    inside = int(((y >= 0) & (y <= OUTLIERS.bulk)).sum())
+    shares = [each.silu_output.share_within(0.0, OUTLIERS.bulk) for each in trained.layers]
+    return Claim(
+        "compresses",
+        say("Computed again, the toy's outputs span {spanned}, {compressed} less than the inputs' "
+            "{wide}. But {inside} of its {count} values, {share}, lie in [0, {end}]: not most. In "
+            "this model's layers {least} to {most} do.",
+            spanned=number(spanned, 2), compressed=percent(1 - spanned / wide, digits=3),
+            wide=number(wide), inside=inside, count=len(y), share=percent(inside / len(y)),
+            end=number(OUTLIERS.bulk), least=percent(min(shares)), most=percent(max(shares))),
+        "lesson", {"step": "3"},
+        say("Holds if the range comes out again, and more than half of the toy's values lie in "
+            "[0, {end}].", end=number(OUTLIERS.bulk)),
+        verdict_of([abs(spanned - 5.24) < 0.01, inside / len(y) > 0.5]),
+    )  # fmt: skip
+
+
+def _utilization(trained: Trained, say: Language) -> Claim:
     plain, fine = (toy.run(each.scale) for each in (TOY.straightforward, TOY.percentile))
     alpha = PUBLISHED_ALPHAS[0]
     used = [float(each.landscape.output.code_utilization[each.index(alpha)])
             for each in trained.layers]  # fmt: skip
     return Claim(
-        say("A percentile raises the utilization of INT8 from {before} to {after}.",
-            before=share(TOY.straightforward.utilization), after=share(TOY.percentile.utilization)),
+        "utilization",
         say("Computed again: {before} and {after} by the largest code alone; {low} and {high} of "
             "the 256 codes. In this model's layers {least} to {most} of the codes occur at α = "
             "{alpha}: SiLU strands the rest.",
-            before=share(plain.utilization), after=share(fine.utilization),
-            low=share(plain.reachable_share), high=share(fine.reachable_share),
+            before=percent(plain.utilization, digits=4), after=percent(fine.utilization, digits=4),
+            low=percent(plain.reachable_share, digits=4),
+            high=percent(fine.reachable_share, digits=4),
             least=percent(min(used)), most=percent(max(used)), alpha=format_alpha(alpha)),
+        "lesson", {"step": "4"},
+        say("Holds if both figures come out again, and the finer scale reaches all 256 codes."),
         verdict_of([
             abs(plain.utilization - TOY.straightforward.utilization) < 5e-4
             and fine.utilization == TOY.percentile.utilization,
-            fine.reachable_share > 0.995,
+            fine.reachable_share == 1,
         ]),
-        "lesson", {"step": "4"},
     )  # fmt: skip
 
 
@@ -138,57 +208,24 @@ def _toy_error(say: Language) -> Claim:
     plain = (
         toy.run(TOY.straightforward.scale).mean_error / toy.run(toy.conv_absmax_scale()).mean_error
     )
+    alpha = PUBLISHED_ALPHAS[0]
     return Claim(
-        say("The percentile's mean error is {times} times smaller.", times=TOY.times_better),
-        say("It is {step} times smaller on the published grid, {six} on the six listed values, "
-            "{fine} on evenly spread ones. The plain absmax of the convolution's output gives "
-            "{plain} times: the gain is over a poor scale, not from the percentile.",
+        "toy_error",
+        say("The mean error is {step} times smaller on the published grid, {six} on the six listed "
+            "values, {fine} on evenly spread ones. The plain absmax of the convolution's output "
+            "gives {plain} times: the gain is over a poor scale, not from the percentile. And "
+            "{scale} is the {coarse} quantile of the grid's outputs over {top}, {found}; α = "
+            "{alpha} would give {proper}.",
             step=number(times["step"], 2), six=number(times["six"], 2),
-            fine=number(times["fine"], 2), plain=number(plain, 2)),
+            fine=number(times["fine"], 2), plain=number(plain, 2),
+            scale=number(TOY.percentile.scale, 4), coarse=percent(toy.COARSE_ALPHA), top=QMAX,
+            found=number(toy.quantile_scale(toy.COARSE_ALPHA), 6), alpha=format_alpha(alpha),
+            proper=number(toy.quantile_scale(alpha), 5)),
+        "lesson", {"step": "4"},
+        say("Holds if it is smaller on all three, and {times} times to within 1 % on one of them.",
+            times=TOY.times_better),
         verdict_of([min(times.values()) > 1,
                     any(abs(t / TOY.times_better - 1) < 0.01 for t in times.values())]),
-        "lesson", {"step": "4"},
-    )  # fmt: skip
-
-
-def _widens(trained: Trained, say: Language) -> Claim:
-    shares = [each.silu_output.absmax / each.counted.silu_input.absmax for each in trained.layers]
-    weights = [each.best_ratio_weight for each in trained.layers]
-    return Claim(
-        say("A ratio above 1 ({low} to {high}) means that SiLU widens the range.",
-            low=number(min(each.ratio for each in QUAMBA2_130M), 2),
-            high=number(max(each.ratio for each in QUAMBA2_130M), 2)),
-        say("|SiLU(v)| ≤ |v|: here the output reaches {least} to {most} of the input's range, "
-            "while the published kind of ratio is {low} to {high}. It divides an activation's "
-            "scale by a weight's; like for like the published rows are {first} to {last}.",
-            least=percent(min(shares)), most=percent(max(shares)), low=number(min(weights), 2),
-            high=number(max(weights), 2),
-            first=number(min(each.ratio_wx for each in QUAMBA2_130M), 0),
-            last=number(max(each.ratio_wx for each in QUAMBA2_130M), 0)),
-        verdict_of([each > 1 for each in shares]),
-        "lesson", {"step": "7"},
-    )  # fmt: skip
-
-
-def _first_layer(trained: Trained, say: Language) -> Claim:
-    weights = [each.best_ratio_weight for each in trained.layers]
-    least = trained.layers[int(np.argmin(weights))].layer
-    first = trained.layers[0]
-    return Claim(
-        say("The first layer's ratio is by far the smallest: {small}, then {low} to {high}; in the "
-            "2.7b model {small_2_7b}, then {low_2_7b} to {high_2_7b}.",
-            small=number(QUAMBA2_130M[0].ratio, 2),
-            low=number(min(each.ratio for each in QUAMBA2_130M[1:]), 2),
-            high=number(max(each.ratio for each in QUAMBA2_130M[1:]), 2),
-            small_2_7b=number(QUAMBA2_130M[0].ratio_2_7b, 2),
-            low_2_7b=number(min(each.ratio_2_7b for each in QUAMBA2_130M[1:]), 2),
-            high_2_7b=number(max(each.ratio_2_7b for each in QUAMBA2_130M[1:]), 2)),
-        say("Here layer {first} has {ratio}; the smallest is layer {least}'s, {smallest}.",
-            first=first.layer, ratio=number(first.best_ratio_weight, 2), least=least,
-            smallest=number(min(weights), 2)),
-        verdict_of([least == first.layer,
-                    first.best_ratio_weight < 0.5 * float(np.median(weights))]),
-        "lesson", {"step": "7"},
     )  # fmt: skip
 
 
@@ -196,60 +233,251 @@ def _outlier(say: Language) -> Claim:
     found = outliers.outlying(OUTLIERS.outlier, OUTLIERS.outlier_share)
     minmax, cut = found.minmax, found.percentile
     return Claim(
-        say("With {share} of the values at {outlier}, a percentile is {times} times finer than "
-            "MinMax: {value} becomes code {code} in place of {minmax}.",
-            share=share(OUTLIERS.outlier_share), outlier=number(OUTLIERS.outlier),
-            times=number(OUTLIERS.times_finer, 1), value=number(OUTLIERS.value),
-            code=OUTLIERS.percentile_code, minmax=OUTLIERS.minmax_code),
-        say("The codes are {code} and {minmax}, the steps {times} times finer, the mean error "
-            "{mean} times smaller. But the clipped outliers cost more than that gains: SQNR falls "
-            "from {before} to {after}.",
-            code=cut.code, minmax=minmax.code, times=number(minmax.scale / cut.scale, 1),
+        "outlier",
+        say("With {share} of the values at {outlier}, the value {value} becomes code {code} in "
+            "place of {minmax}, as printed: the steps are {times} times finer and the mean error "
+            "is {mean} times smaller. But the clipped outliers cost more than that gains: the SQNR "
+            "falls from {before} to {after}.",
+            share=percent(OUTLIERS.outlier_share), outlier=number(OUTLIERS.outlier),
+            value=number(OUTLIERS.value), code=cut.code, minmax=minmax.code,
+            times=number(minmax.scale / cut.scale, 1),
             mean=number(minmax.mean_error / cut.mean_error, 1),
             before=decibels(float(minmax.output.sqnr_db), 1),
             after=decibels(float(cut.output.sqnr_db), 1)),
-        verdict_of([cut.code == OUTLIERS.percentile_code and minmax.code == OUTLIERS.minmax_code,
-                    cut.mse < minmax.mse]),
         "lesson", {"step": "5"},
+        say("Holds if the codes come out again, and both the mean error, which is the analysis' "
+            "measure, and the SQNR, which is ours, gain."),
+        verdict_of([cut.code == OUTLIERS.percentile_code and minmax.code == OUTLIERS.minmax_code,
+                    cut.mean_error < minmax.mean_error, cut.mse < minmax.mse]),
     )  # fmt: skip
 
 
-def _minmax(trained: Trained, say: Language) -> Claim:
-    def gains(alpha: float) -> list[float]:
-        found = [each.landscape for each in trained.layers]
-        return [each.loss_db(1.0) - each.loss_db(alpha) for each in found]
-
-    low, high = PUBLISHED_ALPHAS
-    better, best = gains(high), gains(trained.recommended_alpha)
+def _widens(trained: Trained, say: Language) -> Claim:
+    shares = [each.silu_output.absmax / each.counted.silu_input.absmax for each in trained.layers]
+    weights = [each.best_ratio_weight for each in trained.layers]
     return Claim(
-        say("A percentile is better than MinMax."),
-        say("α = {low} beats MinMax in {low_wins} of {layers} layers, α = {high} in {high_wins}. "
-            "The α that serves this model best, {best}, gains {least} to {most} dB.",
-            low=format_alpha(low), low_wins=sum(g > 0 for g in gains(low)),
-            layers=len(trained.layers), high=format_alpha(high),
-            high_wins=sum(g > 0 for g in better), best=format_alpha(trained.recommended_alpha),
-            least=signed(min(best), 1), most=signed(max(best), 1)),
-        verdict_of([g > 0 for g in (*gains(low), *better)]),
-        "sweep", {},
+        "widens",
+        say("|SiLU(v)| ≤ |v|: here the output reaches {least} to {most} of the input's range, "
+            "while the published kind of ratio is {low} to {high}. What a Quamba2 checkpoint "
+            "stores as wx_scale is not that product but the scale of the weights alone; its kernel "
+            "multiplies it by x_scale. Like for like the published rows are {first} to {last}, and "
+            "those are ratios of means.",
+            least=percent(min(shares)), most=percent(max(shares)), low=number(min(weights), 2),
+            high=number(max(weights), 2),
+            first=number(min(each.ratio_wx for each in QUAMBA2_130M), 0),
+            last=number(max(each.ratio_wx for each in QUAMBA2_130M), 0)),
+        "lesson", {"step": "7"},
+        say("Holds if the output's range exceeds the input's in every layer."),
+        verdict_of([each > 1 for each in shares]),
     )  # fmt: skip
+
+
+def _first_layer(trained: Trained, say: Language) -> Claim:
+    weights = [each.best_ratio_weight for each in trained.layers]
+    least = trained.layers[int(np.argmin(weights))].layer
+    first = trained.layers[0]
+    middle = float(np.median(weights))
+    return Claim(
+        "first_layer",
+        say("Here layer {first} has {ratio}; the smallest is layer {least}'s, {smallest}, and the "
+            "median {middle}.",
+            first=first.layer, ratio=number(first.best_ratio_weight, 2), least=least,
+            smallest=number(min(weights), 2), middle=number(middle, 2)),
+        "lesson", {"step": "7"},
+        say("Holds if the first layer's ratio is the smallest, and below half the median. The "
+            "threshold is ours."),
+        verdict_of([least == first.layer, first.best_ratio_weight < 0.5 * middle]),
+    )  # fmt: skip
+
+
+def _larger_models(say: Language) -> Claim:
+    first = QUAMBA2_130M[0]
+    against = [row for row in QUAMBA2_130M if row.ratio_2_7b <= row.ratio]
+    x_out_scale = QUAMBA2_2_7B_PA_1_LAYER_0
+    w_scale = x_out_scale / first.ratio_2_7b
+    return Claim(
+        "larger_models",
+        say("The analysis' own table contradicts it in layer {layer}: {large} in the 2.7b model, "
+            "{small} in the 130m. And in layer {first} the output's scale grew by {grew}, from "
+            "{scale} to {scale_2_7b}, while the weights' scale that the ratio implies fell by "
+            "{fell}, from {weights} to {weights_2_7b}: most of it is the weights, and none of it "
+            "SiLU's.",
+            grew=percent(x_out_scale / first.x_out_scale - 1),
+            fell=percent(1 - w_scale / first.w_scale),
+            layer=", ".join(str(row.layer) for row in against),
+            large=", ".join(number(row.ratio_2_7b, 2) for row in against),
+            small=", ".join(number(row.ratio, 2) for row in against), first=first.layer,
+            scale=f"{first.x_out_scale:.5f}", scale_2_7b=f"{x_out_scale:.5f}",
+            weights=f"{first.w_scale:.5f}", weights_2_7b=f"{w_scale:.5f}"),
+        "lesson", {"step": "7"},
+        say("Holds if every printed layer has the larger ratio in the larger model."),
+        verdict_of([row not in against for row in QUAMBA2_130M]),
+    )  # fmt: skip
+
+
+def _shape(say: Language) -> Claim:
+    found = mean_evidence()
+    return Claim(
+        "shape",
+        say("So it is, in Quamba's code: each SSD group, head group and channel group has a scale "
+            "of its own. The table prints one number in place of {count}. Its digits tell which: "
+            "{top} times x_scale and wx_scale are float16 numbers, as maxima are, in {single} of "
+            "{singles} cases; of the {distinct} distinct x_out_scales none is, but {top} · {count} "
+            "· 1024 times each is a whole number to within {off}, which has a chance of less than "
+            "1 in {odds}. So each is, we infer, the mean of the {count} scales, and the published "
+            "ratios are ratios of means.",
+            count=X_OUT_SCALES.scales, top=QMAX, single=found.single, singles=found.singles,
+            distinct=len(found.units), off=number(found.furthest, 3), odds=odds(found.chance)),
+        "lesson", {"step": "8"},
+        say("Decided by Quamba's code (quamba/qConvLayer.py, quamba/observer.py)."),
+        verdict_of([X_OUT_SCALES.scales > 1 and found.grouped == 0]),
+    )  # fmt: skip
+
+
+def odds(chance: float) -> str:
+    """A power of ten that a small chance is still less than one in: 2e-13 -> 10¹²."""
+    power = int(np.floor(-np.log10(chance)))
+    return "10" + str(power).translate(str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹"))
 
 
 def _alphas(trained: Trained, say: Language) -> Claim:
     low, high = PUBLISHED_ALPHAS
     growth = [each.scale(high) / each.scale(low) - 1 for each in trained.layers]
     gains = trained.gains_db
-    largest = max(abs(each.pa_difference) for each in QUAMBA2_130M)
     return Claim(
-        say("α hardly matters: the scales for {low} and {high} differ by at most {largest}.",
-            low=format_alpha(low), high=format_alpha(high), largest=percent(largest)),
-        say("Those scales have the shape {shape} and are MinMax's: α is not used in them. Where it "
-            "is used, here, the scale grows by {least} to {most} and the SQNR changes by {worse} "
-            "to {better} dB.",
+        "alphas",
+        say("The table of {run} prints differences of {printed}; its own digits give {own}: ten "
+            "times less. Scales of the shape {shape} are MinMax's, and α is not used in them: the "
+            "sums of the {count} maxima differ by {steps} of 1/1024, about one float16 step of one "
+            "maximum. Where α is used, here, the scale grows by {least} to {most} and the SQNR "
+            "changes by {worse} to {better} dB.",
+            run=PA_RUN,
+            printed=_list(f"{signed(each, 2)} %" for each in PA_DIFFERENCES_PRINTED[1:]),
+            own=_list(percent(row.pa_difference) for row in QUAMBA2_130M[1:]),
             shape="({})".format(", ".join(map(str, X_OUT_SCALES.shape))),
-            least=change(min(growth)), most=change(max(growth)), worse=signed(min(gains), 1),
+            count=X_OUT_SCALES.scales,
+            steps=_list(f"{each:+d}".replace("-", "−") for each in mean_evidence().steps[1:]),
+            least=percent(min(growth)), most=percent(max(growth)), worse=signed(min(gains), 1),
             better=signed(max(gains), 1)),
-        verdict_of([abs(gain) < NEGLIGIBLE_DB for gain in gains]),
         "lesson", {"step": "8"},
+        say("Holds if, where α is used, the scale changes by less than {bound} and the SQNR by "
+            "less than {loss} dB in every layer.", bound=f"{PA_BOUND_PRINTED} %",
+            loss=NEGLIGIBLE_DB),
+        verdict_of([max(map(abs, growth)) < PA_BOUND_PRINTED / 100,
+                    max(map(abs, gains)) < NEGLIGIBLE_DB]),
+    )  # fmt: skip
+
+
+def _list(parts: Iterable[str]) -> str:
+    return ", ".join(parts)
+
+
+def _quantiles(trained: Trained, say: Language) -> Claim:
+    low, high = PUBLISHED_ALPHAS
+
+    def growth(alpha: float) -> list[float]:
+        magnitudes = [each.silu_output.abs for each in trained.layers]
+        return [m.quantile(high) / m.quantile(alpha) - 1 for m in magnitudes]
+
+    meant, named = growth(low), growth(toy.COARSE_ALPHA)
+    return Claim(
+        "quantiles",
+        say("α = {low} is the {proper} quantile, not the {coarse} one. Here the {high} quantile is "
+            "{least} to {most} above the {proper} one, and {least_named} to {most_named} above the "
+            "{coarse} one. The published scales are maxima and know no quantile.",
+            low=format_alpha(low), proper=percent(low), coarse=percent(toy.COARSE_ALPHA),
+            high=percent(high), least=percent(min(meant)), most=percent(max(meant)),
+            least_named=percent(min(named)), most_named=percent(max(named))),
+        "lesson", {"step": "6"},
+        say("Holds if they are within {alike} of each other in every layer, whichever is meant.",
+            alike=percent(ALIKE)),
+        verdict_of([max(meant) < ALIKE, max(named) < ALIKE]),
+    )  # fmt: skip
+
+
+def _default(trained: Trained, say: Language) -> Claim:
+    low, high = PUBLISHED_ALPHAS
+    losses = [each.landscape.loss_db(low) for each in trained.layers]
+    return Claim(
+        "default",
+        say("Here α = {low} loses {least} to {most} dB against each layer's own best; {high} is "
+            "better in {wins} of {layers} layers. Quamba's own remark beside its {low} names "
+            "{high} for smaller models such as the 130m, of which these figures are "
+            "(quamba/modelutils_mamba.py, lines 124 and 132).",
+            low=format_alpha(low), high=format_alpha(high), least=signed(min(losses), 1),
+            most=signed(max(losses), 1), wins=sum(gain > 0 for gain in trained.gains_db),
+            layers=len(losses)),
+        "sweep", {},
+        say("Holds if it loses less than {loss} dB in every layer.", loss=NEGLIGIBLE_DB),
+        verdict_of([loss < NEGLIGIBLE_DB for loss in losses]),
+    )  # fmt: skip
+
+
+def _minmax(trained: Trained, say: Language) -> Claim:
+    low, high = PUBLISHED_ALPHAS
+    layers = trained.layers
+    wider = [each.scale(1.0) / each.scale(low) for each in layers]
+
+    def gains(alpha: float) -> list[float]:
+        return [each.landscape.loss_db(1.0) - each.landscape.loss_db(alpha) for each in layers]
+
+    def closer(alpha: float) -> list[bool]:
+        return [each.mean_error(alpha) < each.mean_error(1.0) for each in layers]
+
+    best = trained.recommendation.alpha
+    return Claim(
+        "minmax",
+        say("MinMax's scale is {least_wider} to {most_wider} times that of α = {low}. By SQNR "
+            "α = {low} beats it in {low_wins} of {layers} layers and α = {high} in {high_wins}; by "
+            "the mean error in {low_closer} and {high_closer}. The α that serves this model best, "
+            "{best}, gains {least} to {most} dB.",
+            least_wider=number(min(wider), 2), most_wider=number(max(wider), 2),
+            low=format_alpha(low), low_wins=sum(g > 0 for g in gains(low)), layers=len(layers),
+            high=format_alpha(high), high_wins=sum(g > 0 for g in gains(high)),
+            low_closer=sum(closer(low)), high_closer=sum(closer(high)), best=format_alpha(best),
+            least=signed(min(gains(best)), 1), most=signed(max(gains(best)), 1)),
+        "sweep", {},
+        say("Holds if MinMax's scale is larger, and both α are better by the mean error, which is "
+            "the analysis' measure, and by the SQNR, which is ours, in every layer."),
+        verdict_of([min(wider) > 1, *(g > 0 for g in (*gains(low), *gains(high))), *closer(low),
+                    *closer(high)]),
+    )  # fmt: skip
+
+
+def _direct(kernel: KernelRun | None, say: Language) -> Claim:
+    measured = say("So it is, in Quamba's source (csrc/causal_conv1d): codes are widened, the sum, "
+                   "SiLU and the division by the scale are FP32, and INT8 is stored.")  # fmt: skip
+    if kernel:
+        measured += "\n\n" + say(
+            "Our kernel ran just now (`{backend}`) on {codes} values of the first layer, and "
+            "{differing} codes differ from our specification of these steps. That shows that it "
+            "computes what we say; it says nothing of Quamba's own rounding.",
+            backend=kernel.backend, codes=f"{kernel.codes:,}", differing=kernel.differing_codes,
+        )  # fmt: skip
+    return Claim(
+        "direct", measured, "lesson", {"step": "2"},
+        say("Decided by Quamba's source; it holds in part if our kernel leaves its specification."),
+        verdict_of([True, kernel is None or kernel.differing_codes == 0]),
+    )  # fmt: skip
+
+
+# What we add
+
+
+def _conv_absmax(trained: Trained, say: Language) -> Claim:
+    losses = [
+        each.landscape.best_db
+        - float(each.silu_output.quantize(each.counted.silu_input.absmax / QMAX).sqnr_db)
+        for each in trained.layers
+    ]
+    return Claim(
+        "conv_absmax",
+        say("The absmax of the convolution's output over {top} loses {low} to {high} dB against "
+            "the best α. It too has to be calibrated, on the values before SiLU: what the analysis "
+            "shows is the loss of a scale that was never calibrated.",
+            top=QMAX, low=signed(min(losses), 1), high=signed(max(losses), 1)),
+        "explore", {"rule": "conv-absmax"},
+        said=say("A scale can be calibrated and still know nothing of SiLU."),
     )  # fmt: skip
 
 
@@ -264,24 +492,13 @@ def _average(trained: Trained, say: Language) -> Claim:
     ends = [final(first, order) for order in range(ORDERS if batches > 1 else 1)]
     apart = max(ends) / min(ends) - 1 if min(ends) > 0 else 0.0
     return Claim(
-        say("The calibrated scale sums up all calibration batches."),
+        "average",
         say("Quamba's moving average, σ = {sigma}, gives the first of {batches} batches {weight} "
             "of the weight; after 512 it still has {late}. The same batches in {orders} orders put "
             "layer {layer}'s scale up to {apart} apart.",
             sigma=DEFAULT_SIGMA, batches=batches, weight=percent(weight),
             late=percent((1 - DEFAULT_SIGMA) ** 511), orders=len(ends), layer=first.layer,
-            apart=change(apart)),
-        verdict_of([True, apart < 0.01 and weight < 2 / batches]),
+            apart=percent(apart)),
         "batches", {},
-    )  # fmt: skip
-
-
-def _direct(kernel: KernelRun, say: Language) -> Claim:
-    return Claim(
-        say("The kernel adds up exactly and writes INT8 directly, without a second pass."),
-        say("It ran just now (`{backend}`) on {codes} values of the first layer: {differing} codes "
-            "differ from the specification.", backend=kernel.backend, codes=f"{kernel.codes:,}",
-            differing=kernel.differing_codes),
-        verdict_of([kernel.differing_codes == 0]),
-        "lesson", {"step": "2"},
+        said=say("A moving average does not weigh all calibration batches alike."),
     )  # fmt: skip

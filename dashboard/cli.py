@@ -65,7 +65,7 @@ from dashboard.report import (
     report_slices,
     run_kernel,
 )
-from dashboard.stored import run_stored, stored_document
+from dashboard.stored import run_all, stored_document
 
 # Conv inputs held at once while the kernel runs; a larger model is calibrated in several passes.
 CAPTURE_BYTES = 2**30
@@ -158,7 +158,7 @@ def _analyze_file(arguments: argparse.Namespace, rule: ScaleRule) -> Analysis:
     saved = load_calibration(arguments.checkpoint)
     layers = parse_layers(arguments.layers, [layer.layer for layer in saved.layers])
     chosen = replace(saved, layers=tuple(saved.layer(layer) for layer in layers))
-    found = landscapes(chosen)
+    found = landscapes(chosen, rule.symmetric)
     reports = [
         LayerReport(each.layer, report_slices(each, rule), None, bests=report_bests(each, found))
         for each in chosen.layers
@@ -174,8 +174,7 @@ def _analyze_stored(checkpoint: Checkpoint, arguments: argparse.Namespace) -> di
             "checkpoint with float weights"
         )
     layers = parse_layers(arguments.layers, checkpoint.layers)
-    runs = [run_stored(checkpoint.stored_layer(layer), default_device()) for layer in layers]
-    return stored_document(checkpoint, layers, runs)
+    return stored_document(checkpoint, layers, run_all(checkpoint, layers, default_device()))
 
 
 def _analyze_checkpoint(
@@ -187,7 +186,7 @@ def _analyze_checkpoint(
     found: dict[tuple[int, str], Landscape] = {}
     for calibration in _calibrate_in_passes(checkpoint, text, layers):
         origin = calibration.origin
-        found |= landscapes(calibration)
+        found |= landscapes(calibration, rule.symmetric)
         for layer in calibration.layers:
             capture = calibration.capture(layer.layer)
             report = _report_layer(checkpoint, layer, capture, rule, arguments.group_size)

@@ -110,11 +110,16 @@ def _section(section: Section) -> str:
     if section.rows:
         head = "".join(f"<th>{escape(str(name))}</th>" for name in section.rows[0])
         lines = "".join(
-            "<tr>" + "".join(f"<td>{escape(str(value))}</td>" for value in row.values()) + "</tr>"
+            "<tr>" + "".join(f"<td>{_cell(value)}</td>" for value in row.values()) + "</tr>"
             for row in section.rows
         )
         table = f'<div class="wide"><table><tr>{head}</tr>{lines}</table></div>'
     return f"<section><h2>{escape(section.heading)}</h2>{words}{drawing}{table}</section>"
+
+
+def _cell(value: object) -> str:
+    """A table's cell: a dash where there is no number."""
+    return "–" if value is None else escape(str(value))
 
 
 def _bold(text: str) -> str:

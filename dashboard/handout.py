@@ -32,16 +32,20 @@ section.step:first-of-type{break-before:auto}}
 """
 
 
-def handout(screens: Sequence[Screen], subject: str, say: Language) -> str:
+def handout(screens: Sequence[Screen | str], subject: str, say: Language) -> str:
     """The whole document.
 
     Args:
-        screens: the lesson's steps, in order, with the settings that they are to be printed with.
+        screens: the lesson's steps, in order, with the settings that they are to be printed with;
+            a sentence in place of one that the subject does not allow.
         subject: what they were computed from: a checkpoint and its calibration.
     """
     title = html.escape(say("What one scale does"))
     body = [f"<h1>{title}</h1>", f"<p>{html.escape(subject)}</p>"]
     for number, screen in enumerate(screens, 1):
+        if isinstance(screen, str):
+            body.append(_section(str(number), f"<p>{html.escape(screen)}</p>"))
+            continue
         parts = [
             prose.to_html(screen.claim),
             to_svg(screen.sheet),
@@ -67,9 +71,11 @@ def handout(screens: Sequence[Screen], subject: str, say: Language) -> str:
     )
 
 
-def _answers(screens: Sequence[Screen], say: Language) -> str:
+def _answers(screens: Sequence[Screen | str], say: Language) -> str:
     rows = []
     for number, screen in enumerate(screens, 1):
+        if isinstance(screen, str):
+            continue
         right = screen.question.right
         letter = chr(ord("A") + screen.question.answers.index(right))
         rows.append(

@@ -2,7 +2,8 @@
 
 A slice's histogram gives the error at any scale, so all α worth telling apart (1 − α with two
 digits: some five hundred) are tried, and the best is named. Which α is best is a property of the
-layer: it depends on how heavy the tail of the output is.
+layer: it depends on how heavy the tail of the output is, and on whether the scale is symmetric. A
+landscape is of one kind of scale, and whatever is held against it should be of the same kind.
 """
 
 from __future__ import annotations
@@ -15,7 +16,13 @@ import numpy as np
 
 from dashboard.calibration import Calibration
 from dashboard.histogram import Histogram, Quantized, signal_to_noise_db
-from dashboard.observers import PUBLISHED_ALPHAS, fine_alphas
+from dashboard.observers import (
+    PUBLISHED_ALPHAS,
+    ScaleRule,
+    fine_alphas,
+    percentile_range,
+    range_scale,
+)
 from kernels.int8 import scale_from_amax
 
 NEGLIGIBLE_DB = 0.05  # a gain below this is none
@@ -23,18 +30,29 @@ NEGLIGIBLE_DB = 0.05  # a gain below this is none
 
 @dataclass(frozen=True)
 class Landscape:
-    """What every α makes of one slice's output: index i everywhere belongs to ``alphas[i]``."""
+    """What every α makes of one slice's output: index i everywhere belongs to ``alphas[i]``.
+
+    The scales are symmetric, or all asymmetric, each with the zero point that ``output`` has.
+    """
 
     alphas: np.ndarray  # (A,) ascending, the last is 1
     scales: np.ndarray  # (A,) real units per code
     output: Quantized  # of shape (A,)
+    symmetric: bool = True
 
     @staticmethod
-    def of(output: Histogram, alphas: Sequence[float] | None = None) -> Landscape:
+    def of(
+        output: Histogram, alphas: Sequence[float] | None = None, symmetric: bool = True
+    ) -> Landscape:
         """By "percentile", over ``alphas``, or all that ``fine_alphas`` gives."""
         tried = fine_alphas(output.total) if alphas is None else np.asarray(alphas)
-        scales = np.array([scale_from_amax(output.abs.quantile(float(a))) for a in tried])
-        return Landscape(tried, scales, output.quantize(scales))
+        if symmetric:
+            scales = np.array([scale_from_amax(output.abs.quantile(float(a))) for a in tried])
+            return Landscape(tried, scales, output.quantize(scales))
+        made = [range_scale(*percentile_range(output, float(alpha))) for alpha in tried]
+        scales = np.array([each.scale for each in made])
+        zero_points = np.array([each.zero_point for each in made])
+        return Landscape(tried, scales, output.quantize(scales, zero_points), symmetric=False)
 
     def at_least(self, alpha: float) -> Landscape:
         """The part from an α on; the whole where the best lies before it."""
@@ -42,7 +60,10 @@ class Landscape:
         if first > self.best:
             return self
         return Landscape(
-            self.alphas[first:], self.scales[first:], self.output.of(slice(first, None))
+            self.alphas[first:],
+            self.scales[first:],
+            self.output.of(slice(first, None)),
+            self.symmetric,
         )
 
     @cached_property
@@ -67,6 +88,11 @@ class Landscape:
     @property
     def best_alpha(self) -> float:
         return float(self.alphas[self.best])
+
+    @property
+    def best_rule(self) -> ScaleRule:
+        """The rule that gives the best scale."""
+        return ScaleRule("percentile", self.best_alpha, symmetric=self.symmetric)
 
     @property
     def best_db(self) -> float:
@@ -109,6 +135,7 @@ class Recommendation:
 
     alpha: float
     layers: tuple[LayerChoice, ...]
+    symmetric: bool = True
 
     def mean_loss_db(self, alpha: float) -> float:
         """What an α loses on average against each layer's own best."""
@@ -120,10 +147,12 @@ class Recommendation:
         return max(self.layers, key=lambda choice: choice.loss_db[self.alpha])
 
 
-def landscapes(calibration: Calibration) -> dict[tuple[int, str], Landscape]:
+def landscapes(
+    calibration: Calibration, symmetric: bool = True
+) -> dict[tuple[int, str], Landscape]:
     """Of every slice of every layer, by (layer, slice)."""
     return {
-        (layer.layer, part.name): Landscape.of(part.silu_output)
+        (layer.layer, part.name): Landscape.of(part.silu_output, symmetric=symmetric)
         for layer in calibration.layers
         for part in layer.slices
     }
@@ -133,8 +162,11 @@ def recommend(found: Mapping[tuple[int, str], Landscape]) -> Recommendation:
     """The α that loses least on average, over every layer and slice, against each one's best.
 
     Tried is each α that all of them tried. The average is over decibels, so that each slice counts
-    the same however large its values are.
+    the same however large its values are. All must be symmetric, or all asymmetric.
     """
+    kinds = {each.symmetric for each in found.values()}
+    if len(kinds) > 1:
+        raise ValueError("some landscapes are symmetric and some are not; one α is for one kind")
     shared = set.intersection(*(set(each.alphas.tolist()) for each in found.values()))
     common = sorted(shared)
     losses = [[each.loss_db(alpha) for alpha in common] for each in found.values()]
@@ -150,4 +182,4 @@ def recommend(found: Mapping[tuple[int, str], Landscape]) -> Recommendation:
         )
         for (layer, name), each in found.items()
     )
-    return Recommendation(alpha, choices)
+    return Recommendation(alpha, choices, kinds.pop())

@@ -259,17 +259,21 @@ def _asymmetric_scale(rule: ScaleRule, observed: Observed) -> OutputScale:
 def _value_range(
     rule: ScaleRule, output: Histogram, batches: Sequence[Histogram]
 ) -> tuple[float, float]:
-    """Low and high by minmax, percentile or its moving average.
-
-    A percentile leaves out a share 1 − α of the values at each end: of y itself above, and of −y
-    below.
-    """
+    """Low and high by minmax, percentile or its moving average."""
     if rule.observer == "minmax":
         return output.min, output.max
     if rule.observer == "percentile":
-        return -output.negated.quantile(rule.alpha), output.quantile(rule.alpha)
+        return percentile_range(output, rule.alpha)
     low = moving_average(batches, rule, lambda batch: batch.negated).final
     return -low, moving_average(batches, rule, lambda batch: batch).final
+
+
+def percentile_range(output: Histogram, alpha: float) -> tuple[float, float]:
+    """Low and high that leave out a share 1 − α of the values at each end.
+
+    The high end is the α-quantile of y, the low end that of −y, with its sign turned.
+    """
+    return -output.negated.quantile(alpha), output.quantile(alpha)
 
 
 def range_scale(low: float, high: float) -> OutputScale:

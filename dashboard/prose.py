@@ -23,13 +23,16 @@ UNIT = re.compile(r"(\d) (%|dB)")  # a number and its unit stay on one line
 
 _numbers = count()  # ids of explanations, which may occur twice on a page
 
-# An explanation hangs below its paragraph, where it never widens the page; on a phone, and from
+# An explanation hangs below its term, moved sideways where it would leave the paragraph, so that it
+# never widens the page; below the paragraph in browsers that cannot anchor it. On a phone, and from
 # within a table, it stands at the foot of the screen.
 STYLE = """
 p:has(>.term){position:relative}
-.term{border-bottom:1.5px dotted currentColor;cursor:help;border-radius:2px}
+.term{border-bottom:1.5px dotted currentColor;cursor:help;border-radius:2px;white-space:nowrap;
+anchor-name:--term;anchor-scope:--term}
 .term:focus-visible{outline:2px solid currentColor;outline-offset:2px}
 .tip{display:none;position:absolute;left:0;top:calc(100% + 2px);z-index:1000;
+position-anchor:--term;right:0;justify-self:anchor-center;top:calc(anchor(bottom) + 2px);
 width:max-content;max-width:min(420px,100%);padding:8px 11px;border-radius:8px;white-space:pre-line;
 background:light-dark(#F1F3F7,#1D222C);color:light-dark(#17202E,#F3F5F8);
 border:1px solid light-dark(#CBD2DC,#3A4250);font-weight:400;font-size:.875rem;line-height:1.45;
@@ -37,9 +40,10 @@ box-shadow:0 4px 14px rgb(0 0 0/.16);text-align:left}
 .term:hover>.tip,.term:focus>.tip{display:block}
 .tip b{font-weight:650}
 .tip code{font-size:.9em;background:none;padding:0;color:inherit;white-space:pre-wrap}
-.wide .tip,.reply .tip,.said .tip{position:fixed;left:10px;top:auto;bottom:12px;max-width:420px}
+.wide .tip,.reply .tip,.said .tip{position:fixed;left:10px;right:auto;top:auto;bottom:12px;
+justify-self:auto;max-width:420px}
 @media(max-width:700px){.term>.tip{position:fixed;left:10px;right:10px;top:auto;bottom:12px;
-width:auto;max-width:none}}
+justify-self:auto;width:auto;max-width:none}}
 """
 
 

@@ -11,6 +11,9 @@ like for like, over the scale at which the integer accumulator arrives.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from fractions import Fraction
+
+import numpy as np
 
 QUAMBA = "arXiv 2410.13229"
 QUAMBA2 = "arXiv 2503.22879"
@@ -160,3 +163,78 @@ OUTLIERS = OutlierExample(
     minmax_code=13,
     percentile_code=42,
 )
+
+
+# What the printed digits themselves give away
+#
+# Calibration runs in float16, so the greatest magnitude that MinMax saw is a float16 number, and a
+# scale is that over 127. A mean of several such numbers need not be one.
+
+PRINTED = Fraction(1, 10**8)  # one unit of the last printed decimal of a scale
+FLOAT32 = Fraction(1, 2**24)  # relative rounding of the scale, stored as float32
+MEAN_UNIT = Fraction(1, 1024)  # the spacing of float16 numbers from 1 to 2
+
+
+def amax_of(scale: float) -> Fraction:
+    """127 times a printed scale, exactly as its digits stand."""
+    return 127 * Fraction(str(scale))
+
+
+def is_float16(scale: float) -> bool:
+    """Whether a printed scale can be a float16 number over 127, given how it was rounded."""
+    amax = amax_of(scale)
+    nearest = Fraction(float(np.float16(float(amax))))
+    return abs(amax - nearest) <= 127 * (PRINTED / 2) + amax * FLOAT32
+
+
+def units_of_the_sum(scale: float) -> Fraction:
+    """What the group maxima would add up to, in 1/1024, if the printed scale were their mean.
+
+    Float16 numbers from 1 on are whole multiples of 1/1024, so this is then a whole number.
+    """
+    return amax_of(scale) * X_OUT_SCALES.scales / MEAN_UNIT
+
+
+@dataclass(frozen=True)
+class MeanEvidence:
+    """Why the published x_out_scale is read as the mean of its group scales: an inference.
+
+    ``chance`` is the probability that as many numbers, had they fallen anywhere, would all lie
+    as near to whole ones as the one that lies ``furthest`` off.
+    """
+
+    single: int  # how many of x_scale and wx_scale are float16 numbers over 127
+    singles: int  # of how many
+    grouped: int  # how many of the distinct x_out_scales are
+    units: tuple[int, ...]  # the distinct x_out_scales, as sums of maxima in 1/1024
+    furthest: float
+    chance: float
+    steps: tuple[int, ...]  # pa-1.0 less pa-0.5, layer by layer, in the same unit
+
+
+def mean_evidence() -> MeanEvidence:
+    """Computed from the printed digits alone."""
+    inputs = [scale for row in QUAMBA2_130M for scale in (row.x_scale, row.wx_scale)]
+    outputs = sorted(
+        {scale for row in QUAMBA2_130M for scale in (row.x_out_scale, row.pa_0_5, row.pa_1_0)}
+    )
+    sums = [units_of_the_sum(scale) for scale in outputs]
+    furthest = max(abs(found - round(found)) for found in sums)
+    return MeanEvidence(
+        single=sum(map(is_float16, inputs)),
+        singles=len(inputs),
+        grouped=sum(map(is_float16, outputs)),
+        units=tuple(map(round, sums)),
+        furthest=float(furthest),
+        chance=float((2 * furthest) ** len(sums)),
+        steps=tuple(
+            round(units_of_the_sum(row.pa_1_0)) - round(units_of_the_sum(row.pa_0_5))
+            for row in QUAMBA2_130M
+        ),
+    )
+
+
+# The column of relative differences as printed, in per cent, and the bound that is drawn from it.
+PA_DIFFERENCES_PRINTED = (0.0, 0.06, 0.03, -0.05, -0.05)
+PA_BOUND_PRINTED = 0.1
+PA_RUN = "Quamba2-130m-w4a8"

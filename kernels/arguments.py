@@ -109,6 +109,16 @@ def _check_floats(scale_x: float, scale_w: float, scale_b: float, scale_out: flo
     )
 
 
+def sums_reach(scale_x: float, scale_w: float, scale_b: float) -> float:
+    """The largest magnitude that the convolution's sums can have; in float64, perhaps infinite."""
+    return 4 * 128 * 128 * scale_x * scale_w + 128 * scale_b
+
+
+def sums_fit(scale_x: float, scale_w: float, scale_b: float) -> bool:
+    """Whether the kernel takes these scales together: its sums must stay within float32."""
+    return sums_reach(scale_x, scale_w, scale_b) <= FLOAT32_MAX
+
+
 def _check_bounds(
     x: tuple[float, float],
     w: tuple[float, float],
@@ -116,7 +126,7 @@ def _check_bounds(
     out: tuple[float, float],
 ) -> bool:
     """From the least and the greatest of each scale."""
-    reach = 4 * 128 * 128 * x[1] * w[1] + 128 * b[1]  # the largest |v|
+    reach = sums_reach(x[1], w[1], b[1])
     if not reach <= FLOAT32_MAX:
         raise ValueError(
             f"scale_x, scale_w and scale_b are up to {x[1]}, {w[1]} and {b[1]}; the convolution's "

@@ -1,12 +1,12 @@
-"""mamba2-small -> mamba2-small-quamba2: its convolutions in INT8, stored as Quamba2 stores them.
+"""mamba2-small -> mamba2-small-quamba2: its convolutions in INT8, as Quamba2 calibrates and stores.
 
-One checkpoint in Quamba2's layout (arXiv 2503.22879), made from a model whose float weights are
-here too, so that every stored scale can be checked. Per layer: calibrate on the default text; group
-the channels of x by sort-and-cluster on the maxima of SiLU's output; lay x's channels out anew, so
-that each group is contiguous; store INT8 weights and biases, and every scale by MinMax.
+One checkpoint in the layout of Quamba2's W8A8 (arXiv 2503.22879; docs/quamba.md), made from a model
+whose float weights are here too, so that every stored scale can be checked. Per layer, in the order
+of Quamba2's own calibration: size the channels of x by their mean |y|, sort and cluster them, lay
+x's channels out anew, observe maxima in float16, divide by 127, store INT8 weights and biases.
 
-It holds the convolutions and their scales alone. Embedding and projections would be 2.6 MB in INT8,
-and nothing here reads them.
+It holds each layer's ``conv1d`` and what ``qchunk_scan`` repeats of it. The other entries of such a
+checkpoint, 2.7 MB, are left out: nothing here reads them.
 """
 
 from __future__ import annotations
@@ -27,48 +27,75 @@ from dashboard.calibration import (
     calibrate,
     read_text,
 )
+from dashboard.channels import channel_means
 from dashboard.checkpoints import SAMPLES_DIR, Checkpoint, load_backbone, load_checkpoint
 from dashboard.grouping import sort_and_cluster
-from kernels.int8 import quantize, scale_from_amax
 from kernels.reference import causal_conv1d
 
 SOURCE = "mamba2-small"
 TARGET = "mamba2-small-quamba2"
-SCAN = "chunk_scan"  # the module that reads the convolution's output, and stores its scale again
+SCAN = "qchunk_scan"  # the module that reads the convolution's output, and stores its scale again
 
 
 def quantized_config(checkpoint: Checkpoint) -> dict:
-    """config.json in the state-spaces repository's words."""
+    """config.json in the state-spaces repository's words, as Quamba's save leaves it."""
     architecture, config = checkpoint.architecture, checkpoint.config
     return {
         "d_model": architecture.d_model,
+        "d_intermediate": 0,
         "n_layer": architecture.model_layers,
         "vocab_size": architecture.vocab_size,
         "ssm_cfg": {
-            "layer": "Mamba2",
+            "layer": "W8A8QMamba2",
             "d_state": config["state_size"],
             "d_conv": config["conv_kernel"],
             "expand": config["expand"],
             "headdim": architecture.head_dim,
             "ngroups": architecture.n_groups,
+            "chunk_size": config["chunk_size"],
         },
+        "attn_layer_idx": [],
+        "attn_cfg": {},
         "rms_norm": True,
         "residual_in_fp32": True,
-        "pad_vocab_size_multiple": 1,
-        "tie_embeddings": True,
+        "fused_add_norm": True,
+        "pad_vocab_size_multiple": 8,
+        "tie_embeddings": False,
+        "norm_cfg": {"norm": "QRMSNorm"},
+        "embedding_cfg": {"layer": "W8O16Embedding"},
+        "lm_head_cfg": {"layer": "W8A8B16O16Linear"},
     }
+
+
+def observed_scale(values: Tensor, dtype: torch.dtype = torch.float16) -> Tensor:
+    """() float32: the maximum of the magnitudes in float16, over 127 in ``dtype``.
+
+    Per-tensor and per-SSD-group observers divide in the activations' float16; the one for head and
+    channel groups widens to float32 first.
+    """
+    amax = values.abs().amax().half().clamp(min=1e-5).to(dtype)
+    return (amax / 127).float().clamp(min=1e-6)
+
+
+def quantized_weights(values: Tensor) -> tuple[Tensor, float]:
+    """INT8 codes and their scale: the maximum in float32 over 127, halves rounded to even."""
+    scale = values.abs().amax().clamp(min=1e-5) / 127
+    return torch.round(values / scale).clamp(-128, 127).to(torch.int8), float(scale)
 
 
 def quantized_layer(checkpoint: Checkpoint, capture: ConvCapture) -> dict[str, Tensor | float]:
     """The entries of one mixer: tensors and plain numbers, by their names inside it."""
     architecture = checkpoint.architecture
     x_part, *others = checkpoint.slices
-    y = F.silu(causal_conv1d(capture.x, capture.weight, capture.bias))
-    amax = y.abs().amax(dim=(0, 2)).numpy()  # (D,)
-    x_amax = amax[x_part.channels]
-    grouping = sort_and_cluster(x_amax, architecture.head_dim, architecture.n_groups)
-    table = [x_amax[grouping.group == g].max() for g in range(grouping.group.max() + 1)]
-    x_out = torch.tensor([scale_from_amax(m) for m in table]).reshape(grouping.shape)
+    y = F.silu(causal_conv1d(capture.x, capture.weight, capture.bias)).half()  # (N, D, L)
+    grouping = sort_and_cluster(
+        channel_means(capture, x_part), architecture.head_dim, architecture.n_groups,
+        as_quamba2=True,
+    )  # fmt: skip
+    x_out = torch.stack([
+        observed_scale(y[:, x_part.channels][:, grouping.group == g], torch.float32)
+        for g in range(grouping.group.max() + 1)
+    ]).reshape(grouping.shape)  # fmt: skip
     ranges = {
         "x_head_group_range": torch.from_numpy(grouping.head_group_range).to(torch.int32),
         "x_dim_group_range": torch.from_numpy(grouping.dim_group_range).to(torch.int32),
@@ -80,28 +107,22 @@ def quantized_layer(checkpoint: Checkpoint, capture: ConvCapture) -> dict[str, T
         **{f"{SCAN}.{name}": ends.clone() for name, ends in ranges.items()},
     }
     for part in others:
-        by_group = amax[part.channels].reshape(architecture.n_groups, -1).max(axis=1)
-        scales = torch.tensor([scale_from_amax(m) for m in by_group])
+        by_group = y[:, part.channels].chunk(architecture.n_groups, dim=1)
+        scales = torch.stack([observed_scale(values) for values in by_group])
         entries[f"conv1d.{part.name}_out_scales"] = scales
         entries[f"{SCAN}.{part.name}_scale"] = scales.clone()
 
     # Only x's channels move; B and C keep theirs.
     order = np.arange(checkpoint.conv_dim)
     order[x_part.channels] = grouping.channel_order
-    weight, bias = capture.weight[order], capture.bias[order]
-    weight_q = torch.empty(weight.shape, dtype=torch.int8)
-    bias_q = torch.empty(bias.shape, dtype=torch.int8)
+    codes: dict[str, list[Tensor]] = {"weight": [], "bias": []}
     for part in checkpoint.slices:
-        own = part.channels
-        x_scale, w_scale, b_scale = (
-            scale_from_amax(float(values.abs().max()))
-            for values in (capture.x[:, own], weight[own], bias[own])
-        )
-        weight_q[own], bias_q[own] = quantize(weight[own], w_scale), quantize(bias[own], b_scale)
-        entries[f"conv1d.{part.name}_scale"] = x_scale
-        entries[f"conv1d.w{part.name}_scale"] = w_scale
-        entries[f"conv1d.b{part.name}_scale"] = b_scale
-    return entries | {"conv1d.weight": weight_q, "conv1d.bias": bias_q}
+        entries[f"conv1d.{part.name}_scale"] = float(observed_scale(capture.x[:, part.channels]))
+        for field, values in (("weight", capture.weight), ("bias", capture.bias)):
+            quantized, scale = quantized_weights(values[order[part.channels]])
+            codes[field].append(quantized)
+            entries[f"conv1d.{field[0]}{part.name}_scale"] = scale
+    return entries | {f"conv1d.{field}": torch.cat(parts) for field, parts in codes.items()}
 
 
 def quantized_state(

@@ -7,21 +7,23 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # two torch processes share
 
 import kernels  # noqa: F401, I001
 import pytest
+from dashboard.importing import hide_kernels_distribution
+
+hide_kernels_distribution()  # tests import transformers, too
 
 
 @pytest.fixture(scope="module")
 def browser():
-    """Debian's ``chromium``."""
-    chromium = shutil.which("chromium")
-    if chromium is None:
+    """Chromium for a module's tests; without it they skip, or fail where it is required."""
+    if shutil.which("chromium") is None:
         assert not os.environ.get("SCALESCOPE_REQUIRE_BROWSER"), "chromium is required, not found"
         pytest.skip("chromium is not installed")
     # Imported here: on a GPU machine the kernels' tests run without Playwright.
     from playwright.sync_api import sync_playwright
 
-    from benchmarks.page import FLAGS
+    from benchmarks.page import launched
 
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
+        browser = launched(playwright)
         yield browser
         browser.close()

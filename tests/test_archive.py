@@ -8,8 +8,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
+from safetensors.torch import load_file as load_torch_file
+from safetensors.torch import save_file as save_torch_file
 
 from dashboard import archive
 from dashboard.archive import fingerprint, is_calibration_file, load_calibration, save_calibration
@@ -99,7 +102,7 @@ def changed(path, edit, **metadata):
 
 def put(name, change):
     def edit(arrays):
-        arrays[name] = np.ascontiguousarray(change(arrays[name]))
+        arrays[name] = np.array(change(arrays[name]), order="C")
 
     return edit
 
@@ -120,12 +123,31 @@ X = "layers.0.x"
         (put(f"{X}.amax", lambda v: v[:2]), {}, "three finite maxima"),
         (put(f"{X}.amax", lambda v: v * np.nan), {}, "three finite maxima"),
         (put(f"{X}.silu_output.values", lambda v: v[::-1]), {}, "ascending finite float16"),
-        (put(f"{X}.silu_output.values", lambda v: v.astype(np.float32)), {}, "float16 values"),
+        (put(f"{X}.silu_output.values", lambda v: v.astype(np.float32)), {}, "list of F16"),
         (put(f"{X}.silu_output.counts", lambda v: v * 0), {}, "a count above 0"),
         (put(f"{X}.silu_output.counts", lambda v: v[1:]), {}, "each with a count"),
         (put(f"{X}.silu_output.counts", lambda v: v + 1), {}, "do not add up"),
         (put(f"{X}.batches.lengths", lambda v: v + 1), {}, "does not fit its values"),
         (lambda a: a.pop(f"{X}.batches.values"), {}, f"lacks {X}.batches.values"),
+        (put(f"{X}.batches.values", lambda v: v[0]), {}, r"is F16 of shape \(\)"),
+        (put(f"{X}.batches.lengths", lambda v: v[0]), {}, r"is I64 of shape \(\)"),
+        (put(f"{X}.batches.lengths", lambda v: v.astype(np.float64)), {}, "a list of I64"),
+        (put(f"{X}.batches.lengths", lambda v: v * 0 + 2**62), {}, "does not fit its values"),
+        (put(f"{X}.amax", lambda v: v * 0 + 1e300), {}, "three finite maxima"),
+        (put(f"{X}.amax", lambda v: v * 0 + 3e38), {}, "must stay within float32"),
+        (put(f"{X}.silu_output.counts", lambda v: v.astype(np.uint64) + 2**63), {}, "at most"),
+        (put(f"{X}.silu_input.counts", lambda v: v + 1), {}, "its input has more or fewer"),
+        (lambda a: None, {"layers": '[[0, ["x", "B", "C"]], [0, ["x", "B", "C"]]]'}, "ascending"),
+        (lambda a: None, {"layers": '[[0, ["x", "B", "C"]], [1, ["x"]]]'}, "name no layers"),
+        (lambda a: None, {"layers": '[[0, ["x", "B", "<b>"]]]'}, "name no layers"),
+        (lambda a: None, {"layers": '[[0, "x"], [1, {"x": 1}]]'}, "name no layers"),
+        (lambda a: None, {"layers": '[[[0], ["x"]]]'}, "name no layers"),
+        (lambda a: None, {"layers": '[[1e999, ["x"]]]'}, "name no layers"),
+        (lambda a: None, {"layers": '[[true, ["x"]]]'}, "name no layers"),
+        (lambda a: None, {"batches": "0"}, "batches is 0; it must be at least 1"),
+        (lambda a: None, {"seq_len": "-64"}, "seq_len is -64"),
+        (lambda a: None, {"seq_len": "9" * 4000}, "seq_len is an integer of"),
+        (lambda a: None, {"seq_len": "63"}, "a multiple of seq_len, 63"),
     ],
 )
 def test_a_file_that_does_not_hold_together_is_one_sentence(saved, edit, metadata, told):
@@ -133,6 +155,18 @@ def test_a_file_that_does_not_hold_together_is_one_sentence(saved, edit, metadat
     with pytest.raises(CalibrationError, match=told) as caught:
         load_calibration(saved)
     assert str(saved) in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float8_e4m3fn, torch.int32, torch.bool])
+@pytest.mark.parametrize("name", ["amax", "silu_input.values", "batches.counts"])
+def test_arrays_of_other_dtypes_are_named(saved, name, dtype):
+    arrays = load_torch_file(saved)
+    with safe_open(saved, "numpy") as file:
+        metadata = file.metadata()
+    name = f"{X}.{name}"
+    save_torch_file(arrays | {name: torch.ones(arrays[name].shape).to(dtype)}, saved, metadata)
+    with pytest.raises(CalibrationError, match=rf"{name} (is|must be)"):
+        load_calibration(saved)
 
 
 @pytest.mark.parametrize("keep", [0, 7, 100, -1])

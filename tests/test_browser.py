@@ -293,3 +293,58 @@ def test_a_quantized_checkpoint_points_from_explore_to_its_layers(browser, serve
     page.get_by_role("link", name="Its groups").click()
     page.locator(".st-key-groups svg").wait_for()
     page.close()
+
+
+SCROLLED = """() => {
+  const moving = [];
+  for (let at of document.querySelectorAll('.stBidiComponent')) {
+    const host = [...at.querySelectorAll('*')].find((part) => part.shadowRoot);
+    const sheet = host?.shadowRoot.querySelector('.sheet');
+    if (!sheet) continue;
+    for (let box = sheet; box && box.dataset?.testid !== 'stMain';
+         box = box.parentElement ?? box.getRootNode().host) {
+      const kind = getComputedStyle(box).overflowY;
+      if (kind !== 'visible' && box.scrollHeight !== box.clientHeight)
+        moving.push([sheet.sheet.data.name, box.className, box.scrollHeight - box.clientHeight]);
+    }
+  }
+  return moving;
+}"""
+
+
+@pytest.mark.parametrize("place", ["", "layers", "compare", "sweep", "lesson"])
+def test_no_figure_is_a_scroll_box_and_its_menu_opens_at_a_click(browser, server, place):
+    page = browser.new_page(viewport={"width": 1440, "height": 900})
+    page.set_default_timeout(60_000)
+    page.goto(f"{server[0]}/{place}?batches=2&seq_len=64")
+    keys = {"": DRAWINGS, "lesson": ["lesson_1"]}.get(place) or OTHERS[place]
+    for key in keys:
+        page.locator(f".st-key-{key} svg").wait_for()
+    if place == "":
+        ready(page)
+    assert page.evaluate(SCROLLED) == []
+
+    # A wheel over a figure scrolls the page.
+    page.set_viewport_size({"width": 1440, "height": 500})
+    main = page.get_by_test_id("stMain")
+    main.evaluate("main => main.scrollTo(0, 100)")
+    page.locator(f".st-key-{keys[0]} svg").scroll_into_view_if_needed()
+    before = main.evaluate("main => main.scrollTop")
+    assert before > 0
+    box = box_of(page.locator(f".st-key-{keys[0]} svg"))
+    page.mouse.move(box["x"] + box["width"] / 2, max(box["y"], 60) + 20)
+    page.mouse.wheel(0, -50)
+    page.wait_for_function(
+        "before => document.querySelector('[data-testid=stMain]').scrollTop < before", arg=before
+    )
+
+    for key in keys:
+        button = page.locator(f".st-key-{key} .save summary")
+        button.scroll_into_view_if_needed()
+        box = box_of(button)
+        page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+        with page.expect_download() as download:
+            box = box_of(page.locator(f".st-key-{key}").get_by_role("button", name="SVG"))
+            page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+        assert download.value.suggested_filename.endswith(f"{key}.svg")
+    page.close()

@@ -1,22 +1,38 @@
 """Verdicts follow from what was measured: on a real model, and on one made to say otherwise."""
 
+import html
+import re
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from test_lesson_pages import ROOT, told
 
 import dashboard.claims as module
 from dashboard.calibration import calibrate, read_text
 from dashboard.checkpoints import load_backbone, load_checkpoint
-from dashboard.claims import DOES_NOT_FOLLOW, HOLDS, IN_PART, claims, verdict_of
+from dashboard.claims import (
+    DOES_NOT_FOLLOW,
+    HOLDS,
+    IN_PART,
+    Claim,
+    additions,
+    claims,
+    verdict_of,
+)
 from dashboard.histogram import Histogram
-from dashboard.landscape import Landscape
+from dashboard.landscape import Landscape, landscapes, recommend
 from dashboard.language import LANGUAGES, language
 from dashboard.lesson.trained import Trained, TrainedLayer
+from dashboard.published import PA_DIFFERENCES_PRINTED, QUAMBA2_130M
+from dashboard.quoted import DOCUMENTS, QUOTES
 from dashboard.report import KernelRun
 
 SAY = language("en")
+ONES = Histogram(np.array([1.0], dtype=np.float32), np.array([4]))
+LAYER_OF_ONES = (SimpleNamespace(silu_output=ONES),)
 
 
 def kernel(differing: int) -> KernelRun:
@@ -31,12 +47,11 @@ def trained() -> Trained:
     return Trained("mamba2-tiny", tuple(
         TrainedLayer(each.layer, each.slices[0], Landscape.of(each.slices[0].silu_output))
         for each in found.layers
-    ))  # fmt: skip
+    ), recommend(landscapes(found)))  # fmt: skip
 
 
-def by_start(found: tuple) -> dict[str, object]:
-    """By the first three words."""
-    return {" ".join(claim.said.split()[:3]): claim for claim in found}
+def by_key(trained: Trained, run: KernelRun | None = None) -> dict[str, Claim]:
+    return {claim.key: claim for claim in claims(trained, run, SAY)}
 
 
 def test_all_some_or_none():
@@ -46,18 +61,86 @@ def test_all_some_or_none():
 
 
 def test_the_corrections_come_out_of_the_measurements(trained):
-    found = by_start(claims(trained, kernel(0), SAY))
-    assert found["A ratio above"].verdict == DOES_NOT_FOLLOW
-    assert "45 to 239" in found["A ratio above"].measured
-    assert found["α hardly matters:"].verdict == DOES_NOT_FOLLOW
-    assert found["With 0.05 %"].verdict == IN_PART
-    assert found["The output scale"].verdict == HOLDS
-    assert found["The kernel adds"].verdict == HOLDS
+    found = by_key(trained, kernel(0))
+    assert found["widens"].verdict == DOES_NOT_FOLLOW
+    assert "45 to 239" in found["widens"].measured
+    assert found["alphas"].verdict == found["quantiles"].verdict == DOES_NOT_FOLLOW
+    assert found["default"].verdict == DOES_NOT_FOLLOW
+    assert found["outlier"].verdict == found["larger_models"].verdict == IN_PART
+    assert found["calibrate"].verdict == found["saturates"].verdict == HOLDS
+    assert found["shape"].verdict == found["direct"].verdict == HOLDS
 
 
-def test_a_kernel_that_differs_does_not_pass(trained):
-    assert by_start(claims(trained, kernel(3), SAY))["The kernel adds"].verdict == DOES_NOT_FOLLOW
-    assert "The kernel adds" not in by_start(claims(trained, None, SAY))
+def test_every_quoted_claim_is_judged_once_and_says_what_decides(trained):
+    found = claims(trained, None, SAY)
+    assert [claim.key for claim in found] == list(QUOTES)
+    assert all(claim.quotes and claim.criterion and claim.verdict for claim in found)
+    added = additions(trained, SAY)
+    assert {claim.key for claim in added}.isdisjoint(QUOTES)
+    assert all(claim.said and not claim.quotes and not claim.verdict for claim in added)
+
+
+def test_a_quote_says_where_it_stands():
+    for quote in (each for quotes in QUOTES.values() for each in quotes):
+        assert quote.document in DOCUMENTS
+        assert re.fullmatch(r"\d+(–\d+)?", quote.lines)
+        assert quote.english and not re.search(r"[\u4e00-\u9fff]", quote.english)
+
+
+def test_conv1ds_own_scale_saturates_and_is_never_too_large(trained):
+    found = by_key(trained)
+    for each in trained.layers:  # its largest code stands for far less than the output reaches
+        assert 127 * each.counted.scale_wx < each.silu_output.absmax / 10
+    assert "too small in 4 of 4 layers" in found["too_large_too_small"].measured
+    assert found["too_large_too_small"].verdict == IN_PART
+
+
+def test_the_toys_values_do_not_concentrate_where_they_are_said_to():
+    v = np.arange(-50, 51) / 10
+    y = v / (1 + np.exp(-v))
+    inside = int(((y >= 0) & (y <= 3)).sum())
+    assert inside == 32
+    measured = module._compresses(SimpleNamespace(layers=LAYER_OF_ONES), SAY).measured
+    assert "32 of its 101 values, 32 %, lie in [0, 3]" in measured
+    assert f"span {y.max() - y.min():.2f}, 47.6 % less" in measured
+
+
+def test_the_toys_percentile_is_the_one_of_another_alpha():
+    v = torch.linspace(-5, 5, 101, dtype=torch.float64)
+    y = torch.nn.functional.silu(v).abs()
+    coarse, proper = (torch.quantile(y, q).item() / 127 for q in (0.995, 0.9995))
+    assert f"{coarse:.4f}" == "0.0387" and f"{proper:.4f}" != "0.0387"
+    measured = module._toy_error(SAY).measured
+    assert f"0.0387 is the 99.5 % quantile of the grid's outputs over 127, {coarse:.6f}" in measured
+    assert f"α = 0.9995 would give {proper:.5f}" in measured
+
+
+def test_the_printed_differences_are_ten_times_those_of_their_own_digits(trained):
+    own = [round(100 * (row.pa_1_0 / row.pa_0_5 - 1), 4) for row in QUAMBA2_130M[1:]]
+    assert own == [0.0057, 0.0027, -0.0051, -0.0046]
+    for value, text in zip(own, PA_DIFFERENCES_PRINTED[1:], strict=True):
+        assert round(10 * value, 2) == text
+    measured = by_key(trained)["alphas"].measured
+    assert "Quamba2-130m-w4a8 prints differences of 0.06 %, 0.03 %, −0.05 %, −0.05 %" in measured
+    assert "0.0057 %, 0.0027 %, −0.0051 %, −0.0046 %" in measured
+    assert "differ by +8, +4, −8, −6 of 1/1024" in measured
+
+
+def test_larger_models_are_contradicted_by_layer_2_and_the_scale_of_the_2_7b_is_shown(trained):
+    measured = by_key(trained)["larger_models"].measured
+    assert "in layer 2: 9.22 in the 2.7b model, 9.83 in the 130m" in measured
+    assert "grew by 17 %, from 0.01579 to 0.01849" in measured
+    assert f"fell by 59 %, from 0.00919 to {0.01849 / 4.89:.5f}" in measured
+
+
+def test_a_small_chance_is_said_in_words():
+    assert module.odds(1.55e-13) == "10¹²" and module.odds(0.009) == "10²"
+
+
+def test_a_kernel_that_leaves_its_specification_holds_in_part(trained):
+    assert by_key(trained, kernel(3))["direct"].verdict == IN_PART
+    without = by_key(trained)["direct"]
+    assert without.verdict == HOLDS and "ran just now" not in without.measured
 
 
 def test_a_model_in_which_alpha_does_nothing_gets_another_verdict(trained):
@@ -68,18 +151,33 @@ def test_a_model_in_which_alpha_does_nothing_gets_another_verdict(trained):
         replace(each, landscape=landscape,
                 counted=replace(each.counted, silu_output=flat, batches=(flat,) * 4))
         for each in trained.layers
-    ))  # fmt: skip
-    assert by_start(claims(same, None, SAY))["α hardly matters:"].verdict == HOLDS
+    ), recommendation=recommend({(0, "x"): landscape}))  # fmt: skip
+    found = by_key(same)
+    assert found["alphas"].verdict == found["quantiles"].verdict == HOLDS
+    assert found["default"].verdict == HOLDS
+    assert found["minmax"].verdict == DOES_NOT_FOLLOW  # nothing is larger, and nothing better
 
 
 def test_figures_are_those_of_the_layers(trained):
-    found = by_start(claims(trained, None, SAY))
+    found = by_key(trained)
     gains = trained.gains_db
-    assert f"{min(gains):.1f} to {max(gains):.1f} dB" in found["α hardly matters:"].measured
+    assert f"{min(gains):.1f} to {max(gains):.1f} dB" in found["alphas"].measured
     shares = [e.silu_output.absmax / e.counted.silu_input.absmax for e in trained.layers]
     assert all(share <= 1 for share in shares)
     wins = sum(e.sqnr_db(0.9995) > e.sqnr_db(1.0) for e in trained.layers)
-    assert f"α = 0.9995 beats MinMax in {wins} of 4 layers" in found["A percentile is"].measured
+    assert f"By SQNR α = 0.9995 beats it in {wins} of 4 layers" in found["minmax"].measured
+    closer = 0
+    for each in trained.layers:
+        y = np.repeat(each.silu_output.values, each.silu_output.counts).astype(np.float64)
+        errors = []
+        for alpha in (0.9995, 1.0):
+            scale = np.quantile(np.abs(y), alpha) / 127
+            codes = np.clip(np.sign(y) * np.floor(np.abs(y / scale) + 0.5), -128, 127)
+            errors.append(np.abs(codes * scale - y).mean())
+        closer += errors[0] < errors[1]
+    assert f"by the mean error in {closer} and" in found["minmax"].measured
+    worst = max(e.landscape.loss_db(0.9995) for e in trained.layers)
+    assert f"to {worst:.1f} dB against each layer's own best" in found["default"].measured
 
 
 @pytest.mark.parametrize("code", LANGUAGES)
@@ -93,6 +191,9 @@ def test_the_page_shows_every_claim_with_its_verdict_and_a_link(code, monkeypatc
     assert not app.exception
     links = app.get("page_link")
     words = told(app)
-    assert len(links) == 11
+    assert len(links) == len(QUOTES) + 2
     for verdict in (module.HOLDS, module.DOES_NOT_FOLLOW):
         assert language(code)(verdict) in words
+    for quote in (each for quotes in QUOTES.values() for each in quotes):
+        assert quote.original in html.unescape(words)
+        assert quote.document in words

@@ -65,8 +65,8 @@ CASES = {
 
 
 def drawn(report, rows, counted) -> list:
-    found = Landscape.of(counted.silu_output)
-    best = report_scale(counted, ScaleRule("percentile", found.best_alpha))
+    found = Landscape.of(counted.silu_output, symmetric=report.chosen.rule.symmetric)
+    best = report_scale(counted, found.best_rule)
     others = [(rows[-1], "baseline"), (rows[1], "beside"), (best, "best")]
     average = moving_average(counted.batches, ScaleRule("percentile-ema", order=3))
     grid = alpha_grid(counted.silu_output.total, (found.best_alpha,))
@@ -98,7 +98,7 @@ def test_any_layer_and_any_rule_can_be_drawn_and_told(case, observer, symmetric)
             assert len(shape["x"]) == len(shape["y"])
             assert np.isfinite([*shape["x"], *shape["y"]]).all(), shape
         assert all(item["text"] for item in data["texts"])
-    found = Landscape.of(counted.silu_output)
+    found = Landscape.of(counted.silu_output, symmetric=symmetric)
     average = moving_average(counted.batches, ScaleRule("percentile-ema"))
     for sentence in (
         captions.verdict(report, found),
@@ -223,17 +223,6 @@ def test_ticks_are_round_and_within(span):
     ticks = nice_ticks(*span, 6)
     assert 3 <= len(ticks) <= 8
     assert span[0] <= ticks[0] and ticks[-1] <= span[1]
-
-
-@pytest.mark.parametrize(
-    ("share", "text"),
-    [
-        (0, "0 %"), (1, "100 %"), (0.00049, "0.049 %"), (0.546875, "55 %"),
-        (0.99999, "99.9 %"), (1e-7, "1.0e-05 %"), (0.0000086, "0.00086 %"),
-    ],
-)  # fmt: skip
-def test_shares_as_text(share, text):
-    assert figures.percent(share) == text
 
 
 def test_numbers_as_text():

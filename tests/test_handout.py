@@ -4,6 +4,8 @@ import re
 import xml.etree.ElementTree as ElementTree
 
 import pytest
+import torch
+from transformers import AutoModelForCausalLM, Mamba2Config
 
 from dashboard.figures.style import PALETTES, Sheet
 from dashboard.figures.svg import to_svg
@@ -83,6 +85,19 @@ def test_settings_of_another_model_do_not_break_the_handout():
     assert len(made) == len(STEPS)
     assert "INT8 holds −12.8 … 12.7" in to_svg(made[0].sheet)
     assert handout(made, "mamba2-tiny", language("en")).count("<svg") == len(STEPS)
+
+
+def test_a_step_that_the_model_does_not_allow_is_named_and_the_others_keep_their_numbers(tmp_path):
+    config = Mamba2Config(vocab_size=256, hidden_size=32, num_hidden_layers=2, num_heads=2,
+                          head_dim=32, n_groups=2, state_size=8, chunk_size=8)  # fmt: skip
+    torch.manual_seed(0)
+    AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path)
+    made = printed(language("en"), source_of(str(tmp_path)), {})
+    paper = handout(made, "two heads", language("en"))
+    assert len(made) == len(STEPS)
+    assert "<h2>8</h2><p>64 channels in heads of 32 cannot be parted in 4 head groups" in paper
+    assert "<h2>9 · Your turn: choose α</h2>" in paper
+    assert "<b>9: " in paper and "<b>8: " not in paper
 
 
 def test_the_handout_needs_nothing_from_anywhere():

@@ -7,14 +7,19 @@ import shutil
 import struct
 import subprocess
 import sys
+import warnings
 import zipfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from families import CONFIGS, save_model
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from safetensors import safe_open
+from safetensors.numpy import load_file as load_arrays
+from safetensors.numpy import save_file as save_arrays
 from safetensors.torch import load_file, save_file
 from streamlit.testing.v1 import AppTest
 from tokenizers import Tokenizer
@@ -23,6 +28,7 @@ from tokenizers.pre_tokenizers import Whitespace
 from transformers import PreTrainedTokenizerFast
 
 from dashboard import cli
+from dashboard.archive import save_calibration
 from dashboard.calibration import CalibrationError, calibrate, read_text
 from dashboard.checkpoints import SAMPLES_DIR, CheckpointError, load_backbone, load_checkpoint
 from dashboard.checkpoints.families import FAMILIES
@@ -213,12 +219,13 @@ def test_absurd_sizes_are_named(key, value, copy_of):
 @pytest.mark.parametrize(
     ("form", "changed", "fault"),
     [
-        ("safetensors", {"num_hidden_layers": 10**9}, "has no tensor backbone.layers.3.mixer"),
+        ("safetensors", {"num_hidden_layers": 10**9}, "it can be 65536 at most"),
         ("safetensors", {"num_hidden_layers": 2}, "has a layer 2, but its config.json says"),
-        ("hybrid", {"num_hidden_layers": 10**9}, "has no tensor of layer 4, but its config"),
+        ("hybrid", {"num_hidden_layers": 60_000}, "has no tensor of layer 4, but its config"),
         ("safetensors", {"vocab_size": 2 * 10**9}, "describes 64,000,0"),
         ("hybrid", {"intermediate_size": 2 * 10**9}, "does not fit its config.json"),
-        ("safetensors", {"chunk_size": 2 * 10**9}, "chunk_size is 2000000000; it can be 65536"),
+        ("safetensors", {"chunk_size": 2**16}, "chunk_size is 65536; it can be 1024 at most"),
+        ("safetensors", {"chunk_size": 2 * 10**9}, "chunk_size is 2000000000; it can be 1024"),
         ("safetensors", {"time_step_rank": "<script>"}, "refused by transformers|does not fit"),
         ("safetensors", {"hidden_act": ["silu"]}, r"hidden_act is \['silu'\]; the kernel"),
         ("safetensors", {"quantization_config": {"quant_method": "gptq"}}, "quantization_config"),
@@ -227,8 +234,9 @@ def test_absurd_sizes_are_named(key, value, copy_of):
         ("safetensors", {"layer_norm_epsilon": "small"}, "is refused by transformers"),
         ("quamba2", {"n_layer": 10**12}, "n_layer is 1000000000000; it can be"),
         ("quamba2", {"d_model": 2**30}, r"weight is torch\.int8 \(640, 4\); expected"),
-        ("quamba2", {"ssm_cfg": {"layer": ["Mamba2"]}}, r"ssm_cfg\.layer is \['Mamba2'\]"),
-        ("quamba2", {"attn_layer_idx": [1]}, "attn_layer_idx names attention layers"),
+        ("quamba2", {"ssm_cfg": {"layer": ["Mamba2"]}}, r"ssm_cfg\.layer lists 1 layers"),
+        ("quamba2", {"attn_layer_idx": [1]}, "names layer 1, which has a Mamba mixer"),
+        ("quamba2", {"attn_layer_idx": [-1]}, r"attn_layer_idx is \[-1\]; it must list layers"),
     ],
 )
 def test_a_config_that_the_weights_deny_is_named(form, changed, fault, copy_of):
@@ -269,6 +277,108 @@ def test_a_tokenizer_that_cannot_be_used_is_one_sentence_and_runs_nothing(fault,
     with pytest.raises(CheckpointError, match="has a tokenizer that cannot be used") as told:
         read_text(load_checkpoint(str(directory)), batches=1, seq_len=4)
     assert str(told.value).isprintable()
+
+
+PANIC = {
+    "version": "1.0",
+    "truncation": None,
+    "padding": None,
+    "added_tokens": [],
+    "normalizer": {"type": "Precompiled", "precompiled_charsmap": "AAAA"},
+    "pre_tokenizer": None,
+    "post_processor": None,
+    "decoder": None,
+    "model": {"type": "WordLevel", "vocab": {"a": 0}, "unk_token": "a"},
+}
+
+
+def test_a_tokenizer_at_which_its_library_panics_is_one_sentence(copy_of):
+    directory = copy_of("safetensors")
+    (directory / "tokenizer.json").write_text(json.dumps(PANIC))
+    with pytest.raises(CheckpointError, match="cannot be used: Precompiled"):
+        read_text(load_checkpoint(str(directory)), batches=1, seq_len=4)
+
+
+@pytest.mark.parametrize("signal", [KeyboardInterrupt, SystemExit, GeneratorExit])
+def test_what_ends_a_program_is_no_fault_of_a_tokenizer(signal, copy_of, monkeypatch):
+    directory = copy_of("safetensors")
+    (directory / "tokenizer.json").write_text("{}")
+
+    def interrupted(*_arguments, **_options) -> None:
+        raise signal
+
+    monkeypatch.setattr("transformers.AutoTokenizer.from_pretrained", interrupted)
+    with pytest.raises(signal):
+        read_text(load_checkpoint(str(directory)), batches=1, seq_len=4)
+
+
+@pytest.mark.parametrize("text", ["~nobody-here/x", "\x00", "x" * 5000, "/dev/zero", "/", "none"])
+def test_a_text_that_is_no_file_is_one_sentence(text):
+    with pytest.raises(CalibrationError, match="cannot be read") as told:
+        read_text(load_checkpoint("mamba-tiny"), text, 1, 4)
+    assert str(told.value).isprintable() and len(str(told.value)) <= 601
+
+
+def test_a_pipe_in_place_of_a_text_does_not_hang(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(CalibrationError, match="it is not a file"):
+        read_text(load_checkpoint("mamba-tiny"), str(tmp_path / "pipe"), 1, 4)
+
+
+def sparse(path: Path, size: int) -> Path:
+    """A file that claims many bytes and takes none."""
+    with path.open("ab") as file:
+        file.truncate(size)
+    return path
+
+
+def test_a_text_of_many_gigabytes_is_refused_unread(tmp_path):
+    with pytest.raises(CalibrationError, match="a text has at most"):
+        read_text(load_checkpoint("mamba-tiny"), str(sparse(tmp_path / "text", 2**40)), 1, 4)
+
+
+@pytest.mark.parametrize("form", ["safetensors", "pickle"])
+def test_weights_that_claim_more_than_the_memory_are_one_sentence(form, copy_of):
+    directory = copy_of(form)
+    (path,) = [*directory.glob("*.safetensors"), *directory.glob("*.bin")]
+    sparse(path, 2**44 - 2**13)  # more than can be mapped where memory is not overcommitted
+    assert path.name in refused(directory)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [MemoryError(), torch.OutOfMemoryError("CUDA out of memory"),
+     RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes")],
+    ids=lambda error: type(error).__name__,
+)  # fmt: skip
+@pytest.mark.parametrize(
+    "place",
+    ["torch.load", "transformers.Mamba2Model.from_pretrained", "transformers.Mamba2Model.forward",
+     "dashboard.checkpoints.weights.safe_open"],
+)  # fmt: skip
+def test_memory_that_runs_out_is_no_fault_of_the_files(place, error, copy_of, monkeypatch):
+    directory = copy_of("pickle" if place == "torch.load" else "safetensors")
+    if place.endswith("safe_open") and not isinstance(error, MemoryError):
+        pytest.skip("only a mapping that fails ends there")
+
+    def fails(*_arguments, **_options) -> None:
+        raise error
+
+    if "transformers" in place:
+        load_backbone(load_checkpoint(str(directory)), "cpu")
+    monkeypatch.setattr(place, fails)
+    with pytest.raises((CheckpointError, CalibrationError), match="more memory than there is"):
+        checkpoint = load_checkpoint(str(directory))
+        backbone = load_backbone(checkpoint, "cpu")
+        calibrate(checkpoint, backbone, read_text(checkpoint, batches=1, seq_len=4))
+
+
+def test_what_a_model_was_refused_for_is_in_the_log(copy_of, caplog):
+    directory = copy_of("safetensors")
+    with_config(directory, layer_norm_epsilon="small")
+    with caplog.at_level("INFO", "dashboard"):
+        refused(directory, "is refused by transformers")
+    assert any(record.exc_info for record in caplog.records)
 
 
 def test_a_tokenizer_with_more_tokens_than_the_model_is_named(copy_of):
@@ -394,6 +504,16 @@ def test_tensors_that_are_more_than_their_bytes_are_refused(copy_of):
         refused(directory, "does not hold as a plain tensor|cannot be read as plain weights")
 
 
+def test_stored_scales_whose_products_leave_float32_are_named(copy_of, capsys):
+    directory = copy_of("quamba2")
+    path = directory / "pytorch_model.bin"
+    state = torch.load(path, weights_only=True)
+    conv = next(name.removesuffix("wx_scale") for name in state if name.endswith("conv1d.wx_scale"))
+    torch.save(state | {f"{conv}x_scale": 1e30, f"{conv}wx_scale": 1e30}, path)
+    assert cli.main(["analyze", str(directory)]) == 2
+    assert "the convolution's sums must stay" in capsys.readouterr().err
+
+
 def test_an_archive_that_unpacks_to_more_than_itself_is_refused(copy_of):
     directory = copy_of("pickle")
     path = directory / "pytorch_model.bin"
@@ -516,6 +636,7 @@ VALUES = st.recursive(
     | st.booleans()
     | st.integers(-3, 130)
     | st.integers(2**31 - 1, 2**70)
+    | st.sampled_from([1024, 2**15, 2**16, 10**6])
     | st.floats()
     | st.sampled_from(["silu", "Mamba2", "auto", "float16", "someone/kernels", "<b>", "M*-E", ""]),
     lambda inner: st.lists(inner, max_size=5) | st.dictionaries(st.text(max_size=9), inner),
@@ -540,6 +661,119 @@ def test_a_config_with_any_values_loads_or_is_refused(form, originals, tmp_path)
         loads_or_tells(directory)
 
     check()
+
+
+@pytest.fixture(scope="module")
+def counted(tmp_path_factory) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """The arrays and the metadata of a small calibration file."""
+    path = tmp_path_factory.mktemp("counted") / "counts.safetensors"
+    checkpoint = load_checkpoint("mamba2-tiny")
+    text = read_text(checkpoint, batches=2, seq_len=8)
+    layers = checkpoint.layers[:2]
+    save_calibration(path, calibrate(checkpoint, load_backbone(checkpoint), text, layers=layers))
+    with safe_open(path, "numpy") as file:
+        return load_arrays(path), file.metadata()
+
+
+ARRAY_CHANGES = {
+    "bfloat16": lambda a: torch.from_numpy(a.astype(np.float64)).to(torch.bfloat16),
+    "float8": lambda a: torch.from_numpy(a.astype(np.float64)).to(torch.float8_e5m2),
+    "float64": lambda a: a.astype(np.float64),
+    "float16": lambda a: a.astype(np.float16),
+    "uint64": lambda a: a.astype(np.uint64),
+    "no dimension": lambda a: a.ravel()[:1].reshape(()),
+    "no entry": lambda a: a[:0],
+    "two dimensions": lambda a: a[None],
+    "one less": lambda a: a[:-1],
+    "twice": lambda a: np.concatenate([a, a]),
+    "backwards": lambda a: a[::-1],
+    "zeros": np.zeros_like,
+    "ones": np.ones_like,
+    "negative": lambda a: -a,
+    "greatest": lambda a: np.full_like(a, greatest(a.dtype)),
+    "all but wrapped": lambda a: np.where(np.arange(a.size) == 0, greatest(a.dtype), a),
+    "infinite": lambda a: a * np.float64(np.inf),
+    "no number": lambda a: (a * np.float64(np.nan)).astype(np.float16),
+    "1e39": lambda a: np.full(a.shape, 1e39),
+    "1e30": lambda a: np.full(a.shape, 1e30),
+    "1e-45": lambda a: np.full(a.shape, 1e-45),
+}  # fmt: skip
+LAYERS = ["[]", "{}", "null", "[[0, []]]", '[["0", ["x", "B", "C"]]]', '[[0, ["x"]]]', "[[0, [1]]]",
+          '[[0, ["x", "B", "C"]], [1, ["x"]]]', '[[0, ["x", "x"]]]', '[[NaN, ["x", "B", "C"]]]',
+          '[[Infinity, ["x"]]]', '[[0, ["x", "B", "C"]]]', '[[1, ["x", "B", "C"], 2]]', "[" * 9999,
+          '[[-1, ["x"]]]', '[[' + "9" * 5000 + ', ["x"]]]']  # fmt: skip
+NUMBERS = ["0", "-1", "1", "3", "1e9", "inf", "nan", "", "[2]", "9" * 5000, "\u0662", "2.0", "4"]
+
+
+def greatest(dtype: np.dtype) -> float:
+    return np.finfo(dtype).max if dtype.kind == "f" else np.iinfo(dtype).max
+
+
+def test_a_mutated_calibration_file_gives_plain_json_or_is_refused(counted, tmp_path, capsys):
+    arrays, metadata = counted
+    path = tmp_path / "mutated.safetensors"
+    rules = (["minmax"], ["percentile-ema", "--recommend"], ["mse", "--asymmetric"], ["entropy"])
+
+    def strict(constant: str) -> None:
+        raise AssertionError(f"{constant} is no JSON")
+
+    def prefixes(part: str) -> list[str]:
+        return [name for name in arrays if part in name]
+
+    def changed(kind: str, array: np.ndarray) -> torch.Tensor:
+        with np.errstate(all="ignore"), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            found = ARRAY_CHANGES[kind](array)
+        return found if isinstance(found, torch.Tensor) else torch.from_numpy(found.copy())
+
+    @settings(seeded, max_examples=150)
+    @given(
+        edits=st.dictionaries(
+            st.sampled_from(sorted(arrays)) | st.sampled_from(["amax", "silu_output", ".counts"]),
+            st.sampled_from(sorted(ARRAY_CHANGES)),
+            max_size=2,
+        ),
+        told=st.fixed_dictionaries({}, optional={
+            "layers": st.sampled_from(LAYERS), "batches": st.sampled_from(NUMBERS),
+            "seq_len": st.sampled_from(NUMBERS), "text": st.text(max_size=5),
+        }),
+        rule=st.sampled_from(rules),
+        form=st.sampled_from(["json", "csv", "table", "published"]),
+    )  # fmt: skip
+    def check(edits, told, rule, form):
+        mutated = {name: torch.from_numpy(array) for name, array in arrays.items()}
+        for part, kind in edits.items():
+            mutated |= {name: changed(kind, arrays[name]) for name in prefixes(part)}
+        save_file(mutated, path, metadata | told)
+        status = cli.main(["analyze", str(path), "--observer", *rule, "--format", form])
+        captured = capsys.readouterr()
+        if status:
+            assert status == 2 and captured.err.count("\n") == 1
+        elif form == "json":
+            json.loads(captured.out, parse_constant=strict)
+
+    check()
+
+
+def test_a_layer_without_error_or_signal_is_null_in_json(counted, tmp_path, capsys):
+    arrays, metadata = counted
+    silent = dict(arrays)
+    for name in arrays:
+        if name.endswith("silu_output.values"):
+            total = arrays[name.replace("values", "counts")].astype(np.int64).sum()
+            silent |= {name: np.zeros(1, np.float16), name.replace("values", "counts"): total[None]}
+        elif name.endswith("batches.lengths"):
+            stem, batches = name.removesuffix("lengths"), len(arrays[name])
+            total = arrays[f"{stem}counts"].astype(np.int64).sum() // batches
+            silent |= {name: np.ones(batches, np.int64),
+                       f"{stem}values": np.zeros(batches, np.float16),
+                       f"{stem}counts": np.full(batches, total)}  # fmt: skip
+    path = tmp_path / "silent.safetensors"
+    save_arrays(silent, path, metadata)
+    assert cli.main(["analyze", str(path), "--format", "json", "--recommend"]) == 0
+    document = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)
+    assert [layer["sqnr_db"] for layer in document["layers"]] == [None, None]
+    assert [layer["saturation_rate"] for layer in document["layers"]] == [0, 0]
 
 
 @settings(seeded, max_examples=60)
@@ -585,7 +819,7 @@ def with_config(directory: Path, **changed) -> None:
         ("safetensors", {"model_type": "![x](http://host/x.png)"}, r"'!\[x\](http"),
         ("safetensors", {"num_heads": "<img src=x>"}, r"num_heads is '\<img src=x\>'"),
         ("hybrid", {"output_hidden_states": 0.5}, "the model cannot be run"),
-        ("pickle", {"num_hidden_layers": 10**9}, "has no tensor backbone.layers.3.mixer"),
+        ("pickle", {"num_hidden_layers": 10**9}, "it can be 65536 at most"),
     ],
 )
 def test_a_page_tells_it_as_plain_text_and_goes_on(form, changed, shown, copy_of):

@@ -6,9 +6,19 @@ import torch
 import torch.nn.functional as F
 
 from dashboard import captions
+from dashboard.calibration import Calibration, calibrate, read_text
+from dashboard.checkpoints import load_backbone, load_checkpoint
 from dashboard.histogram import Histogram
-from dashboard.landscape import Landscape, recommend
-from dashboard.observers import fine_alphas
+from dashboard.landscape import Landscape, landscapes, recommend
+from dashboard.observers import ScaleRule, fine_alphas
+from dashboard.report import gain_db, report_bests, report_scale
+
+
+@pytest.fixture(scope="module")
+def calibration() -> Calibration:
+    checkpoint = load_checkpoint("mamba2-tiny")
+    text = read_text(checkpoint, batches=2, seq_len=128)
+    return calibrate(checkpoint, load_backbone(checkpoint), text)
 
 
 def output(seed: int, spread: float, count: int = 30_000) -> torch.Tensor:
@@ -111,3 +121,45 @@ def test_silent_layers_lose_nothing():
     assert zeros.best_alpha == 1.0 and zeros.loss_db(0.9995) == 0.0
     recommended = recommend({(0, "x"): zeros})
     assert recommended.mean_loss_db(recommended.alpha) == 0.0
+
+
+def test_an_asymmetric_landscape_is_what_asymmetric_scales_report(calibration):
+    counted = calibration.layers[0].slices[0]
+    found = Landscape.of(counted.silu_output, symmetric=False)
+    made = [report_scale(counted, ScaleRule("percentile", float(alpha), symmetric=False))
+            for alpha in found.alphas]  # fmt: skip
+    assert found.scales.tolist() == [each.x_out_scale for each in made]
+    assert found.output.zero_point.tolist() == [each.zero_point for each in made]
+    assert found.sqnr_db.tolist() == [float(each.output.sqnr_db) for each in made]
+    assert len(set(found.output.zero_point.tolist())) > 10
+    assert found.best_alpha == max(
+        zip(found.sqnr_db, found.alphas, strict=True), key=lambda pair: pair
+    )[1]  # fmt: skip
+    assert found.at_least(0.9).best_rule == ScaleRule(
+        "percentile", found.best_alpha, symmetric=False
+    )
+
+
+def test_a_slices_best_alpha_is_of_the_kind_of_its_scale(calibration):
+    layer = calibration.layers[0]
+    for symmetric in (True, False):
+        found = landscapes(calibration, symmetric)
+        for counted, best in zip(layer.slices, report_bests(layer, found), strict=True):
+            others = [
+                report_scale(counted, ScaleRule("percentile", alpha, symmetric=symmetric))
+                for alpha in (0.99, 0.9995, 0.9999, 1.0)
+            ]
+            assert best.rule.symmetric == symmetric
+            assert all(gain_db(other, best) >= 0 for other in others)
+
+
+def test_one_alpha_is_recommended_for_one_kind_of_scale(calibration):
+    found = landscapes(calibration, symmetric=False)
+    recommended = recommend(found)
+    assert not recommended.symmetric
+    assert "asymmetric" in captions.recommendation(recommended)
+    losses = [each.loss_db(recommended.alpha) for each in found.values()]
+    assert recommended.mean_loss_db(recommended.alpha) == pytest.approx(np.mean(losses))
+    mixed = found | {(9, "x"): next(iter(landscapes(calibration).values()))}
+    with pytest.raises(ValueError, match="some landscapes are symmetric"):
+        recommend(mixed)

@@ -129,6 +129,27 @@ def test_a_term_explains_itself_to_the_keyboard(browser, address):
     closed(page)
 
 
+@pytest.mark.parametrize("locale", ["en-US", "zh-CN"])
+def test_an_explanation_hangs_below_its_own_term_on_any_line(browser, address, locale):
+    page = opened(browser, address, "&step=2", locale=locale)
+    on_step(page, 2)
+    lines = set()
+    for term in page.locator(".claim .term").all():
+        term.hover()
+        tip = term.locator(".tip")
+        expect(tip).to_be_visible()
+        words, box = term.bounding_box(), tip.bounding_box()
+        paragraph = page.locator(".claim p").bounding_box()
+        lines.add(round(words["y"]))
+        assert 0 <= box["y"] - (words["y"] + words["height"]) < 6
+        assert box["x"] < words["x"] + words["width"] and words["x"] < box["x"] + box["width"]
+        assert box["x"] >= paragraph["x"] - 1
+        assert box["x"] + box["width"] <= paragraph["x"] + paragraph["width"] + 1
+        page.mouse.move(0, 0)
+    assert len(lines) > 1  # some stand on a second line
+    closed(page)
+
+
 @pytest.mark.parametrize(("kind", "magic"), [("PNG", b"\x89PNG"), ("SVG", b"<svg")])
 def test_a_figure_is_saved_by_the_keyboard(browser, address, kind, magic):
     page = opened(browser, address)

@@ -1,18 +1,23 @@
 """The Lesson, Claims and Glossary pages without a browser, in both languages."""
 
+import json
 import re
 from pathlib import Path
 
 import opening
 import pytest
+import torch
+from families import save_model
+from safetensors.torch import save_file
 from streamlit.testing.v1 import AppTest
 
 from dashboard.calibration import calibrate, read_text
 from dashboard.checkpoints import load_backbone, load_checkpoint
-from dashboard.landscape import Landscape
+from dashboard.landscape import Landscape, landscapes, recommend
 from dashboard.language import LANGUAGES
 from dashboard.pages.lesson_steps import STEPS
 from dashboard.published import QUAMBA2_130M
+from dashboard.report import format_alpha
 
 ROOT = Path(__file__).resolve().parent.parent
 NUMBERS = range(1, len(STEPS) + 1)
@@ -100,6 +105,15 @@ def test_the_toy_example_stands_beside_the_published_figures():
     assert "39.37 %" in words and "39.4 %" in words
 
 
+def test_the_toys_percentile_scale_is_named_for_what_it_is():
+    words = told(opened(step="4"))
+    v = torch.linspace(-5, 5, 101, dtype=torch.float64)
+    y = torch.nn.functional.silu(v).abs()
+    coarse, proper = (torch.quantile(y, q).item() / 127 for q in (0.995, 0.9995))
+    assert f"the 99.5 % quantile of this grid's outputs over 127: {coarse:.6f}" in words
+    assert f"That of α = 0.9995 would be {proper:.5f}" in words
+
+
 def test_layers_say_what_the_landscape_says(layers):
     app = opened(step="6", layer="2", lesson_alpha="0.9995")
     best = layers[2].best_alpha
@@ -131,8 +145,76 @@ def test_alpha_moves_one_scale_and_not_the_sixteen():
     assert re.search(r"at α = \S+ is (\S+) and", told(app))[1] != moving
 
 
+def test_the_published_differences_stand_as_printed_and_as_their_digits_have_them():
+    words = told(opened(step="8"))
+    for row, printed, step in zip(QUAMBA2_130M[1:], ("0.06", "0.03", "−0.05", "−0.05"),
+                                  ("+8", "+4", "−8", "−6"), strict=True):  # fmt: skip
+        digits = f"{100 * (row.pa_1_0 / row.pa_0_5 - 1):.4f}".replace("-", "−")
+        assert f"{row.pa_1_0:.8f}{printed} %{digits} %{step}" in words
+    assert "the mean of the 16" in words and "we infer" in words
+    assert "B and C are MinMax's there too" in words
+
+
+def test_the_one_scale_printed_of_the_larger_model_is_shown():
+    words = told(opened(step="7"))
+    assert "layer 0's: 0.01849" in words and "ratios of means" in words
+
+
 def test_mamba_1_has_groups_without_heads():
     assert "Mamba-1 has no heads" in told(opened(step="8", checkpoint="mamba-tiny"))
+
+
+@pytest.mark.parametrize("family", ["nemotron_h", "falcon_h1"])
+def test_heads_are_the_ssms_and_not_attentions(family, tmp_path):
+    save_model(family, tmp_path)
+    words = told(opened(step="8", checkpoint=str(tmp_path)))
+    assert "here 4 heads are grouped as they stand" in words
+
+
+def test_a_state_spaces_mamba_2_has_heads(tmp_path):
+    torch.manual_seed(0)
+    d_model, heads, head_dim, groups, state = 32, 8, 8, 2, 8
+    inner, conv = heads * head_dim, heads * head_dim + 2 * groups * state
+    weights = {
+        "backbone.embedding.weight": torch.randn(256, d_model),
+        "backbone.norm_f.weight": torch.ones(d_model),
+        "lm_head.weight": torch.randn(256, d_model),
+    }
+    for i in range(2):
+        mixer = f"backbone.layers.{i}.mixer"
+        weights |= {
+            f"backbone.layers.{i}.norm.weight": torch.ones(d_model),
+            f"{mixer}.in_proj.weight": torch.randn(inner + conv + heads, d_model) / 6,
+            f"{mixer}.conv1d.weight": torch.randn(conv, 1, 4) / 2,
+            f"{mixer}.conv1d.bias": torch.randn(conv) / 2,
+            f"{mixer}.dt_bias": torch.zeros(heads),
+            f"{mixer}.A_log": torch.zeros(heads),
+            f"{mixer}.D": torch.ones(heads),
+            f"{mixer}.norm.weight": torch.ones(inner),
+            f"{mixer}.out_proj.weight": torch.randn(d_model, inner) / 8,
+        }
+    save_file(weights, tmp_path / "model.safetensors")
+    config = {
+        "d_model": d_model, "n_layer": 2, "vocab_size": 256, "pad_vocab_size_multiple": 1,
+        "ssm_cfg": {"layer": "Mamba2", "headdim": head_dim, "ngroups": groups, "d_state": state},
+    }  # fmt: skip
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    words = told(opened(step="8", checkpoint=str(tmp_path)))
+    assert "here 8 heads are grouped as they stand" in words
+
+
+def test_one_recommendation_for_a_model_everywhere():
+    checkpoint = load_checkpoint("mamba2-tiny")
+    found = calibrate(checkpoint, load_backbone(checkpoint), read_text(checkpoint))
+    alpha = format_alpha(recommend(landscapes(found)).alpha)
+    app = opened(step="9")
+    options = app.radio(key="answer_9").options
+    app.radio(key="answer_9").set_value(options.index(alpha)).run()
+    assert "Right." in told(app)
+    app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60)
+    app.query_params["checkpoint"], app.query_params["lang"] = "mamba2-tiny", "en"
+    app.switch_page("dashboard/pages/claims.py").run()
+    assert f"serves this model best, {alpha}," in told(app)
 
 
 def test_the_score_is_the_mean_loss(layers):

@@ -1,6 +1,7 @@
 """The α sweep, Batches and Held-out pages, and calibration files in every page; no browser."""
 
 import json
+import re
 from functools import partial
 from urllib.parse import urlencode
 
@@ -8,14 +9,15 @@ import numpy as np
 import opening
 import pytest
 import torch
-from opening import told
+from opening import ROOT, told
+from streamlit.testing.v1 import AppTest
 
-from dashboard import cli
+from dashboard import captions, cli
 from dashboard.calibration import calibrate, read_text
 from dashboard.checkpoints import load_backbone, load_checkpoint
 from dashboard.figures import percent, scale_text
 from dashboard.grouping import sort_and_cluster
-from dashboard.observers import ScaleRule, moving_average
+from dashboard.observers import ScaleRule, fine_alphas, moving_average
 from dashboard.report import report_scale
 from kernels.reference import causal_conv1d
 
@@ -223,3 +225,94 @@ def test_groups_need_heads_and_channels(tmp_path):
     options = ["--batches", "3", "--seq-len", "64", "--out", path]
     assert cli.main(["calibrate", "mamba2-tiny", *options]) == 0
     assert "holds no single channels" in opened("groups", checkpoint=path).info[0].value
+
+
+def asymmetric_db(calibrations, layer: int, alphas: np.ndarray) -> dict[float, float]:
+    """SQNR of asymmetric percentiles of x, by hand from the values."""
+    counted = calibrations["calibration.txt"].layer(layer).slices[0].silu_output
+    y = np.repeat(counted.values, counted.counts)
+    found = {}
+    for alpha in alphas:
+        high = max(float(torch.quantile(torch.from_numpy(y), alpha)), 0.0)
+        low = min(-float(torch.quantile(torch.from_numpy(-y), alpha)), 0.0)
+        scale = np.float32(max((high - low) / 255, 1e-6))
+        zero = -128 + np.floor(-low / float(scale) + 0.5)
+        ratio = (y / scale).astype(np.float64)
+        codes = np.sign(ratio) * np.floor(np.abs(ratio) + 0.5) + zero
+        error = (codes.clip(-128, 127) - zero) * float(scale) - y.astype(np.float64)
+        found[float(alpha)] = float(10 * np.log10((y.astype(np.float64) ** 2).sum() /
+                                                  (error**2).sum()))  # fmt: skip
+    return found
+
+
+def headline(app: AppTest) -> str:
+    return next(m.value for m in app.markdown if m.value.startswith("## "))
+
+
+def test_an_asymmetric_scale_is_held_to_the_best_asymmetric_one(calibrations):
+    app = opened("explore", checkpoint="mamba2-tiny", layer="2", asymmetric="true", alpha="0.9995")
+    total = calibrations["calibration.txt"].layer(2).slices[0].silu_output.total
+    by_hand = asymmetric_db(calibrations, 2, fine_alphas(total))
+    best = max(by_hand, key=by_hand.get)
+    gain = by_hand[best] - by_hand[0.9995]
+    assert headline(app) == f"## This scale clips too much: α {best:.6g} gains {gain:.1f} dB."
+    assert f"all of them asymmetric, α = 0.9995 loses {gain:.1f} dB" in told(app)
+
+    button = app.button(key="use_best")
+    assert button.label == f"Use {best:.6g}, the best α"
+    button.click().run()
+    assert app.select_slider(key="alpha").value == best and app.toggle(key="asymmetric").value
+    assert headline(app) == f"## No asymmetric percentile does better: {by_hand[best]:.2f} dB."
+    assert app.button(key="use_best").disabled
+
+
+@pytest.mark.parametrize("rule", ["percentile-ema", "minmax", "mse", "entropy", "scale-wx"])
+def test_the_best_alpha_does_what_it_says_under_every_rule(rule):
+    for asymmetric in ("false", "true"):
+        app = opened("explore", checkpoint="mamba2-tiny", rule=rule, asymmetric=asymmetric)
+        app.button(key="use_best").click().run()
+        assert not app.exception
+        assert re.match("## No (asymmetric )?percentile does better", headline(app))
+        assert app.button(key="use_best").disabled
+
+
+def test_layers_hold_asymmetric_scales_to_asymmetric_ones(calibrations):
+    for rule in ("mse", "percentile", "minmax"):
+        app = opened("layers", checkpoint="mamba2-tiny", rule=rule, asymmetric="true")
+        (table,) = app.dataframe
+        total = calibrations["calibration.txt"].layer(0).slices[0].silu_output.total
+        gains = []
+        for layer, shown in zip(range(4), table.value["sqnr_db"], strict=True):
+            by_hand = asymmetric_db(calibrations, layer, fine_alphas(total))
+            gains.append(max(by_hand.values()) - shown)
+        assert table.value["gain_db"].tolist() == pytest.approx(gains, abs=1e-6)
+        assert (table.value["ratio_wx"] == "–").all()
+        assert "loses −" not in told(app)
+        if max(gains) < 0.05:
+            assert headline(app) == "## In no layer does another α gain 0.05 dB."
+        else:
+            assert headline(app) == (
+                f"## Layer {int(np.argmax(gains))} loses most: {max(gains):.1f} dB against its "
+                "best α."
+            )
+
+
+def test_ratios_and_the_top_code_of_an_asymmetric_scale_are_dashes_with_a_reason():
+    app = opened("explore", checkpoint="mamba2-tiny", asymmetric="true")
+    assert next(m for m in app.metric if m.label == "top_code_utilization").value == "–"
+    shown = dict(zip(*(app.table[0].value[name] for name in ("measure", "value")), strict=True))
+    for name in ("ratio_weight", "ratio_wx", "top_code_utilization"):
+        assert shown[name] == "–"
+    assert captions.NO_RATIOS in told(app)
+    assert "it lies off them" in told(app)
+
+
+def test_pages_of_symmetric_scales_say_so_where_asymmetric_ones_were_chosen():
+    for page in ("sweep", "held_out"):
+        app = AppTest.from_file(str(ROOT / "dashboard/pages" / f"{page}.py"), default_timeout=60)
+        for name, value in (QUICK | {"checkpoint": "mamba2-tiny"}).items():
+            app.query_params[name] = value
+        app.session_state.kept = {"asymmetric": True}
+        app.run()
+        assert captions.SYMMETRIC_HERE in told(app)
+        assert captions.SYMMETRIC_HERE not in told(opened(page, checkpoint="mamba2-tiny"))

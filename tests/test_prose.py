@@ -6,6 +6,7 @@ import pytest
 
 from dashboard.glossary import Term, glossary
 from dashboard.language import language
+from dashboard.lesson.holding import Holding
 from dashboard.prose import plain, table_html, to_html
 
 TERMS = {"scale": Term("scale", "scale", "worth of one code, < 1", "amax / 127")}
@@ -50,3 +51,13 @@ def test_the_glossary_has_a_meaning_for_every_term_and_keys_are_their_own(code):
     terms = glossary(language(code))
     assert all(term.key == key and term.name and term.meaning for key, term in terms.items())
     assert {"scale", "percentile", "sqnr", "scale_wx", "ratio_wx", "channel_group"} <= set(terms)
+
+
+def test_saturation_begins_half_a_code_beyond_the_last():
+    scale = 0.5  # halves are exact in float32
+    formula = glossary(language("en"))["saturation"].formula
+    high, low = re.fullmatch(r"v ≥ (\S+) · scale, v ≤ −(\S+) · scale", formula).groups()
+    edges = (float(high) * scale, -float(low) * scale)
+    for edge, inwards in zip(edges, (-0.001, 0.001), strict=True):
+        held = Holding.of(scale, (edge, edge + inwards)).values
+        assert [value.saturated for value in held] == [True, False]

@@ -1,10 +1,21 @@
 """The published figures agree with each other where they say they do, and nowhere else."""
 
 import math
+import random
+import struct
+from fractions import Fraction
 
 import pytest
 
-from dashboard.published import OUTLIERS, QUAMBA2_130M, TOY, X_OUT_SCALES
+from dashboard.published import (
+    OUTLIERS,
+    QUAMBA2_130M,
+    TOY,
+    X_OUT_SCALES,
+    is_float16,
+    mean_evidence,
+    units_of_the_sum,
+)
 
 
 @pytest.mark.parametrize("layer", QUAMBA2_130M, ids=lambda layer: f"layer {layer.layer}")
@@ -36,3 +47,55 @@ def test_examples_agree_with_themselves():
         (OUTLIERS.percentile_scale, OUTLIERS.percentile_code),
     ):
         assert math.floor(OUTLIERS.value / scale + 0.5) == code
+
+
+def float16(value: float) -> Fraction:
+    """The nearest float16 number, by Python's own packing."""
+    return Fraction(struct.unpack("e", struct.pack("e", value))[0])
+
+
+def printed(value: Fraction) -> float:
+    """A scale as the table has it: rounded to float32, then to eight decimals."""
+    return float(f"{struct.unpack('f', struct.pack('f', float(value)))[0]:.8f}")
+
+
+def test_scales_of_one_float16_maximum_are_told_from_means_of_sixteen():
+    draw = random.Random(0)
+    for _ in range(300):
+        maxima = [float16(draw.uniform(1, 16)) for _ in range(16)]
+        assert is_float16(printed(maxima[0] / 127))
+        mean = printed(sum(maxima) / 16 / 127)
+        units = units_of_the_sum(mean)
+        assert round(units) == sum(maxima) * 1024
+        assert abs(units - round(units)) < Fraction(3, 100)
+    taken = sum(is_float16(printed(Fraction(draw.uniform(1, 16)) / 127)) for _ in range(1000))
+    assert taken < 10  # a number that falls anywhere is hardly ever taken for one
+
+
+def test_inputs_and_weights_have_one_scale_and_the_printed_output_scale_is_a_mean():
+    for row in QUAMBA2_130M:
+        for scale in (row.x_scale, row.wx_scale):
+            amax = 127 * Fraction(str(scale))
+            assert abs(amax - float16(float(amax))) < Fraction(1, 10**6)
+        for scale in (row.x_out_scale, row.pa_0_5, row.pa_1_0):
+            amax = 127 * Fraction(str(scale))
+            assert abs(amax - float16(float(amax))) > Fraction(1, 10**5)
+            sixteen = amax * 16 * 1024
+            assert abs(sixteen - round(sixteen)) < Fraction(2, 100)
+    found = mean_evidence()
+    assert (found.single, found.singles, found.grouped, len(found.units)) == (10, 10, 0, 9)
+    assert found.units[0] == 32850 and found.units[-1] == 157796
+    assert found.furthest == pytest.approx(0.0189, abs=5e-5)
+    assert found.chance == pytest.approx((2 * 0.0188672) ** 9, rel=1e-4) and found.chance < 1e-12
+
+
+def test_the_two_alphas_differ_by_about_one_float16_step_of_one_maximum():
+    assert mean_evidence().steps == (0, 8, 4, -8, -6)
+    # One step of a maximum from 2 to 4, 4 to 8 and 8 to 16, in 1/1024.
+    for low, units in ((2, 2), (4, 4), (8, 8)):
+        following = struct.unpack("e", struct.pack("H", 1 + _bits(low)))[0]
+        assert (Fraction(following) - low) * 1024 == units
+
+
+def _bits(value: float) -> int:
+    return struct.unpack("H", struct.pack("e", value))[0]

@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from genuine import LAYOUTS, SCALES, genuine, genuine_state
+from safetensors.torch import save_file
 
 from dashboard.calibration import calibrate, read_text
 from dashboard.checkpoints import (
@@ -73,7 +75,7 @@ def test_the_kernel_with_the_samples_codes_and_scales_gives_the_float_models_out
 
 
 def check_scales(quantized, calibration) -> None:
-    """Each stored scale is MinMax of its own channels, and its channels are neighbours."""
+    """Each stored scale is MinMax of its own channels in float16, and its channels neighbours."""
     for layer in quantized.layers:
         stored, capture = quantized.stored_layer(layer), calibration.capture(layer)
         order = order_of(stored, capture)
@@ -82,16 +84,16 @@ def check_scales(quantized, calibration) -> None:
             F.pad(x, (3, 0)), capture.weight[order][:, None], capture.bias[order],
             groups=len(order),
         )  # fmt: skip
-        amax = F.silu(v).abs().amax(dim=(0, 2)).numpy()
-        assert not stored.alpha_used
+        amax = F.silu(v).abs().amax(dim=(0, 2)).half().float().numpy()
+        assert stored.mixer == "W8A8QMamba2" and not stored.alpha_used
         assert stored.mismatches == () and len(stored.copies) == 5
         for scales in stored.slices:
             own = scales.part.channels
             groups = range(scales.out_scales.size)
             by_hand = [amax[own][scales.out_group == g].max() / 127 for g in groups]
-            # Sums of a convolution in another order.
-            assert scales.out_scales.ravel() == pytest.approx(by_hand, rel=1e-4)
-            assert scales.x_scale == pytest.approx(float(x[:, own].abs().max()) / 127, rel=1e-4)
+            # A step of float16, where a sum in another order or a division rounds to the next.
+            assert scales.out_scales.ravel() == pytest.approx(by_hand, rel=2**-10)
+            assert scales.x_scale == pytest.approx(float(x[:, own].abs().max()) / 127, rel=2**-10)
             assert scales.scale_wx == pytest.approx(scales.x_scale * scales.w_scale, rel=1e-6)
         x_slice = stored.slices[0]
         assert x_slice.out_scales.shape == (1, 4, 4)
@@ -103,6 +105,168 @@ def check_scales(quantized, calibration) -> None:
 
 def test_each_of_the_samples_scales_is_minmax_of_its_own_channels(calibration):
     check_scales(load_checkpoint(SAMPLE), calibration)
+
+
+def test_the_samples_scales_are_what_quamba2_itself_calibrates():
+    state = torch.load(SAMPLES_DIR / SAMPLE / "pytorch_model.bin", weights_only=True)
+    layers = SCALES["mamba2-small, W8A8, grouped"]
+    for layer, theirs in enumerate(layers):
+        for name, value in theirs.items():
+            ours = torch.as_tensor(state[f"backbone.layers.{layer}.mixer.conv1d.{name}"])
+            wanted = torch.tensor(value)
+            assert ours.shape == wanted.shape
+            if name.endswith("_out_scales"):
+                # Its forward is float16 throughout, this one float32: two steps of float16 apart.
+                assert ours.numpy() == pytest.approx(wanted.numpy(), rel=2**-9)
+            else:
+                assert torch.equal(ours.double(), wanted.double()), name
+
+
+def test_the_sample_has_quamba2s_configuration_names_dtypes_and_shapes():
+    wanted = LAYOUTS["mamba2-w8a8-grouped"]
+    config = json.loads((SAMPLES_DIR / SAMPLE / "config.json").read_text())
+    assert config == wanted["config"]
+    state = torch.load(SAMPLES_DIR / SAMPLE / "pytorch_model.bin", weights_only=True)
+    scan = {"x_scales", "B_scale", "C_scale", "x_head_group_range", "x_dim_group_range"}
+    entries = {
+        f"backbone.layers.{layer}.{name}": entry
+        for layer in range(6)
+        for name, entry in wanted["kinds"][0].items()
+        if name.startswith("mixer.conv1d.") or name.removeprefix("mixer.qchunk_scan.") in scan
+    }
+    assert {name: described(value) for name, value in state.items()} == entries
+
+
+def described(value: object) -> object:
+    """An entry as quamba_layouts.json writes it."""
+    if isinstance(value, torch.Tensor):
+        return [str(value.dtype).removeprefix("torch."), list(value.shape)]
+    return None if value is None else type(value).__name__
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_each_layout_that_quamba_writes_opens_and_is_read_as_it_stands(name, tmp_path):
+    checkpoint, state = genuine(tmp_path, name)
+    config = LAYOUTS[name]["config"]
+    assert checkpoint.is_quantized and checkpoint.layers == tuple(range(config["n_layer"]))
+    listed = config["ssm_cfg"]["layer"]
+    for layer in checkpoint.layers:
+        classes = listed[layer] if isinstance(listed, list) else {"": listed}
+        for stored_as, mixer in classes.items():
+            prefix = f"backbone.layers.{layer}.mixer" + (f"s.{stored_as}" if stored_as else "")
+            weight = state[f"{prefix}.conv1d.weight"]
+            if "A16" in mixer:
+                conv = checkpoint.conv(layer)
+                assert torch.equal(conv.weight, weight.float().squeeze(1))
+                assert torch.equal(conv.bias, state[f"{prefix}.conv1d.bias"].float())
+                continue
+            stored = checkpoint.stored_layer(layer)
+            assert stored.mixer == mixer and torch.equal(stored.weight_q, weight)
+            assert torch.equal(stored.bias_q, state[f"{prefix}.conv1d.bias"])
+            for part in stored.slices:
+                one_kind = checkpoint.family == "mamba"
+                names = (
+                    ("input_scale", "weight_scale", "bias_scale", "output_scale") if one_kind
+                    else (f"{part.name}_scale", f"w{part.name}_scale", f"b{part.name}_scale",
+                          f"{part.name}_out_scales")
+                )  # fmt: skip
+                wanted = [state[f"{prefix}.conv1d.{field}"] for field in names]
+                assert [part.x_scale, part.w_scale, part.b_scale] == [
+                    float(np.float32(v)) for v in wanted[:3]
+                ]
+                assert part.out_scales.ravel().tolist() == [
+                    float(np.float32(v)) for v in torch.as_tensor(wanted[3]).ravel().tolist()
+                ]
+                ungrouped = "ungrouped" in name or one_kind
+                percentile = ungrouped and part.name == "x"
+                assert part.rule == ("percentile-ema" if percentile else "minmax")
+            arguments = stored.kernel_arguments()
+            assert all(scale.shape == (checkpoint.conv_dim,) for key, scale in arguments.items()
+                       if key.startswith("scale"))  # fmt: skip
+
+
+COPIES = {
+    "mamba-w8a8": {"selective_scan.u_scale", "selective_scan.z_scale"},
+    "mamba-w4a8": {"selective_scan.u_scale", "selective_scan.z_scale", "x_proj.input_scale"},
+    "mamba2-w8a8-ungrouped": {"qchunk_scan.x_scales", "qchunk_scan.B_scale", "qchunk_scan.C_scale"},
+    "mamba2-w8a8-8-groups": {
+        "qchunk_scan.x_scales", "qchunk_scan.B_scale", "qchunk_scan.C_scale",
+        "qchunk_scan.x_head_group_range", "qchunk_scan.x_dim_group_range",
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", COPIES)
+def test_the_entries_that_repeat_a_scale_are_found_in_quambas_own_layouts(name, tmp_path):
+    checkpoint, _ = genuine(tmp_path, name)
+    for layer in checkpoint.stored:
+        assert {copy.copy for copy in layer.copies} == COPIES[name]
+
+
+def test_mixed_widths_hold_each_layers_own_mixers(tmp_path):
+    checkpoint, _ = genuine(tmp_path, "mamba2-w4aX-listed")
+    assert checkpoint.stored_layers == (0, 2, 3, 5)
+    assert [conv.layer for conv in checkpoint.convs] == [1, 4]
+    (tmp_path / "both").mkdir()
+    both, _ = genuine(tmp_path / "both", "mamba2-w4aX-both")
+    assert both.stored_layers == tuple(range(6)) == tuple(conv.layer for conv in both.convs)
+
+
+def test_a_float_convolution_is_read_and_nothing_is_calibrated(tmp_path):
+    checkpoint, _ = genuine(tmp_path, "mamba-w4a16")
+    assert checkpoint.stored == () and len(checkpoint.convs) == 4
+    with pytest.raises(CheckpointError, match="is quantized already"):
+        load_backbone(checkpoint)
+
+
+def test_attention_layers_of_a_quantized_model_are_passed_over(tmp_path):
+    state = genuine_state("mamba2-w8a8-grouped")
+    for name in [n for n in state if n.startswith("backbone.layers.2.mixer.")]:
+        del state[name]
+    state["backbone.layers.2.mixer.Wqkv.weight"] = torch.zeros(4, 4, dtype=torch.float16)
+    state["backbone.layers.2.mixer.conv1d.weight"] = torch.zeros(8, 1, 4, dtype=torch.float16)
+    torch.save(state, tmp_path / "pytorch_model.bin")
+    config = LAYOUTS["mamba2-w8a8-grouped"]["config"] | {"attn_layer_idx": [2]}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    assert load_checkpoint(str(tmp_path)).stored_layers == (0, 1, 3, 4, 5)
+
+
+def test_a_quamba_checkpoint_saved_as_safetensors_opens(tmp_path):
+    state = genuine_state("mamba-w8a8")
+    tensors = {n: torch.as_tensor(v).contiguous() for n, v in state.items() if v is not None}
+    save_file(tensors, tmp_path / "model.safetensors")
+    (tmp_path / "config.json").write_text(json.dumps(LAYOUTS["mamba-w8a8"]["config"]))
+    stored = load_checkpoint(str(tmp_path)).stored_layer(3)
+    wanted = np.float32(state["backbone.layers.3.mixer.conv1d.output_scale"])
+    assert stored.slices[0].out_scales.tolist() == [wanted]
+
+
+@pytest.mark.parametrize(
+    ("layer", "fault"),
+    [
+        ("W8A8Mamba", "ssm_cfg.layer is 'W8A8Mamba'; allowed are Mamba1, Mamba2, and Quamba's"),
+        (7, "ssm_cfg.layer is 7"),
+        ([{"": "W8A8QMamba2"}], "lists 1 layers; n_layer is 2"),
+        ([{"": "W8A8QMamba2"}, {}], r"ssm_cfg.layer\[1\] is \{\}; it must name"),
+        ([{"": "W8A8QMamba2"}, "W8A8QMamba2"], r"ssm_cfg.layer\[1\] is 'W8A8QMamba2'"),
+        ([{"": "W8A8QMamba2"}, {"": "W8A8QMamba"}], "mixers of Mamba-1 and of Mamba-2"),
+        ([{"W4A8": "W4A8QMamba2"}] * 2, r"there is no tensor layers\.0\.mixers\.W4A8\.conv1d"),
+        ("Mamba2", r"conv1d\.weight is torch\.int8; float weights are needed|has shape"),
+    ],
+)
+def test_a_mixer_class_that_does_not_fit_is_named(layer, fault, tmp_path):
+    with pytest.raises(CheckpointError, match=fault):
+        stored_checkpoint(tmp_path, "grouped", mixer=layer)
+
+
+def test_a_tolerant_reading_leaves_out_what_cannot_be_used_and_says_why(tmp_path):
+    name = "backbone.layers.2.mixer.conv1d.B_scale"
+    with pytest.raises(CheckpointError, match="B_scale lies between nan"):
+        genuine(tmp_path, "mamba2-w8a8-grouped", **{name: float("nan")})
+    checkpoint = load_checkpoint(str(tmp_path), tolerant=True)
+    assert checkpoint.stored_layers == (0, 1, 3, 4, 5)
+    (fault,) = checkpoint.faults
+    assert fault.layer == 2 and "B_scale lies between nan and nan" in fault.sentence
 
 
 def test_the_sample_is_small_named_and_as_its_readme_says():
@@ -146,8 +310,8 @@ def stored_state(layout: str, **changed) -> dict:
             entries |= {
                 "conv1d.input_scale": 0.02, "conv1d.weight_scale": 0.005,
                 "conv1d.bias_scale": 0.004, "conv1d.output_scale": 0.03,
-                "x_proj.input_scale": 0.03, "in_proj.output_scale": torch.tensor(0.02),
-                "selective_scan.u_scale": torch.tensor([0.03]), "selective_scan.z_scale": None,
+                "x_proj.input_scale": torch.tensor(0.03),
+                "selective_scan.u_scale": torch.tensor(0.03), "selective_scan.z_scale": None,
             }  # fmt: skip
         else:
             for i, name in enumerate("xBC"):
@@ -159,9 +323,9 @@ def stored_state(layout: str, **changed) -> dict:
             entries["conv1d.C_out_scales"] = torch.tensor([0.06])
             entries["conv1d.x_head_group_range"] = None
             entries["conv1d.x_dim_group_range"] = None
-            entries["scan.x_scales"] = torch.tensor([0.03])
-            entries["scan.B_scale"] = torch.tensor([0.04, 0.05])
-            entries["scan.dt_scale"] = 0.5
+            entries["qchunk_scan.x_scales"] = torch.tensor([0.03])
+            entries["qchunk_scan.B_scale"] = torch.tensor([0.04, 0.05])
+            entries["qchunk_scan.dt_scale"] = 0.5
         if layout == "grouped":
             # Two SSD groups of 2 heads of 2 channels; 2 head groups, 2 channel groups.
             table = {
@@ -170,18 +334,19 @@ def stored_state(layout: str, **changed) -> dict:
                 "x_dim_group_range": torch.tensor([[[1, 2]] * 2] * 2, dtype=torch.int32),
             }
             entries |= {f"conv1d.{name}": value for name, value in table.items()}
-            entries["scan.x_scales"] = table["x_out_scales"].clone()
+            entries["qchunk_scan.x_scales"] = table["x_out_scales"].clone()
         state |= {mixer + name: value for name, value in entries.items()}
     return state | changed
 
 
-def stored_checkpoint(directory, layout: str, drop: str = "", **changed):
+def stored_checkpoint(directory, layout: str, drop: str = "", mixer: object = None, **changed):
     state = stored_state(layout, **changed)
     state.pop(drop, None)
     torch.save(state, directory / "pytorch_model.bin")
-    config = {"d_model": 4, "n_layer": 2, "vocab_size": 16}
+    ssm: dict = {"layer": mixer or "W8A8QMamba"}
     if layout != "quamba":
-        config["ssm_cfg"] = {"layer": "Mamba2", "headdim": 2, "ngroups": 2, "d_state": 3}
+        ssm = {"layer": mixer or "W8A8QMamba2", "headdim": 2, "ngroups": 2, "d_state": 3}
+    config = {"d_model": 4, "n_layer": 2, "vocab_size": 16, "ssm_cfg": ssm}
     (directory / "config.json").write_text(json.dumps(config))
     return load_checkpoint(str(directory))
 
@@ -197,9 +362,8 @@ def test_quambas_plain_numbers_are_one_scale_for_every_channel(tmp_path):
     assert x.scale_out.dtype == np.float32 and x.scale_out.shape == (8,)
     assert np.array_equal(x.scale_out, np.full(8, 0.03, np.float32))
     assert [(copy.name, copy.copy, copy.agree) for copy in layer.copies] == [
-        ("conv1d.input_scale", "in_proj.output_scale", True),
-        ("conv1d.output_scale", "selective_scan.u_scale", True),
         ("conv1d.output_scale", "x_proj.input_scale", True),
+        ("conv1d.output_scale", "selective_scan.u_scale", True),
     ]
 
 
@@ -246,13 +410,17 @@ def test_a_convolution_without_bias_has_no_bias_scale(tmp_path):
 
 def test_copies_that_disagree_are_told_and_nothing_is_refused(tmp_path):
     found = stored_checkpoint(tmp_path, "ungrouped", **{
-        MIXER + "scan.x_scales": torch.tensor([0.0325]),
-        MIXER + "scan.B_scale": torch.tensor([0.04]),
+        MIXER + "qchunk_scan.x_scales": torch.tensor([0.0325]),
+        MIXER + "qchunk_scan.B_scale": torch.tensor([0.04]),
     })  # fmt: skip
     assert found.stored_layer(0).mismatches == ()
-    b, x = found.stored_layer(1).mismatches
-    assert (b.name, b.copy, b.largest_difference) == ("conv1d.B_out_scales", "scan.B_scale", None)
-    assert (x.name, x.copy) == ("conv1d.x_out_scales", "scan.x_scales")
+    x, b = found.stored_layer(1).mismatches
+    assert (b.name, b.copy, b.largest_difference) == (
+        "conv1d.B_out_scales",
+        "qchunk_scan.B_scale",
+        None,
+    )
+    assert (x.name, x.copy) == ("conv1d.x_out_scales", "qchunk_scan.x_scales")
     assert x.largest_difference == pytest.approx(0.0025, rel=1e-3)
 
 
@@ -274,10 +442,12 @@ def tensor(*values):
         ("quamba", "bias_scale", None, r"bias_scale is missing or None"),
         ("quamba", "weight", torch.zeros(8, 4), r"weight is torch\.float32 \(8, 4\)"),
         ("quamba", "weight", torch.zeros(8, 9, dtype=torch.int8), r"weight is torch\.int8"),
-        ("quamba", "output_scale", True, "weight is INT8|is missing"),
-        ("quamba", "output_scale", None, "weight is INT8, but neither x_out_scales nor"),
+        ("quamba", "output_scale", True, "output_scale is missing or None"),
+        ("quamba", "output_scale", None, "output_scale is missing or None"),
+        ("quamba", "output_scale", 10**400, "output_scale lies between inf"),
+        ("quamba", "input_scale", 1e-44, r"over the x slice; their product is 0\.0 in float32"),
+        ("ungrouped", "wB_scale", 3e38, r"over the B slice; their product is \S+ in float32"),
         ("quamba", "input_scale", tensor(True), r"input_scale is torch\.bool"),
-        ("quamba", "x_out_scales", tensor(0.1), "is Quamba2's, but config.json describes"),
         ("ungrouped", "B_out_scales", tensor(1.0, 1.0, 1.0), r"B_out_scales has shape \(3,\)"),
         ("ungrouped", "wC_scale", None, r"conv1d\.wC_scale is missing or None"),
         ("grouped", "x_out_scales", torch.ones(1, 2, 2), r"x_out_scales has shape \(1, 2, 2\)"),

@@ -225,7 +225,7 @@ def test_the_json_has_every_key_for_x_and_nests_b_and_c(checkpoint, calibration)
     document = json.loads(json.dumps(live(checkpoint, calibration).as_dict()))
     keys = {
         "x_scale", "w_scale", "b_scale", "scale_wx", "x_out_scale", "zero_point", "shape",
-        "ratio_weight",
+        "x_out_scale_min", "x_out_scale_mean", "x_out_scale_max", "ratio_weight",
         "ratio_wx", "saturation_rate", "top_code_utilization", "code_utilization",
         "effective_bits", "sqnr_db", "best_alpha", "gain_db", "rounding_mse", "clipping_mse",
         "kernel_sqnr_db",
@@ -345,3 +345,11 @@ def test_a_vector_of_scales_runs_as_the_slices_do(checkpoint, calibration):
     widths = torch.tensor([part.width for part in checkpoint.slices])
     whole = torch.tensor(scales).repeat_interleave(widths)
     assert run_kernel(conv, whole).sqnr_db == run_kernel(conv, scales).sqnr_db
+
+
+def test_the_ratios_and_top_code_of_an_asymmetric_scale_are_null(calibration):
+    slices = report_slices(calibration.layer(LAYER), ScaleRule("minmax", symmetric=False))
+    measures = LayerReport(LAYER, slices, None).measures("x")
+    for name in ("ratio_weight", "ratio_wx", "top_code_utilization"):
+        assert measures[name] is None
+    assert measures["zero_point"] != 0 and measures["code_utilization"] > 0.5

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import streamlit as st
 import torch
+from genuine import genuine, genuine_state
 from opening import opened, told
 
 from dashboard import cli, stored
@@ -65,7 +66,53 @@ def test_the_table_the_csv_and_the_published_columns_take_stored_scales(capsys, 
     assert analyze(capsys, SAMPLE, "--format", "csv").count("\n") == 1 + 3 * 6
     line = analyze(capsys, SAMPLE, "--layers", "2", "--format", "published").splitlines()[1]
     assert line.split()[:2] == ["2", f"{number(state[PREFIX.format(2) + 'x_scale']):.8f}"]
-    assert line.endswith("(1, 4, 4)")
+    scales = state[PREFIX.format(2) + "x_out_scales"].double().ravel().tolist()
+    mean, w_scale = sum(scales) / 16, number(state[PREFIX.format(2) + "wx_scale"])
+    assert line.split()[3:5] == [f"{mean:.8f}", f"{mean / w_scale:.4f}"]
+    assert line.endswith(f"(1, 4, 4)  {min(scales):.8f}  {max(scales):.8f}")
+
+
+def test_a_float_convolution_has_no_scales_and_says_so(capsys, tmp_path):
+    genuine(tmp_path, "mamba2-w4aX-listed")
+    document = json.loads(analyze(capsys, str(tmp_path), "--format", "json"))
+    mixers = {layer["layer"]: layer["mixer"] for layer in document["layers"]}
+    assert mixers == {i: f"W4A{16 if i in (1, 4) else 8}QMamba2" for i in range(6)}
+    weight = genuine_state("mamba2-w4aX-listed")["backbone.layers.4.mixers.W4A16.conv1d.weight"]
+    layer = document["layers"][4]
+    assert layer["x_out_scale"] is None and layer["ratio_weight"] is None
+    assert layer["w_scale"] == pytest.approx(float(weight[:512].abs().max()) / 127, rel=1e-6)
+    assert layer["B"]["w_scale"] == pytest.approx(float(weight[512:576].abs().max()) / 127)
+    dashes = analyze(capsys, str(tmp_path), "--format", "published").splitlines()[5].split()
+    assert dashes[0] == "4" and dashes[1] == dashes[3] == "-"
+    words = told(opened("layers", checkpoint=str(tmp_path)))
+    assert "2 of 6 layers keep a float convolution" in words
+    assert "every convolution is float" in told(
+        opened("groups", checkpoint=str(tmp_path), layer="4")
+    )
+
+
+def test_a_checkpoint_without_any_scale_opens(capsys, tmp_path):
+    genuine(tmp_path, "mamba-w4a16")
+    document = json.loads(analyze(capsys, str(tmp_path), "--format", "json"))
+    assert document["backend"] is None and len(document["layers"]) == 4
+    assert "4 layers" not in analyze(capsys, str(tmp_path), "--format", "csv")
+    assert "No stored scales" in told(opened("layers", checkpoint=str(tmp_path)))
+
+
+def test_of_an_ungrouped_mamba2_alpha_chose_x_alone(tmp_path, capsys):
+    genuine(tmp_path, "mamba2-w8a8-ungrouped")
+    layer = json.loads(analyze(capsys, str(tmp_path), "--format", "json"))["layers"][0]
+    assert layer["alpha_used"] and not layer["B"]["alpha_used"] and not layer["C"]["alpha_used"]
+    assert "the output scale of x; B and C are MinMax" in told(
+        opened("layers", checkpoint=str(tmp_path))
+    )
+
+
+def test_a_mamba1s_input_scale_is_said_to_cover_z(tmp_path):
+    genuine(tmp_path, "mamba-w8a8")
+    words = told(opened("layers", checkpoint=str(tmp_path)))
+    assert "x_scale was observed on all of in_proj's output, z as well as x" in words
+    assert "a percentile α chose each output scale" in words
 
 
 @pytest.mark.parametrize("option", [["--recommend"], ["--group-size", "4"]])

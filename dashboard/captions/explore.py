@@ -22,26 +22,28 @@ from kernels.int8 import QMAX
 
 
 def verdict(report: SliceReport, found: Landscape) -> str:
-    """Whether there is a better percentile than the scale on show."""
+    """Whether there is a better percentile than the scale on show; ``found`` is of its kind."""
+    _check_kind(report.chosen, found)
     chosen = report.chosen
     if float(chosen.output.rounding_sse + chosen.output.clipping_sse) == 0:
         return "This scale makes no error."
     noise = float(chosen.output.sqnr_db)
     gain = found.best_db - noise
     if gain < NEGLIGIBLE_DB:
-        return f"No percentile does better: {decibels(noise)}."
-    fault = "clips too much" if chosen.high < QMAX * _best_scale(found) else "is too coarse"
-    if not chosen.rule.symmetric:
-        fault = "is not the best"
+        kind = "" if found.symmetric else "asymmetric "
+        return f"No {kind}percentile does better: {decibels(noise)}."
+    fault = "clips too much" if chosen.x_out_scale < found.scales[found.best] else "is too coarse"
     return f"This scale {fault}: α {format_alpha(found.best_alpha)} gains {gain:.1f} dB."
 
 
-def _best_scale(found: Landscape) -> float:
-    return float(found.scales[found.best])
+def _check_kind(chosen: ScaleReport, found: Landscape) -> None:
+    if chosen.rule.symmetric != found.symmetric:
+        raise ValueError("a symmetric scale and an asymmetric one are not held against each other")
 
 
 def proof(report: SliceReport, found: Landscape) -> str:
-    """How many values clip, what they cost, and what the usual choices lose."""
+    """How many values clip, what they cost, and what the usual choices of the same kind lose."""
+    _check_kind(report.chosen, found)
     output = report.chosen.output
     saturated, total = int(output.saturated), int(output.total)
     share = float(output.clipping_share)
@@ -57,16 +59,17 @@ def proof(report: SliceReport, found: Landscape) -> str:
         for name, alpha in (*((f"α = {format_alpha(a)}", a) for a in PUBLISHED_ALPHAS),
                             ("MinMax", 1.0))
     ]  # fmt: skip
-    return f"{told} Against the best α, {', '.join(lost[:-1])} and {lost[-1]}."
+    best = "the best α" if found.symmetric else "the best α, all of them asymmetric"
+    return f"{told} Against {best}, {', '.join(lost[:-1])} and {lost[-1]}."
 
 
 def landscape_caption(found: Landscape) -> str:
     """Which side is limited by what, and how wide the top is."""
     first, last = found.within(0.5)
-    told = ""
+    told = "" if found.symmetric else "Asymmetric scales. "
     share = found.output.clipping_share
     if 0 < found.best < len(share) - 1 and share[0] > 0.5 > share[-1]:
-        told = "Left of the peak clipping limits, right of it rounding. "
+        told += "Left of the peak clipping limits, right of it rounding. "
     return (
         f"{told}From α {format_alpha(first)} to {format_alpha(last)} the loss stays within 0.5 dB."
     )
@@ -120,9 +123,10 @@ def metrics(report: SliceReport, beside: ScaleReport) -> tuple[Metric, ...]:
         ),
         Metric(
             "top_code_utilization",
-            percent(float(output.top_code_utilization)),
+            percent(float(output.top_code_utilization)) if chosen.rule.symmetric else "–",
             f"{name} {percent(float(other.top_code_utilization))}",
-            "max |code| / 127, the published measure: it counts the top code only.",
+            "max |code| / 127, the published measure: it counts the top code only. "
+            "Not defined for an asymmetric scale, whose code of 0 lies elsewhere.",
         ),
     )
 
@@ -201,10 +205,15 @@ def sweep_caption(report: SliceReport) -> str:
     """Utilization against scale_wx, in a sentence."""
     wx = report.silu_output.quantize(report.scales.scale_wx)
     chosen = report.chosen
+    lies = (
+        f"is {_times(report.ratio_wx)} scale_wx,"
+        if chosen.rule.symmetric
+        else "is asymmetric and the curves are not: it lies off them,"
+    )
     told = (
         f"At scale_wx ({scale_text(report.scales.scale_wx)}) the output would use "
         f"{int(wx.codes_used)} of 256 codes and saturate {percent(float(wx.saturation_rate))} of "
-        f"the values. The chosen scale is {_times(report.ratio_wx)} scale_wx, uses "
+        f"the values. The chosen scale {lies} uses "
         f"{int(chosen.output.codes_used)} codes and saturates "
         f"{percent(float(chosen.output.saturation_rate))}."
     )
@@ -240,5 +249,9 @@ def kernel_sentence(report: LayerReport, run: KernelRun, name: str) -> str:
     )
 
 
+SYMMETRIC_HERE = "Scales on this page are symmetric; Explore and Layers have asymmetric ones."
+NO_RATIOS = (
+    "–: of an asymmetric scale, whose code of 0 lies elsewhere, ratios and top code say nothing."
+)
 NO_KERNEL_FILE = "**calibration file**: it holds counts, no conv input, so the kernel does not run"
 NO_KERNEL_ASYMMETRIC = "**asymmetric**: the kernel writes symmetric codes, so it does not run"

@@ -14,7 +14,9 @@ from kernels.listing import Listing
 
 PIPELINE_NOTE = (
     "Every operation is rounded to float32 on its own. acc is exact: at most 4 · 128 · 128 in "
-    "magnitude. The kernel folds some of these steps, and gives the same code."
+    "magnitude. The kernel folds some of these steps, and gives the same code. Quamba's CUDA "
+    "kernels are built with fast math and contract or reorder some of them, so that single codes "
+    "may differ by one; docs/kernel.md says where."
 )
 
 

@@ -18,7 +18,7 @@ def layers_headline(reports: Sequence[LayerReport], part: int) -> str:
     gains = _gains(reports, part)
     most = int(np.argmax(gains))
     if gains[most] < NEGLIGIBLE_DB:
-        return "Every layer is within 0.05 dB of its best α."
+        return "In no layer does another α gain 0.05 dB."
     return f"Layer {reports[most].layer} loses most: {gains[most]:.1f} dB against its best α."
 
 
@@ -26,13 +26,17 @@ def layers_verdict(reports: Sequence[LayerReport], part: int) -> str:
     """How the losses and the best α are spread over the layers."""
     gains = _gains(reports, part)
     near = sum(gain < 0.5 for gain in gains)
+    middle = float(np.median(gains))
+    middle_words = "loses" if middle > -NEGLIGIBLE_DB else "is better than it by"
+    kind = "" if reports[0].bests[part].rule.symmetric else " asymmetric"
     alphas = [report.bests[part].rule.alpha for report in reports]
     loud = [report.slices[part].chosen.x_out_scale for report in reports]
     return (
-        f"{reports[0].slices[part].chosen.label}: {near} of {len(gains)} layers are within 0.5 dB "
-        f"of their best α, the middle one loses {decibels(float(np.median(gains)), 1)}. The best α "
-        f"lies between {format_alpha(min(alphas))} and {format_alpha(max(alphas))}; x_out_scale "
-        f"differs by a factor of {max(loud) / min(loud):.1f} between layers."
+        f"{reports[0].slices[part].chosen.label}: {near} of {len(gains)} layers lose less than 0.5 "
+        f"dB against their best{kind} α, the middle one {middle_words} {decibels(abs(middle), 1)}. "
+        f"The best{kind} α lies between {format_alpha(min(alphas))} and "
+        f"{format_alpha(max(alphas))}; x_out_scale differs by a factor of "
+        f"{max(loud) / min(loud):.1f} between layers."
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -27,7 +27,8 @@ def recommendation(found: Recommendation) -> str:
         for name, a in (*((f"α = {format_alpha(a)}", a) for a in PUBLISHED_ALPHAS), ("MinMax", 1.0))
     )
     return (
-        f"One α for all {len({choice.layer for choice in found.layers})} layers: "
+        f"One α for all {len({choice.layer for choice in found.layers})} layers"
+        f"{'' if found.symmetric else ', asymmetric'}: "
         f"**{format_alpha(alpha)}**. Against each layer's own best it "
         f"loses {decibels(found.mean_loss_db(alpha), 2)} on average and at most "
         f"{decibels(worst.loss_db[alpha], 2)} ({where}); on average the others lose: {others}."
@@ -90,11 +91,20 @@ def kind_rows(kinds: Sequence[tuple[str, dict[str, float]]]) -> list[dict]:
     ]  # fmt: skip
 
 
-def kinds_caption(kinds: Sequence[tuple[str, dict[str, float]]]) -> str:
-    """What each kind buys over one symmetric scale a tensor, by the least squared error."""
+def kinds_caption(
+    kinds: Sequence[tuple[str, dict[str, float]]], found: Mapping[str, Landscape]
+) -> str:
+    """What each kind buys over one symmetric scale a tensor, by the least squared error.
+
+    ``found`` holds the landscapes whose best α the percentiles took, by kind.
+    """
     base = kinds[0][1]["mse"]
     gains = [f"{name} {signed(found['mse'] - base, 1)} dB" for name, found in kinds[1:]]
-    return f"By mse, against one symmetric scale a tensor: {'; '.join(gains)}."
+    alphas = " and ".join(f"{format_alpha(each.best_alpha)} {kind}" for kind, each in found.items())
+    return (
+        f"By mse, against one symmetric scale a tensor: {'; '.join(gains)}. Percentiles are at the "
+        f"tensor's best α: {alphas}."
+    )
 
 
 NO_CHANNELS = "A calibration file holds no single channels; choose its checkpoint to see them."

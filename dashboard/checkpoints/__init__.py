@@ -12,6 +12,7 @@ Nothing in a checkpoint is executed: weights are read from safetensors, or from 
 from dashboard.checkpoints.backbone import conv_input, default_device, find_mixer, load_backbone
 from dashboard.checkpoints.loading import (
     SAMPLES_DIR,
+    is_hub_id,
     load_checkpoint,
     quantized_sample_names,
     sample_names,
@@ -38,6 +39,7 @@ __all__ = [
     "conv_input",
     "default_device",
     "find_mixer",
+    "is_hub_id",
     "load_backbone",
     "load_checkpoint",
     "quantized_sample_names",

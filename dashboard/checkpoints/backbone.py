@@ -6,7 +6,7 @@ transformers builds the models of all families, from their configuration and the
 
 from __future__ import annotations
 
-import importlib
+import logging
 from typing import Any
 
 import torch
@@ -15,9 +15,11 @@ from torch import Tensor, nn
 from dashboard.checkpoints.families import FAMILIES
 from dashboard.checkpoints.loading import LAYER_TENSOR, MIXER_TENSOR
 from dashboard.checkpoints.records import Checkpoint, CheckpointError
-from dashboard.checkpoints.weights import open_weights
-from dashboard.importing import collector_paused
+from dashboard.checkpoints.weights import open_weights, out_of_memory, ran_out_of_memory
+from dashboard.importing import hide_kernels_distribution, imported
 from kernels import available_backends
+
+logger = logging.getLogger(__name__)
 
 STATE_SPACES_EMBEDDING = "backbone.embedding.weight"
 MOST_SHARING = 16  # Zamba2 uses the same attention weights in up to nine layers
@@ -64,8 +66,13 @@ def load_backbone(checkpoint: Checkpoint, device: str | None = None) -> nn.Modul
             output_loading_info=True,
         )
     except Exception as error:  # a shape that does not fit, a size that cannot be built
+        if ran_out_of_memory(error):
+            raise out_of_memory(checkpoint.path, error) from error
+        logger.info("building the model of %s", checkpoint.path, exc_info=error)
         reason = str(error).strip() or type(error).__name__
-        raise CheckpointError(f"{checkpoint.path} does not fit its config.json: {reason}") from None
+        raise CheckpointError(
+            f"{checkpoint.path} does not fit its config.json: {reason}"
+        ) from error
     # Left alone, transformers would fill what is missing with random numbers, and drop the rest.
     surplus = [name for name in told["unexpected_keys"] if LAYER_TENSOR.match(name)]
     wanting = {"missing": told["missing_keys"], "not of this model": surplus}
@@ -96,14 +103,13 @@ def _as_module(name: str, tensor: Tensor) -> Tensor:
 
 def _import_classes(family: str) -> tuple[Any, Any]:
     # Imported here: reading a checkpoint does not need transformers, and it takes over a second.
+    hide_kernels_distribution()
     package, classes = f"transformers.models.{family}", FAMILIES[family].classes
-    with collector_paused():
-        from transformers import logging
-
-        configuration = importlib.import_module(f"{package}.configuration_{family}")
-        modeling = importlib.import_module(f"{package}.modeling_{family}")
-    logging.set_verbosity_error()  # it warns at every start that the fast CUDA path is missing
-    logging.disable_progress_bar()
+    configuration = imported(f"{package}.configuration_{family}")
+    modeling = imported(f"{package}.modeling_{family}")
+    messages = imported("transformers.utils.logging")
+    messages.set_verbosity_error()  # it warns at every start that the fast CUDA path is missing
+    messages.disable_progress_bar()
     return getattr(configuration, f"{classes}Config"), getattr(modeling, f"{classes}Model")
 
 
@@ -113,10 +119,13 @@ def _config(checkpoint: Checkpoint, config_class: Any) -> object:
     try:
         return build(checkpoint, config_class)
     except Exception as error:  # each field has a validator of its own
+        if ran_out_of_memory(error):
+            raise out_of_memory(checkpoint.path, error) from error
+        logger.info("the configuration of %s", checkpoint.path, exc_info=error)
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise CheckpointError(
             f"{checkpoint.path / 'config.json'} is refused by transformers: {reason}"
-        ) from None
+        ) from error
 
 
 def _adopt(checkpoint: Checkpoint, config_class: Any) -> object:

@@ -5,7 +5,8 @@ All families share two mixers. Mamba-1's projects to [x | z] and convolves x; Ma
 section 7). They differ in what they call their sizes, and in which layers are Mamba layers at all:
 a hybrid alternates them with attention, and its configuration may leave sizes out that have
 defaults. Two layouts exist of the pure models: the state-spaces repository writes ``d_model``,
-``n_layer`` and ``ssm_cfg``, Hugging Face a ``model_type`` and names of its own.
+``n_layer`` and ``ssm_cfg``, Hugging Face a ``model_type`` and names of its own. Quamba keeps the
+state-spaces words, and writes its own mixers' classes over ``ssm_cfg.layer``.
 """
 
 from __future__ import annotations
@@ -17,8 +18,16 @@ from dashboard.checkpoints.records import Architecture, CheckpointError, ConvSli
 
 SILU = ("silu", "swish")
 LARGEST_SIZE = 2**31 - 1
-LONGEST_CHUNK = 2**16  # the SSD pads each sequence to whole chunks
+LONGEST_CHUNK = 2**10  # the SSD works on matrices of chunk · chunk values a head; 256 is usual
 CHUNKS = ("chunk_size", "mamba_chunk_size")
+MOST_LAYERS = 2**16
+LAYER_COUNTS = ("n_layer", "num_hidden_layers")
+
+# What Quamba's save writes over ssm_cfg.layer (quantize_model_mamba): the quantized mixer's class.
+QUAMBA_MIXERS = tuple(
+    f"{width}QMamba{version}" for version in ("", "2") for width in ("W8A8", "W4A8", "W4A16")
+)
+
 Field = tuple[str, int | None]  # a name in config.json, and what its absence means
 
 
@@ -87,10 +96,17 @@ def _read_state_spaces(config: dict, path: Path) -> Architecture:
     ssm = config.get("ssm_cfg") or {}
     if not isinstance(ssm, dict):
         raise CheckpointError(f"{path}: ssm_cfg is {quoted(ssm)}, not an object")
+    n_layer = _size(config, ("n_layer", None), path)
+    attention = _attention_layers(config, n_layer, path)
     layer = ssm.get("layer", "Mamba1")
-    if not isinstance(layer, str) or layer not in ("Mamba1", "Mamba2"):
-        raise CheckpointError(f"{path}: ssm_cfg.layer is {quoted(layer)}, not Mamba1 or Mamba2")
-    if config.get("attn_layer_idx"):
+    mixers: tuple[dict[str, str], ...] = ()
+    if layer not in ("Mamba1", "Mamba2"):
+        mixers = _quantized_mixers(layer, n_layer, attention, path)
+        version = {name[-1] == "2" for each in mixers for name in each.values()}
+        if len(version) != 1:
+            raise CheckpointError(f"{path}: ssm_cfg.layer names mixers of Mamba-1 and of Mamba-2")
+        layer = "Mamba2" if version.pop() else "Mamba1"
+    elif attention:
         raise CheckpointError(
             f"{path}: attn_layer_idx names attention layers; of the hybrids only those in "
             "Hugging Face's layout can be run"
@@ -101,16 +117,60 @@ def _read_state_spaces(config: dict, path: Path) -> Architecture:
     multiple = _size(config, ("pad_vocab_size_multiple", 1), path)
     sizes = {
         "layout": "state-spaces",
-        "is_hybrid": False,
+        "is_hybrid": bool(attention),
         "d_model": d_model,
         "vocab_size": -(-vocab // multiple) * multiple,
-        "model_layers": _size(config, ("n_layer", None), path),
+        "model_layers": n_layer,
+        "quantized_mixers": mixers,
     }
     if layer == "Mamba1":
         return _mamba1("mamba", inner, sizes)
     heads = _divided(inner, _size(ssm, ("headdim", 64), path), "headdim", path)
     groups = _size(ssm, ("ngroups", 1), path)
     return _mamba2("mamba2", inner, heads, groups, _size(ssm, ("d_state", 128), path), sizes)
+
+
+def _attention_layers(config: dict, n_layer: int, path: Path) -> set[int]:
+    numbers = config.get("attn_layer_idx") or []
+    if not isinstance(numbers, list) or not all(
+        type(number) is int and 0 <= number < n_layer for number in numbers
+    ):
+        raise CheckpointError(
+            f"{path}: attn_layer_idx is {quoted(numbers)}; it must list layers below {n_layer}"
+        )
+    return set(numbers)
+
+
+def _quantized_mixers(
+    layer: object, n_layer: int, attention: set[int], path: Path
+) -> tuple[dict[str, str], ...]:
+    """ssm_cfg.layer of a Quamba checkpoint -> for each layer, its mixers' names and classes.
+
+    One class for all layers, each stored as plain ``mixer``; or, where widths are mixed, a list
+    with an object a layer, from the names under ``mixers`` to classes.
+    """
+    if isinstance(layer, list):
+        if len(layer) != n_layer:
+            raise CheckpointError(
+                f"{path}: ssm_cfg.layer lists {len(layer)} layers; n_layer is {n_layer}"
+            )
+        listed = layer
+    else:
+        listed = [{"": layer}] * n_layer
+    for number, mixers in enumerate(listed):
+        if number in attention:
+            continue
+        if not isinstance(mixers, dict) or not mixers:
+            raise CheckpointError(
+                f"{path}: ssm_cfg.layer[{number}] is {quoted(mixers)}; it must name a mixer's class"
+            )
+        for name in mixers.values():
+            if not isinstance(name, str) or name not in QUAMBA_MIXERS:
+                raise CheckpointError(
+                    f"{path}: ssm_cfg.layer is {quoted(name)}; allowed are Mamba1, Mamba2, and "
+                    f"Quamba's {', '.join(QUAMBA_MIXERS)}"
+                )
+    return tuple({} if number in attention else listed[number] for number in range(n_layer))
 
 
 def _read_hugging_face(name: str, config: dict, path: Path) -> Architecture:
@@ -158,7 +218,9 @@ def _size(config: dict, field: Field, path: Path) -> int:
     value = config.get(key, default)
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise CheckpointError(f"{path}: {key} is {quoted(value)}; it must be a positive integer")
-    largest = LONGEST_CHUNK if key in CHUNKS else LARGEST_SIZE
+    largest = (
+        LONGEST_CHUNK if key in CHUNKS else MOST_LAYERS if key in LAYER_COUNTS else LARGEST_SIZE
+    )
     if value > largest:
         raise CheckpointError(f"{path}: {key} is {quoted(value)}; it can be {largest} at most")
     return value

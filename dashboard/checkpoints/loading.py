@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from itertools import count
 from pathlib import Path
 
@@ -11,25 +12,32 @@ import torch
 from torch import Tensor
 
 from dashboard.checkpoints.families import read_architecture
-from dashboard.checkpoints.quamba import StoredLayer, read_stored_layer
+from dashboard.checkpoints.quamba import StoredLayer, holds_scales, read_stored_layer
 from dashboard.checkpoints.records import (
     CONV_WIDTHS,
     Architecture,
     Checkpoint,
     CheckpointError,
     ConvWeights,
+    LayerFault,
     quoted,
 )
 from dashboard.checkpoints.weights import SUFFIXES, Weights, open_weights, read_json
 
+logger = logging.getLogger(__name__)
+
 SAMPLES_DIR = Path(__file__).resolve().parents[2] / "sample_checkpoints"
+
+HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*", re.ASCII)
 
 # Any tensor of a layer, in a model with a head or without; and one or two of each Mamba mixer,
 # which may lie inside a hybrid layer.
 LAYER = r"(?:(?:backbone|model)\.)?layers\.(?P<layer>[0-9]{1,9})\."
 LAYER_TENSOR = re.compile(LAYER)
 MIXER_TENSOR = re.compile(
-    rf"(?P<mixer>{LAYER}(?:mixer|mamba|mamba_decoder\.mamba))\.(?:A_log|conv1d\.weight)"
+    rf"(?P<mixer>{LAYER}(?:mixer|mamba|mamba_decoder\.mamba|mixers\.(?P<name>\w{{1,32}})))"
+    r"\.(?:A_log|conv1d\.weight)",
+    re.ASCII,
 )
 
 
@@ -45,50 +53,114 @@ def quantized_sample_names() -> list[str]:
     return sorted(path.parent.name for path in SAMPLES_DIR.glob("*/pytorch_model.bin"))
 
 
-def load_checkpoint(source: str) -> Checkpoint:
+def is_hub_id(name: str) -> bool:
+    """Whether a name has the form of a Hub repository's, owner/name, which a path may have too."""
+    return HUB_ID.fullmatch(name) is not None
+
+
+def load_checkpoint(source: str, local: bool = True, tolerant: bool = False) -> Checkpoint:
     """Read a checkpoint's sizes and convolutions.
 
     Args:
         source: the name of a sample, a directory, a file of weights with config.json beside it, or
             a Hub id ("owner/name").
+        local: whether it may be a path; else nothing but samples is looked up on the disk.
+        tolerant: of a quantized checkpoint, leave out layers whose entries cannot be used, and
+            give the reasons in ``faults``; else the first of them is an error.
 
     Raises CheckpointError, in one sentence, for anything that cannot be read or used.
     """
-    path = _find(source)
+    path = _find(source, local)
     directory = path.parent if path.is_file() else path
     config = read_json(directory / "config.json")
     architecture = read_architecture(config, directory / "config.json")
     weights = open_weights(path)
-    mixers = sorted(_find_mixers(weights, architecture, directory).items())
-    convs: tuple[ConvWeights, ...] = ()
-    stored: tuple[StoredLayer, ...] = ()
-    if _is_quantized(weights, [mixer for _, mixer in mixers]):
-        stored = tuple(
-            read_stored_layer(weights, layer, mixer, architecture, directory)
-            for layer, mixer in mixers
-        )
+    mixers = _find_mixers(weights, architecture, directory)
+    convs: list[ConvWeights] = []
+    stored: list[StoredLayer] = []
+    faults: list[LayerFault] = []
+    if architecture.is_quantized:
+        for layer, classes in enumerate(architecture.quantized_mixers):
+            try:
+                own, floats = _read_quantized(
+                    weights, layer, classes, mixers.get(layer, {}), architecture, directory
+                )
+            except CheckpointError as error:
+                if not tolerant:
+                    raise
+                faults.append(LayerFault(layer, str(error)))
+            else:
+                stored += own
+                convs += floats
     else:
-        convs = tuple(
-            _read_conv(weights, layer, mixer, architecture.conv_dim, directory)
-            for layer, mixer in mixers
-        )
-    is_here = Path(source).expanduser().exists()  # else a sample's name, or a Hub id
+        convs = [
+            _read_conv(weights, layer, named[""], architecture.conv_dim, directory)
+            for layer, named in sorted(mixers.items())
+        ]
+    is_here = local and Path(source).expanduser().exists()  # else a sample's name, or a Hub id
     return Checkpoint(
         name=path.absolute().name if is_here else source,
         path=directory,
         weights_path=path,
         architecture=architecture,
-        convs=convs,
+        convs=tuple(convs),
         config=config,
-        stored=stored,
+        stored=tuple(stored),
+        faults=tuple(faults),
     )
 
 
-def _find(source: str) -> Path:
+def _read_quantized(
+    weights: Weights,
+    layer: int,
+    classes: Mapping[str, str],
+    mixers: Mapping[str, str],
+    architecture: Architecture,
+    directory: Path,
+) -> tuple[list[StoredLayer], list[ConvWeights]]:
+    """A layer's INT8 convolution with its scales, its float one, or one of each."""
+    stored: list[StoredLayer] = []
+    floats: list[ConvWeights] = []
+    for name, mixer_class in classes.items():
+        if name not in mixers:
+            stored_as = f"mixers.{name}" if name else "mixer"
+            raise CheckpointError(
+                f"{directory}: config.json says that layer {layer} has a {mixer_class}; there is "
+                f"no tensor layers.{layer}.{stored_as}.conv1d.weight"
+            )
+        if "A16" in mixer_class:  # its activations are not quantized, nor is its convolution
+            channels = architecture.conv_dim
+            floats.append(_read_conv(weights, layer, mixers[name], channels, directory))
+        else:
+            stored.append(
+                read_stored_layer(
+                    weights, layer, mixers[name], mixer_class, architecture, directory
+                )
+            )
+    if len(stored) > 1 or len(floats) > 1:
+        raise CheckpointError(
+            f"{directory}: layer {layer} has two mixers of one kind: {', '.join(classes.values())}"
+        )
+    return stored, floats
+
+
+def _find(source: str, local: bool) -> Path:
     """The directory or the file that a source means."""
     samples = [*sample_names(), *quantized_sample_names()]
     if source in samples:
         return SAMPLES_DIR / source
+    if local and (path := _find_path(source)):
+        return path
+    if is_hub_id(source):
+        return _download(source, local)
+    raise CheckpointError(
+        f"{source} is neither a directory, nor a Hub id (owner/name), nor one of the samples "
+        f"{', '.join(samples)}"
+    )
+
+
+def _find_path(source: str) -> Path | None:
+    """The directory, or the file of weights, of that name; None where there is nothing."""
     try:
         path = Path(source).expanduser()
         if path.is_dir() or (path.is_file() and path.suffix in SUFFIXES):
@@ -100,15 +172,10 @@ def _find(source: str) -> Path:
             )
     except (OSError, RuntimeError) as error:  # a name too long, a home that nobody has
         raise CheckpointError(f"{quoted(source)} cannot be opened: {error}") from None
-    if re.fullmatch(r"[\w.-]+/[\w.-]+", source):
-        return _download(source)
-    raise CheckpointError(
-        f"{source} is neither a directory, nor a Hub id (owner/name), nor one of the samples "
-        f"{', '.join(samples)}"
-    )
+    return None
 
 
-def _download(hub_id: str) -> Path:
+def _download(hub_id: str, local: bool) -> Path:
     from huggingface_hub import snapshot_download
 
     try:
@@ -118,27 +185,40 @@ def _download(hub_id: str) -> Path:
             )
         )
     except Exception as error:  # the Hub client raises a dozen kinds, offline and on
+        logger.info("fetching %s", hub_id, exc_info=error)
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        here = "is not a directory here and " if local else ""
         raise CheckpointError(
-            f"{hub_id} is not a directory here and could not be fetched from the Hub: {reason}"
+            f"{hub_id} {here}could not be fetched from the Hub: {reason}"
         ) from error
 
 
-def _find_mixers(weights: Weights, architecture: Architecture, directory: Path) -> dict[int, str]:
-    """Each Mamba layer's number -> the name under which its mixer's tensors are stored.
+def _find_mixers(
+    weights: Weights, architecture: Architecture, directory: Path
+) -> dict[int, dict[str, str]]:
+    """Each Mamba layer's number -> its mixers: name -> where the mixer's tensors are stored.
 
-    A hybrid's Mamba layers are those that the file has; a pure model has every layer.
+    The name is "" but where Quamba keeps mixers of several widths. A hybrid's Mamba layers are
+    those that the file has; a pure model has every layer.
     """
-    mixers: dict[int, str] = {}
-    for name in weights.files:
-        found = MIXER_TENSOR.fullmatch(name)
+    attention = {i for i, own in enumerate(architecture.quantized_mixers) if not own}
+    mixers: dict[int, dict[str, str]] = {}
+    for tensor in weights.files:
+        found = MIXER_TENSOR.fullmatch(tensor)
         if not found:
             continue
-        layer = int(found["layer"])
-        if mixers.setdefault(layer, found["mixer"]) != found["mixer"]:
+        layer, name = int(found["layer"]), found["name"] or ""
+        if layer in attention:  # which may have a convolution of its own, but no scales of one
+            if holds_scales(weights, found["mixer"]):
+                raise CheckpointError(
+                    f"{directory}: attn_layer_idx in config.json names layer {layer}, which has a "
+                    "Mamba mixer"
+                )
+            continue
+        here = mixers.setdefault(layer, {}).setdefault(name, found["mixer"])
+        if here != found["mixer"]:
             raise CheckpointError(
-                f"{directory} has two mixers for layer {layer}: {mixers[layer]} and "
-                f"{found['mixer']}"
+                f"{directory} has two mixers for layer {layer}: {here} and {found['mixer']}"
             )
     if not mixers:
         raise CheckpointError(
@@ -146,11 +226,21 @@ def _find_mixers(weights: Weights, architecture: Architecture, directory: Path) 
             "no convolution to scale"
         )
     _check_layers(weights, architecture, mixers, directory)
+    if not architecture.is_quantized:
+        for layer, named in mixers.items():
+            if "" not in named:
+                raise CheckpointError(
+                    f"{directory} has mixers of several widths in layer {layer}, as Quamba stores "
+                    "them; its config.json names none of Quamba's mixers in ssm_cfg.layer"
+                )
     return mixers
 
 
 def _check_layers(
-    weights: Weights, architecture: Architecture, mixers: dict[int, str], directory: Path
+    weights: Weights,
+    architecture: Architecture,
+    mixers: dict[int, dict[str, str]],
+    directory: Path,
 ) -> None:
     """As many layers in the file as in the configuration, each a Mamba layer in a pure model."""
     found = map(LAYER_TENSOR.match, weights.files)
@@ -163,15 +253,9 @@ def _check_layers(
         missing = next(layer for layer in count() if layer not in known)
         if architecture.is_hybrid:
             raise CheckpointError(f"{directory} has no tensor of layer {missing}, {told}")
-        name = re.sub(r"\d+", str(missing), mixers[max(mixers)])
+        last = next(iter(mixers[max(mixers)].values()))
+        name = re.sub(r"\d+", str(missing), last, count=1)
         raise CheckpointError(f"{directory} has no tensor {name}.conv1d.weight, {told}")
-
-
-def _is_quantized(weights: Weights, mixers: Collection[str]) -> bool:
-    """Whether the first convolution has INT8 weights and a scale of its output beside them."""
-    conv = next((f"{m}.conv1d" for m in mixers if f"{m}.conv1d.weight" in weights.files), "")
-    entries = (f"{conv}.{field}" for field in ("output_scale", "x_out_scales"))
-    return any(name in weights.files or name in weights.numbers for name in entries)
 
 
 def _read_conv(

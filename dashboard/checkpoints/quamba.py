@@ -1,23 +1,24 @@
 """A Quamba checkpoint -> the scales that it stores, and its INT8 convolutions.
 
-What Quamba (arXiv 2410.13229) and Quamba2 (arXiv 2503.22879) publish is quantized already: the
-convolution's weights are INT8, the float ones are gone, and every scale lies in the state dict
-beside them, as a plain number or a small tensor:
+What Quamba (arXiv 2410.13229) and Quamba2 (arXiv 2503.22879) write is quantized already: in W8A8
+and W4A8 mixers the convolution's weights are INT8, the float ones are gone, and every scale lies in
+the state dict beside them, as a plain number or a small tensor. docs/quamba.md has the names,
+shapes and rules, each with its place in Quamba's code; here is what they come to:
 
-- Quamba, Mamba-1: ``input_scale``, ``weight_scale``, ``bias_scale``, ``output_scale``.
-- Quamba2, Mamba-2: ``x_scale``, ``wx_scale``, ``bx_scale`` and the same for B and C. ``wx_scale``
-  is the scale of the weights of the x slice, not a product. ``x_out_scales`` is one scale, (1,),
-  or a table (SSD group, head group, channel group) with the range ends of ``dashboard.grouping``;
+- Mamba-1: ``input_scale``, ``weight_scale``, ``bias_scale``, ``output_scale``. The input's was
+  observed on all of in_proj's output, z as well as x, so it can be larger than max|x| / 127.
+- Mamba-2: ``x_scale``, ``wx_scale``, ``bx_scale`` and the same for B and C. ``wx_scale`` is the
+  scale of the weights of the x slice, not a product. ``x_out_scales`` is one scale, or a table
+  (SSD group, head group, channel group) with the range ends of ``dashboard.grouping``;
   ``B_out_scales`` and ``C_out_scales`` have one scale, or one for each SSD group.
 
-A percentile α chose the one scale; the scales of a table are MinMax, group by group, and α was
-never asked. The module that follows the convolution stores the scale of its input again. Both
-must be the same number, and where they are not, that is reported with the layer.
+A percentile α chose the one scale of x; a table's are MinMax, group by group, and α was never
+asked, no more than for B and C. Modules beside the convolution store some of these scales again.
+Both must be the same number, and where they are not, that is reported with the layer.
 """
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,22 +35,24 @@ from dashboard.checkpoints.records import (
 )
 from dashboard.checkpoints.weights import Weights
 from dashboard.grouping import group_of_channel
-from kernels.arguments import ConvArguments
+from kernels.arguments import ConvArguments, sums_fit
 
 RANGES = ("x_head_group_range", "x_dim_group_range")
 
-# What modules beside the convolution call the same things: module and field -> the conv's field.
+# What modules beside the convolution call the same things: their entry -> the convolution's. The
+# scan reads the convolution's output; in Mamba-1 so does x_proj (whose W8A8 form folds the scale
+# into a product), and z has the scale of all that in_proj gives.
 COPIES = {
     "quamba": {
-        r"x_proj\.input_scale": "output_scale",
-        r"\w*scan\w*\.u_scale": "output_scale",
-        r"in_proj\.output_scale": "input_scale",
+        "x_proj.input_scale": "output_scale",
+        "selective_scan.u_scale": "output_scale",
+        "selective_scan.z_scale": "input_scale",
     },
     "quamba2": {
-        r"\w+\.x_scales?": "x_out_scales",
-        r"\w+\.B_scales?": "B_out_scales",
-        r"\w+\.C_scales?": "C_out_scales",
-        **{rf"\w+\.{name}": name for name in RANGES},
+        "qchunk_scan.x_scales": "x_out_scales",
+        "qchunk_scan.B_scale": "B_out_scales",
+        "qchunk_scan.C_scale": "C_out_scales",
+        **{f"qchunk_scan.{name}": name for name in RANGES},
     },
 }
 
@@ -64,6 +67,7 @@ class StoredSlice:
     b_scale: float | None  # None where there is no bias
     out_scales: np.ndarray  # float32, as stored: (1,), (G,) or (G, M, N)
     out_group: np.ndarray  # (width,) int64, an index in the raveled out_scales for each channel
+    rule: str  # which of Quamba's observers makes such scales: "percentile-ema" or "minmax"
 
     @property
     def name(self) -> str:
@@ -72,7 +76,8 @@ class StoredSlice:
     @property
     def scale_wx(self) -> float:
         """x_scale · w_scale, in float32 as the kernel multiplies them."""
-        return float(np.float32(self.x_scale) * np.float32(self.w_scale))
+        with np.errstate(over="ignore"):  # to infinity, which the reader refuses
+            return float(np.float32(self.x_scale) * np.float32(self.w_scale))
 
     @property
     def scale_out(self) -> np.ndarray:
@@ -95,6 +100,7 @@ class StoredLayer:
     """One layer's quantized convolution, as a Quamba checkpoint stores it."""
 
     layer: int
+    mixer: str  # its class, as "W8A8QMamba2"
     weight_q: Tensor  # (D, W) int8
     bias_q: Tensor | None  # (D,) int8
     slices: tuple[StoredSlice, ...]
@@ -105,7 +111,7 @@ class StoredLayer:
     @property
     def alpha_used(self) -> bool:
         """Whether a percentile chose x_out_scale. A table of scales is MinMax, group by group."""
-        return self.head_group_range is None
+        return self.slices[0].rule == "percentile-ema"
 
     @property
     def mismatches(self) -> tuple[StoredCopy, ...]:
@@ -145,8 +151,7 @@ class _Conv:
 
     def has(self, field: str) -> bool:
         """Whether there is such an entry, and it holds something: many are stored as None."""
-        name = f"{self.prefix}.{field}"
-        return name in self.weights.files or self.weights.numbers.get(name) is not None
+        return _holds(self.weights, f"{self.prefix}.{field}")
 
     def array(self, field: str) -> np.ndarray:
         """A tensor of numbers as it is, a plain number as (1,)."""
@@ -182,12 +187,19 @@ class _Conv:
         return tensor
 
 
+def _holds(weights: Weights, name: str) -> bool:
+    return name in weights.files or weights.numbers.get(name) is not None
+
+
 def _array(weights: Weights, name: str) -> np.ndarray:
     """Integers as they are, other numbers as float64."""
     if name not in weights.files:
         number = weights.numbers[name]
-        assert number is not None  # None counts as missing: see has
-        return np.array([float(number)])
+        assert number is not None  # None counts as missing: see _holds
+        try:
+            return np.array([float(number)])
+        except OverflowError:  # Python's integers have no largest
+            return np.array([np.inf])
     tensor = weights.read(name)
     if tensor.dtype.is_complex or tensor.dtype == torch.bool:
         raise CheckpointError(
@@ -204,13 +216,24 @@ def _fits(found: tuple[int, ...], shape: tuple[int | None, ...]) -> bool:
     )
 
 
+def holds_scales(weights: Weights, mixer: str) -> bool:
+    """Whether the scales of a convolution's output lie under a mixer's name."""
+    return any(_holds(weights, f"{mixer}.conv1d.{f}") for f in ("x_out_scales", "output_scale"))
+
+
 def read_stored_layer(
-    weights: Weights, layer: int, mixer: str, architecture: Architecture, directory: Path
+    weights: Weights,
+    layer: int,
+    mixer: str,
+    mixer_class: str,
+    architecture: Architecture,
+    directory: Path,
 ) -> StoredLayer:
-    """One layer of a Quamba checkpoint.
+    """One layer of a Quamba checkpoint whose convolution is INT8.
 
     Args:
         mixer: the name under which the layer's tensors are stored, without a dot at the end.
+        mixer_class: what the configuration calls it, as "W4A8QMamba".
         directory: for the errors.
 
     Raises CheckpointError, naming the entry, where one is missing, misshapen or no scale. Copies
@@ -224,22 +247,28 @@ def read_stored_layer(
     weight_q = conv.codes("weight", widths).reshape(channels, -1)
     has_bias = conv.has("bias")
     head_ends = dim_ends = None
-    if conv.has("x_out_scales"):
-        slices, head_ends, dim_ends = _read_quamba2(conv, architecture, has_bias)
-    elif conv.has("output_scale"):
+    version = "quamba" if architecture.n_groups is None else "quamba2"
+    if version == "quamba":
         slices = _read_quamba1(conv, architecture, has_bias)
     else:
-        raise conv.fault(
-            "weight", "is INT8, but neither x_out_scales nor output_scale lies beside it"
-        )
+        slices, head_ends, dim_ends = _read_quamba2(conv, architecture, has_bias)
+    for part in slices:
+        if not (part.scale_wx > 0 and sums_fit(part.x_scale, part.w_scale, part.b_scale or 0.0)):
+            raise conv.fault(
+                "weight",
+                f"has the scales {part.x_scale} and {part.w_scale} over the {part.name} slice; "
+                f"their product is {part.scale_wx} in float32, within which the convolution's sums "
+                "must stay",
+            )
     return StoredLayer(
         layer=layer,
+        mixer=mixer_class,
         weight_q=weight_q,
         bias_q=conv.codes("bias", [(channels,)]) if has_bias else None,
         slices=slices,
         head_group_range=head_ends,
         dim_group_range=dim_ends,
-        copies=_compare_copies(conv, mixer),
+        copies=_compare_copies(conv, mixer, version),
     )
 
 
@@ -255,6 +284,7 @@ def _read_quamba1(
             conv.scale("bias_scale") if has_bias else None,
             conv.scales("output_scale", [(1,)]),
             np.zeros(part.width, np.int64),
+            "percentile-ema",
         )
         for part in architecture.slices
     )
@@ -264,8 +294,6 @@ def _read_quamba2(
     conv: _Conv, architecture: Architecture, has_bias: bool
 ) -> tuple[tuple[StoredSlice, ...], np.ndarray | None, np.ndarray | None]:
     """Scales of their own for x, B and C, and the two tables of range ends where x has groups."""
-    if architecture.n_groups is None:
-        raise conv.fault("x_out_scales", "is Quamba2's, but config.json describes a Mamba-1")
     found, head_ends, dim_ends = [], None, None
     for part in architecture.slices:
         name = f"{part.name}_out_scales"
@@ -285,6 +313,7 @@ def _read_quamba2(
                 conv.scale(f"b{part.name}_scale") if has_bias else None,
                 out,
                 group,
+                "percentile-ema" if part.name == "x" and out.ndim == 1 else "minmax",
             )
         )
     return tuple(found), head_ends, dim_ends
@@ -318,24 +347,20 @@ def _read_groups(
     return group, head_ends.astype(np.int64), dim_ends.astype(np.int64)
 
 
-def _compare_copies(conv: _Conv, mixer: str) -> tuple[StoredCopy, ...]:
-    """Every entry of the mixer, outside its convolution, that repeats one of the convolution's."""
-    weights, patterns = conv.weights, COPIES["quamba2" if conv.has("x_out_scales") else "quamba"]
-    found = []
-    for name in sorted((*weights.files, *weights.numbers)):
-        copy = name.removeprefix(f"{mixer}.")
-        if copy == name or copy.startswith("conv1d.") or weights.numbers.get(name, 0) is None:
-            continue
-        own = next((field for p, field in patterns.items() if re.fullmatch(p, copy)), None)
-        if own and conv.has(own):
-            found.append(_compare(f"conv1d.{own}", copy, conv.array(own), _array(weights, name)))
-    return tuple(found)
+def _compare_copies(conv: _Conv, mixer: str, version: str) -> tuple[StoredCopy, ...]:
+    """Every entry beside the convolution that repeats one of the convolution's."""
+    return tuple(
+        _compare(f"conv1d.{own}", copy, conv.array(own), _array(conv.weights, f"{mixer}.{copy}"))
+        for copy, own in COPIES[version].items()
+        if conv.has(own) and _holds(conv.weights, f"{mixer}.{copy}")
+    )
 
 
 def _compare(own: str, copy: str, here: np.ndarray, there: np.ndarray) -> StoredCopy:
     """Equal as float32, which is what a kernel is given of either."""
     if here.shape != there.shape:
         return StoredCopy(own, copy, False, None)
-    one, other = here.astype(np.float32), there.astype(np.float32)
-    largest = float(np.abs(one - other).max(initial=0))
+    with np.errstate(over="ignore", invalid="ignore"):  # a copy may be anything
+        one, other = here.astype(np.float32), there.astype(np.float32)
+        largest = float(np.abs(one - other).max(initial=0))
     return StoredCopy(own, copy, np.array_equal(one, other), largest)

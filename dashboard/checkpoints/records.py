@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,16 +19,20 @@ LONGEST_VALUE = 80
 
 
 class CheckpointError(ValueError):
-    """A checkpoint that cannot be used. One sentence that names the file and the fault.
-
-    The sentence may quote what a stranger wrote, so it is kept to one line of printable characters
-    and a length that a terminal and a page can show.
-    """
+    """A checkpoint that cannot be used. One sentence that names the file and the fault."""
 
     def __init__(self, sentence: str) -> None:
-        line = " ".join(sentence.split())
-        line = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in line)
-        super().__init__(line if len(line) <= LONGEST_SENTENCE else line[:LONGEST_SENTENCE] + "…")
+        super().__init__(one_line(sentence))
+
+
+def one_line(sentence: str) -> str:
+    """A sentence that may quote what a stranger wrote, as a terminal and a page can show it.
+
+    One line of printable characters, cut where it is long.
+    """
+    line = " ".join(sentence.split())
+    line = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in line)
+    return line if len(line) <= LONGEST_SENTENCE else line[:LONGEST_SENTENCE] + "…"
 
 
 def quoted(value: object) -> str:
@@ -88,18 +93,35 @@ class Architecture:
     conv_offset: int
     head_dim: int | None
     n_groups: int | None
+    # Of a Quamba checkpoint, for each layer: the name under which a mixer is stored ("" for plain
+    # ``mixer``) -> its class, as "W8A8QMamba2". Attention layers have none. Else empty.
+    quantized_mixers: tuple[Mapping[str, str], ...] = ()
 
     @property
     def conv_dim(self) -> int:
         return self.slices[-1].stop
+
+    @property
+    def is_quantized(self) -> bool:
+        """Whether Quamba wrote it: its projections are packed integers, and no forward can run."""
+        return bool(self.quantized_mixers)
+
+
+@dataclass(frozen=True)
+class LayerFault:
+    """A layer of a quantized checkpoint that cannot be used, and why, in one sentence."""
+
+    layer: int
+    sentence: str
 
 
 @dataclass(frozen=True)
 class Checkpoint:
     """A language model with Mamba layers on disk, described far enough to calibrate it.
 
-    One that is quantized already has no float weights: its ``convs`` are empty, and ``stored`` has
-    its scales and INT8 convolutions instead.
+    One that is quantized already cannot be calibrated. ``stored`` has its scales and INT8
+    convolutions; ``convs`` those convolutions that it keeps in float, as W4A16 mixers do. A layer
+    of mixed widths may be in both.
     """
 
     name: str
@@ -109,16 +131,23 @@ class Checkpoint:
     convs: tuple[ConvWeights, ...]  # of the Mamba layers, in order
     config: dict
     stored: tuple[StoredLayer, ...] = ()
+    faults: tuple[LayerFault, ...] = ()  # layers left out, where that was asked for
 
     @property
     def is_quantized(self) -> bool:
         """Whether its scales are stored, and there is nothing to calibrate."""
-        return bool(self.stored)
+        return self.architecture.is_quantized
 
     @property
     def layers(self) -> tuple[int, ...]:
         """The model's own numbers of its Mamba layers, ascending: 0, 1, 2 …, or with gaps."""
-        return tuple(entry.layer for entry in self.convs or self.stored)
+        known = {conv.layer for conv in self.convs} | {entry.layer for entry in self.stored}
+        return tuple(sorted(known))
+
+    @property
+    def stored_layers(self) -> tuple[int, ...]:
+        """Those whose convolution is INT8, with stored scales."""
+        return tuple(entry.layer for entry in self.stored)
 
     @property
     def n_layers(self) -> int:

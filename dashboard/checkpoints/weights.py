@@ -8,6 +8,8 @@ anything is allocated, so that reading never takes more memory than the file has
 from __future__ import annotations
 
 import json
+import logging
+import struct
 import zipfile
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
@@ -19,8 +21,13 @@ from torch import Tensor
 
 from dashboard.checkpoints.records import CheckpointError, quoted
 
+logger = logging.getLogger(__name__)
+
 WHOLE = ("model.safetensors", "pytorch_model.bin")
 SUFFIXES = (".safetensors", ".bin")
+# What zipfile raises over a mutilated directory: of its own, of fields that overflow, of encodings.
+ZIP_FAULTS = (zipfile.BadZipFile, OSError, ValueError, struct.error, OverflowError, EOFError,
+              NotImplementedError, IndexError)  # fmt: skip
 LARGEST_JSON = 16 * 2**20  # an index of a hundred thousand tensors has 10 MB
 
 
@@ -31,6 +38,22 @@ class Weights:
     files: dict[str, Path]  # tensor name -> file
     read: Callable[[str], Tensor]
     numbers: dict[str, float | None] = field(default_factory=dict)  # plain ones, in pickles only
+
+
+def ran_out_of_memory(error: BaseException) -> bool:
+    """Whether it says that memory ran out, which is no fault of the file that was being read.
+
+    torch has an exception for a GPU's memory, and on a CPU raises a plain RuntimeError.
+    """
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or (
+        isinstance(error, RuntimeError) and "allocate memory" in str(error)
+    )
+
+
+def out_of_memory(path: Path, error: BaseException) -> CheckpointError:
+    """The sentence that says so."""
+    reason = str(error).strip().splitlines() or [type(error).__name__]
+    return CheckpointError(f"{path} takes more memory than there is: {reason[0]}")
 
 
 def read_json(path: Path) -> dict:
@@ -103,13 +126,17 @@ def _open_safetensors(path: Path) -> tuple[list[str], Callable[[str], Tensor]]:
     try:
         opened = safe_open(path, framework="pt")
         names = list(opened.keys())
+    except MemoryError as error:  # the file is mapped whole, however long it claims to be
+        raise out_of_memory(path, error) from error
     except (SafetensorError, OSError) as error:
         raise CheckpointError(f"{path} is not a readable safetensors file: {error}") from None
 
     def read(name: str) -> Tensor:
         try:
             return opened.get_tensor(name)
-        except (SafetensorError, OSError, RuntimeError, AttributeError) as error:
+        except (SafetensorError, OSError, RuntimeError, AttributeError, MemoryError) as error:
+            if ran_out_of_memory(error):
+                raise out_of_memory(path, error) from error
             raise CheckpointError(f"{path}: {quoted(name)} cannot be read: {error}") from None
 
     return names, read
@@ -122,8 +149,11 @@ def _open_pickle(
     try:
         state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except Exception as error:  # unpickling a hostile file may raise anything
+        if ran_out_of_memory(error):
+            raise out_of_memory(path, error) from error
+        logger.info("reading %s", path, exc_info=error)
         reason = str(error).strip().splitlines() or [type(error).__name__]
-        raise CheckpointError(f"{path} cannot be read as plain weights: {reason[0]}") from None
+        raise CheckpointError(f"{path} cannot be read as plain weights: {reason[0]}") from error
     if not isinstance(state, dict):
         raise CheckpointError(f"{path} holds a {type(state).__name__}, not a state dict")
     tensors, numbers = {}, {}
@@ -142,11 +172,11 @@ def _check_archive(path: Path) -> None:
     try:
         with zipfile.ZipFile(path) as archive:
             entries = archive.infolist()
-    except Exception as error:  # a mutilated directory may raise anything
+    except ZIP_FAULTS as error:
         raise CheckpointError(
             f"{path} cannot be read as plain weights: it is not the archive that torch.save has "
             f"written since torch 1.6 ({error})"
-        ) from None
+        ) from error
     packed = sum(entry.file_size for entry in entries)
     if packed > path.stat().st_size or any(e.compress_type != zipfile.ZIP_STORED for e in entries):
         raise CheckpointError(

@@ -30,16 +30,6 @@ def number(value: float, digits: int = 3) -> str:
     return "0" if text in ("-0", "") else text.replace("-", "−")
 
 
-def share(value: float) -> str:
-    """A share to a hundredth of a per cent: 39.37 %, 99.95 %, 100 %."""
-    return f"{number(100 * value, 2)} %"
-
-
-def change(value: float) -> str:
-    """A relative change, which may exceed the whole: 4.1 %, 39 %, 103 %."""
-    return f"{number(100 * value, 0 if abs(value) >= 0.1 else 1)} %"
-
-
 def axis(sheet: Sheet, panel: Panel, ticks: np.ndarray, drop: float = 0.012) -> None:
     """A horizontal axis along a panel's bottom."""
     sheet.line([panel.left, panel.right], [panel.bottom, panel.bottom], "line")
@@ -303,7 +293,7 @@ def two_rulers(found: Outlying, say: Language) -> Sheet:
     panel = Panel(0.03, 0.97, 0.84, 0.94, (0.0, reach), (0.0, 1.0))
     end = float(panel.x(OUTLIERS.bulk))
     box(sheet, 0.03, end, 0.84, 0.92, "output", 0.85)
-    sheet.text(0.03, 0.985, say("{share} of the values", share=share(1 - found.share)), "output",
+    sheet.text(0.03, 0.985, say("{share} of the values", share=percent(1 - found.share)), "output",
                "bottom right", bold=True)  # fmt: skip
     if found.share:
         x = float(panel.x(found.size))

@@ -8,8 +8,10 @@ charting widget lays out its axes.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import overload
 
 import numpy as np
@@ -52,18 +54,24 @@ PALETTES = {
 }
 
 
-def percent(share: float) -> str:
-    """A share, or a relative change, with two digits, or 0: 0.049 %, 55 %, 100 %, 103 %."""
-    value = 100 * share
-    if value > 100:
+def percent(share: float, digits: int = 2) -> str:
+    """A share, or a relative change: 0.049 %, 55 %, 99.983 %, 100 %, 103 %.
+
+    The lesser of the share and of what is left of the whole has ``digits`` digits, so that both
+    add up when they stand in one sentence, and nothing but 0 and 1 is printed as 0 % or 100 %.
+    """
+    if not math.isfinite(share):
+        return "–" if math.isnan(share) else "∞ %"
+    value = 100 * Decimal(repr(float(share)))
+    if value < 0:
+        return f"−{percent(-share, digits)}"
+    left = abs(100 - value)
+    if value == 0 or left == 0:
         return f"{value:.0f} %"
-    if value == 0:
-        return "0 %"
-    if value >= 99.95:
-        return "100 %" if share == 1 else f"{min(value, 99.9):.1f} %"
-    if value < 1e-4:
-        return f"{value:.1e} %"
-    return f"{np.format_float_positional(value, 2, fractional=False, trim='-')} %"
+    # Above the whole it is a change: three digits, or more where it is hardly above.
+    decimals = digits - 1 - min(value, left).adjusted() if value < 100 else -left.adjusted()
+    text = f"{value:.{max(decimals, 0)}f}"
+    return f"{text.rstrip('0').rstrip('.') if '.' in text else text} %"
 
 
 def scale_text(scale: float) -> str:

@@ -76,9 +76,9 @@ def outlying(size: float, share: float) -> Outlying:
         return Cut(
             scale,
             min(code, QMAX),
-            _mean_error(inside, scale),
-            _mean_error(outside, scale),
-            _mean_error(whole, scale),
+            mean_error(inside, scale),
+            mean_error(outside, scale),
+            mean_error(whole, scale),
             whole.quantize(scale),
         )
 
@@ -87,8 +87,8 @@ def outlying(size: float, share: float) -> Outlying:
     )
 
 
-def _mean_error(values: Histogram, scale: float) -> float:
-    """mean |v̂ − v|, 0 of nothing."""
+def mean_error(values: Histogram, scale: float) -> float:
+    """mean |v̂ − v|, the published example's measure; 0 of nothing."""
     if not values.total:
         return 0.0
     codes = np.clip(np.floor(values.values / np.float32(scale) + 0.5), -128, QMAX)

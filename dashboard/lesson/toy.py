@@ -23,7 +23,7 @@ def grid(points: str) -> torch.Tensor:
     """
     if points == "step":
         count = round((TOY.high - TOY.low) / TOY.step) + 1
-        return torch.linspace(TOY.low, TOY.high, count, dtype=torch.float64).float()
+        return (TOY.low + TOY.step * torch.arange(count, dtype=torch.float64)).float()
     if points == "six":
         return torch.tensor(TOY.listed)
     if points == "fine":
@@ -79,6 +79,14 @@ def conv_absmax_scale() -> float:
     return scale_from_amax(max(-TOY.low, TOY.high))
 
 
-def silu_absmax_scale() -> float:
-    """MinMax: the largest magnitude after SiLU, over 127."""
-    return scale_from_amax(float(silu(grid("step")).abs().max()))
+def outputs() -> np.ndarray:
+    """SiLU's outputs on the published grid."""
+    return silu(grid("step")).double().numpy()
+
+
+COARSE_ALPHA = 0.995  # the α whose quantile the published percentile scale is
+
+
+def quantile_scale(alpha: float) -> float:
+    """The α-quantile of the output's magnitude on the published grid, over 127."""
+    return float(np.quantile(np.abs(outputs()), alpha)) / QMAX

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 
 from dashboard.calibration import SliceCalibration
 from dashboard.histogram import Histogram
-from dashboard.landscape import Landscape
+from dashboard.landscape import Landscape, Recommendation
+from dashboard.lesson.outliers import mean_error
 from dashboard.observers import PUBLISHED_ALPHAS, alpha_grid
 
 MOST_LAYERS = 8  # as many as stand side by side; of a deeper model, the first
@@ -37,6 +37,10 @@ class TrainedLayer:
     def saturation_rate(self, alpha: float) -> float:
         return float(self.landscape.output.saturation_rate[self.index(alpha)])
 
+    def mean_error(self, alpha: float) -> float:
+        """mean |ŷ − y|, the published example's measure of error."""
+        return mean_error(self.silu_output, self.scale(alpha))
+
     def index(self, alpha: float) -> int:
         """Where the landscape tried an α; raises ValueError for one that it did not."""
         self.landscape.loss_db(alpha)
@@ -55,10 +59,15 @@ class TrainedLayer:
 
 @dataclass(frozen=True)
 class Trained:
-    """The layers of a model, as many as fit, first to last."""
+    """The x slice of a model's layers, as many as fit, first to last.
+
+    ``recommendation`` is of the whole model, every layer and slice: the one that every page and
+    the command line give.
+    """
 
     checkpoint: str
     layers: tuple[TrainedLayer, ...]
+    recommendation: Recommendation
 
     def layer(self, number: int) -> TrainedLayer:
         return next(each for each in self.layers if each.layer == number)
@@ -77,14 +86,8 @@ class Trained:
         )
 
     def mean_loss_db(self, alpha: float) -> float:
-        """What one α for all layers loses against each one's best, on average."""
+        """What one α for all these layers loses against each one's best, on average."""
         return float(np.mean([each.landscape.loss_db(alpha) for each in self.layers]))
-
-    @cached_property
-    def recommended_alpha(self) -> float:
-        """The one α, of all tried, that loses least on average over these layers."""
-        common = sorted(set.intersection(*(set(e.landscape.alphas.tolist()) for e in self.layers)))
-        return min(reversed(common), key=self.mean_loss_db)
 
 
 # Predicting a ratio

@@ -157,6 +157,12 @@ def choose(
     return Choice(source, outline, layer, part), frame
 
 
+def tell_symmetric() -> None:
+    """On a page of symmetric scales: that it has no asymmetric ones, where others show them."""
+    if STATE.get("kept", {}).get("asymmetric"):
+        st.caption(captions.SYMMETRIC_HERE)
+
+
 def _calibration_box(name: str) -> loading.Source:
     if loading.is_calibration_file(name):
         st.markdown("calibration file: its text and batches", width="content")

@@ -1,14 +1,17 @@
 """Claims: what was published, what the chosen checkpoint measures now, and whether it follows."""
 
+import html
+
 import streamlit as st
 
 from dashboard import prose
-from dashboard.claims import DOES_NOT_FOLLOW, HOLDS, IN_PART, claims
+from dashboard.claims import DOES_NOT_FOLLOW, HOLDS, IN_PART, Claim, additions, claims
 from dashboard.glossary import glossary
 from dashboard.pages import loading, speaking
 from dashboard.pages.lesson_steps import studied, trained
 from dashboard.pages.waiting import Frame
 from dashboard.published import ANALYSIS_NAMES, QUAMBA, QUAMBA2
+from dashboard.quoted import COMMIT, FOLDER, REPOSITORY, Quote
 from dashboard.report import run_kernel
 
 PAGES = {
@@ -24,12 +27,20 @@ with st.container(horizontal=True, vertical_alignment="center", horizontal_align
 st.markdown("# " + say("Claims"))
 speaking.write(
     say(
-        "What the published analysis of {models} says, and what the chosen checkpoint measures "
-        "now. The verdicts follow from the measurements: another checkpoint may give others. "
-        "Sources: {first} (the method), {second} (the checkpoints).",
-        models=ANALYSIS_NAMES, first=QUAMBA, second=QUAMBA2,
+        "Every claim of the published analysis of {models} that can be measured, in its own "
+        "words, and what the chosen checkpoint measures now. The verdicts follow from the "
+        "measurements: another checkpoint may give others.",
+        models=ANALYSIS_NAMES,
     ),
     say, "claim",
+)  # fmt: skip
+speaking.write(
+    say(
+        "The analysis: {repository}, folder {folder}, commit {commit}, written in Chinese. The "
+        "method: {first}. The checkpoints: {second}.",
+        repository=REPOSITORY, folder=FOLDER, commit=COMMIT, first=QUAMBA, second=QUAMBA2,
+    ),
+    say, "note",
 )  # fmt: skip
 with st.container(width=300):
     model = studied(say, frame := Frame(st.empty(), st.empty(), say))
@@ -46,21 +57,46 @@ names = {
     IN_PART: say("holds in part"),
     DOES_NOT_FOLLOW: say("does not follow"),
 }
-totals = ", ".join(
-    f"{sum(claim.verdict == verdict for claim in made)} · {name}" for verdict, name in names.items()
-)
-st.markdown(f"**{totals}**")
+counts = [sum(claim.verdict == verdict for claim in made) for verdict in names]
+st.markdown(
+    "**" + say("Of {all} claims {holds} hold, {part} hold in part, {not_so} do not follow.",
+               all=len(made), holds=counts[0], part=counts[1], not_so=counts[2]) + "**"
+)  # fmt: skip
 terms = glossary(say)
-for i, claim in enumerate(made):
-    with st.container(border=True, key=f"claim_{i}"):
-        kind = {HOLDS: "right", IN_PART: "part", DOES_NOT_FOLLOW: "wrong"}[claim.verdict]
+
+
+def quotation(quote: Quote) -> str:
+    """The passage in the reader's language, its place, and the original of a translation."""
+    place = say("{document}, line {lines}", document=quote.document, lines=quote.lines)
+    own = say.code == "zh-CN" or quote.english == quote.original
+    words = quote.original if own else quote.english
+    beside = "" if own else f'<q lang="zh">{html.escape(quote.original)}</q> · '
+    return (
+        f"<blockquote><b><q>{html.escape(words)}</q></b>"
+        f"<cite>{beside}{html.escape(place)}</cite></blockquote>"
+    )
+
+
+def show(claim: Claim, heading: str) -> None:
+    """A claim in its frame: what is said, what is measured, what decides, and where to see it."""
+    with st.container(border=True, key=f"claim_{claim.key}"):
         st.html(
-            f'<div class="said"><span class="verdict {kind}">{names[claim.verdict]}</span>'
-            f"<b>{prose.inline(claim.said, terms)}</b></div>"
+            f'<div class="said" lang="{say.code}">{heading}</div>'
             f'<div class="prose">{prose.to_html(claim.measured, terms)}</div>'
-        )
+            + (f'<div class="note">{prose.to_html(claim.criterion, terms)}</div>'
+               if claim.criterion else "")
+        )  # fmt: skip
         settings = {"checkpoint": model.source.checkpoint, "lang": say.code, **claim.settings}
         st.page_link(
             PAGES[claim.page], label=say("See it"), icon=":material/arrow_forward:",
             query_params=settings,
         )  # fmt: skip
+
+
+KINDS = {HOLDS: "right", IN_PART: "part", DOES_NOT_FOLLOW: "wrong"}
+for claim in made:
+    pill = f'<span class="verdict {KINDS[claim.verdict]}">{names[claim.verdict]}</span>'
+    show(claim, pill + "".join(map(quotation, claim.quotes)))
+st.markdown("## " + say("What we add"))
+for claim in additions(found, say):
+    show(claim, f"<b>{prose.inline(claim.said, terms)}</b>")

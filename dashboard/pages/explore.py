@@ -89,6 +89,7 @@ sweep_slot = st.container()
 
 # Analyse. Until all batches are counted, the page shows what the first one says.
 
+symmetric = not (STATE.asymmetric and STATE.rule in ASYMMETRIC_RULES)
 complete = loading.is_calibrated(source)
 if not complete:
     frame.progress.progress(0.0, f"Loading {source.checkpoint}")
@@ -98,19 +99,19 @@ try:
 except (CheckpointError, CalibrationError) as error:
     frame.refuse(error)
 counted = choice.of(calibration)
-landscape = loading.landscape(on_show, layer, part)
+landscape = loading.landscape(on_show, layer, part, symmetric)
 
 
-def use(alpha: float) -> None:
-    """Choose an α, by the rule that uses it."""
-    STATE.alpha = alpha
-    if STATE.rule not in ALPHA_RULES:
-        STATE.rule = "percentile"
+def use(wanted: ScaleRule) -> None:
+    """Put a rule on show: it, its α, and whether it is asymmetric."""
+    STATE.rule, STATE.asymmetric = wanted.observer, not wanted.symmetric
+    if wanted.observer in ALPHA_RULES:
+        STATE.alpha = wanted.alpha
 
 
 def pick_alpha() -> None:
-    """A click on the landscape chooses the nearest α of the slider."""
-    use(grid[STATE.landscape.picked])
+    """A click on the landscape chooses the nearest α of the slider, and the landscape's rule."""
+    use(replace(landscape.best_rule, alpha=grid[STATE.landscape.picked]))
 
 
 with alpha_slot:
@@ -120,9 +121,7 @@ with alpha_slot:
         disabled=STATE.rule not in ALPHA_RULES,
     )
 
-rule = ScaleRule(
-    STATE.rule, alpha, symmetric=not (STATE.asymmetric and STATE.rule in ASYMMETRIC_RULES)
-)
+rule = ScaleRule(STATE.rule, alpha, symmetric=symmetric)
 layer_report = loading.layer_report(on_show, layer, rule)
 slices = layer_report.slices
 report = slices[part]
@@ -147,17 +146,14 @@ def pick_layer() -> None:
 
 def pick_row() -> None:
     """A click on a row of the table chooses its rule."""
-    picked = rows[STATE.table.picked].rule
-    STATE.rule, STATE.asymmetric = picked.observer, not picked.symmetric
-    if picked.observer in ALPHA_RULES:
-        STATE.alpha = picked.alpha
+    use(rows[STATE.table.picked].rule)
 
 
 with strip_slot:
     strip = figures.layer_strip(
         choice.outline.layers,
         [loading.slice_report(on_show, each, part, rule) for each in choice.outline.layers],
-        [loading.best(on_show, each, part) for each in choice.outline.layers],
+        [loading.best(on_show, each, part, symmetric) for each in choice.outline.layers],
         layer,
     )
     show(strip, key="strip", on_pick=pick_layer)
@@ -167,16 +163,15 @@ with verdict_slot:
     st.markdown(captions.proof(report, landscape))
 
 with alpha_slot:
-    best_on_show = rule.observer == "percentile" and alpha == landscape.best_alpha
     st.button(
         f"Use {format_alpha(landscape.best_alpha)}, the best α",
         key="use_best",
         type="tertiary",
-        disabled=best_on_show and rule.symmetric,
+        disabled=rule == landscape.best_rule,
         on_click=use,
-        args=(landscape.best_alpha,),
+        args=(landscape.best_rule,),
     )
-    shown = report.chosen if rule.observer == "percentile" and rule.symmetric else None
+    shown = report.chosen if rule.observer == "percentile" else None
     drawn = figures.landscape_under_slider(landscape, grid, shown)
     show(drawn, key="landscape", on_pick=pick_alpha)
     st.caption(captions.landscape_caption(landscape))
@@ -230,7 +225,7 @@ with table_slot:
     show(scale_table, key="table", on_pick=pick_row)
     st.caption(captions.table_caption(rows))
     if complete:
-        st.markdown(captions.recommendation(loading.recommendation(source)))
+        st.markdown(captions.recommendation(loading.recommendation(source, symmetric)))
 
 with sweep_slot:
     st.markdown(
@@ -274,6 +269,8 @@ with kernel_slot:
         st.markdown(captions.kernel_sentence(layer_report, kernel, choice.part_name))
     with st.expander("All scales and errors of this slice"):
         st.table(captions.all_measures(layer_report, choice.part_name))
+        if not rule.symmetric:
+            st.caption(captions.NO_RATIOS)
     if not source.from_file:
         wanted = loading.checkpoint(source.checkpoint).slices[part]
         code = export.snippet(

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 from urllib.parse import urlencode
 
 import numpy as np
 import pandas as pd
 import streamlit as st
 
-from dashboard.figures import PALETTES
+from dashboard import captions
+from dashboard.figures import PALETTES, percent
 from dashboard.figures.style import count_height
 from dashboard.pages.choosing import keep, kept
 from dashboard.report import LayerReport
 
 BINS = 32  # of a sparkline
 DEEPEST = 0.45  # opacity of a cell's colour
+SHARES = ("saturation_rate", "code_utilization")  # printed as everywhere else
 
 # The columns, what decides first: format, width in px, the colour that a greater value deepens.
 COLUMNS = {
@@ -23,8 +26,8 @@ COLUMNS = {
     "sqnr_db": ("%.2f", 74, "output"),
     "best_alpha": ("%.6f", 84, ""),
     "gain_db": ("%.2f", 72, "best"),
-    "saturation_rate": ("%.2e", 110, "saturated"),
-    "code_utilization": ("percent", 112, "output"),
+    "saturation_rate": (None, 110, "saturated"),
+    "code_utilization": (None, 112, "output"),
     "effective_bits": ("%.2f", 100, "output"),
     "ratio_weight": ("%.2f", 92, ""),
     "ratio_wx": ("%.1f", 72, ""),
@@ -76,12 +79,15 @@ def filtered(rows: Sequence[dict]) -> list[dict]:
 def show_table(rows: Sequence[dict], key: str) -> int | None:
     """Draw the rows; returns the index of the selected one, if any."""
     frame = pd.DataFrame(rows)
-    config = {
-        name: st.column_config.NumberColumn(name, format=form, width=width)
-        if form
-        else st.column_config.TextColumn(name, width=width)
-        for name, (form, width, _) in COLUMNS.items()
-    }
+    config: dict[str, Any] = {}
+    for name, (form, width, _) in COLUMNS.items():
+        if rows[0][name] is None:
+            frame[name] = "–"
+            config[name] = st.column_config.TextColumn(name, width=width, help=captions.NO_RATIOS)
+        elif form or name in SHARES:
+            config[name] = st.column_config.NumberColumn(name, format=form, width=width)
+        else:
+            config[name] = st.column_config.TextColumn(name, width=width)
     config["layer"] = st.column_config.NumberColumn("layer", width=48, pinned=True)
     config["open"] = st.column_config.LinkColumn(
         "", width=48, display_text="open", help="This layer in Explore, in a tab of its own."
@@ -89,8 +95,9 @@ def show_table(rows: Sequence[dict], key: str) -> int | None:
     config["SiLU output"] = st.column_config.AreaChartColumn(
         "SiLU output", width=80, y_min=0, help="Number of values (log) over the output's range."
     )
+    shades = frame.style.apply(_shades, axis=0, subset=[n for n, c in COLUMNS.items() if c[2]])
     shown = st.dataframe(
-        frame.style.apply(_shades, axis=0, subset=[n for n, c in COLUMNS.items() if c[2]]),
+        shades.format({name: _share for name in SHARES}),
         key=key,
         hide_index=True,
         column_config=config,
@@ -105,12 +112,18 @@ def show_table(rows: Sequence[dict], key: str) -> int | None:
     return next(iter(shown.selection.rows), None)
 
 
+def _share(value: object) -> str:
+    return percent(float(str(value)))
+
+
 def _shades(column: pd.Series) -> list[str]:
     """A column's cells, the deeper the greater; alike on a light and on a dark page."""
     red, green, blue = (
         int(PALETTES["light"][COLUMNS[str(column.name)][2]][i : i + 2], 16) for i in (1, 3, 5)
     )
     values = column.to_numpy(dtype=float)
+    if column.name == "gain_db":  # a rule that beats every α has nothing to gain
+        values = np.maximum(values, 0.0)
     spread = np.ptp(values)
     share = (values - values.min()) / spread if spread > 0 else np.zeros(len(values))
     return [f"background-color: rgba({red}, {green}, {blue}, {DEEPEST * s:.3f})" for s in share]

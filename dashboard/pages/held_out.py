@@ -34,6 +34,7 @@ def boxes() -> None:
 
 
 choice, frame = choosing.choose(boxes)
+choosing.tell_symmetric()
 if choice.source.from_file:
     frame.progress.info(captions.NO_SECOND_TEXT, icon=":material/info:")
     st.stop()

@@ -29,16 +29,17 @@ if choice.outline.stored:
     st.stop()
 calibration = choosing.calibrated(choice, frame)
 source, layers, part = choice.source, choice.outline.layers, choice.part
+symmetric = not (STATE.asymmetric and STATE.rule in ASYMMETRIC_RULES)
 alpha, _ = choosing.alpha_slider(
     calibration.layers[0].slices[part].silu_output.total,
-    loading.landscape(source, layers[0], part).best_alpha,
+    loading.landscape(source, layers[0], part, symmetric).best_alpha,
     width=376,
     disabled=STATE.rule not in ALPHA_RULES,
 )
-symmetric = not (STATE.asymmetric and STATE.rule in ASYMMETRIC_RULES)
 rule = ScaleRule(STATE.rule, alpha, symmetric=symmetric)
 reports = [loading.layer_report(source, layer, rule) for layer in layers]
-rules = [rule, ScaleRule("percentile", loading.recommendation(source).alpha), *baselines(rule)]
+recommended = loading.recommendation(source, symmetric).alpha
+rules = [rule, ScaleRule("percentile", recommended, symmetric=symmetric), *baselines(rule)]
 scales = [
     distinct(loading.scale_report(source, layer, part, each) for each in rules) for layer in layers
 ]
@@ -85,8 +86,8 @@ else:
 st.divider()
 st.markdown(
     "### Every layer under every rule\nSQNR in dB. The stronger a cell's colour, the more it loses "
-    "against the layer's best α; a green rim is the best of a row. A click on a cell chooses its "
-    "rule."
+    f"against the layer's best{'' if symmetric else ' asymmetric'} α; a green rim is the best of a "
+    "row. A click on a cell chooses its rule."
 )
 show(heat, key="rules", on_pick=pick_cell)
 if STATE.get("picked_layer") in layers:

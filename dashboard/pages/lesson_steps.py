@@ -84,7 +84,7 @@ def trained(model: Studied) -> Trained:
     return Trained(model.source.checkpoint, tuple(
         TrainedLayer(each, counted.layer(each).slices[0], loading.landscape(model.source, each, 0))
         for each in layers
-    ))  # fmt: skip
+    ), loading.recommendation(model.source))  # fmt: skip
 
 
 def trained_with_layer(say: Language, frame: Frame) -> tuple[Trained, int]:
@@ -115,7 +115,7 @@ def _grid(found: Trained, layer: int) -> tuple[float, ...]:
 @st.cache_resource(max_entries=32, show_spinner=False)
 def groups_of(source: loading.Source, layer: int) -> grouped.Groups:
     """The layer's channels in (4, 4) groups, which no control of the step changes."""
-    head_dim = loading.checkpoint(source.checkpoint).config.get("head_dim")
+    head_dim = loading.checkpoint(source.checkpoint).architecture.head_dim
     return grouped.group(loading.channels(source, layer, 0), head_dim)
 
 
@@ -128,6 +128,10 @@ def hold(say: Language, _frame: Frame) -> Screen:
 
 
 # 2
+
+
+def _nothing_to_follow(say: Language) -> str:
+    return say("A calibration file has no activations to follow. Choose a checkpoint.")
 
 
 def follow(say: Language, frame: Frame) -> Screen:
@@ -151,7 +155,7 @@ def follow(say: Language, frame: Frame) -> Screen:
             )
             keep("channel", channel)
     if model.source.from_file:
-        frame.refuse(say("A calibration file has no activations to follow. Choose a checkpoint."))
+        frame.refuse(_nothing_to_follow(say))
     conv = loading.quantized_conv(model.source, layer, frame.show)
     last = conv.x_q.shape[2] - 1
     kept("position")
@@ -229,6 +233,10 @@ def predict(say: Language, frame: Frame) -> Screen:
 # 8
 
 
+def _nothing_to_group(say: Language) -> str:
+    return say("A calibration file has no channels to group. Choose a checkpoint.")
+
+
 def part(say: Language, frame: Frame) -> Screen:
     with st.container(horizontal=True):
         with st.container(width=200):
@@ -236,7 +244,7 @@ def part(say: Language, frame: Frame) -> Screen:
         with st.container(width=100):
             layer = layer_box(say, model.outline)
     if model.source.from_file:
-        frame.refuse(say("A calibration file has no channels to group. Choose a checkpoint."))
+        frame.refuse(_nothing_to_group(say))
     try:
         parts = groups_of(model.source, layer)
     except ValueError as error:
@@ -276,8 +284,8 @@ def _tried(found: Trained, alpha: float) -> float:
     return min(found.grid, key=lambda offered: abs(offered - alpha))
 
 
-def printed(say: Language, source: loading.Source, settings: Mapping) -> list[Screen]:
-    """Every step's screen as the reader last set it, or as it comes.
+def printed(say: Language, source: loading.Source, settings: Mapping) -> list[Screen | str]:
+    """Every step's screen as the reader last set it, or as it comes; or why it cannot be shown.
 
     Args:
         settings: what ``keep`` noted, by key. The page's state cannot be read here: a download is
@@ -298,9 +306,11 @@ def printed(say: Language, source: loading.Source, settings: Mapping) -> list[Sc
     alpha = _tried(found, held("lesson_alpha", DEFAULT_ALPHA))
     last = found.layers[-1]
     scale = scaled_by(model.source, layer, held("trace_alpha", PUBLISHED_ALPHAS[0]))
-    screens = [holding_screen.screen(
+    screens: list[Screen | str] = [holding_screen.screen(
         holding.Holding.of(held("held_scale", holding.DEFAULT_SCALE)), say)]  # fmt: skip
-    if not model.source.from_file:
+    if model.source.from_file:
+        screens.append(_nothing_to_follow(say))
+    else:
         conv = loading.quantized_conv(model.source, layer, silent)
         _, channels, length = conv.x_q.shape
         value = tracing.trace(
@@ -319,10 +329,17 @@ def printed(say: Language, source: loading.Source, settings: Mapping) -> list[Sc
         ratios_screen.screen(found, guessed(last, float(held("guess", DEFAULT_GUESS))),
                              held("shown", False), say),
     ]  # fmt: skip
-    if not model.source.from_file:
-        parts = groups_of(model.source, layer)
-        screens.append(grouped_screen.screen(
-            parts, grouped.scaled(parts, alpha), model.source.checkpoint, layer, say))  # fmt: skip
+    if model.source.from_file:
+        screens.append(_nothing_to_group(say))
+    else:
+        try:
+            parts = groups_of(model.source, layer)
+        except ValueError as error:
+            screens.append(str(error))
+        else:
+            screens.append(grouped_screen.screen(
+                parts, grouped.scaled(parts, alpha), model.source.checkpoint, layer,
+                say))  # fmt: skip
     alphas = tuple(
         _tried(found, held(f"alpha_{each.layer}", DEFAULT_ALPHA)) for each in found.layers
     )

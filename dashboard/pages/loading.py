@@ -17,7 +17,7 @@ import numpy as np
 import streamlit as st
 from torch import nn
 
-from dashboard.archive import is_calibration_file, load_calibration
+from dashboard import archive
 from dashboard.calibration import (
     Calibration,
     CalibrationText,
@@ -26,13 +26,23 @@ from dashboard.calibration import (
     SliceCalibration,
     calibrate,
     read_text,
+    text_names,
 )
 from dashboard.channels import channel_outputs
-from dashboard.checkpoints import Checkpoint, default_device, load_backbone, load_checkpoint
+from dashboard.checkpoints import (
+    Checkpoint,
+    default_device,
+    is_hub_id,
+    load_backbone,
+    load_checkpoint,
+    quantized_sample_names,
+    sample_names,
+)
 from dashboard.grouping import ChannelGrouping, sort_and_cluster
 from dashboard.histogram import Histogram, Quantized
 from dashboard.landscape import Landscape, Recommendation, recommend
 from dashboard.observers import ScaleRule
+from dashboard.pages import access
 from dashboard.report import (
     LayerReport,
     QuantizedConv,
@@ -43,7 +53,7 @@ from dashboard.report import (
     report_slice,
     sweep_scales,
 )
-from dashboard.stored import StoredRun, run_stored
+from dashboard.stored import StoredRun, run_all
 
 # Conv inputs of all layers are kept while they fit in this, so that another layer is at hand at
 # once; of a larger model, only the chosen layer's.
@@ -101,6 +111,11 @@ class Source:
         return replace(self, batches=1)
 
 
+def is_calibration_file(name: str) -> bool:
+    """Whether a checkpoint's name means a calibration file; never of a path that is not open."""
+    return access.is_open(name) and archive.is_calibration_file(name)
+
+
 @dataclass(frozen=True)
 class Outline:
     """What can be chosen of a source, known before it is calibrated."""
@@ -140,15 +155,24 @@ def outline(source: Source) -> Outline:
     )
 
 
+def checkpoint(name: str) -> Checkpoint:
+    """Raises CheckpointError for what cannot be read, and for a path that is not open."""
+    local = name in (*sample_names(), *quantized_sample_names()) or access.is_open(name)
+    if not local and not is_hub_id(name):
+        raise access.refusal()
+    return _checkpoint(name, local)
+
+
 @st.cache_resource(max_entries=8, show_spinner=False)
-def checkpoint(source: str) -> Checkpoint:
-    return load_checkpoint(source)
+def _checkpoint(name: str, local: bool) -> Checkpoint:
+    return load_checkpoint(name, local)
 
 
 @st.cache_data(max_entries=4, show_spinner=False)
-def stored_runs(source: str) -> list[StoredRun]:
-    """The kernel, run with every layer's stored weights and scales."""
-    return [run_stored(layer, default_device()) for layer in checkpoint(source).stored]
+def stored_runs(source: str) -> dict[int, StoredRun]:
+    """The kernel, run with every layer's stored weights and scales, by the layer's number."""
+    found = checkpoint(source)
+    return run_all(found, found.layers, default_device())
 
 
 @st.cache_resource(max_entries=2, show_spinner=False)
@@ -156,8 +180,16 @@ def model(source: str) -> Model:
     return Model(load_backbone(checkpoint(source)), threading.Lock())
 
 
-@st.cache_data(max_entries=16, show_spinner=False)
 def text(source: Source) -> CalibrationText:
+    """Raises CalibrationError for what cannot be read or is too short; CheckpointError for a path
+    that is not open."""
+    if source.text not in text_names() and not access.is_open(source.text):
+        raise access.refusal()
+    return _text(source)
+
+
+@st.cache_data(max_entries=16, show_spinner=False)
+def _text(source: Source) -> CalibrationText:
     return read_text(checkpoint(source.checkpoint), source.text, source.batches, source.seq_len)
 
 
@@ -172,7 +204,7 @@ def calibration(source: Source, on_progress: Callable[[Progress], None]) -> Cali
     if found is not None:
         return found
     if source.from_file:
-        found = load_calibration(source.checkpoint)
+        found = archive.load_calibration(source.checkpoint)
         shelf.put(source, found)
         return found
     loaded = model(source.checkpoint)
@@ -263,20 +295,20 @@ def slice_report(source: Source, layer: int, index: int, rule: ScaleRule) -> Sli
     return report_slice(_slice(source, layer, index), scale_report(source, layer, index, rule))
 
 
-def landscape(source: Source, layer: int, index: int) -> Landscape:
+def landscape(source: Source, layer: int, index: int, symmetric: bool = True) -> Landscape:
     """Every α for one slice."""
     shelf = _shelves()["landscape"]
-    found = shelf.get((source, layer, index))
+    found = shelf.get((source, layer, index, symmetric))
     if found is None:
-        found = Landscape.of(_slice(source, layer, index).silu_output)
-        shelf.put((source, layer, index), found)
+        found = Landscape.of(_slice(source, layer, index).silu_output, symmetric=symmetric)
+        shelf.put((source, layer, index, symmetric), found)
     return found
 
 
-def best(source: Source, layer: int, index: int) -> ScaleReport:
+def best(source: Source, layer: int, index: int, symmetric: bool = True) -> ScaleReport:
     """What a slice's own best α makes of it."""
-    alpha = landscape(source, layer, index).best_alpha
-    return scale_report(source, layer, index, ScaleRule("percentile", alpha))
+    rule = landscape(source, layer, index, symmetric).best_rule
+    return scale_report(source, layer, index, rule)
 
 
 def layer_report(source: Source, layer: int, rule: ScaleRule) -> LayerReport:
@@ -286,21 +318,21 @@ def layer_report(source: Source, layer: int, rule: ScaleRule) -> LayerReport:
         layer,
         tuple(slice_report(source, layer, i, rule) for i in parts),
         kernel=None,
-        bests=tuple(best(source, layer, i) for i in parts),
+        bests=tuple(best(source, layer, i, rule.symmetric) for i in parts),
     )
 
 
-def recommendation(source: Source) -> Recommendation:
+def recommendation(source: Source, symmetric: bool = True) -> Recommendation:
     """The best α of every slice of every layer, and one for the whole model."""
     shelf = _shelves()["recommendation"]
-    found = shelf.get(source)
+    found = shelf.get((source, symmetric))
     if found is None:
         layers = calibration(source, lambda _: None).layers
         found = recommend({
-            (layer.layer, part.name): landscape(source, layer.layer, i)
+            (layer.layer, part.name): landscape(source, layer.layer, i, symmetric)
             for layer in layers for i, part in enumerate(layer.slices)
         })  # fmt: skip
-        shelf.put(source, found)
+        shelf.put((source, symmetric), found)
     return found
 
 

@@ -77,6 +77,9 @@ padding:.1em .25em;border-radius:3px}
 .reply.right,.verdict.right{border-color:light-dark(#00806E,#3FD0B4)}
 .reply.wrong,.verdict.wrong{border-color:light-dark(#D9480F,#FF8A57)}
 .said{line-height:1.5;margin-bottom:.4rem}
+.said blockquote{margin:.35rem 0 0;padding:0;border:0}
+.said q{quotes:"“" "”"}
+.said cite{display:block;font-style:normal;font-size:.8125rem;opacity:.8}
 .verdict{display:inline-block;border:1.5px solid;border-radius:99px;padding:0 .7em;
 margin-right:.7em;font-size:.8125rem;white-space:nowrap}
 [data-testid=stTopNavLink]:focus-visible,[data-testid=stSidebarNavLink]:focus-visible{

@@ -17,6 +17,7 @@ from dashboard.pages.exporting import export_rows
 from dashboard.report import baselines, distinct, report_scale
 
 choice, frame = choosing.choose()
+choosing.tell_symmetric()
 calibration = choosing.calibrated(choice, frame)
 counted = choice.of(calibration)
 landscape = loading.landscape(choice.source, choice.layer, choice.part)
@@ -45,12 +46,16 @@ st.markdown(
     "One scale a tensor is the coarsest choice. Asymmetric INT8 moves the code of 0 and strands "
     "nothing; a scale for each group of channels, or each channel, follows their ranges."
 )
+landscapes = {
+    "symmetric": landscape,
+    "asymmetric": loading.landscape(choice.source, choice.layer, choice.part, symmetric=False),
+}
 kinds = [
-    (f"per tensor, {'asymmetric' if asymmetric else 'symmetric'}",
-     {name: float(report_scale(counted, ScaleRule(name, landscape.best_alpha, rule.sigma,
-                                                  symmetric=not asymmetric)).output.sqnr_db)
+    (f"per tensor, {kind}",
+     {name: float(report_scale(counted, ScaleRule(name, each.best_alpha, rule.sigma,
+                                                  symmetric=each.symmetric)).output.sqnr_db)
       for name in ASYMMETRIC_RULES})
-    for asymmetric in (False, True)
+    for kind, each in landscapes.items()
 ]  # fmt: skip
 if choice.source.from_file:
     st.caption(captions.NO_CHANNELS)
@@ -69,4 +74,4 @@ else:
                   for observer in CHANNEL_RULES})
             )  # fmt: skip
 st.dataframe(captions.kind_rows(kinds), hide_index=True, width="stretch")
-st.caption(captions.kinds_caption(kinds))
+st.caption(captions.kinds_caption(kinds, landscapes))

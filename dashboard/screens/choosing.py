@@ -18,8 +18,13 @@ def screen(chosen: Chosen, say: Language) -> Screen:
         verdict = say("That can be defended.")
     else:
         verdict = say("Look at layer {layer}, which loses most.", layer=chosen.worst)
-    recommended = trained.recommended_alpha
-    singles = [*PUBLISHED_ALPHAS, 1.0, recommended]
+    whole = trained.recommendation
+    recommended = whole.alpha
+    singles = list(dict.fromkeys((*PUBLISHED_ALPHAS, 1.0, recommended)))
+
+    def lost(alpha: float) -> str:
+        return signed(whole.mean_loss_db(alpha), 2)
+
     return Screen(
         title=say("Your turn: choose α"),
         claim=say(
@@ -33,14 +38,15 @@ def screen(chosen: Chosen, say: Language) -> Screen:
         reading=say("On average you lose **{loss} dB** against each layer's best possible α. ",
                     loss=signed(loss, 2)) + verdict,
         table=Table(
-            (say("one α for all layers"), say("lost on average")),
+            (say("one α for all layers"), say("lost on average, these layers' x"),
+             say("the whole model, every slice")),
             (
                 *(
                     (say("{alpha}, MinMax", alpha=1) if alpha == 1.0 else format_alpha(alpha),
-                     f"{signed(trained.mean_loss_db(alpha), 2)} dB")
+                     f"{signed(trained.mean_loss_db(alpha), 2)} dB", f"{lost(alpha)} dB")
                     for alpha in singles
                 ),
-                (say("yours"), f"{signed(loss, 2)} dB"),
+                (say("yours"), f"{signed(loss, 2)} dB", "–"),
             ),
             spoils=True,
             chosen=len(singles),
@@ -51,15 +57,14 @@ def screen(chosen: Chosen, say: Language) -> Screen:
                 Answer(
                     format_alpha(alpha),
                     alpha == recommended,
-                    say("Yes: it loses {loss} dB on average, the least of all α tried. On another "
-                        "model, calibrate again.", loss=signed(trained.mean_loss_db(alpha), 2))
+                    say("Yes: over every layer and slice it loses {loss} dB on average, the least "
+                        "of all α tried. On another model, calibrate again.", loss=lost(alpha))
                     if alpha == recommended
-                    else say("It loses {loss} dB on average; {best} loses {least} dB.",
-                             loss=signed(trained.mean_loss_db(alpha), 2),
-                             best=format_alpha(recommended),
-                             least=signed(trained.mean_loss_db(recommended), 2)),
+                    else say("Over every layer and slice it loses {loss} dB on average; {best} "
+                             "loses {least} dB.", loss=lost(alpha),
+                             best=format_alpha(recommended), least=lost(recommended)),
                 )
-                for alpha in sorted(set(singles))
+                for alpha in sorted(singles)
             ),
         ),
     )  # fmt: skip

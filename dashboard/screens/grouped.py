@@ -1,12 +1,21 @@
 """Step 8: (1, 4, 4)."""
 
+from dashboard.figures.lesson_ideas import number
 from dashboard.figures.lesson_models import groups
-from dashboard.figures.style import decibels, percent, scale_text
+from dashboard.figures.style import decibels, percent, scale_text, signed
 from dashboard.language import Language
 from dashboard.lesson.grouped import GroupedScales, Groups
-from dashboard.published import QUAMBA2_130M, X_OUT_SCALES
+from dashboard.published import (
+    PA_BOUND_PRINTED,
+    PA_DIFFERENCES_PRINTED,
+    PA_RUN,
+    QUAMBA2_130M,
+    X_OUT_SCALES,
+    mean_evidence,
+)
 from dashboard.report import format_alpha
 from dashboard.screens import Answer, Question, Screen, Table
+from kernels.int8 import QMAX
 
 LAYERS_STEP = 6  # of the lesson: every layer's curve over α
 
@@ -30,6 +39,17 @@ def screen(parts: Groups, made: GroupedScales, checkpoint: str, layer: int,
         if parts.heads
         else say("Mamba-1 has no heads; its channels are grouped as they stand.")
     )  # fmt: skip
+    found = mean_evidence()
+    mean = say(
+        "Which number the table prints for {count} scales, its digits tell: {top} times x_scale "
+        "and wx_scale are float16 numbers in {single} of {singles} cases; none of the {distinct} "
+        "distinct x_out_scales is, but {top} · {count} · 1024 times each is a whole number to "
+        "within {off}. So each is, we infer, the mean of the {count}. In Quamba a percentile "
+        "chooses the output scale of Mamba-1, and of x in a Mamba-2 without groups; B and C are "
+        "MinMax's there too.",
+        count=X_OUT_SCALES.scales, top=QMAX, single=found.single, singles=found.singles,
+        distinct=len(found.units), off=number(found.furthest, 3),
+    )  # fmt: skip
     return Screen(
         title=say("What (1, 4, 4) means, and where α is not"),
         claim=say(
@@ -43,30 +63,33 @@ def screen(parts: Groups, made: GroupedScales, checkpoint: str, layer: int,
         sheet=groups(made, say),
         reading=reading,
         table=Table(
-            (say("layer"), say("published, pa-0.5"), say("pa-1.0"), say("difference")),
+            (say("layer"), say("published, pa-0.5"), say("pa-1.0"), say("difference, printed"),
+             say("of these digits"), say("of the sum, in 1/1024")),
             tuple(
                 (str(each.layer), f"{each.pa_0_5:.8f}", f"{each.pa_1_0:.8f}",
-                 _difference(each.pa_difference))
-                for each in QUAMBA2_130M
+                 f"{signed(printed, 2)} %", percent(each.pa_difference),
+                 f"{step:+d}".replace("-", "−") if step else "0")
+                for each, printed, step in zip(QUAMBA2_130M, PA_DIFFERENCES_PRINTED, found.steps,
+                                               strict=True)
             ),
         ),
         question=Question(
-            say("The published runs pa-0.5 and pa-1.0 differ by at most {difference}. What follows "
-                "about α?", difference=percent(largest)),
+            say("The scales of the published {run} runs pa-0.5 and pa-1.0 are printed as differing "
+                "by {printed} at most, “< {bound}”; their digits differ by {difference}. What "
+                "follows about α?", run=PA_RUN, bound=f"{PA_BOUND_PRINTED}%",
+                printed=f"{max(map(abs, PA_DIFFERENCES_PRINTED))} %",
+                difference=percent(largest)),
             (
                 Answer(say("That it hardly matters: both choices are safe."), False,
                        say("It was not used there, so nothing about it was tested. Where it is "
                            "used, step {step} shows what it does.", step=LAYERS_STEP)),
                 Answer(say("Nothing: these scales do not use α."), True,
-                       say("Yes. MinMax looks at the largest value alone; what is left is noise "
-                           "between two runs.")),
+                       say("Yes. MinMax looks at the largest value alone; what is left is about "
+                           "one float16 step of one group's maximum.")),
                 Answer(say("That the larger α is better."), False,
-                       say("The differences go both ways: that is what noise looks like.")),
+                       say("The differences go both ways, by about one float16 step of one "
+                           "group's maximum.")),
             ),
         ),
-        note=note,
+        note=f"{mean}\n\n{note}",
     )  # fmt: skip
-
-
-def _difference(share: float) -> str:
-    return f"{100 * share:+.4f} %".replace("-", "−") if share else "0"

@@ -1,6 +1,5 @@
 """Step 6: theory meets a trained model."""
 
-from dashboard.figures.lesson_ideas import change
 from dashboard.figures.lesson_models import every_layer
 from dashboard.figures.style import decibels, percent, scale_text, signed
 from dashboard.language import Language
@@ -23,7 +22,7 @@ def screen(trained: Trained, layer: int, alpha: float, say: Language) -> Screen:
         layer=layer, alpha=format_alpha(alpha), clipped=percent(shown.saturation_rate(alpha)),
         sqnr=decibels(shown.sqnr_db(alpha), 1), best=format_alpha(shown.landscape.best_alpha),
         best_sqnr=decibels(shown.landscape.best_db, 1), low=format_alpha(low),
-        high=format_alpha(high), least=change(min(growth)), most=change(max(growth)),
+        high=format_alpha(high), least=percent(min(growth)), most=percent(max(growth)),
         least_gain=signed(min(gains), 1), most_gain=signed(max(gains), 1),
     )  # fmt: skip
 

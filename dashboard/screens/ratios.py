@@ -1,12 +1,13 @@
 """Step 7: the ratio trap."""
 
-from dashboard.figures.lesson_ideas import change
 from dashboard.figures.lesson_models import ratios
 from dashboard.figures.style import percent, signed
 from dashboard.language import Language
 from dashboard.lesson.trained import Guess, Trained
-from dashboard.published import QUAMBA2_130M
+from dashboard.published import QUAMBA2_2_7B_PA_1_LAYER_0, QUAMBA2_130M, X_OUT_SCALES
 from dashboard.screens import Answer, Question, Screen, Table
+
+GROUPS_STEP = 8  # of the lesson: what (1, 4, 4) means
 
 
 def screen(trained: Trained, guess: Guess, shown: bool, say: Language) -> Screen:
@@ -17,7 +18,7 @@ def screen(trained: Trained, guess: Guess, shown: bool, say: Language) -> Screen
             "gives, the layer would lose {loss} dB and clip {clipped} of its values. Nothing in "
             "the other layers told you: the scale has to be [[calibration|calibrated]].",
             layer=guess.layer, truth=f"{guess.truth:.1f}", guess=f"{guess.guess:.0f}",
-            off=change(abs(guess.off)), side=say("too large") if guess.off > 0 else
+            off=percent(abs(guess.off)), side=say("too large") if guess.off > 0 else
             say("too small"), loss=signed(guess.loss_db, 1),
             clipped=percent(guess.saturation_rate),
         )  # fmt: skip
@@ -70,5 +71,12 @@ def screen(trained: Trained, guess: Guess, shown: bool, say: Language) -> Screen
                 Answer(say("Only the positive part."), False,
                        say("For positive v SiLU(v) is a little less than v, never more.")),
             ),
+        ),
+        note=say(
+            "Each published x_out_scale stands for {count} and is, by its digits, their mean (step "
+            "{step}): these are ratios of means. Of the 2.7b model the ratios are printed, and one "
+            "x_out_scale, layer {layer}'s: {scale}.",
+            count=X_OUT_SCALES.scales, step=GROUPS_STEP, layer=first.layer,
+            scale=f"{QUAMBA2_2_7B_PA_1_LAYER_0:.5f}",
         ),
     )  # fmt: skip

@@ -1,10 +1,14 @@
 """Step 4: the published toy example, computed again."""
 
-from dashboard.figures.lesson_ideas import number, share, toy_errors
+from dashboard.figures.lesson_ideas import number, toy_errors
+from dashboard.figures.style import percent
 from dashboard.language import Language
-from dashboard.lesson.toy import conv_absmax_scale, run
+from dashboard.lesson.toy import COARSE_ALPHA, conv_absmax_scale, quantile_scale, run
+from dashboard.observers import PUBLISHED_ALPHAS
 from dashboard.published import TOY
+from dashboard.report import format_alpha
 from dashboard.screens import Answer, Question, Screen, Table
+from kernels.int8 import QMAX
 
 
 def screen(scale: float, points: str, say: Language) -> Screen:
@@ -22,7 +26,8 @@ def screen(scale: float, points: str, say: Language) -> Screen:
         "What differs: the published {plain} is what evenly spread values give ({fine}), the "
         "step of {step} itself gives {own}. The published {percentile} we find on no such grid.",
         scale=number(scale, 4), low=number(chosen.lowest_code), high=number(chosen.highest_code),
-        top=share(chosen.utilization), reachable=share(chosen.reachable_share),
+        top=percent(chosen.utilization, digits=4),
+        reachable=percent(chosen.reachable_share, digits=4),
         error=number(chosen.mean_error, 4), plain=number(TOY.straightforward.mean_error, 4),
         fine=number(others["fine"], 4), step=number(TOY.step), own=number(others["step"], 4),
         percentile=number(TOY.percentile.mean_error, 4),
@@ -44,8 +49,8 @@ def screen(scale: float, points: str, say: Language) -> Screen:
             "scale matters, but not yet why it should be a percentile's.",
             low=number(TOY.low), high=number(TOY.high), plain=number(TOY.straightforward.scale),
             percentile=number(TOY.percentile.scale, 4),
-            before=share(TOY.straightforward.utilization),
-            after=share(TOY.percentile.utilization),
+            before=percent(TOY.straightforward.utilization, digits=4),
+            after=percent(TOY.percentile.utilization, digits=4),
             first=number(TOY.straightforward.mean_error, 4),
             second=number(TOY.percentile.mean_error, 4),
         ),
@@ -58,10 +63,10 @@ def screen(scale: float, points: str, say: Language) -> Screen:
             tuple(
                 (
                     name,
-                    share(made.utilization),
-                    share(made.reachable_share),
+                    percent(made.utilization, digits=4),
+                    percent(made.reachable_share, digits=4),
                     number(made.mean_error, 4),
-                    f"{share(printed.utilization)}, {number(printed.mean_error, 4)}"
+                    f"{percent(printed.utilization, digits=4)}, {number(printed.mean_error, 4)}"
                     if printed
                     else "–",
                 )
@@ -91,5 +96,11 @@ def screen(scale: float, points: str, say: Language) -> Screen:
         ),
         note=say("The solid lines are the chosen scale, the grey ones {scale}; dashed, "
                  "their means.",
-                 scale=number(beside.scale, 4)),
+                 scale=number(beside.scale, 4)) + "\n\n" + say(
+            "The published percentile scale is the {coarse} quantile of this grid's outputs over "
+            "{top}: {found}. That of α = {alpha} would be {proper}, nearly MinMax's, for the grid "
+            "has few points.",
+            coarse=percent(COARSE_ALPHA), top=QMAX, found=number(quantile_scale(COARSE_ALPHA), 6),
+            alpha=format_alpha(PUBLISHED_ALPHAS[0]),
+            proper=number(quantile_scale(PUBLISHED_ALPHAS[0]), 5)),
     )  # fmt: skip

@@ -1,0 +1,196 @@
+"""What a visitor may read of the server's disk: on a server that others reach, nothing by path."""
+
+import os
+import shutil
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import parse_qs, quote, urlsplit
+
+import pytest
+import streamlit.config
+from playwright.sync_api import Page, sync_playwright
+from streamlit.testing.v1 import AppTest
+
+from benchmarks.page import FLAGS, served
+from dashboard.checkpoints import SAMPLES_DIR
+from dashboard.pages import loading
+from dashboard.pages.access import CLOSED, is_loopback, is_open
+
+PAGES = SAMPLES_DIR.parent / "dashboard" / "pages"
+EVERYWHERE = (None, "", "0.0.0.0", "::", "192.168.1.7", "example.org", "unix:///run/scalescope")
+HERE = ("localhost", "LOCALHOST", "127.0.0.1", "127.8.9.10", "::1", "[::1]")
+
+# What exists and what does not, of each kind, and names that no file can have.
+PATHS = ["/etc", "/etc/passwd", "/etc/no-such-file", "/root/no/such", "~", "~nobody-here/x", ".",
+         "..", "../..", "tests", "nowhere", "/dev/zero", "\x00", "x" * 5000]  # fmt: skip
+
+
+@pytest.mark.parametrize("address", EVERYWHERE)
+def test_an_address_that_others_reach_is_no_loopback(address):
+    assert not is_loopback(address)
+
+
+@pytest.mark.parametrize("address", HERE)
+def test_this_machines_own_addresses_are_the_loopback(address):
+    assert is_loopback(address)
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_paths_are_open_on_the_loopback_alone(path):
+    assert all(is_open(path, address, {}) for address in HERE)
+    assert not any(is_open(path, address, {}) for address in EVERYWHERE[2:])
+
+
+def test_named_directories_alone_are_open_wherever_the_server_listens(tmp_path):
+    inside, outside = tmp_path / "inside", tmp_path / "outside"
+    for directory in (inside, outside):
+        directory.mkdir()
+        (directory / "text.txt").write_text("text")
+    (inside / "link").symlink_to(outside)
+    (outside / "link").symlink_to(inside)
+    (inside / "circle").symlink_to(inside / "circle")
+    environment = {"SCALESCOPE_ROOTS": os.pathsep.join([str(inside), str(tmp_path / "more")])}
+    for address in (*HERE, *EVERYWHERE[2:]):
+        for path in (inside, inside / "text.txt", inside / "none", tmp_path / "more" / "x",
+                     outside / "link" / "text.txt", outside / ".." / "inside"):  # fmt: skip
+            assert is_open(str(path), address, environment), path
+        for path in (outside, tmp_path, inside / ".." / "outside" / "text.txt",
+                     inside / "link" / "text.txt", inside / "circle", f"{inside}-more",
+                     f"{inside}/\x00", "~nobody-here/x", "/etc/passwd"):  # fmt: skip
+            assert not is_open(str(path), address, environment), path
+
+
+@pytest.mark.parametrize("named", ["", os.pathsep, ".", "sub", "~"])
+def test_roots_that_name_no_directory_close_every_path(named):
+    environment = {"SCALESCOPE_ROOTS": named}
+    assert not any(is_open(path, "localhost", environment) for path in [*PATHS, str(Path.cwd())])
+
+
+@pytest.fixture
+def reachable(monkeypatch):
+    """As if the server listened on every interface."""
+    was = streamlit.config.get_option("server.address")
+    monkeypatch.delenv("SCALESCOPE_ROOTS", raising=False)
+    streamlit.config.set_option("server.address", "0.0.0.0")
+    yield
+    streamlit.config.set_option("server.address", was)
+
+
+def opened(page: str, **settings: str) -> AppTest:
+    app = AppTest.from_file(str(PAGES / f"{page}.py"), default_timeout=60)
+    for name, value in ({"batches": "2", "seq_len": "64"} | settings).items():
+        app.query_params[name] = value
+    return app.run()
+
+
+def told(app: AppTest) -> list[str]:
+    """Errors, without the Markdown that escapes them."""
+    assert not app.exception
+    return [error.value.replace("\\", "") for error in app.error]
+
+
+BOXES = [
+    ("explore", "checkpoint"), ("explore", "text"), ("layers", "checkpoint"), ("layers", "text"),
+    ("groups", "checkpoint"), ("sweep", "text"), ("batches", "text"), ("held_out", "text"),
+    ("held_out", "judged"), ("held_out", "checkpoint"), ("kernel", "text"), ("compare", "source_a"),
+    ("compare", "source_b"), ("compare", "text_a"), ("compare", "text_b"), ("claims", "checkpoint"),
+    ("lesson", "checkpoint"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("page", "box"), BOXES)
+def test_every_box_refuses_every_path_in_the_same_words(page, box, reachable, tmp_path):
+    here = tmp_path / "counts.safetensors"
+    here.write_bytes(b"")
+    more = {"step": "2"} if page == "lesson" else {}
+    for path in ("/etc/passwd", "/etc/no-such-file", "/etc", "~nobody-here/x", str(here)):
+        assert told(opened(page, **more, **{box: path})) == [CLOSED], path
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_a_checkpoint_that_is_there_and_one_that_is_not_are_told_alike(path, reachable):
+    assert told(opened("layers", checkpoint=path)) == [CLOSED]
+
+
+def test_samples_texts_and_hub_ids_stay_open(reachable, monkeypatch):
+    assert opened("layers", checkpoint="mamba-tiny", text="out-of-domain.txt").dataframe
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.chdir(SAMPLES_DIR.parent)
+    # A path of that form exists, and is not looked up.
+    for name in ("sample_checkpoints/mamba-tiny", "sample_checkpoints/none"):
+        (sentence,) = told(opened("layers", checkpoint=name))
+        assert sentence.startswith(f"{name} could not be fetched from the Hub")
+
+
+def test_a_directory_that_the_administrator_opens_can_be_read(reachable, monkeypatch, tmp_path):
+    model, text = tmp_path / "model", tmp_path / "own.txt"
+    shutil.copytree(SAMPLES_DIR / "mamba-tiny", model)
+    text.write_text("The quick brown fox. " * 40)
+    monkeypatch.setenv("SCALESCOPE_ROOTS", str(tmp_path))
+    assert opened("layers", checkpoint=str(model), text=str(text)).dataframe
+    assert told(opened("layers", checkpoint=str(model), text="/etc/passwd")) == [CLOSED]
+
+
+@contextmanager
+def chromium() -> Iterator[Page]:
+    if shutil.which("chromium") is None:
+        assert not os.environ.get("SCALESCOPE_REQUIRE_BROWSER"), "chromium is required, not found"
+        pytest.skip("chromium is not installed")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS)
+        yield browser.new_page(viewport={"width": 1440, "height": 900})
+        browser.close()
+
+
+def test_a_served_page_refuses_a_path_where_others_can_reach_it():
+    with served(listen="0.0.0.0") as address, chromium() as page:
+        for link in ("?text=/etc/passwd", f"?checkpoint={quote(str(SAMPLES_DIR / 'mamba-tiny'))}"):
+            page.goto(f"{address}/layers{link}")
+            page.get_by_role("alert").get_by_text("No such name is open").wait_for(timeout=60_000)
+
+
+def outward_address() -> str | None:
+    """An address of this machine that is not its loopback; nothing is sent."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))
+        except OSError:
+            return None
+        return probe.getsockname()[0]
+
+
+def test_the_app_as_the_readme_starts_it_listens_to_this_machine_alone():
+    outward = outward_address()
+    if outward is None or is_loopback(outward):
+        pytest.skip("this machine has no other address")
+    with served() as address:
+        port = urlsplit(address).port
+        with socket.create_connection(("127.0.0.1", port), 5):
+            pass
+        with pytest.raises(OSError):
+            socket.create_connection((outward, port), 5)
+
+
+def test_the_app_runs_from_any_directory_and_explore_has_its_own_address(tmp_path):
+    log = tmp_path / "log"
+    with log.open("w") as output, served(output, directory=tmp_path) as address, chromium() as page:
+        page.goto(f"{address}/explore?checkpoint=mamba2-tiny&layer=2&batches=2&seq_len=64")
+        page.get_by_text("differ from the reference").wait_for(timeout=60_000)
+        assert page.get_by_role("combobox", name="Checkpoint").input_value() == "mamba2-tiny"
+        settings = parse_qs(urlsplit(page.url).query)
+        assert settings["layer"] == ["2"] and settings["batches"] == ["2"]
+        assert not page.get_by_text("Page not found").count()
+        assert page.locator("[data-testid=stTopNavLink]", has_text="Explore").count() == 1
+    assert "Traceback" not in log.read_text()
+
+
+def test_no_line_of_a_traceback_reaches_a_visitor(monkeypatch):
+    def broken(*_arguments) -> None:
+        raise RuntimeError("what only the log may hold")
+
+    monkeypatch.setattr(loading, "outline", broken)
+    (shown,) = opened("layers").exception
+    assert "what only" not in f"{shown.message} {list(shown.stack_trace)}"
+    assert "broken" not in str(list(shown.stack_trace))
