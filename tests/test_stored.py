@@ -12,7 +12,7 @@ from opening import opened, told
 
 from dashboard import cli, stored
 from dashboard.checkpoints import SAMPLES_DIR, load_checkpoint
-from kernels import reference
+from kernels import available_backends, reference
 
 SAMPLE = "mamba2-small-quamba2"
 PREFIX = "backbone.layers.{}.mixer.conv1d."
@@ -53,9 +53,14 @@ def test_analyze_prints_what_the_file_holds(capsys, state):
             assert measures["x_scale"] == number(state[f"{prefix}{name}_scale"])
             assert measures["w_scale"] == number(state[f"{prefix}w{name}_scale"])
             assert measures["b_scale"] == number(state[f"{prefix}b{name}_scale"])
+            assert measures["zero_point"] == 0
+        assert layer["copies"] == 5 and layer["mismatches"] == ""
+        assert layer["backend"] == document["backend"] in available_backends()
+        assert layer["kernel_time_ms"] > 0
         for name in "BC":
             out = number(state[f"{prefix}{name}_out_scales"])
             assert layer[name]["x_out_scale"] == out
+            assert layer[name]["ratio_weight"] == pytest.approx(out / layer[name]["w_scale"])
             assert layer[name]["ratio_wx"] == pytest.approx(
                 out / (layer[name]["x_scale"] * layer[name]["w_scale"])
             )
@@ -127,8 +132,9 @@ def test_the_live_run_is_compared_with_the_reference(monkeypatch):
     layer = load_checkpoint(SAMPLE).stored_layer(0)
     assert stored.run_stored(layer).differing_codes == 0
 
-    def off_by_one(*arguments, backend, **scales):
-        codes = reference.quant_causal_conv1d(*arguments, **scales)
+    def off_by_one(x, *, backend, **scales):
+        assert x.unique().tolist() == list(range(-128, 128))  # every code goes in
+        codes = reference.quant_causal_conv1d(x, **scales)
         codes[0, 0, :7] ^= 1
         return codes
 
@@ -155,6 +161,12 @@ def test_copies_that_disagree_are_named(tmp_path, state):
     words = told(opened("layers", checkpoint=str(tmp_path)))
     assert "**1 of 30 copies disagree**: first, in layer 4, conv1d.x_out_scales and " in words
     assert "chunk_scan.x_scales differ by " in words
+    checkpoint = load_checkpoint(str(tmp_path))
+    runs = stored.run_all(checkpoint, [3, 4], "cpu")
+    three, four = stored.stored_document(checkpoint, [3, 4], runs)["layers"]
+    copy = name.partition(".mixer.")[2]
+    assert (three["copies"], three["mismatches"]) == (5, "")
+    assert (four["copies"], four["mismatches"]) == (5, f"conv1d.x_out_scales is not {copy}")
 
 
 def test_the_groups_page_shows_the_stored_groups(state):
