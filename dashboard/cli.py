@@ -2,8 +2,10 @@
 
     python -m dashboard analyze CHECKPOINT       calibrate, and report every layer's scales
     python -m dashboard calibrate CHECKPOINT     calibrate, and save what was counted
+    python -m dashboard check CHECKPOINT         is each scale of a quantized checkpoint sound?
 
-Exit status 0; 2, with one line on standard error, for anything wrong with what was given.
+Exit status 0; 1 where ``check`` finds a fault; 2, with one line on standard error, for anything
+wrong with what was given.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from typing import NoReturn
 import numpy as np
 import torch
 
-from dashboard import captions, export, tables
+from dashboard import captions, export, health, tables
 from dashboard.archive import (
     SUFFIX,
     fingerprint,
@@ -48,6 +50,7 @@ from dashboard.checkpoints import (
     load_backbone,
     load_checkpoint,
 )
+from dashboard.histogram import Histogram
 from dashboard.landscape import Landscape, Recommendation, landscapes, recommend
 from dashboard.observers import (
     DEFAULT_ALPHA,
@@ -70,6 +73,7 @@ from dashboard.stored import run_all, stored_document
 # Conv inputs held at once while the kernel runs; a larger model is calibrated in several passes.
 CAPTURE_BYTES = 2**30
 
+Channels = Sequence[Histogram]
 MOST_LAYERS = 10_000  # a longer range is a slip of the finger, and is refused below
 
 
@@ -81,22 +85,56 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status."""
     arguments = _parser().parse_args(argv)
     try:
-        arguments.run(arguments)
+        return arguments.run(arguments)
     except (CheckpointError, CalibrationError, UsageError, OSError) as error:
         print(f"dashboard: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
+
+
+def _run_analyze(arguments: argparse.Namespace) -> int:
+    _write(tables.FORMATS[arguments.format](analyze(arguments)), arguments.out)
     return 0
 
 
-def _run_analyze(arguments: argparse.Namespace) -> None:
-    written = tables.FORMATS[arguments.format](analyze(arguments))
-    if arguments.out:
-        Path(arguments.out).write_text(written, encoding="utf-8")
+def _write(text: str, out: str | None) -> None:
+    if out:
+        Path(out).write_text(text, encoding="utf-8")
     else:
-        sys.stdout.write(written)
+        sys.stdout.write(text)
 
 
-def _run_calibrate(arguments: argparse.Namespace) -> None:
+def _run_check(arguments: argparse.Namespace) -> int:
+    """Examine a quantized checkpoint; with ``--against``, judge it by the float model."""
+    quantized = load_checkpoint(arguments.checkpoint, tolerant=True)
+    try:
+        found = health.inspect(quantized)
+        if arguments.against is not None:
+            found = _judge(found, quantized, arguments)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    writes = {"table": health.as_table, "json": lambda h: tables.as_json(health.document(h))}
+    _write(writes[arguments.format](found), arguments.out)
+    return 0 if found.is_sound else 1
+
+
+def _judge(
+    found: health.Health, quantized: Checkpoint, arguments: argparse.Namespace
+) -> health.Health:
+    model = load_checkpoint(arguments.against)
+    if model.is_quantized:
+        raise UsageError(f"--against is {arguments.against!r}, which is quantized, too")
+    text = read_text(model, arguments.text, arguments.batches, arguments.seq_len)
+    layers = sorted(set(quantized.stored_layers) & set(model.layers))
+    for calibration in _calibrate_in_passes(model, text, layers):
+
+        def outputs(layer: int, index: int, counted: Calibration = calibration) -> Channels:
+            return channel_outputs(counted.capture(layer), model.slices[index])
+
+        found = health.judge(found, quantized, model, calibration, outputs)
+    return found
+
+
+def _run_calibrate(arguments: argparse.Namespace) -> int:
     """Calibrate every layer and save the counts."""
     out = Path(arguments.out)
     if out.suffix != SUFFIX:
@@ -109,6 +147,7 @@ def _run_calibrate(arguments: argparse.Namespace) -> None:
     _clear_progress()
     origin = replace(calibration.origin, fingerprint=fingerprint(checkpoint))
     save_calibration(out, replace(calibration, origin=origin))
+    return 0
 
 
 def analyze(arguments: argparse.Namespace) -> dict:
@@ -338,6 +377,16 @@ def _parser() -> argparse.ArgumentParser:
     _add_source(command, "directory, Hub id or sample")
     command.add_argument("--out", metavar=f"FILE{SUFFIX}", required=True)
     command.set_defaults(run=_run_calibrate)
+    command = commands.add_parser("check", help="is each scale of a quantized checkpoint sound?")
+    _add_source(command, "a quantized checkpoint: directory, Hub id or sample")
+    command.add_argument(
+        "--against", metavar="FLOAT_CHECKPOINT", help="the model it was made of, to judge by"
+    )
+    command.add_argument(
+        "--format", choices=("table", "json"), default="table", metavar="FORM", help="table, json"
+    )
+    command.add_argument("--out", metavar="FILE", help="default: standard output")
+    command.set_defaults(run=_run_check)
     return parser
 
 

@@ -55,6 +55,8 @@ from dashboard.captions.kernel import (
 )
 from dashboard.captions.layers import NO_ROW, layers_headline, layers_verdict, rules_caption
 from dashboard.captions.stored import (
+    HEALTH,
+    HEALTH_ALONE,
     NO_FLOAT_WEIGHTS,
     STAND_IN,
     stored_headline,
@@ -73,6 +75,8 @@ from dashboard.captions.sweep import (
 )
 
 __all__ = [
+    "HEALTH",
+    "HEALTH_ALONE",
     "NO_CHANNELS",
     "NO_FLOAT_WEIGHTS",
     "NO_GROUPS",

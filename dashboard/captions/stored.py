@@ -17,6 +17,19 @@ STAND_IN = (
 )
 
 
+HEALTH_ALONE = (
+    "By the checkpoint alone: every scale is finite and positive, equal to its copies, within 16 "
+    "times of the layers' median, within reach of the INT8 convolution, and of the kind that its "
+    "observer leaves. The float model and a text say what it does to real activations."
+)
+HEALTH = (
+    "The nearest rule is the one whose scales, in the same groups, differ least from the stored "
+    "ones; stored / nearest is 1 where they are the same. Best gains: what the scales of least "
+    "squared error, in the same groups, have over the stored ones, in dB; more than 10 dB is a "
+    "fault."
+)
+
+
 def stored_headline(layers: Sequence[StoredLayer], count: int) -> str:
     """Whether α had any part in the stored scales; ``count`` is that of all Mamba layers."""
     if not layers:

@@ -17,7 +17,7 @@ import numpy as np
 import streamlit as st
 from torch import nn
 
-from dashboard import archive
+from dashboard import archive, health
 from dashboard.calibration import (
     Calibration,
     CalibrationError,
@@ -81,6 +81,7 @@ SHELVES = {
     "scale": (4096, 64 * MIB, False),
     "channels": (2, 128 * MIB, True),
     "grouping": (64, 16 * MIB, False),
+    "health": (16, 4 * MIB, False),
 }
 
 
@@ -263,6 +264,28 @@ def stored_runs(name: str) -> dict[int, StoredRun]:
     return _shelves()["stored"].get_or_make(
         (name, edition(name)), lambda: run_all(loaded, loaded.layers, default_device())
     )
+
+
+def checked(
+    name: str, against: Source | None, on_progress: Callable[[Progress], None]
+) -> health.Health:
+    """A quantized checkpoint examined; with ``against``, judged by its float model, too."""
+    quantized = checkpoint(name)
+
+    def make() -> health.Health:
+        found = health.inspect(quantized)
+        if against is None:
+            return found
+        counted = calibration(against, on_progress)
+        return health.judge(
+            found,
+            quantized,
+            checkpoint(against.checkpoint),
+            counted,
+            lambda layer, index: channels(against, layer, index),
+        )
+
+    return _shelves()["health"].get_or_make((name, edition(name), against), make)
 
 
 def model(name: str) -> Model:
