@@ -38,6 +38,7 @@ from dashboard.checkpoints import (
     quantized_sample_names,
     sample_names,
 )
+from dashboard.compare import Column
 from dashboard.grouping import ChannelGrouping, sort_and_cluster
 from dashboard.histogram import Histogram, Quantized
 from dashboard.landscape import Landscape, Recommendation, recommend
@@ -130,7 +131,8 @@ class Outline:
 @st.cache_resource
 def _shelves() -> dict[str, Shelf]:
     sizes = {"calibration": 4, "capture": 2, "conv": 4, "sweep": 64, "landscape": 512,
-             "recommendation": 8, "scale": 4096, "channels": 2, "grouping": 64}  # fmt: skip
+             "recommendation": 8, "scale": 4096, "channels": 2, "grouping": 64,
+             "column": 256}  # fmt: skip
     return {name: Shelf(size) for name, size in sizes.items()}
 
 
@@ -301,6 +303,19 @@ def landscape(source: Source, layer: int, index: int, symmetric: bool = True) ->
     if found is None:
         found = Landscape.of(_slice(source, layer, index).silu_output, symmetric=symmetric)
         shelf.put((source, layer, index, symmetric), found)
+    return found
+
+
+def column(source: Source, rule: Hashable, make: Callable[[], Column]) -> Column:
+    """A few numbers a layer: they stay when the calibration that they came from has been dropped.
+
+    ``rule`` says what ``make`` makes of the source.
+    """
+    shelf = _shelves()["column"]
+    found = shelf.get((source, rule))
+    if found is None:
+        found = make()
+        shelf.put((source, rule), found)
     return found
 
 
