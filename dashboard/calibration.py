@@ -55,7 +55,7 @@ class CalibrationError(ValueError):
         super().__init__(one_line(sentence))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class CalibrationText:
     """The tokens of the calibration batches, and where they came from."""
 
@@ -72,7 +72,7 @@ class CalibrationText:
         return self.tokens.shape[1]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ConvCapture:
     """What one layer's causal conv1d saw on the calibration batches (float32)."""
 

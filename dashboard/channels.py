@@ -24,11 +24,11 @@ from kernels.reference import causal_conv1d
 CHANNEL_RULES = ("percentile", "minmax", "mse")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class GroupScales:
     """A scale for each group of a slice's channels."""
 
-    rule: ScaleRule
+    rule: ScaleRule | None  # None for scales that came from elsewhere
     group: np.ndarray  # (D,) int64, the group of each channel, from 0
     scales: np.ndarray  # (G,) float32, real units per code
     signal: float  # Σ y²
@@ -50,8 +50,6 @@ class GroupScales:
         return {
             "x_out_scale": self.scales.tolist(),
             "shape": [len(self.scales)],
-            "ratio_weight": None,
-            "ratio_wx": None,
             "saturation_rate": self.saturated / self.total,
             "top_code_utilization": None,
             "code_utilization": None,
@@ -118,16 +116,42 @@ def group_scales(outputs: Sequence[Histogram], group: np.ndarray, rule: ScaleRul
             f"the groups of {len(outputs)} channels have shape {group.shape}; each channel needs "
             "one, numbered from 0 without a gap"
         )
-    scales, signal, noise, saturated, total = [], 0.0, 0.0, 0, 0
-    for number in range(int(group.max()) + 1):
-        output = Histogram.sum([outputs[i] for i in np.flatnonzero(group == number).tolist()])
-        scale = scale_from_amax(amax(rule, output))
-        quantized = output.quantize(scale)
-        scales.append(scale)
-        signal += quantized.signal
-        noise += float(quantized.rounding_sse + quantized.clipping_sse)
-        saturated += int(quantized.saturated)
-        total += output.total
+    pooled = pooled_outputs(outputs, group)
+    scales = [scale_from_amax(amax(rule, output)) for output in pooled]
+    return _summed(pooled, rule, group, np.array(scales, dtype=np.float32))
+
+
+def judge_scales(
+    outputs: Sequence[Histogram], group: np.ndarray, scales: np.ndarray
+) -> GroupScales:
+    """What given scales make of the groups, wherever they come from.
+
+    Args:
+        outputs, group: as ``group_scales`` has them.
+        scales: (G,) positive, real units per code.
+    """
+    return _summed(pooled_outputs(outputs, group), None, group, scales.astype(np.float32))
+
+
+def pooled_outputs(outputs: Sequence[Histogram], group: np.ndarray) -> list[Histogram]:
+    """Each group's histogram, the sum of its channels'; arguments as ``group_scales`` has them."""
+    members: list[list[Histogram]] = [[] for _ in range(int(group.max()) + 1)]
+    for output, number in zip(outputs, group.tolist(), strict=True):
+        members[number].append(output)
+    return [Histogram.sum(own) for own in members]
+
+
+def _summed(
+    pooled: Sequence[Histogram], rule: ScaleRule | None, group: np.ndarray, scales: np.ndarray
+) -> GroupScales:
+    """The groups' squared errors and counts, added up."""
+    quantized = [output.quantize(scale) for output, scale in zip(pooled, scales, strict=True)]
     return GroupScales(
-        rule, group, np.array(scales, dtype=np.float32), signal, noise, saturated, total
+        rule,
+        group,
+        scales,
+        signal=sum(each.signal for each in quantized),
+        noise=sum(float(each.rounding_sse + each.clipping_sse) for each in quantized),
+        saturated=sum(int(each.saturated) for each in quantized),
+        total=sum(output.total for output in pooled),
     )

@@ -20,6 +20,7 @@ from dashboard.lesson import outliers, toy
 from dashboard.lesson.trained import Trained, guessed
 from dashboard.observers import DEFAULT_SIGMA, PUBLISHED_ALPHAS, averaged
 from dashboard.published import (
+    GROUPS_130M,
     OUTLIERS,
     PA_BOUND_PRINTED,
     PA_DIFFERENCES_PRINTED,
@@ -320,17 +321,22 @@ def _shape(say: Language) -> Claim:
     return Claim(
         "shape",
         say("So it is, in Quamba's code: each SSD group, head group and channel group has a scale "
-            "of its own. The table prints one number in place of {count}. Its digits tell which: "
-            "{top} times x_scale and wx_scale are float16 numbers, as maxima are, in {single} of "
-            "{singles} cases; of the {distinct} distinct x_out_scales none is, but {top} · {count} "
-            "· 1024 times each is a whole number to within {off}, which has a chance of less than "
-            "1 in {odds}. So each is, we infer, the mean of the {count} scales, and the published "
-            "ratios are ratios of means.",
+            "of its own. The tables print one number in place of {count}, their mean: the note on "
+            "groups calls it so, and prints those of layer {layer}, from {least} to {greatest}, "
+            "whose mean is {mean}. Of the other layers we infer it from the digits: {top} times "
+            "x_scale and wx_scale are float16 numbers, as maxima are, in {single} of {singles} "
+            "cases; of the {distinct} distinct x_out_scales none is, but {top} · {count} · 1024 "
+            "times each is a whole number to within {off}, which has a chance of less than 1 in "
+            "{odds}. So the published ratios are ratios of means.",
+            layer=GROUPS_130M.layer, least=f"{GROUPS_130M.least:.4f}",
+            greatest=f"{GROUPS_130M.most:.4f}", mean=f"{GROUPS_130M.mean:.4f}",
             count=X_OUT_SCALES.scales, top=QMAX, single=found.single, singles=found.singles,
             distinct=len(found.units), off=number(found.furthest, 3), odds=odds(found.chance)),
         "lesson", {"step": "8"},
-        say("Decided by Quamba's code (quamba/qConvLayer.py, quamba/observer.py)."),
-        verdict_of([X_OUT_SCALES.scales > 1 and found.grouped == 0]),
+        say("Decided by Quamba's code (quamba/qConvLayer.py, quamba/observer.py), the printed "
+            "groups and the digits."),
+        verdict_of([X_OUT_SCALES.scales > 1, found.grouped == 0,
+                    abs(GROUPS_130M.mean - QUAMBA2_130M[0].x_out_scale) < 5e-5]),
     )  # fmt: skip
 
 
@@ -347,10 +353,11 @@ def _alphas(trained: Trained, say: Language) -> Claim:
     return Claim(
         "alphas",
         say("The table of {run} prints differences of {printed}; its own digits give {own}: ten "
-            "times less. Scales of the shape {shape} are MinMax's, and α is not used in them: the "
-            "sums of the {count} maxima differ by {steps} of 1/1024, about one float16 step of one "
-            "maximum. Where α is used, here, the scale grows by {least} to {most} and the SQNR "
-            "changes by {worse} to {better} dB.",
+            "times less. Scales of the shape {shape} are MinMax's, as a note beside it says and "
+            "Quamba's code has it, and α is not used in them: the sums of the {count} maxima "
+            "differ by {steps} of 1/1024, about one float16 step of one maximum. Where α is used, "
+            "here, the scale grows by {least} to {most} and the SQNR changes by {worse} to "
+            "{better} dB.",
             run=PA_RUN,
             printed=_list(f"{signed(each, 2)} %" for each in PA_DIFFERENCES_PRINTED[1:]),
             own=_list(percent(row.pa_difference) for row in QUAMBA2_130M[1:]),
@@ -427,10 +434,11 @@ def _minmax(trained: Trained, say: Language) -> Claim:
     best = trained.recommendation.alpha
     return Claim(
         "minmax",
-        say("MinMax's scale is {least_wider} to {most_wider} times that of α = {low}. By SQNR "
-            "α = {low} beats it in {low_wins} of {layers} layers and α = {high} in {high_wins}; by "
-            "the mean error in {low_closer} and {high_closer}. The α that serves this model best, "
-            "{best}, gains {least} to {most} dB.",
+        say("The published scales are MinMax's: nothing was filtered there. Here MinMax's scale "
+            "is {least_wider} to {most_wider} times that of α = {low}. By SQNR α = {low} beats it "
+            "in {low_wins} of {layers} layers and α = {high} in {high_wins}; by the mean error in "
+            "{low_closer} and {high_closer}. The α that serves this model best, {best}, gains "
+            "{least} to {most} dB.",
             least_wider=number(min(wider), 2), most_wider=number(max(wider), 2),
             low=format_alpha(low), low_wins=sum(g > 0 for g in gains(low)), layers=len(layers),
             high=format_alpha(high), high_wins=sum(g > 0 for g in gains(high)),

@@ -65,7 +65,7 @@ from dashboard.report import (
     report_slices,
     run_kernel,
 )
-from dashboard.stored import run_stored, stored_document
+from dashboard.stored import run_all, stored_document
 
 # Conv inputs held at once while the kernel runs; a larger model is calibrated in several passes.
 CAPTURE_BYTES = 2**30
@@ -174,8 +174,7 @@ def _analyze_stored(checkpoint: Checkpoint, arguments: argparse.Namespace) -> di
             "checkpoint with float weights"
         )
     layers = parse_layers(arguments.layers, checkpoint.layers)
-    runs = [run_stored(checkpoint.stored_layer(layer), default_device()) for layer in layers]
-    return stored_document(checkpoint, layers, runs)
+    return stored_document(checkpoint, layers, run_all(checkpoint, layers, default_device()))
 
 
 def _analyze_checkpoint(

@@ -12,11 +12,16 @@ from dataclasses import dataclass
 import numpy as np
 
 from dashboard.checkpoints import Checkpoint
-from dashboard.published import QUAMBA2_2_7B_NAME, QUAMBA2_130M, QUAMBA2_130M_NAME
-from dashboard.report import LayerReport
+from dashboard.published import (
+    QUAMBA2_2_7B_NAME,
+    QUAMBA2_2_7B_PA_1_LAYER_0,
+    QUAMBA2_130M,
+    QUAMBA2_130M_NAME,
+)
+from dashboard.report import LayerReport, scale_spread
 
-QUANTITIES = ("x_out_scale", "x_scale", "w_scale", "scale_wx", "ratio_weight", "ratio_wx",
-              "sqnr_db")  # fmt: skip
+SCALES = ("x_out_scale", "x_scale", "w_scale", "scale_wx", "ratio_weight", "ratio_wx")
+QUANTITIES = (*SCALES, "x_out_scale_min", "x_out_scale_max", "sqnr_db")
 
 
 @dataclass(frozen=True)
@@ -27,10 +32,12 @@ class LayerScales:
     x_scale: float | None = None
     w_scale: float | None = None
     scale_wx: float | None = None
-    x_out_scale: float | None = None  # of several, the greatest
+    x_out_scale: float | None = None  # of several, the mean, and so are the ratios
     ratio_weight: float | None = None
     ratio_wx: float | None = None
     sqnr_db: float | None = None
+    x_out_scale_min: float | None = None
+    x_out_scale_max: float | None = None
 
 
 @dataclass(frozen=True)
@@ -62,6 +69,8 @@ def calibrated_column(label: str, reports: Sequence[LayerReport]) -> Column:
                 report.slices[0].ratio_weight,
                 report.slices[0].ratio_wx,
                 float(report.slices[0].chosen.output.sqnr_db),
+                report.slices[0].chosen.x_out_scale,
+                report.slices[0].chosen.x_out_scale,
             )
             for report in reports
         ),
@@ -69,20 +78,25 @@ def calibrated_column(label: str, reports: Sequence[LayerReport]) -> Column:
 
 
 def stored_column(label: str, checkpoint: Checkpoint) -> Column:
-    """Of a checkpoint that is quantized already; of grouped scales the greatest."""
+    """Of a checkpoint that is quantized already; of grouped scales the mean, as was published."""
     layers = []
     for stored in checkpoint.stored:
         x = stored.slices[0]
-        out = float(x.out_scales.max())
+        spread = scale_spread(x.out_scales)
+        mean = spread["x_out_scale_mean"]
         layers.append(
-            LayerScales(stored.layer, x.x_scale, x.w_scale, x.scale_wx, out,
-                        out / x.w_scale, out / x.scale_wx)
+            LayerScales(stored.layer, x.x_scale, x.w_scale, x.scale_wx, mean, mean / x.w_scale,
+                        mean / x.scale_wx, None, spread["x_out_scale_min"],
+                        spread["x_out_scale_max"])
         )  # fmt: skip
     return Column(label, tuple(layers))
 
 
 def published_columns() -> dict[str, Column]:
-    """The published tables, by name. Of the 2.7b model only the ratios were printed."""
+    """The published tables, by name.
+
+    Of the 2.7b model the ratios were printed, and of another run of it one output scale, layer 0's.
+    """
     tables = {
         QUAMBA2_130M_NAME: [(row, row.x_out_scale) for row in QUAMBA2_130M],
         "Quamba2-130m-w4a8, pa-0.5": [(row, row.pa_0_5) for row in QUAMBA2_130M],
@@ -106,6 +120,8 @@ def published_columns() -> dict[str, Column]:
     found[label] = Column(
         label, tuple(LayerScales(row.layer, ratio_weight=row.ratio_2_7b) for row in QUAMBA2_130M)
     )
+    label = f"{QUAMBA2_2_7B_NAME}, pa-1 (published)"
+    found[label] = Column(label, (LayerScales(0, x_out_scale=QUAMBA2_2_7B_PA_1_LAYER_0),))
     return found
 
 
@@ -147,8 +163,7 @@ def differences(columns: Sequence[Column], quantity: str) -> list[Difference]:
 def largest(columns: Sequence[Column]) -> Difference | None:
     """The scale or ratio that differs by the greatest factor; None where nothing is shared."""
     found = [
-        each for quantity in QUANTITIES if quantity != "sqnr_db"
-        for each in differences(columns, quantity)
+        difference for quantity in SCALES for difference in differences(columns, quantity)
     ]  # fmt: skip
     return max(found, key=lambda d: abs(np.log(d.value / d.first)), default=None)
 

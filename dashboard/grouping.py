@@ -31,7 +31,7 @@ HEAD_GROUPS = CHANNEL_GROUPS = 4
 KMEANS_STARTS = 10
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ChannelGrouping:
     """The groups of the D = heads · head_dim channels of one layer's x."""
 

@@ -90,7 +90,7 @@ def _count_chunks(chunks: Sequence[Tensor]) -> Tensor:
     return counts
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Histogram:
     """Counts of the float16 values that occurred.
 
@@ -203,10 +203,14 @@ class Histogram:
             return float(torch.lerp(torch.tensor(low), torch.tensor(high), weight))
         return float(low + (np.float64(high) - low) * (rank - below))
 
+    def count_within(self, low: float, high: float) -> int:
+        """How many values v have low <= v <= high."""
+        inside = (self.values >= low) & (self.values <= high)
+        return int(self.counts[inside].sum())
+
     def share_within(self, low: float, high: float) -> float:
         """The share of the values v with low <= v <= high."""
-        inside = (self.values >= low) & (self.values <= high)
-        return float(self.counts[inside].sum() / self.total)
+        return self.count_within(low, high) / self.total
 
     def rebin(self, edges: np.ndarray) -> np.ndarray:
         """Counts between ascending ``edges`` (E,), half open, the last bin closed: (E - 1,) int64.
@@ -281,7 +285,7 @@ class Histogram:
         return index - rounds_up + rounds_down
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Quantized:
     """What INT8 with one scale makes of a histogram, or with each of an array of scales.
 

@@ -28,7 +28,7 @@ from kernels.int8 import scale_from_amax
 NEGLIGIBLE_DB = 0.05  # a gain below this is none
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Landscape:
     """What every α makes of one slice's output: index i everywhere belongs to ``alphas[i]``.
 

@@ -1,8 +1,9 @@
 """The published analysis in its own words, each claim with the lines on which it stands.
 
-Three notes in the public repository Quamba-SE, in Chinese, of which the tables in ``published``
-are a part. Only what they claim and a measurement can bear out or contradict is quoted, letter by
-letter, without the marks of emphasis; the English is a translation.
+Two notes in the public repository Quamba-SE, in Chinese, of which the tables in ``published`` are
+a part; other notes beside them where they bear on it. What the two claim and a measurement can bear
+out or contradict is quoted, letter by letter, without the marks of emphasis; the English is a
+translation.
 """
 
 from __future__ import annotations
@@ -15,8 +16,10 @@ COMMIT = "9688b7a"
 
 ANALYSIS = "SILU_PERCENTILE_SCALE_ANALYSIS.md"
 CONCLUSION = "PERCENTILE_ANALYSIS_CONCLUSION.md"
-STRUCTURE = "LAYER_STRUCTURE_EXPLANATION.md"
-DOCUMENTS = (ANALYSIS, CONCLUSION, STRUCTURE)
+STRUCTURE = "LAYER_STRUCTURE_EXPLANATION.md"  # from here on, the notes beside it
+GROUPS = "MAMBA2_GROUP_QUANTIZATION_ANALYSIS.md"
+USAGE = "PERCENTILE_SCALE_USAGE_MAP.md"
+DOCUMENTS = (ANALYSIS, CONCLUSION, STRUCTURE, GROUPS, USAGE)
 
 
 @dataclass(frozen=True)
@@ -100,11 +103,16 @@ QUOTES: dict[str, tuple[Quote, ...]] = {
               "dim groups",
               "Possibly per-channel or per-group quantization … dims 1 and 2 may correspond to "
               "head groups and dim groups", ANALYSIS, "243–244"),
+        Quote("x_out_mean / wx_scale", "x_out_mean / wx_scale", GROUPS, "133"),
     ),
     "alphas": (
         Quote("来源: Calibration 时用 PerTensorPercentileObserver 观察 SiLU 输出",
               "Source: at calibration PerTensorPercentileObserver watches SiLU's output",
               STRUCTURE, "188"),
+        Quote("Quamba2: CrossHeadMinmaxObserver      → (1,4,4) 或 (8,4,4) scales (minmax per "
+              "group)",
+              "Quamba2: CrossHeadMinmaxObserver      → (1,4,4) or (8,4,4) scales (minmax per "
+              "group)", USAGE, "92"),
         Quote("Percentile Alpha 的影响微乎其微", "The influence of the percentile α is minute",
               CONCLUSION, "11"),
         Quote("percentile_alpha 从 0.9995 (忽略 top 0.05%) 到 0.99999 (忽略 top 0.001%) 对 scale "
@@ -115,12 +123,17 @@ QUOTES: dict[str, tuple[Quote, ...]] = {
     "quantiles": (
         Quote("99.5% 分位数 ≈ 99.999% 分位数", "99.5% quantile ≈ 99.999% quantile",
               CONCLUSION, "29"),
+        Quote("说明 0.5% - 0.001% 之间没有极端 outliers",
+              "It shows that between 0.5% and 0.001% there are no extreme outliers",
+              CONCLUSION, "30"),
         Quote("分布的\"尾巴\"很短，quantization-friendly",
               "The distribution's \"tail\" is short, quantization-friendly", CONCLUSION, "31"),
     ),
     "default": (
         Quote("pa-0.5 (α=0.9995) 已经足够", "pa-0.5 (α=0.9995) is already enough",
               CONCLUSION, "143"),
+        Quote("pa-1.0 (α=0.99999) 提升 < 0.1%", "pa-1.0 (α=0.99999) improves by < 0.1%",
+              CONCLUSION, "144"),
         Quote("建议: 默认用 0.9995，除非发现明显的 outliers",
               "Advice: use 0.9995 by default, unless there are marked outliers",
               CONCLUSION, "145"),
@@ -129,6 +142,9 @@ QUOTES: dict[str, tuple[Quote, ...]] = {
         Quote("Outliers 问题依然存在 - 如果用 MinMax，scale 会更大",
               "The problem of outliers remains - with MinMax the scale would be larger",
               ANALYSIS, "266"),
+        Quote("Percentile 已经成功过滤了潜在的 outliers",
+              "The percentile has successfully filtered out potential outliers",
+              CONCLUSION, "37"),
         Quote("防止 outliers: 即使这个模型影响小，但是通用的保护措施",
               "Preventing outliers: even if it matters little in this model, a general safeguard",
               CONCLUSION, "137"),

@@ -122,6 +122,7 @@ class LayerReport:
     def measures(self, name: str) -> dict:
         """Every measure of one slice, under the names of the definitions.
 
+        Of several scales the ratios are those of the mean, as the published ones are.
         The ratios and top_code_utilization of an asymmetric scale are None: its codes are counted
         from another than 0.
         """
@@ -129,6 +130,8 @@ class LayerReport:
         part, output = self.slices[index], self.slices[index].chosen.output
         symmetric = part.chosen.rule.symmetric  # else a ratio and the top code mean nothing
         finer = self.finer[index].as_dict() if self.finer else {}
+        spread = scale_spread(self.finer[index].scales if self.finer else [part.chosen.x_out_scale])
+        mean = spread["x_out_scale_mean"]
         return {
             "x_scale": part.scales.x_scale,
             "w_scale": part.scales.w_scale,
@@ -137,8 +140,9 @@ class LayerReport:
             "x_out_scale": part.chosen.x_out_scale,
             "zero_point": part.chosen.zero_point,
             "shape": [],  # of x_out_scale: one scale per tensor
-            "ratio_weight": part.ratio_weight if symmetric else None,
-            "ratio_wx": part.ratio_wx if symmetric else None,
+            **spread,
+            "ratio_weight": mean / part.scales.w_scale if symmetric else None,
+            "ratio_wx": mean / part.scales.scale_wx if symmetric else None,
             "saturation_rate": float(output.saturation_rate),
             "top_code_utilization": float(output.top_code_utilization) if symmetric else None,
             "code_utilization": float(output.code_utilization),
@@ -166,6 +170,13 @@ class LayerReport:
             "source": "calibrated",
             **{name: self.measures(name) for name in rest},
         }
+
+
+def scale_spread(scales: ArrayLike) -> dict[str, float]:
+    """Least, mean and greatest of a slice's output scales; the mean in float64."""
+    values = np.asarray(scales, dtype=np.float64)
+    found = {"min": values.min(), "mean": values.mean(), "max": values.max()}
+    return {f"x_out_scale_{name}": float(value) for name, value in found.items()}
 
 
 def gain_db(chosen: ScaleReport, best: ScaleReport) -> float:
@@ -288,7 +299,7 @@ def sweep_scales(counted: SliceCalibration, points: int = 240) -> Quantized:
     return counted.silu_output.quantize(np.geomspace(low, high, points))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class QuantizedConv:
     """A layer's conv input, weights and bias as INT8, and what float makes of them.
 

@@ -1,20 +1,23 @@
 """The scales of a checkpoint that is quantized already: the same document, read, not calibrated.
 
-There is no float weight and so no activation to judge a scale by: no SQNR, no saturation, no best
-α. What can be said is what is stored, whether α had a part in it, whether two places that hold the
-same scale agree, and that the kernel runs on the INT8 convolution as it is stored.
+There is no forward to run and so no activation to judge a scale by: no SQNR, no saturation, no best
+α (``health`` judges with the float model beside it). What can be said is what is stored, whether α
+had a part in it, whether two places that hold the same scale agree, and that the kernel runs on the
+INT8 convolution as it is stored. A W4A16 mixer has no scales; its float convolution is described by
+the scales that its weights would have.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 
 from dashboard.checkpoints import Checkpoint, StoredLayer, StoredSlice
-from dashboard.report import timed
+from dashboard.report import scale_spread, timed
 from kernels import default_backend, quant_causal_conv1d, reference
+from kernels.int8 import scale_from_amax
 
 POSITIONS = 512  # of the stand-in input
 
@@ -27,6 +30,12 @@ class StoredRun:
     time_ms: float
     codes: int
     differing_codes: int
+
+
+def run_all(checkpoint: Checkpoint, layers: Sequence[int], device: str) -> dict[int, StoredRun]:
+    """``run_stored`` of each of the layers whose convolution is INT8, by the layer's number."""
+    stored = [checkpoint.stored_layer(i) for i in layers if i in checkpoint.stored_layers]
+    return {layer.layer: run_stored(layer, device) for layer in stored}
 
 
 def run_stored(layer: StoredLayer, device: str = "cpu") -> StoredRun:
@@ -50,18 +59,24 @@ def run_stored(layer: StoredLayer, device: str = "cpu") -> StoredRun:
 
 
 def stored_document(
-    checkpoint: Checkpoint, layers: Sequence[int], runs: Sequence[StoredRun]
+    checkpoint: Checkpoint, layers: Sequence[int], runs: Mapping[int, StoredRun]
 ) -> dict:
-    """The stored layers as ``analyze --format json`` writes them; what is not known is null."""
+    """The chosen layers as ``analyze --format json`` writes them; what is not known is null.
+
+    Args:
+        runs: of each of ``layers`` whose convolution is INT8.
+    """
     return {
         "checkpoint": checkpoint.name,
         "family": checkpoint.family,
-        "backend": runs[0].backend,
+        "backend": next((run.backend for run in runs.values()), None),
         **dict.fromkeys(("text", "text_sha256", "batches", "seq_len", "observer", "alpha")),
         **dict.fromkeys(("sigma", "order", "symmetric")),
         "layers": [
-            _layer(checkpoint.stored_layer(layer), run)
-            for layer, run in zip(layers, runs, strict=True)
+            _layer(checkpoint.stored_layer(layer), runs[layer])
+            if layer in runs
+            else _float_layer(checkpoint, layer)
+            for layer in layers
         ],
     }
 
@@ -76,29 +91,63 @@ def _layer(stored: StoredLayer, run: StoredRun) -> dict:
         "kernel_codes": run.codes,
         "kernel_differing_codes": run.differing_codes,
         "source": "stored",
-        "alpha_used": stored.alpha_used,
+        "mixer": stored.mixer,
         "copies": len(stored.copies),
         "mismatches": "; ".join(f"{m.name} is not {m.copy}" for m in stored.mismatches),
         **{part.name: _measures(part) for part in rest},
     }
 
 
-def _measures(part: StoredSlice) -> dict:
-    """Under the names of ``LayerReport.measures``; a ratio needs one scale to speak of."""
-    scales = part.out_scales
-    one = float(scales.ravel()[0]) if scales.size == 1 else None
+def _float_layer(checkpoint: Checkpoint, layer: int) -> dict:
+    """A W4A16 layer: the scales of its float weights, and nothing of its activations."""
+    conv = checkpoint.conv(layer)
+    first, *rest = (
+        _UNKNOWN
+        | {
+            "w_scale": scale_from_amax(float(conv.weight[part.channels].abs().amax())),
+            "b_scale": scale_from_amax(float(conv.bias[part.channels].abs().amax())),
+            "shape": [],
+            "alpha_used": False,
+        }
+        for part in checkpoint.slices
+    )
     return {
+        "layer": layer,
+        **first,
+        **dict.fromkeys(
+            ("backend", "kernel_time_ms", "kernel_codes", "kernel_differing_codes"),
+        ),
+        "source": "stored",
+        "mixer": next(iter(checkpoint.architecture.quantized_mixers[layer].values())),
+        "copies": 0,
+        "mismatches": "",
+        **{part.name: own for part, own in zip(checkpoint.slices[1:], rest, strict=True)},
+    }
+
+
+_UNKNOWN: dict = dict.fromkeys(
+    ("x_scale", "w_scale", "b_scale", "scale_wx", "x_out_scale", "zero_point", "shape",
+     "x_out_scale_min", "x_out_scale_mean", "x_out_scale_max", "ratio_weight", "ratio_wx",
+     "saturation_rate", "top_code_utilization", "code_utilization", "effective_bits", "sqnr_db",
+     "best_alpha", "gain_db", "rounding_mse", "clipping_mse", "kernel_sqnr_db", "alpha_used")
+)  # fmt: skip
+
+
+def _measures(part: StoredSlice) -> dict:
+    """Under the names of ``LayerReport.measures``; of several scales the ratios are of the mean."""
+    scales = part.out_scales.ravel()
+    spread = scale_spread(scales)
+    mean = spread["x_out_scale_mean"]
+    return _UNKNOWN | {
         "x_scale": part.x_scale,
         "w_scale": part.w_scale,
         "b_scale": part.b_scale,
         "scale_wx": part.scale_wx,
-        "x_out_scale": one if one is not None else scales.ravel().tolist(),
+        "x_out_scale": float(scales[0]) if scales.size == 1 else scales.tolist(),
         "zero_point": 0,
-        "shape": list(scales.shape),
-        "ratio_weight": one / part.w_scale if one is not None else None,
-        "ratio_wx": one / part.scale_wx if one is not None else None,
-        **dict.fromkeys(
-            ("saturation_rate", "top_code_utilization", "code_utilization", "effective_bits",
-             "sqnr_db", "best_alpha", "gain_db", "rounding_mse", "clipping_mse", "kernel_sqnr_db")
-        ),
-    }  # fmt: skip
+        "shape": list(part.out_scales.shape),
+        **spread,
+        "ratio_weight": mean / part.w_scale,
+        "ratio_wx": mean / part.scale_wx,
+        "alpha_used": part.rule == "percentile-ema",
+    }

@@ -122,18 +122,19 @@ def as_published(document: dict) -> str:
     """The columns of the published analysis, in its form, for the x slice of each layer.
 
     What it calls ``wx_scale`` is the scale of the *weights*, and its ``ratio`` is x_out_scale over
-    that: ``w_scale`` and ``ratio_weight`` elsewhere. Of several scales the greatest is printed.
+    that: ``w_scale`` and ``ratio_weight`` elsewhere. Of several scales, x_out_scale is the mean, as
+    the published table's are (see ``published``); the least and the greatest stand beside it. A
+    layer without scales has dashes.
     """
-    names = ["layer", "x_scale", "wx_scale", "x_out_scale", "ratio", "shape"]
+    names = ["layer", "x_scale", "wx_scale", "x_out_scale", "ratio", "shape", "least", "greatest"]
+    keys = ("x_scale", "w_scale", "x_out_scale_mean", "ratio_weight", "shape", "x_out_scale_min",
+            "x_out_scale_max")  # fmt: skip
+    forms = {"ratio_weight": "{:.4f}", "shape": "{}"}
     rows = []
     for layer in document["layers"]:
-        shape = tuple(layer["shape"]) or (1,)
-        scale = layer["x_out_scale"]
-        greatest = max(scale) if isinstance(scale, list) else scale
-        rows.append([
-            str(layer["layer"]), f"{layer['x_scale']:.8f}", f"{layer['w_scale']:.8f}",
-            f"{greatest:.8f}", f"{greatest / layer['w_scale']:.4f}", str(shape),
-        ])  # fmt: skip
+        values = layer | {"shape": tuple(layer["shape"]) or (1,)}
+        cells = (_cell(key, forms.get(key, "{:.8f}"), values[key]) for key in keys)
+        rows.append([str(layer["layer"]), *cells])
     return "\n".join([*_aligned(names, rows), ""])
 
 

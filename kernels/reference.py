@@ -27,7 +27,7 @@ from kernels.int8 import quantize, round_half_away
 PATTERNS = 65536  # of a float16
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Trace:
     """Every step from the codes of x to those of y; each tensor is (B, D, L)."""
 

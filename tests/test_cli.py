@@ -55,14 +55,30 @@ def test_each_layer_has_its_best_alpha_and_what_it_gains(capsys):
 
 def test_the_published_columns_come_in_the_published_form(capsys):
     lines = analyze(capsys, "mamba-tiny", "--format", "published").splitlines()
-    assert lines[0].split() == ["layer", "x_scale", "wx_scale", "x_out_scale", "ratio", "shape"]
+    assert lines[0].split() == [
+        "layer", "x_scale", "wx_scale", "x_out_scale", "ratio", "shape", "least", "greatest"
+    ]  # fmt: skip
     found = json.loads(analyze(capsys, "mamba-tiny", "--format", "json"))["layers"]
     for line, layer in zip(lines[1:], found, strict=True):
-        number, x_scale, wx_scale, x_out_scale, ratio, shape = line.split()
+        number, x_scale, wx_scale, x_out_scale, ratio, shape, least, greatest = line.split()
         assert (number, shape) == (str(layer["layer"]), "(1,)")
         assert x_scale == f"{layer['x_scale']:.8f}" and wx_scale == f"{layer['w_scale']:.8f}"
-        assert x_out_scale == f"{layer['x_out_scale']:.8f}"
+        assert x_out_scale == least == greatest == f"{layer['x_out_scale']:.8f}"
         assert ratio == f"{layer['ratio_weight']:.4f}"
+
+
+def test_of_grouped_scales_the_published_form_and_the_ratios_speak_of_the_mean(capsys):
+    options = ("mamba2-tiny", "--observer", "minmax", "--group-size", "64", "--layers", "1",
+               "--batches", "1", "--seq-len", "64")  # fmt: skip
+    (layer,) = json.loads(analyze(capsys, *options, "--format", "json"))["layers"]
+    assert len(layer["x_out_scale"]) == 4
+    mean = sum(layer["x_out_scale"]) / 4
+    assert layer["ratio_weight"] == pytest.approx(mean / layer["w_scale"], rel=1e-12)
+    assert layer["ratio_wx"] == pytest.approx(mean / layer["scale_wx"], rel=1e-12)
+    line = analyze(capsys, *options, "--format", "published").splitlines()[1].split()
+    least, greatest = min(layer["x_out_scale"]), max(layer["x_out_scale"])
+    assert line[3:5] == [f"{mean:.8f}", f"{mean / layer['w_scale']:.4f}"]
+    assert line[-2:] == [f"{least:.8f}", f"{greatest:.8f}"]
 
 
 def test_csv_has_a_line_a_slice_with_the_jsons_numbers(capsys):

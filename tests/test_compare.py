@@ -63,23 +63,30 @@ def test_columns_without_a_common_quantity_say_so():
 
 
 def test_the_published_columns_hold_the_printed_figures_and_nothing_else():
-    whole, half, full, ratios = published_columns().values()
+    whole, half, full, ratios, larger = published_columns().values()
     assert whole.value(1, "x_out_scale") == 0.06717040
     assert whole.value(1, "ratio_weight") == pytest.approx(8.3512, abs=5e-5)
     assert whole.value(1, "ratio_wx") == pytest.approx(239, abs=0.5)
     assert half.value(1, "x_scale") is None and full.value(1, "x_out_scale") == 0.06717424
     assert ratios.value(4, "ratio_weight") == 12.68 and ratios.value(4, "x_out_scale") is None
+    assert larger.value(0, "x_out_scale") == 0.01849 and larger.value(1, "x_out_scale") is None
 
 
-def test_of_stored_groups_the_greatest_is_compared():
+def test_of_stored_groups_the_mean_is_compared_with_least_and_greatest_beside_it():
     checkpoint = load_checkpoint("mamba2-small-quamba2")
     state = torch.load(
         SAMPLES_DIR / "mamba2-small-quamba2" / "pytorch_model.bin", weights_only=True
     )
     found = stored_column("stored", checkpoint)
     for layer in range(6):
-        scales = state[f"backbone.layers.{layer}.mixer.conv1d.x_out_scales"].float()
-        assert found.value(layer, "x_out_scale") == float(scales.max())
+        prefix = f"backbone.layers.{layer}.mixer.conv1d."
+        scales = state[f"{prefix}x_out_scales"].double()
+        mean = sum(scales.ravel().tolist()) / 16
+        assert found.value(layer, "x_out_scale") == pytest.approx(mean, rel=1e-12)
+        assert found.value(layer, "x_out_scale_min") == float(scales.min())
+        assert found.value(layer, "x_out_scale_max") == float(scales.max())
+        w_scale = float(torch.tensor(state[f"{prefix}wx_scale"], dtype=torch.float32))
+        assert found.value(layer, "ratio_weight") == pytest.approx(mean / w_scale, rel=1e-12)
 
 
 def test_a_flat_row_for_each_value_that_is_known():

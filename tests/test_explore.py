@@ -1,6 +1,7 @@
 """The Explore page without a browser: what a person chooses, and what the page then says."""
 
 import json
+import shutil
 from functools import partial
 
 import opening
@@ -9,6 +10,7 @@ from opening import told
 from streamlit.testing.v1 import AppTest
 
 from dashboard import captions, cli
+from dashboard.checkpoints import SAMPLES_DIR
 from dashboard.observers import ALPHA_RULES, RULES
 from dashboard.pages import loading
 
@@ -130,7 +132,7 @@ def test_whatever_cannot_be_used_is_one_sentence_and_the_controls_stay(tmp_path)
         assert app.metric
 
 
-def test_activations_that_are_not_finite_are_told_with_layer_and_batch(monkeypatch):
+def test_activations_that_are_not_finite_are_told_with_layer_and_batch(monkeypatch, tmp_path):
     backbone = loading.load_backbone
 
     def poisoned(checkpoint):
@@ -138,13 +140,10 @@ def test_activations_that_are_not_finite_are_told_with_layer_and_batch(monkeypat
         model.layers[1].mixer.in_proj.weight.fill_(float("nan"))
         return model
 
-    loading.model.clear()
+    shutil.copytree(SAMPLES_DIR / "mamba-tiny", tmp_path / "model")  # a model of its own
     monkeypatch.setattr(loading, "load_backbone", poisoned)
-    try:
-        app = opened(checkpoint="mamba-tiny", seq_len="32")
-        assert "layer 1, batch 0, slice x" in app.error[0].value
-    finally:
-        loading.model.clear()
+    app = opened(checkpoint=str(tmp_path / "model"), seq_len="32")
+    assert "layer 1, batch 0, slice x" in app.error[0].value
 
 
 def test_the_first_batch_is_shown_while_the_rest_is_counted(monkeypatch):
@@ -169,15 +168,6 @@ def test_the_first_batch_is_shown_while_the_rest_is_counted(monkeypatch):
     app.button(key="resume").click().run()
     assert not app.exception and not app.info
     assert "differ from the reference" in told(app)
-
-
-def test_a_shelf_drops_what_was_used_longest_ago():
-    shelf = loading.Shelf(2)
-    shelf.put("a", 1)
-    shelf.put("b", 2)
-    assert shelf.get("a") == 1
-    shelf.put("c", 3)
-    assert (shelf.get("a"), shelf.get("b"), shelf.get("c")) == (1, None, 3)
 
 
 def test_the_link_always_names_the_checkpoint():

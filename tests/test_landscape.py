@@ -70,6 +70,21 @@ def test_a_part_of_a_landscape_has_the_same_points():
     np.testing.assert_array_equal(part.sqnr_db, found.sqnr_db[-len(part.alphas) :])
 
 
+def test_within_ends_where_the_values_of_alpha_do():
+    alphas = [0.9, 0.99, 0.999, 0.9999, 1.0]
+    assert by_hand(alphas, [30.0, 30.2, 30.4, 30.2, 30.0]).within(0.5) == (0.9, 1.0)
+    assert by_hand(alphas, [20.0, 30.2, 30.4, 30.2, 20.0]).within(0.5) == (0.99, 0.9999)
+    # A second hill that a valley parts from the best does not count.
+    assert by_hand(alphas, [30.4, 20.0, 30.4, 30.2, 30.4]).within(0.5) == (0.999, 1.0)
+
+
+def test_a_part_without_the_best_is_not_taken():
+    found = by_hand([0.9, 0.99, 0.999, 1.0], [20.0, 30.0, 25.0, 20.0])
+    assert found.at_least(0.999) is found
+    whole = Landscape.of(Histogram.of(output(2, 1)))
+    assert whole.at_least(whole.best_alpha).alphas[0] == whole.best_alpha
+
+
 def test_the_recommended_alpha_loses_least_on_average():
     outputs = {(i, "x"): output(i, s, n) for i, (s, n) in
                enumerate([(0.5, 9_000), (1.5, 30_000), (4.0, 30_000)])}  # fmt: skip

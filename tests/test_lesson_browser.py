@@ -211,13 +211,13 @@ def test_a_claim_leads_to_the_step_that_shows_it_and_the_step_is_kept(browser, a
     page = opened(browser, address, "&step=3&lang=zh-CN")
     on_step(page, 3)
     page.get_by_role("link", name="论断核查").click()
-    page.get_by_text("推不出").first.wait_for()
+    page.get_by_text("不成立").first.wait_for()
     page.get_by_role("link", name="术语表").click()
     page.get_by_text("scale_wx = x_scale · w_scale").first.wait_for()
     page.get_by_role("link", name="课程").click()
     on_step(page, 3)  # where the reader was
     page.get_by_role("link", name="论断核查").click()
-    widens = page.locator("[class*=st-key-claim_]").filter(has_text="SiLU 扩大了数值范围")
+    widens = page.locator("[class*=st-key-claim_]").filter(has_text="SiLU 扩大了值域")
     widens.get_by_role("link", name="查看").click()
     on_step(page, 7)
     assert "step=7" in page.url and "lang=zh-CN" in page.url

@@ -151,7 +151,7 @@ def test_the_published_differences_stand_as_printed_and_as_their_digits_have_the
                                   ("+8", "+4", "−8", "−6"), strict=True):  # fmt: skip
         digits = f"{100 * (row.pa_1_0 / row.pa_0_5 - 1):.4f}".replace("-", "−")
         assert f"{row.pa_1_0:.8f}{printed} %{digits} %{step}" in words
-    assert "the mean of the 16" in words and "we infer" in words
+    assert "from 0.0057 to 0.0518, and their mean is 0.0158" in words and "we infer" in words
     assert "B and C are MinMax's there too" in words
 
 

@@ -16,6 +16,7 @@ from dashboard.captions.explore import proof
 from dashboard.figures.style import percent
 from dashboard.histogram import Histogram
 from dashboard.landscape import Landscape
+from dashboard.observers import ScaleRule
 
 SHARES = st.one_of(
     st.floats(1e-9, 1 - 1e-9),
@@ -90,7 +91,8 @@ def test_explores_clipping_and_rounding_add_up(clipping):
     output = SimpleNamespace(
         saturated=5, total=100_000, saturation_rate=5e-5, clipping_share=clipping
     )
-    report = SimpleNamespace(chosen=SimpleNamespace(output=output))
+    chosen = SimpleNamespace(output=output, rule=ScaleRule("percentile", 0.9995))
+    report = SimpleNamespace(chosen=chosen)
     counted = Histogram(np.arange(1, 4, dtype=np.float32), np.array([100, 10, 1]))
     told = proof(report, Landscape.of(counted, [0.99, 0.9995, 0.99999, 1.0]))
     shares = re.search(r"carry (\S+) % of the error; the other (\S+) % is rounding", told)

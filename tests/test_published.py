@@ -8,7 +8,10 @@ from fractions import Fraction
 import pytest
 
 from dashboard.published import (
+    GROUPS_2_7B,
+    GROUPS_130M,
     OUTLIERS,
+    QUAMBA2_2_7B_PA_1_LAYER_0,
     QUAMBA2_130M,
     TOY,
     X_OUT_SCALES,
@@ -99,3 +102,15 @@ def test_the_two_alphas_differ_by_about_one_float16_step_of_one_maximum():
 
 def _bits(value: float) -> int:
     return struct.unpack("H", struct.pack("e", value))[0]
+
+
+def test_the_printed_groups_of_layer_0_have_the_printed_scale_for_their_mean():
+    for groups, scale in ((GROUPS_130M, QUAMBA2_130M[0].x_out_scale),
+                          (GROUPS_2_7B, QUAMBA2_2_7B_PA_1_LAYER_0)):  # fmt: skip
+        every = [Fraction(str(each)) for row in groups.scales for each in row]
+        assert len(every) == X_OUT_SCALES.scales
+        mean = sum(every) / len(every)
+        assert abs(mean - Fraction(str(scale))) < Fraction(1, 10**5)  # four decimals, averaged
+        assert groups.mean == pytest.approx(float(mean))
+    assert f"{GROUPS_130M.least:.4f} {GROUPS_130M.most:.4f}" == "0.0057 0.0518"
+    assert f"{GROUPS_2_7B.least:.4f} {GROUPS_2_7B.most:.4f}" == "0.0029 0.0816"

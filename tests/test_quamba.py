@@ -1,17 +1,13 @@
-"""Quantized checkpoints: what is stored is read as it is, and the sample is what it says.
-
-quamba_layouts.json and quamba_scales.json are not of this project's making: they hold what Quamba's
-own classes wrote and calibrated (each says how), so that the reader is held to the real format.
-"""
+"""Quantized checkpoints: what is stored is read as it is, and the sample is what it says."""
 
 import json
 from hashlib import sha256
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from genuine import LAYOUTS, SCALES, genuine, genuine_state
 from safetensors.torch import save_file
 
 from dashboard.calibration import calibrate, read_text
@@ -28,9 +24,6 @@ from kernels.int8 import dequantize, quantize
 from sample_checkpoints import quantize as quantizing
 
 SAMPLE = "mamba2-small-quamba2"
-HERE = Path(__file__).parent
-LAYOUTS = json.loads((HERE / "quamba_layouts.json").read_text())["checkpoints"]
-SCALES = json.loads((HERE / "quamba_scales.json").read_text())["checkpoints"]
 CONV = "backbone.layers.1.mixer.conv1d."
 MIXER = "backbone.layers.1.mixer."
 
@@ -149,39 +142,6 @@ def described(value: object) -> object:
     if isinstance(value, torch.Tensor):
         return [str(value.dtype).removeprefix("torch."), list(value.shape)]
     return None if value is None else type(value).__name__
-
-
-def genuine_state(name: str) -> dict:
-    """Random values under the names, dtypes and shapes that Quamba itself writes."""
-    layout, generator = LAYOUTS[name], torch.Generator().manual_seed(0)
-    ssm = layout["config"]["ssm_cfg"]
-    heads = 2 * layout["config"]["d_model"] // ssm.get("headdim", 1) // ssm.get("ngroups", 1)
-
-    def value(name: str, entry: object) -> object:
-        if not isinstance(entry, list):
-            return entry and float(torch.rand(1, generator=generator)) / 10 + 0.01
-        dtype, shape = getattr(torch, entry[0]), entry[1]
-        last = {"x_head_group_range": heads, "x_dim_group_range": ssm.get("headdim")}
-        if (field := name.rpartition(".")[2]) in last:
-            cuts = torch.linspace(0, last[field], shape[-1] + 1).round().to(dtype)[1:]
-            return cuts.expand(shape).contiguous()
-        if dtype.is_floating_point:
-            return (torch.rand(shape, generator=generator) / 10 + 0.01).to(dtype)
-        return torch.randint(-127, 128, shape, generator=generator).to(dtype)
-
-    entries = dict(layout["outside"])
-    for layer, kind in enumerate(layout["layers"]):
-        own = layout["kinds"][kind].items()
-        entries |= {f"backbone.layers.{layer}.{field}": entry for field, entry in own}
-    return {name: value(name, entry) for name, entry in entries.items()}
-
-
-def genuine(directory: Path, name: str, **changed: object):
-    """A checkpoint of one of Quamba's own layouts, on disk, and its state dict."""
-    state = genuine_state(name) | changed
-    torch.save(state, directory / "pytorch_model.bin")
-    (directory / "config.json").write_text(json.dumps(LAYOUTS[name]["config"]))
-    return load_checkpoint(str(directory)), state
 
 
 @pytest.mark.parametrize("name", LAYOUTS)

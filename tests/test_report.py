@@ -8,22 +8,32 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from by_hand import codes_by_hand
+from by_hand import codes_by_hand, half_away
 
 from dashboard import report
-from dashboard.calibration import Calibration, ConvCapture, calibrate, read_text
+from dashboard.calibration import (
+    Calibration,
+    ConvCapture,
+    SliceCalibration,
+    calibrate,
+    read_text,
+)
 from dashboard.checkpoints import Checkpoint, default_device, load_backbone, load_checkpoint
+from dashboard.histogram import Histogram
 from dashboard.observers import RULES, ScaleRule
 from dashboard.report import (
     LayerReport,
     baselines,
     distinct,
     format_alpha,
+    gain_db,
+    judge,
     quantize_conv,
     report_scale,
     report_slices,
     run_kernel,
     sweep_scales,
+    timed,
 )
 from kernels import default_backend
 
@@ -216,7 +226,7 @@ def test_the_json_has_every_key_for_x_and_nests_b_and_c(checkpoint, calibration)
     document = json.loads(json.dumps(live(checkpoint, calibration).as_dict()))
     keys = {
         "x_scale", "w_scale", "b_scale", "scale_wx", "x_out_scale", "zero_point", "shape",
-        "ratio_weight",
+        "x_out_scale_min", "x_out_scale_mean", "x_out_scale_max", "ratio_weight",
         "ratio_wx", "saturation_rate", "top_code_utilization", "code_utilization",
         "effective_bits", "sqnr_db", "best_alpha", "gain_db", "rounding_mse", "clipping_mse",
         "kernel_sqnr_db",
@@ -253,6 +263,78 @@ def test_asymmetric_codes_use_what_symmetric_ones_strand(calibration):
         assert moved.label.endswith("asymmetric")
         values = np.array([moved.low, moved.high, moved.high * 2])
         assert moved.codes(values).tolist() == [-128, 127, 127]
+        step = moved.x_out_scale
+        assert moved.codes([moved.low + step, moved.high - step]).tolist() == [-127, 126]
+
+
+@pytest.mark.parametrize("symmetric", [True, False])
+def test_a_scale_is_judged_on_the_other_texts_values(symmetric):
+    """Codes and errors on the other text by numpy, at the range of the first."""
+    generator = torch.Generator().manual_seed(5)
+    own, other = (
+        F.silu(torch.randn(20_000, generator=generator) * spread).half().float()
+        for spread in (1.0, 3.0)
+    )
+
+    def counted(y):
+        return SliceCalibration("x", 5.0, 0.6, 0.3, Histogram.of(y), Histogram.of(y), ())
+
+    judged = judge(7, counted(own), counted(other), ScaleRule("minmax", symmetric=symmetric))
+    low, high = (float(own.min()), float(own.max()))
+    scale = np.float32(high / 127 if symmetric else (high - low) / 255)
+    zero = 0 if symmetric else round(-128 - low / float(scale))
+    y = other.numpy()
+    codes = half_away(y / scale) + zero
+    error = (codes.clip(-128, 127) - zero) * np.float64(scale) - y
+    assert judged.layer == 7 and judged.own.x_out_scale == pytest.approx(scale, rel=1e-6)
+    assert int(judged.there.saturated) == ((codes < -128) | (codes > 127)).sum() > 1000
+    sse = float(judged.there.rounding_sse + judged.there.clipping_sse)
+    assert sse == pytest.approx((error**2).sum(), rel=1e-4)
+
+
+def test_the_moving_average_beside_a_rule_has_that_rules_settings():
+    rule = ScaleRule("percentile-ema", 0.99, sigma=0.3, order=5)
+    assert rule in baselines(rule)
+    assert ScaleRule("percentile", 0.99999) in baselines(rule)
+
+
+def test_stranded_codes_are_those_below_silus_least_value(calibration):
+    """SiLU is never below −0.27846: at 0.01 a code, −28 is the least, and −128 … −29 are 100."""
+    found = report_scale(calibration.layer(LAYER).slices[0], ScaleRule("minmax"))
+    assert replace(found, x_out_scale=0.01).stranded_codes == 100
+    assert replace(found, x_out_scale=0.01, zero_point=-100).stranded_codes == 0
+    assert found.short == "MinMax"
+
+
+def test_of_two_scales_with_one_label_the_first_stays(calibration):
+    counted = calibration.layer(LAYER).slices[0]
+    first = report_scale(counted, ScaleRule("minmax"))
+    second = replace(first, x_out_scale=2 * first.x_out_scale)
+    other = report_scale(counted, ScaleRule("mse"))
+    assert distinct([first, other, second]) == (first, other)
+
+
+def test_neither_gains_where_neither_makes_an_error(calibration):
+    zeros = Histogram.of(torch.zeros(100))
+    silent = SliceCalibration("x", 0.0, 0.0, 0.0, zeros, zeros, (zeros,))
+    plain, best = (report_scale(silent, ScaleRule(name)) for name in ("percentile", "minmax"))
+    assert gain_db(plain, best) == 0.0
+    counted = calibration.layer(LAYER).slices[0]
+    worse = report_scale(counted, ScaleRule("percentile", 0.9))
+    better = report_scale(counted, ScaleRule("mse"))
+    difference = float(better.output.sqnr_db) - float(worse.output.sqnr_db)
+    assert gain_db(worse, better) == difference > 0
+
+
+@pytest.mark.parametrize(
+    ("backend", "runs"), [("triton", 2), ("triton-interpret", 1), ("torch", 1)]
+)
+def test_a_time_is_in_ms_and_leaves_compiling_out(backend, runs, monkeypatch):
+    calls, clock = [], iter([10.0, 10.25])
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda: None)
+    monkeypatch.setattr("dashboard.report.time.perf_counter", lambda: next(clock))
+    codes, time_ms = timed(lambda: calls.append(0) or torch.zeros(3), backend)
+    assert len(calls) == runs and time_ms == 250.0 and torch.equal(codes, torch.zeros(3))
 
 
 def test_a_vector_of_scales_runs_as_the_slices_do(checkpoint, calibration):

@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 import streamlit as st
 import torch
+from genuine import genuine, genuine_state
 from opening import opened, told
 
 from dashboard import cli, stored
 from dashboard.checkpoints import SAMPLES_DIR, load_checkpoint
-from kernels import reference
+from kernels import available_backends, reference
 
 SAMPLE = "mamba2-small-quamba2"
 PREFIX = "backbone.layers.{}.mixer.conv1d."
@@ -52,9 +53,14 @@ def test_analyze_prints_what_the_file_holds(capsys, state):
             assert measures["x_scale"] == number(state[f"{prefix}{name}_scale"])
             assert measures["w_scale"] == number(state[f"{prefix}w{name}_scale"])
             assert measures["b_scale"] == number(state[f"{prefix}b{name}_scale"])
+            assert measures["zero_point"] == 0
+        assert layer["copies"] == 5 and layer["mismatches"] == ""
+        assert layer["backend"] == document["backend"] in available_backends()
+        assert layer["kernel_time_ms"] > 0
         for name in "BC":
             out = number(state[f"{prefix}{name}_out_scales"])
             assert layer[name]["x_out_scale"] == out
+            assert layer[name]["ratio_weight"] == pytest.approx(out / layer[name]["w_scale"])
             assert layer[name]["ratio_wx"] == pytest.approx(
                 out / (layer[name]["x_scale"] * layer[name]["w_scale"])
             )
@@ -65,7 +71,53 @@ def test_the_table_the_csv_and_the_published_columns_take_stored_scales(capsys, 
     assert analyze(capsys, SAMPLE, "--format", "csv").count("\n") == 1 + 3 * 6
     line = analyze(capsys, SAMPLE, "--layers", "2", "--format", "published").splitlines()[1]
     assert line.split()[:2] == ["2", f"{number(state[PREFIX.format(2) + 'x_scale']):.8f}"]
-    assert line.endswith("(1, 4, 4)")
+    scales = state[PREFIX.format(2) + "x_out_scales"].double().ravel().tolist()
+    mean, w_scale = sum(scales) / 16, number(state[PREFIX.format(2) + "wx_scale"])
+    assert line.split()[3:5] == [f"{mean:.8f}", f"{mean / w_scale:.4f}"]
+    assert line.endswith(f"(1, 4, 4)  {min(scales):.8f}  {max(scales):.8f}")
+
+
+def test_a_float_convolution_has_no_scales_and_says_so(capsys, tmp_path):
+    genuine(tmp_path, "mamba2-w4aX-listed")
+    document = json.loads(analyze(capsys, str(tmp_path), "--format", "json"))
+    mixers = {layer["layer"]: layer["mixer"] for layer in document["layers"]}
+    assert mixers == {i: f"W4A{16 if i in (1, 4) else 8}QMamba2" for i in range(6)}
+    weight = genuine_state("mamba2-w4aX-listed")["backbone.layers.4.mixers.W4A16.conv1d.weight"]
+    layer = document["layers"][4]
+    assert layer["x_out_scale"] is None and layer["ratio_weight"] is None
+    assert layer["w_scale"] == pytest.approx(float(weight[:512].abs().max()) / 127, rel=1e-6)
+    assert layer["B"]["w_scale"] == pytest.approx(float(weight[512:576].abs().max()) / 127)
+    dashes = analyze(capsys, str(tmp_path), "--format", "published").splitlines()[5].split()
+    assert dashes[0] == "4" and dashes[1] == dashes[3] == "-"
+    words = told(opened("layers", checkpoint=str(tmp_path)))
+    assert "2 of 6 layers keep a float convolution" in words
+    assert "every convolution is float" in told(
+        opened("groups", checkpoint=str(tmp_path), layer="4")
+    )
+
+
+def test_a_checkpoint_without_any_scale_opens(capsys, tmp_path):
+    genuine(tmp_path, "mamba-w4a16")
+    document = json.loads(analyze(capsys, str(tmp_path), "--format", "json"))
+    assert document["backend"] is None and len(document["layers"]) == 4
+    assert "4 layers" not in analyze(capsys, str(tmp_path), "--format", "csv")
+    assert "No stored scales" in told(opened("layers", checkpoint=str(tmp_path)))
+
+
+def test_of_an_ungrouped_mamba2_alpha_chose_x_alone(tmp_path, capsys):
+    genuine(tmp_path, "mamba2-w8a8-ungrouped")
+    layer = json.loads(analyze(capsys, str(tmp_path), "--format", "json"))["layers"][0]
+    assert layer["alpha_used"] and not layer["B"]["alpha_used"] and not layer["C"]["alpha_used"]
+    assert "the output scale of x; B and C are MinMax" in told(
+        opened("layers", checkpoint=str(tmp_path))
+    )
+
+
+def test_a_mamba1s_input_scale_is_said_to_cover_z(tmp_path):
+    genuine(tmp_path, "mamba-w8a8")
+    words = told(opened("layers", checkpoint=str(tmp_path)))
+    assert "x_scale was observed on all of in_proj's output, z as well as x" in words
+    assert "a percentile α chose each output scale" in words
 
 
 @pytest.mark.parametrize("option", [["--recommend"], ["--group-size", "4"]])
@@ -80,8 +132,9 @@ def test_the_live_run_is_compared_with_the_reference(monkeypatch):
     layer = load_checkpoint(SAMPLE).stored_layer(0)
     assert stored.run_stored(layer).differing_codes == 0
 
-    def off_by_one(*arguments, backend, **scales):
-        codes = reference.quant_causal_conv1d(*arguments, **scales)
+    def off_by_one(x, *, backend, **scales):
+        assert x.unique().tolist() == list(range(-128, 128))  # every code goes in
+        codes = reference.quant_causal_conv1d(x, **scales)
         codes[0, 0, :7] ^= 1
         return codes
 
@@ -108,6 +161,12 @@ def test_copies_that_disagree_are_named(tmp_path, state):
     words = told(opened("layers", checkpoint=str(tmp_path)))
     assert "**1 of 30 copies disagree**: first, in layer 4, conv1d.x_out_scales and " in words
     assert "chunk_scan.x_scales differ by " in words
+    checkpoint = load_checkpoint(str(tmp_path))
+    runs = stored.run_all(checkpoint, [3, 4], "cpu")
+    three, four = stored.stored_document(checkpoint, [3, 4], runs)["layers"]
+    copy = name.partition(".mixer.")[2]
+    assert (three["copies"], three["mismatches"]) == (5, "")
+    assert (four["copies"], four["mismatches"]) == (5, f"conv1d.x_out_scales is not {copy}")
 
 
 def test_the_groups_page_shows_the_stored_groups(state):

@@ -8,40 +8,55 @@ from dashboard.checkpoints import StoredLayer
 from dashboard.stored import StoredRun
 
 NO_FLOAT_WEIGHTS = (
-    "This checkpoint is quantized already: it has no float weights to calibrate, only the scales "
+    "This checkpoint is quantized already: there is no float model to calibrate, only the scales "
     "that it stores."
 )
 STAND_IN = (
-    "There are no activations without float weights: the kernel runs the stored INT8 convolutions "
+    "There are no activations without a float model: the kernel runs the stored INT8 convolutions "
     "on evenly drawn codes, a stand-in that says nothing about how good the scales are."
 )
 
 
-def stored_headline(layers: Sequence[StoredLayer]) -> str:
-    """Whether α had any part in the stored scales."""
+def stored_headline(layers: Sequence[StoredLayer], count: int) -> str:
+    """Whether α had any part in the stored scales; ``count`` is that of all Mamba layers."""
+    if not layers:
+        return "No stored scales: every convolution is float, its activations have 16 bits."
     used = sum(layer.alpha_used for layer in layers)
-    if used == len(layers):
-        return "Stored scales: a percentile α chose each output scale."
+    rest = (
+        f" {count - len(layers)} of {count} layers keep a float convolution."
+        if len(layers) < count
+        else ""
+    )
     if used == 0:
-        return "Stored scales: MinMax per group. α was never used."
-    return f"Stored scales: α was used in {used} of {len(layers)} layers."
+        return f"Stored scales: MinMax per group. α was never used.{rest}"
+    others = [part.name for part in layers[0].slices if part.rule == "minmax"]
+    chose = "a percentile α chose each output scale"
+    if others:
+        chose = f"a percentile α chose the output scale of x; {' and '.join(others)} are MinMax"
+    if used == len(layers):
+        return f"Stored scales: {chose}.{rest}"
+    return f"Stored scales: α was used in {used} of {len(layers)} layers.{rest}"
 
 
 def stored_verdict(layers: Sequence[StoredLayer]) -> str:
     """The shapes of x_out_scales, and whether two places that hold the same scale agree."""
+    if not layers:
+        return "Such a model is W4A16: 4-bit weights in its projections, 16-bit activations."
     shapes = sorted({layer.slices[0].out_scales.shape for layer in layers})
     copies = sum(len(layer.copies) for layer in layers)
     wrong = [(layer.layer, copy) for layer in layers for copy in layer.mismatches]
-    told = f"x_out_scales of shape {' and '.join(map(str, shapes))}"
+    words = f"x_out_scales of shape {' and '.join(map(str, shapes))}"
     if max(map(len, shapes)) == 3:
-        told += " are (SSD group, head group, channel group)"
+        words += " are (SSD group, head group, channel group)"
+    if len(layers[0].slices) == 1:
+        words += "; x_scale was observed on all of in_proj's output, z as well as x"
     if not copies:
-        return f"{told}. No other module repeats one of these scales."
+        return f"{words}. No other module repeats one of these scales."
     if not wrong:
-        return f"{told}. {copies} copies in the modules that follow all agree with them."
+        return f"{words}. {copies} copies in the modules that follow all agree with them."
     layer, first = wrong[0]
     return (
-        f"{told}. **{len(wrong)} of {copies} copies disagree**: first, in layer {layer}, "
+        f"{words}. **{len(wrong)} of {copies} copies disagree**: first, in layer {layer}, "
         f"{first.name} and {first.copy}"
         + (f" differ by {first.largest_difference:.3g}." if first.largest_difference
            else " have different shapes.")
@@ -49,30 +64,34 @@ def stored_verdict(layers: Sequence[StoredLayer]) -> str:
 
 
 def stored_rows(rows: Sequence[dict]) -> list[dict]:
-    """The columns of a stored table; of several scales the least, the greatest and its ratios."""
+    """The columns of a stored table; of several scales the least, mean and greatest."""
     return [_stored_row(row) for row in rows]
 
 
 def _stored_row(row: dict) -> dict:
-    scales = row["x_out_scale"] if isinstance(row["x_out_scale"], list) else [row["x_out_scale"]]
+    has_scales = row["x_out_scale"] is not None
+    rule = "percentile α, moving average" if row["alpha_used"] else "MinMax"
     return {
         "layer": row["layer"],
-        "source": row["source"],
+        "mixer": row["mixer"],
         "x_scale": row["x_scale"],
         "w_scale": row["w_scale"],
         "scale_wx": row["scale_wx"],
         "shape": row["shape"],
-        "least x_out_scale": min(scales),
-        "greatest": max(scales),
-        "ratio_weight": max(scales) / row["w_scale"],
-        "ratio_wx": max(scales) / row["scale_wx"],
-        "α used": "yes" if row["alpha_used"] else "no, MinMax per group",
-        "copies": row["mismatches"] or f"{row['copies']} agree",
+        "least x_out_scale": row["x_out_scale_min"],
+        "mean": row["x_out_scale_mean"],
+        "greatest": row["x_out_scale_max"],
+        "ratio_weight": row["ratio_weight"],
+        "ratio_wx": row["ratio_wx"],
+        "rule": rule if has_scales else "none: 16-bit activations",
+        "copies": row["mismatches"] or (f"{row['copies']} agree" if row["copies"] else "none"),
     }
 
 
 def stored_status(runs: Sequence[StoredRun]) -> str:
     """Which backend ran every layer, and how many codes differ from the reference."""
+    if not runs:
+        return "no INT8 convolution to run"
     differing, codes = sum(run.differing_codes for run in runs), sum(run.codes for run in runs)
     dot = ":green[●]" if differing == 0 else ":red[●]"
     return (

@@ -57,7 +57,7 @@ COPIES = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class StoredSlice:
     """The stored scales of one slice's input, weights, bias and output: real units per code."""
 
@@ -95,7 +95,7 @@ class StoredCopy:
     largest_difference: float | None  # None where the shapes differ
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class StoredLayer:
     """One layer's quantized convolution, as a Quamba checkpoint stores it."""
 

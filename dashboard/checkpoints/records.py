@@ -65,7 +65,7 @@ class ConvSlice:
         return self.stop - self.start
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ConvWeights:
     """One layer's depthwise convolution (float32)."""
 

@@ -118,7 +118,7 @@ GAP, FOOT, LEVEL = 34, 40, 18  # px: between panels, under the last, a row of la
 LEFT, RIGHT = 0.05, 0.985
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Curve:
     """A measure over α, and what one rule makes of it."""
 

@@ -112,7 +112,7 @@ def _solve(y: float, low: float, high: float) -> float:
     return high
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Drawing:
     """The report, and where its values lie: the same for every α, so that the axes hold still."""
 

@@ -55,7 +55,7 @@ def group(outputs: Sequence[Histogram], head_dim: int | None) -> Groups:
     return Groups(heads if head_dim else 0, parts, Histogram.sum(parts))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class GroupedScales:
     """One scale a group by MinMax, and one for the whole tensor by a percentile."""
 

@@ -31,7 +31,7 @@ def grid(points: str) -> torch.Tensor:
     raise ValueError(f"points is {points!r}; allowed are step, six, fine")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ToyRun:
     """The toy example at one scale, on one set of points."""
 

@@ -11,8 +11,8 @@ from dashboard.pages import loading, speaking
 from dashboard.pages.lesson_steps import studied, trained
 from dashboard.pages.refusing import refusals
 from dashboard.pages.waiting import Frame
-from dashboard.published import ANALYSIS_NAMES, QUAMBA, QUAMBA2
-from dashboard.quoted import COMMIT, FOLDER, REPOSITORY, Quote
+from dashboard.published import ANALYSIS_NAMES, PA_RUN, QUAMBA, QUAMBA2
+from dashboard.quoted import ANALYSIS, COMMIT, CONCLUSION, FOLDER, REPOSITORY, Quote
 from dashboard.report import run_kernel
 from kernels.int8 import scale_from_amax
 
@@ -32,15 +32,17 @@ speaking.write(
         "Every claim of the published analysis of {models} that can be measured, in its own "
         "words, and what the chosen checkpoint measures now. The verdicts follow from the "
         "measurements: another checkpoint may give others.",
-        models=ANALYSIS_NAMES,
+        models=f"{ANALYSIS_NAMES}, {PA_RUN}",
     ),
     say, "claim",
 )  # fmt: skip
 speaking.write(
     say(
-        "The analysis: {repository}, folder {folder}, commit {commit}, written in Chinese. The "
-        "method: {first}. The checkpoints: {second}.",
-        repository=REPOSITORY, folder=FOLDER, commit=COMMIT, first=QUAMBA, second=QUAMBA2,
+        "The analysis is two notes in Chinese, {documents}, in {repository}, folder {folder}, "
+        "commit {commit}; other notes beside them are quoted where they bear on it. The method: "
+        "{first}. The checkpoints: {second}.",
+        documents=f"{ANALYSIS}, {CONCLUSION}", repository=REPOSITORY, folder=FOLDER,
+        commit=COMMIT, first=QUAMBA, second=QUAMBA2,
     ),
     say, "note",
 )  # fmt: skip

@@ -142,7 +142,10 @@ lines = figures.compared_lines(columns, quantity)
 show(lines, key="lines")
 rows = captions.compare_rows(columns, quantity)
 st.dataframe(rows, hide_index=True, width="stretch")
-st.caption("Of the x slice. Of grouped scales the greatest is compared. Every column against A.")
+st.caption(
+    "Of the x slice. Of grouped scales x_out_scale and the ratios are of the mean, as the "
+    "published ones are; their least and greatest are quantities too. Every column against A."
+)
 flat = compare.compared_rows(columns)
 export_bar(
     "compared",

@@ -20,9 +20,12 @@ if checkpoint is None:
     st.stop()
 
 if checkpoint.is_quantized:
+    if choice.layer not in checkpoint.stored_layers:
+        st.markdown(f"## {captions.stored_headline([], 1)}")
+        st.stop()
     stored = checkpoint.stored_layer(choice.layer)
     part = stored.slices[0]
-    st.markdown(f"## {captions.stored_headline([stored])}")
+    st.markdown(f"## {captions.stored_headline([stored], 1)}")
     if part.out_scales.ndim != 3:
         st.markdown(captions.NO_GROUPS)
         st.stop()

@@ -1,17 +1,17 @@
 """What pages share between reruns and between users: checkpoints, models, calibrations.
 
-Streamlit's caches cannot hold a calibration, since one shows its progress and can be stopped while
-it runs. A ``Shelf`` can: a bounded store, keyed by names and numbers, that drops what was used
-longest ago.
+All of it stands on shelves (``shelf``), under keys that say what it was made from: the name of a
+file and which edition of it, so that an edited text or a replaced checkpoint is read again.
 """
 
 from __future__ import annotations
 
+import os
+import re
 import threading
-from collections import OrderedDict
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import numpy as np
 import streamlit as st
@@ -20,6 +20,7 @@ from torch import nn
 from dashboard import archive
 from dashboard.calibration import (
     Calibration,
+    CalibrationError,
     CalibrationText,
     ConvCapture,
     Progress,
@@ -30,13 +31,12 @@ from dashboard.calibration import (
 )
 from dashboard.channels import channel_outputs
 from dashboard.checkpoints import (
+    SAMPLES_DIR,
     Checkpoint,
     default_device,
     is_hub_id,
     load_backbone,
     load_checkpoint,
-    quantized_sample_names,
-    sample_names,
 )
 from dashboard.compare import Column
 from dashboard.grouping import ChannelGrouping, sort_and_cluster
@@ -44,6 +44,7 @@ from dashboard.histogram import Histogram, Quantized
 from dashboard.landscape import Landscape, Recommendation, recommend
 from dashboard.observers import ScaleRule
 from dashboard.pages import access
+from dashboard.pages.shelf import Shelf
 from dashboard.report import (
     LayerReport,
     QuantizedConv,
@@ -54,33 +55,35 @@ from dashboard.report import (
     report_slice,
     sweep_scales,
 )
-from dashboard.stored import StoredRun, run_stored
+from dashboard.stored import StoredRun, run_all
+
+MIB = 2**20
 
 # Conv inputs of all layers are kept while they fit in this, so that another layer is at hand at
 # once; of a larger model, only the chosen layer's.
-KEEP_BYTES = 256 * 2**20
+KEEP_BYTES = 256 * MIB
 
+# What a page may take for one layer: its conv input, and what the kernel run makes of it.
+MOST_BYTES = 4096 * MIB
+LAYER_BYTES = 4 + 9 + 4  # a position and channel: the conv input, QuantizedConv's, a run's codes
 
-class Shelf:
-    """At most ``size`` values, the least recently used dropped first. Safe between threads."""
-
-    def __init__(self, size: int) -> None:
-        self._size = size
-        self._values: OrderedDict[Hashable, Any] = OrderedDict()
-        self._lock = threading.Lock()
-
-    def get(self, key: Hashable) -> Any | None:
-        with self._lock:
-            if key in self._values:
-                self._values.move_to_end(key)
-            return self._values.get(key)
-
-    def put(self, key: Hashable, value: Any) -> None:
-        with self._lock:
-            self._values[key] = value
-            self._values.move_to_end(key)
-            while len(self._values) > self._size:
-                self._values.popitem(last=False)
+# How many values each shelf has room for, how many bytes, and whether they grow while in use.
+SHELVES = {
+    "checkpoint": (8, 256 * MIB, False),
+    "model": (2, 4096 * MIB, False),
+    "text": (16, 64 * MIB, False),
+    "stored": (8, 16 * MIB, False),
+    "calibration": (8, 512 * MIB, True),
+    "captures": (2, 2 * KEEP_BYTES, False),
+    "conv": (4, KEEP_BYTES, False),
+    "sweep": (64, 64 * MIB, False),
+    "landscape": (512, 128 * MIB, False),
+    "recommendation": (8, 16 * MIB, False),
+    "scale": (4096, 64 * MIB, False),
+    "channels": (2, 128 * MIB, True),
+    "grouping": (64, 16 * MIB, False),
+    "column": (256, 16 * MIB, False),
+}
 
 
 @dataclass(frozen=True)
@@ -91,17 +94,72 @@ class Model:
     lock: threading.Lock
 
 
+Edition = tuple[tuple[str | int, ...], ...]
+READ = (".json", ".safetensors", ".bin", ".model", ".txt")  # of a checkpoint's directory
+
+
+def edition(name: str) -> Edition:
+    """What tells one edition of a checkpoint's or a calibration file from the next.
+
+    Size, times and number of each file that is read. A name that is no open path has none: a Hub
+    id's files are those that this server has fetched.
+    """
+    if _is_sample(name):
+        path = SAMPLES_DIR / name
+    elif access.is_open(name):
+        path = Path(name)
+    else:
+        return ()
+    try:
+        path = path.expanduser()
+        directory = path if path.is_dir() else path.parent
+        if not (directory / "config.json").is_file():
+            return (_stamp(path),)
+        with os.scandir(directory) as entries:
+            return tuple(sorted(_stamp(Path(e.path)) for e in entries if e.name.endswith(READ)))
+    except (OSError, RuntimeError, ValueError):
+        return ()  # whoever reads it says why it cannot be read
+
+
+def _is_sample(name: str) -> bool:
+    return re.fullmatch(r"\w[\w-]*", name) is not None and (
+        (SAMPLES_DIR / name / "config.json").is_file()
+    )
+
+
+def _text_edition(name: str) -> Edition:
+    if name not in text_names() and not access.is_open(name):
+        return ()
+    try:
+        path = SAMPLES_DIR / name if name in text_names() else Path(name).expanduser()
+        return (_stamp(path),)
+    except (OSError, RuntimeError, ValueError):
+        return ()
+
+
+def _stamp(path: Path) -> tuple[str | int, ...]:
+    found = path.stat()
+    return path.name, found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino
+
+
 @dataclass(frozen=True)
 class Source:
     """What was asked for: it names a calibration completely, and is the key of every shelf.
 
-    ``checkpoint`` may be a calibration file; the rest is then what the file says.
+    ``checkpoint`` may be a calibration file; the rest is then what the file says. ``edition`` is
+    that of the checkpoint's files and of the text when the source was named: a run of a page names
+    it anew, so that a file that has changed is another source.
     """
 
     checkpoint: str
     text: str
     batches: int
     seq_len: int
+    edition: tuple[Edition, Edition] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        found = (edition(self.checkpoint), _text_edition(self.text))
+        object.__setattr__(self, "edition", found)
 
     @property
     def from_file(self) -> bool:
@@ -130,14 +188,20 @@ class Outline:
 
 @st.cache_resource
 def _shelves() -> dict[str, Shelf]:
-    sizes = {"calibration": 4, "capture": 2, "conv": 4, "sweep": 64, "landscape": 512,
-             "recommendation": 8, "scale": 4096, "channels": 2, "grouping": 64,
-             "column": 256}  # fmt: skip
-    return {name: Shelf(size) for name, size in sizes.items()}
+    return {name: Shelf(*bounds) for name, bounds in SHELVES.items()}
+
+
+@st.cache_resource
+def _loading() -> threading.Lock:
+    """Held while a model is loaded, so that two sessions do not load the same one."""
+    return threading.Lock()
 
 
 def outline(source: Source) -> Outline:
-    """The layers and slices of a source; a text that is too short, or a bad file, is an error."""
+    """The layers and slices of a source.
+
+    A text that is too short, a bad file, or more batches than a page has memory for is an error.
+    """
     if source.from_file:
         found = calibration(source, lambda _: None)
         known = replace(source, text=found.origin.text, batches=found.origin.batches,
@@ -147,6 +211,7 @@ def outline(source: Source) -> Outline:
         return Outline(known, tuple(layer.layer for layer in found.layers), slices, ())
     loaded = checkpoint(source.checkpoint)
     if not loaded.is_quantized:
+        _check_size(source, loaded)
         text(source)
     return Outline(
         source,
@@ -157,28 +222,60 @@ def outline(source: Source) -> Outline:
     )
 
 
+def _check_size(source: Source, loaded: Checkpoint) -> None:
+    """Raises CalibrationError for what would take more memory than a page has."""
+    layer = LAYER_BYTES * source.batches * source.seq_len * loaded.conv_dim
+    forward = source.seq_len * _forward_bytes(loaded)
+    if max(layer, forward) > MOST_BYTES:
+        told = (
+            f"one layer of {source.batches} batches of {source.seq_len} tokens"
+            if layer > forward
+            else f"the forward of one batch of {source.seq_len} tokens"
+        )
+        raise CalibrationError(
+            f"{told} takes about {max(layer, forward) / 1e9:.1f} GB in {loaded.name}, and a page "
+            f"may take {MOST_BYTES / 1e9:.1f} GB: ask for fewer tokens, or calibrate at the "
+            "command line"
+        )
+
+
+def _forward_bytes(loaded: Checkpoint) -> int:
+    """What a Mamba layer takes at a position, where transformers runs it in plain torch.
+
+    Measured: 3.4 float32 arrays of (L, D, state) in Mamba-1, whose state has 16 numbers, and 4 of
+    (L, chunk, heads) in Mamba-2, of chunks of 256.
+    """
+    x, head_dim = loaded.slices[0].width, loaded.architecture.head_dim
+    return 4 * 4 * (16 * x if head_dim is None else 256 * (x // head_dim))
+
+
 def checkpoint(name: str) -> Checkpoint:
     """Raises CheckpointError for what cannot be read, and for a path that is not open."""
-    local = name in (*sample_names(), *quantized_sample_names()) or access.is_open(name)
+    local = _is_sample(name) or access.is_open(name)
     if not local and not is_hub_id(name):
         raise access.refusal()
-    return _checkpoint(name, local)
+    return _shelves()["checkpoint"].get_or_make(
+        (name, edition(name)), lambda: load_checkpoint(name, local=local)
+    )
 
 
-@st.cache_resource(max_entries=8, show_spinner=False)
-def _checkpoint(name: str, local: bool) -> Checkpoint:
-    return load_checkpoint(name, local)
+def stored_runs(name: str) -> dict[int, StoredRun]:
+    """The kernel, run with every layer's stored weights and scales, by the layer's number."""
+    loaded = checkpoint(name)
+    return _shelves()["stored"].get_or_make(
+        (name, edition(name)), lambda: run_all(loaded, loaded.layers, default_device())
+    )
 
 
-@st.cache_data(max_entries=4, show_spinner=False)
-def stored_runs(source: str) -> list[StoredRun]:
-    """The kernel, run with every layer's stored weights and scales."""
-    return [run_stored(layer, default_device()) for layer in checkpoint(source).stored]
-
-
-@st.cache_resource(max_entries=2, show_spinner=False)
-def model(source: str) -> Model:
-    return Model(load_backbone(checkpoint(source)), threading.Lock())
+def model(name: str) -> Model:
+    shelf, key = _shelves()["model"], (name, edition(name))
+    found = shelf.get(key)
+    if found is None:
+        with _loading():
+            found = shelf.get_or_make(
+                key, lambda: Model(load_backbone(checkpoint(name)), threading.Lock())
+            )
+    return found
 
 
 def text(source: Source) -> CalibrationText:
@@ -186,12 +283,12 @@ def text(source: Source) -> CalibrationText:
     that is not open."""
     if source.text not in text_names() and not access.is_open(source.text):
         raise access.refusal()
-    return _text(source)
-
-
-@st.cache_data(max_entries=16, show_spinner=False)
-def _text(source: Source) -> CalibrationText:
-    return read_text(checkpoint(source.checkpoint), source.text, source.batches, source.seq_len)
+    return _shelves()["text"].get_or_make(
+        source,
+        lambda: read_text(
+            checkpoint(source.checkpoint), source.text, source.batches, source.seq_len
+        ),
+    )
 
 
 def is_calibrated(source: Source) -> bool:
@@ -210,71 +307,68 @@ def calibration(source: Source, on_progress: Callable[[Progress], None]) -> Cali
         return found
     loaded = model(source.checkpoint)
     tokens = text(source)
-    layers = checkpoint(source.checkpoint).layers
-    keep = layers if _capture_bytes(source) * len(layers) <= KEEP_BYTES else ()
     with loaded.lock:
         found = shelf.get(source)  # somebody else may have made it in the meantime
         if found is None:
-            found = calibrate(
-                checkpoint(source.checkpoint),
-                loaded.backbone,
-                tokens,
-                keep=keep,
-                on_progress=on_progress,
-            )
+            known = checkpoint(source.checkpoint)
+            keep = known.layers if _fits(source) else ()
+            made = calibrate(known, loaded.backbone, tokens, keep=keep, on_progress=on_progress)
+            if keep:
+                _shelves()["captures"].put(source, made.captures)
+            found = replace(made, captures=())
             shelf.put(source, found)
     return found
 
 
-def _capture_bytes(source: Source) -> int:
-    return 4 * source.batches * source.seq_len * checkpoint(source.checkpoint).conv_dim
+def _fits(source: Source) -> bool:
+    """Whether the conv inputs of all layers can be kept."""
+    known = checkpoint(source.checkpoint)
+    layer_bytes = 4 * source.batches * source.seq_len * known.conv_dim
+    return layer_bytes * known.n_layers <= KEEP_BYTES
 
 
 def quantized_conv(
     source: Source, layer: int, on_progress: Callable[[Progress], None]
 ) -> QuantizedConv:
     """The layer's conv input, weights and bias as INT8: what the live kernel runs on."""
-    shelf = _shelves()["conv"]
-    found = shelf.get((source, layer))
-    if found is None:
-        loaded = checkpoint(source.checkpoint)
+
+    def make() -> QuantizedConv:
         counted = calibration(source, on_progress)
         scales = [part.scales for part in counted.layer(layer).slices]
         capture = _capture(source, layer, on_progress)
-        found = quantize_conv(capture, loaded.slices, scales, default_device())
-        shelf.put((source, layer), found)
-    return found
+        slices = checkpoint(source.checkpoint).slices
+        return quantize_conv(capture, slices, scales, default_device())
+
+    return _shelves()["conv"].get_or_make((source, layer), make)
 
 
 def _capture(source: Source, layer: int, on_progress: Callable[[Progress], None]) -> ConvCapture:
-    kept = calibration(source, on_progress).captures
-    if kept:
-        return calibration(source, on_progress).capture(layer)
-    shelf = _shelves()["capture"]
-    found = shelf.get((source, layer))
-    if found is None:
-        loaded = model(source.checkpoint)
+    """One layer's conv input; where those of all layers fit, they are kept together."""
+    calibration(source, on_progress)
+    every = _fits(source)
+
+    def make() -> tuple[ConvCapture, ...]:
+        loaded, known = model(source.checkpoint), checkpoint(source.checkpoint)
+        keep = known.layers if every else (layer,)
         with loaded.lock:
-            found = calibrate(
-                checkpoint(source.checkpoint),
+            return calibrate(
+                known,
                 loaded.backbone,
                 text(source),
                 layers=(),
-                keep=(layer,),
+                keep=keep,
                 on_progress=on_progress,
-            ).capture(layer)
-        shelf.put((source, layer), found)
-    return found
+            ).captures
+
+    captures = _shelves()["captures"].get_or_make(source if every else (source, layer), make)
+    return next(capture for capture in captures if capture.layer == layer)
 
 
 def sweep(source: Source, layer: int, index: int) -> Quantized:
     """Every measure over scale_out for one slice, which is the same for every α and rule."""
-    shelf = _shelves()["sweep"]
-    found = shelf.get((source, layer, index))
-    if found is None:
-        found = sweep_scales(_slice(source, layer, index))
-        shelf.put((source, layer, index), found)
-    return found
+    return _shelves()["sweep"].get_or_make(
+        (source, layer, index), lambda: sweep_scales(_slice(source, layer, index))
+    )
 
 
 def _slice(source: Source, layer: int, index: int) -> SliceCalibration:
@@ -283,12 +377,9 @@ def _slice(source: Source, layer: int, index: int) -> SliceCalibration:
 
 def scale_report(source: Source, layer: int, index: int, rule: ScaleRule) -> ScaleReport:
     """What a rule makes of one slice: some rules search, and most stay while α moves."""
-    shelf = _shelves()["scale"]
-    found = shelf.get((source, layer, index, rule))
-    if found is None:
-        found = report_scale(_slice(source, layer, index), rule)
-        shelf.put((source, layer, index, rule), found)
-    return found
+    return _shelves()["scale"].get_or_make(
+        (source, layer, index, rule), lambda: report_scale(_slice(source, layer, index), rule)
+    )
 
 
 def slice_report(source: Source, layer: int, index: int, rule: ScaleRule) -> SliceReport:
@@ -298,12 +389,10 @@ def slice_report(source: Source, layer: int, index: int, rule: ScaleRule) -> Sli
 
 def landscape(source: Source, layer: int, index: int, symmetric: bool = True) -> Landscape:
     """Every α for one slice."""
-    shelf = _shelves()["landscape"]
-    found = shelf.get((source, layer, index, symmetric))
-    if found is None:
-        found = Landscape.of(_slice(source, layer, index).silu_output, symmetric=symmetric)
-        shelf.put((source, layer, index, symmetric), found)
-    return found
+    return _shelves()["landscape"].get_or_make(
+        (source, layer, index, symmetric),
+        lambda: Landscape.of(_slice(source, layer, index).silu_output, symmetric=symmetric),
+    )
 
 
 def column(source: Source, rule: Hashable, make: Callable[[], Column]) -> Column:
@@ -311,12 +400,7 @@ def column(source: Source, rule: Hashable, make: Callable[[], Column]) -> Column
 
     ``rule`` says what ``make`` makes of the source.
     """
-    shelf = _shelves()["column"]
-    found = shelf.get((source, rule))
-    if found is None:
-        found = make()
-        shelf.put((source, rule), found)
-    return found
+    return _shelves()["column"].get_or_make((source, rule), make)
 
 
 def best(source: Source, layer: int, index: int, symmetric: bool = True) -> ScaleReport:
@@ -338,44 +422,40 @@ def layer_report(source: Source, layer: int, rule: ScaleRule) -> LayerReport:
 
 def recommendation(source: Source, symmetric: bool = True) -> Recommendation:
     """The best α of every slice of every layer, and one for the whole model."""
-    shelf = _shelves()["recommendation"]
-    found = shelf.get((source, symmetric))
-    if found is None:
+
+    def make() -> Recommendation:
         layers = calibration(source, lambda _: None).layers
-        found = recommend({
+        return recommend({
             (layer.layer, part.name): landscape(source, layer.layer, i, symmetric)
             for layer in layers for i, part in enumerate(layer.slices)
         })  # fmt: skip
-        shelf.put((source, symmetric), found)
-    return found
+
+    return _shelves()["recommendation"].get_or_make((source, symmetric), make)
 
 
 def grouping(source: Source, layer: int, head_groups: int, channel_groups: int) -> ChannelGrouping:
     """The x slice's own sort-and-cluster groups, on the maxima of its output."""
-    key = (source, layer, head_groups, channel_groups)
-    shelf = _shelves()["grouping"]
-    found = shelf.get(key)
-    if found is None:
+
+    def make() -> ChannelGrouping:
         architecture = checkpoint(source.checkpoint).architecture
         assert architecture.head_dim and architecture.n_groups  # the page groups Mamba-2's alone
-        amax = [output.absmax for output in channels(source, layer, 0)]
-        found = sort_and_cluster(
-            np.array(amax),
+        return sort_and_cluster(
+            np.array([output.absmax for output in channels(source, layer, 0)]),
             architecture.head_dim,
             architecture.n_groups,
             head_groups,
             channel_groups,
         )
-        shelf.put(key, found)
-    return found
+
+    key = (source, layer, head_groups, channel_groups)
+    return _shelves()["grouping"].get_or_make(key, make)
 
 
 def channels(source: Source, layer: int, index: int) -> tuple[Histogram, ...]:
     """The output's histogram of each channel of a slice."""
-    shelf = _shelves()["channels"]
-    found = shelf.get((source, layer, index))
-    if found is None:
+
+    def make() -> tuple[Histogram, ...]:
         capture = _capture(source, layer, lambda _: None)
-        found = channel_outputs(capture, checkpoint(source.checkpoint).slices[index])
-        shelf.put((source, layer, index), found)
-    return found
+        return channel_outputs(capture, checkpoint(source.checkpoint).slices[index])
+
+    return _shelves()["channels"].get_or_make((source, layer, index), make)

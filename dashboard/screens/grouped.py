@@ -6,6 +6,7 @@ from dashboard.figures.style import decibels, percent, scale_text, signed
 from dashboard.language import Language
 from dashboard.lesson.grouped import GroupedScales, Groups
 from dashboard.published import (
+    GROUPS_130M,
     PA_BOUND_PRINTED,
     PA_DIFFERENCES_PRINTED,
     PA_RUN,
@@ -41,12 +42,15 @@ def screen(parts: Groups, made: GroupedScales, checkpoint: str, layer: int,
     )  # fmt: skip
     found = mean_evidence()
     mean = say(
-        "Which number the table prints for {count} scales, its digits tell: {top} times x_scale "
-        "and wx_scale are float16 numbers in {single} of {singles} cases; none of the {distinct} "
-        "distinct x_out_scales is, but {top} · {count} · 1024 times each is a whole number to "
-        "within {off}. So each is, we infer, the mean of the {count}. In Quamba a percentile "
+        "The tables print one number for {count} scales, their mean. Of layer {layer} all are "
+        "printed elsewhere, from {least} to {greatest}, and their mean is {mean}. Of the others we "
+        "infer it from the digits: {top} times x_scale and wx_scale are float16 numbers in "
+        "{single} of {singles} cases; none of the {distinct} distinct x_out_scales is, but {top} · "
+        "{count} · 1024 times each is a whole number to within {off}. In Quamba a percentile "
         "chooses the output scale of Mamba-1, and of x in a Mamba-2 without groups; B and C are "
         "MinMax's there too.",
+        layer=GROUPS_130M.layer, least=f"{GROUPS_130M.least:.4f}",
+        greatest=f"{GROUPS_130M.most:.4f}", mean=f"{GROUPS_130M.mean:.4f}",
         count=X_OUT_SCALES.scales, top=QMAX, single=found.single, singles=found.singles,
         distinct=len(found.units), off=number(found.furthest, 3),
     )  # fmt: skip

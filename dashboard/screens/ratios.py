@@ -73,8 +73,8 @@ def screen(trained: Trained, guess: Guess, shown: bool, say: Language) -> Screen
             ),
         ),
         note=say(
-            "Each published x_out_scale stands for {count} and is, by its digits, their mean (step "
-            "{step}): these are ratios of means. Of the 2.7b model the ratios are printed, and one "
+            "Each published x_out_scale stands for {count} and is their mean (step {step}): these "
+            "are ratios of means. Of the 2.7b model the ratios are printed, and one "
             "x_out_scale, layer {layer}'s: {scale}.",
             count=X_OUT_SCALES.scales, step=GROUPS_STEP, layer=first.layer,
             scale=f"{QUAMBA2_2_7B_PA_1_LAYER_0:.5f}",

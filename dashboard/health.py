@@ -1,0 +1,418 @@
+"""A quantized checkpoint -> is each of its scales sound, and would this project have chosen it?
+
+Two examinations. *Inspection* needs the checkpoint alone: a scale must be readable and positive,
+equal to its copies, in a plausible ratio to the other layers', within reach of the convolution that
+it quantizes, and of the kind that its observer leaves. *Judgement* takes the float model and a text
+as well: which rule and which α come nearest to each stored scale, what it saturates and loses, and
+what the best scale, in the same groups, would gain.
+
+The bounds are this project's own, and wide: they are to catch what is wrong, not what is debatable.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from dashboard.calibration import LayerCalibration, SliceCalibration
+from dashboard.channels import GroupScales, group_scales, judge_scales, pooled_outputs
+from dashboard.checkpoints import Checkpoint, ConvWeights, StoredLayer, StoredSlice
+from dashboard.histogram import Histogram
+from dashboard.observers import PUBLISHED_ALPHAS, ScaleRule, amax
+from dashboard.report import SILU_MIN, rule_label
+from kernels.int8 import QMAX, QMIN, scale_from_amax
+
+NEIGHBOURS_RATIO = 16.0  # from the layers' median: 4 of 8 bits
+FEWEST_NEIGHBOURS = 3
+MOST_LOST_DB = 10.0  # ten times the squared error that the best scale makes
+INPUT_RATIO = 4.0  # of the stored input scale and the text's: two bits
+
+
+@dataclass(frozen=True)
+class SliceJudgement:
+    """One slice's stored output scales beside the float model's outputs on a text.
+
+    ``nearest`` is the rule whose scales, in the same groups, are nearest on average in the
+    logarithm; ``ratio`` is the geometric mean of stored over its. ``alpha`` is the share of |y|
+    that the stored scales reach.
+    """
+
+    name: str
+    nearest: ScaleRule
+    ratio: float
+    alpha: float
+    sqnr_db: float
+    saturation_rate: float
+    best_db: float  # by least squared error in the same groups
+    input_ratio: float  # stored input scale over max|x| / 127 on the text
+
+    @property
+    def gain_db(self) -> float:
+        """What the best scales have over the stored ones; 0 where neither makes an error."""
+        return 0.0 if self.best_db == self.sqnr_db else self.best_db - self.sqnr_db
+
+
+@dataclass(frozen=True)
+class LayerHealth:
+    """What was found of one layer: faults are wrong, remarks are worth knowing."""
+
+    layer: int
+    mixer: str
+    faults: tuple[str, ...]
+    remarks: tuple[str, ...]
+    judgements: tuple[SliceJudgement, ...] = ()
+
+
+@dataclass(frozen=True)
+class Health:
+    """Every layer of a quantized checkpoint, and what it was held against."""
+
+    checkpoint: str
+    layers: tuple[LayerHealth, ...]
+    against: str | None = None  # the float checkpoint and the text
+
+    @property
+    def is_sound(self) -> bool:
+        return not any(layer.faults for layer in self.layers)
+
+
+def inspect(checkpoint: Checkpoint) -> Health:
+    """Examine a checkpoint by itself.
+
+    Args:
+        checkpoint: quantized; read with ``tolerant``, so that unusable layers are told, too.
+
+    Raises ValueError for one that is not quantized.
+    """
+    if not checkpoint.is_quantized:
+        raise ValueError(f"{checkpoint.path} is not quantized: it stores no scales to check")
+    found = [LayerHealth(f.layer, "", (f.sentence,), ()) for f in checkpoint.faults]
+    medians = _medians(checkpoint.stored)
+    for layer in checkpoint.stored:
+        faults = [
+            *_copies(layer), *_neighbours(layer, medians), *_weights(layer), *_reach(layer)
+        ]  # fmt: skip
+        found.append(LayerHealth(layer.layer, layer.mixer, tuple(faults), _kinds(layer)))
+    known = {layer.layer for layer in found}
+    mixers = checkpoint.architecture.quantized_mixers
+    for conv in checkpoint.convs:
+        if conv.layer not in known:
+            mixer = next(iter(mixers[conv.layer].values()))
+            remark = "float convolution: its activations have 16 bits and no scale"
+            found.append(LayerHealth(conv.layer, mixer, (), (remark,)))
+    return Health(checkpoint.name, tuple(sorted(found, key=lambda layer: layer.layer)))
+
+
+def _copies(layer: StoredLayer) -> list[str]:
+    return [f"{copy.name} is not {copy.copy}" for copy in layer.mismatches]
+
+
+def _named_scales(layer: StoredLayer) -> dict[str, float]:
+    """One number a scale; of several their geometric mean."""
+    found: dict[str, float] = {}
+    for part in layer.slices:
+        out = float(np.exp(np.log(part.out_scales.astype(np.float64)).mean()))
+        scales = {"input": part.x_scale, "weight": part.w_scale, "bias": part.b_scale,
+                  "output": out}  # fmt: skip
+        found |= {f"{part.name}: {kind} scale": s for kind, s in scales.items() if s is not None}
+    return found
+
+
+def _medians(layers: Sequence[StoredLayer]) -> Mapping[str, float]:
+    """Of each scale over the layers; empty where there are too few to compare."""
+    if len(layers) < FEWEST_NEIGHBOURS:
+        return {}
+    named = [_named_scales(layer) for layer in layers]
+    return {key: float(np.median([each[key] for each in named if key in each])) for key in named[0]}
+
+
+def _neighbours(layer: StoredLayer, medians: Mapping[str, float]) -> list[str]:
+    return [
+        f"{key} {scale:.4g} is {max(scale / medians[key], medians[key] / scale):.3g} times "
+        f"{'above' if scale > medians[key] else 'below'} the layers' median"
+        for key, scale in _named_scales(layer).items()
+        if key in medians and not 1 / NEIGHBOURS_RATIO <= scale / medians[key] <= NEIGHBOURS_RATIO
+    ]
+
+
+def _weights(layer: StoredLayer) -> list[str]:
+    """A scale that is the maximum over 127 gives some weight the code 127 or -127."""
+    codes = {"weights": layer.weight_q}
+    if layer.bias_q is not None:
+        codes["biases"] = layer.bias_q
+    slices = [(part.name, part.part.channels) for part in layer.slices]
+    found = []
+    for kind, values in codes.items():
+        for name, channels in slices:
+            largest = int(values[channels].int().abs().max())
+            if largest not in (0, QMAX):  # a slice of zeros has the least scale there is
+                found.append(f"{name}: the largest code of its {kind} is {largest}, not {QMAX}")
+    return found
+
+
+def _reach(layer: StoredLayer) -> list[str]:
+    """No input can make more of the convolution than all its taps at full scale.
+
+    Half a code of each weight and of the bias is allowed for their rounding.
+    """
+    taps = layer.weight_q.shape[1]
+    weights = layer.weight_q.numpy().astype(np.float64)
+    found = []
+    for part in layer.slices:
+        own = weights[part.part.channels]
+        reach = (np.abs(own).sum(axis=1) + taps / 2) * -QMIN * part.x_scale * part.w_scale
+        if layer.bias_q is not None and part.b_scale is not None:
+            bias = layer.bias_q[part.part.channels].numpy().astype(np.float64)
+            reach = reach + (np.abs(bias) + 0.5) * part.b_scale
+        reach = np.maximum(reach, -SILU_MIN)  # SiLU never exceeds what goes in
+        scales = part.out_scales.ravel().astype(np.float64)
+        limit = np.zeros(len(scales))
+        np.maximum.at(limit, part.out_group, reach)
+        beyond = scales * QMAX > limit * (1 + 2**-10)
+        beyond &= np.bincount(part.out_group, minlength=len(scales)) > 0
+        if beyond.any():
+            worst = float((scales[beyond] * QMAX / limit[beyond]).max())
+            found.append(
+                f"{part.name}: {int(beyond.sum())} of {len(scales)} output scales reach beyond all "
+                f"that the convolution can give, up to {worst:.3g} times"
+            )
+    return found
+
+
+def _kinds(layer: StoredLayer) -> tuple[str, ...]:
+    """MinMax leaves the maxima of float16 activations; anything else was not chosen by it."""
+    return tuple(
+        f"{part.name}: not every output scale is a float16 maximum / 127, which is what MinMax "
+        "leaves"
+        for part in layer.slices
+        if part.rule == "minmax" and not np.all(_is_float16_maximum(part.out_scales))
+    )
+
+
+def _is_float16_maximum(scales: np.ndarray) -> np.ndarray:
+    """Whether a float16 number, divided by 127 in float16 or in float32, gives each scale."""
+    scales = scales.astype(np.float32)
+    with np.errstate(over="ignore"):
+        in_half = scales.astype(np.float16).astype(np.float32) == scales
+        nearest = (scales * np.float32(QMAX)).astype(np.float16)
+    return in_half | (nearest.astype(np.float32) / np.float32(QMAX) == scales)
+
+
+def match_channels(stored: StoredLayer, conv: ConvWeights) -> np.ndarray | None:
+    """Which channel of the float model each stored channel is: (D,) int64.
+
+    Quamba2 lays the channels of x out anew and does not store the order, but the weights came
+    along: a stored row of codes is a float channel's, quantized. Channels whose rows of codes are
+    equal are taken in order. None where the rows are not those of this model.
+    """
+    order = np.arange(len(conv.weight))
+    for part in stored.slices:
+        own = part.part.channels
+        codes = _rows(stored, own)
+        floats = np.column_stack([
+            conv.weight[own].numpy() / part.w_scale,
+            conv.bias[own].numpy() / (part.b_scale or 1.0),
+        ])[:, : codes.shape[1]]  # fmt: skip
+        if not np.abs(codes - floats).max() <= 1:  # else in their own places
+            found = _assign(codes, floats)
+            if found is None:
+                return None
+            order[own] = part.part.start + found
+    return order
+
+
+def _rows(stored: StoredLayer, channels: slice) -> np.ndarray:
+    """(width, W + 1) float64: weight codes and the bias's; (width, W) without a bias."""
+    parts = [stored.weight_q[channels].numpy()]
+    if stored.bias_q is not None:
+        parts.append(stored.bias_q[channels].numpy()[:, None])
+    return np.column_stack(parts).astype(np.float64)
+
+
+def _assign(codes: np.ndarray, floats: np.ndarray) -> np.ndarray | None:
+    """(n,) the float row of each row of codes, each used once; None where one is more than a code
+    away: rounding alone moves it by half, in float16 by up to one."""
+    places: dict[bytes, list[int]] = {}
+    for i, row in enumerate(np.rint(floats).clip(QMIN, QMAX).astype(np.int8)):
+        places.setdefault(row.tobytes(), []).append(i)
+    found = np.full(len(codes), -1)
+    for i, row in enumerate(codes.astype(np.int8)):
+        if rest := places.get(row.tobytes()):
+            found[i] = rest.pop(0)
+    left = sorted(i for rest in places.values() for i in rest)
+    for i in np.flatnonzero(found < 0).tolist():
+        distances = np.abs(floats[left] - codes[i]).max(axis=1)
+        nearest = int(np.argmin(distances))
+        if distances[nearest] > 1:
+            return None
+        found[i] = left.pop(nearest)
+    return found
+
+
+def float_groups(part: StoredSlice, order: np.ndarray) -> np.ndarray:
+    """(width,) int64: the index of its stored scale for each channel of the float model's slice."""
+    group = np.empty(part.part.width, np.int64)
+    group[order[part.part.channels] - part.part.start] = part.out_group
+    return group
+
+
+def judge_slice(
+    part: StoredSlice,
+    counted: SliceCalibration,
+    group: np.ndarray,
+    outputs: Sequence[Histogram] | None = None,
+) -> SliceJudgement:
+    """Hold one slice's stored scales against the float model's outputs.
+
+    Args:
+        counted: the slice's calibration.
+        group: from ``float_groups``.
+        outputs: of each channel, from ``channels.channel_outputs``; needed where there are groups.
+    """
+    if outputs is None:
+        outputs, group = [counted.silu_output], np.zeros(1, np.int64)
+    present, group = np.unique(group, return_inverse=True)  # a group may have no channel
+    scales = part.out_scales.ravel()[present]
+    stored = judge_scales(outputs, group, scales)
+    candidates = {
+        rule: group_scales(outputs, group, rule).scales
+        for rule in (ScaleRule("minmax"), ScaleRule("mse"),
+                     *(ScaleRule("percentile", alpha) for alpha in PUBLISHED_ALPHAS))
+    }  # fmt: skip
+    if len(scales) == 1:
+        for rule in (*(ScaleRule("percentile-ema", a) for a in PUBLISHED_ALPHAS),
+                     ScaleRule("entropy")):  # fmt: skip
+            one = scale_from_amax(amax(rule, counted.silu_output, counted.batches))
+            candidates[rule] = np.array([one], dtype=np.float32)
+    logs = {rule: np.log(scales.astype(np.float64) / own) for rule, own in candidates.items()}
+    nearest = min(logs, key=lambda rule: float(np.abs(logs[rule]).mean()))
+    within = sum(
+        output.count_within(-QMAX * scale, QMAX * scale)
+        for output, scale in zip(pooled_outputs(outputs, group), scales.tolist(), strict=True)
+    )
+    best: GroupScales = group_scales(outputs, group, ScaleRule("mse"))
+    return SliceJudgement(
+        name=part.name,
+        nearest=nearest,
+        ratio=float(np.exp(logs[nearest].mean())),
+        alpha=within / stored.total,
+        sqnr_db=stored.sqnr_db,
+        saturation_rate=stored.saturated / stored.total,
+        best_db=max(best.sqnr_db, stored.sqnr_db),
+        input_ratio=part.x_scale / counted.scales.x_scale,
+    )
+
+
+def judge_layer(
+    health: LayerHealth,
+    stored: StoredLayer,
+    conv: ConvWeights,
+    counted: LayerCalibration,
+    outputs: Mapping[str, Sequence[Histogram]],
+) -> LayerHealth:
+    """Add to an inspected layer what the float model says of it.
+
+    Args:
+        conv, counted: of the same layer of the float model.
+        outputs: each channel's histograms, of the slices that have groups.
+    """
+    order = match_channels(stored, conv)
+    if order is None:
+        fault = "its weights are not those of the float model, quantized"
+        return replace(health, faults=(*health.faults, fault))
+    judgements = tuple(
+        judge_slice(part, own, float_groups(part, order), outputs.get(part.name))
+        for part, own in zip(stored.slices, counted.slices, strict=True)
+    )
+    faults = list(health.faults)
+    for found in judgements:
+        if found.gain_db > MOST_LOST_DB:
+            faults.append(
+                f"{found.name}: {found.sqnr_db:.2f} dB, {found.gain_db:.1f} less than the best "
+                f"scale; {100 * found.saturation_rate:.2g} % saturate"
+            )
+        if not 1 / INPUT_RATIO <= found.input_ratio <= INPUT_RATIO:
+            faults.append(
+                f"{found.name}: input scale {found.input_ratio:.3g} times max|x| / {QMAX} on the "
+                "text"
+            )
+    return replace(health, faults=tuple(faults), judgements=judgements)
+
+
+def needs_channels(stored: StoredLayer) -> tuple[StoredSlice, ...]:
+    """The slices that have several scales, so that each channel has to be counted by itself."""
+    return tuple(part for part in stored.slices if part.out_scales.size > 1)
+
+
+def document(health: Health) -> dict:
+    """As ``check --format json`` writes it."""
+    return {
+        "checkpoint": health.checkpoint,
+        "against": health.against,
+        "sound": health.is_sound,
+        "sentence": sentence(health),
+        "layers": [
+            {
+                "layer": layer.layer,
+                "mixer": layer.mixer,
+                "faults": list(layer.faults),
+                "remarks": list(layer.remarks),
+                "slices": [
+                    {
+                        "slice": found.name,
+                        "nearest": rule_label(found.nearest),
+                        "ratio": found.ratio,
+                        "alpha": found.alpha,
+                        "sqnr_db": found.sqnr_db,
+                        "saturation_rate": found.saturation_rate,
+                        "gain_db": found.gain_db,
+                        "input_ratio": found.input_ratio,
+                    }
+                    for found in layer.judgements
+                ],
+            }
+            for layer in health.layers
+        ],
+    }
+
+
+def sentence(health: Health) -> str:
+    """The whole model in one sentence."""
+    wrong = [layer.layer for layer in health.layers if layer.faults]
+    count = len(health.layers)
+    if wrong:
+        numbers = ", ".join(map(str, wrong[:8])) + (" …" if len(wrong) > 8 else "")
+        words = f"{len(wrong)} of {count} layers have a fault: {numbers}"
+    else:
+        words = (
+            f"No fault in {count} layers: scales finite, equal to their copies, within reach and "
+            "of one order over the layers"
+        )
+    judged = [(layer.layer, found) for layer in health.layers for found in layer.judgements]
+    if not judged:
+        return f"{words}."
+    labels = [rule_label(found.nearest) for _, found in judged]
+    common = max(dict.fromkeys(labels), key=labels.count)
+    layer, worst = max(judged, key=lambda pair: pair[1].gain_db)
+    return (
+        f"{words}; against {health.against}, {labels.count(common)} of {len(labels)} slices are "
+        f"nearest to {common}, and the best scales would gain "
+        f"{np.mean([found.gain_db for _, found in judged]):.2f} dB on average, at most "
+        f"{worst.gain_db:.2f} dB (layer {layer}, {worst.name})."
+    )
+
+
+def line(layer: LayerHealth) -> str:
+    """One layer in one line."""
+    words = [f"{found.name} {_judgement(found)}" for found in layer.judgements]
+    notes = [*layer.faults, *layer.remarks]
+    return "; ".join([*notes, *words]) or "sound"
+
+
+def _judgement(found: SliceJudgement) -> str:
+    return (
+        f"{rule_label(found.nearest)} × {found.ratio:.4g} (α {found.alpha:.6g}), "
+        f"{found.sqnr_db:.2f} dB, best +{found.gain_db:.2f}"
+    )

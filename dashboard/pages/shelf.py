@@ -1,0 +1,101 @@
+"""A bounded store that every session of the server shares.
+
+Streamlit's caches cannot hold a calibration, since one shows its progress and can be stopped while
+it runs, and they count entries, of which one may have a kilobyte and the next a gigabyte. A
+``Shelf`` is bounded in both, and drops what was used longest ago.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Mapping
+from typing import Any
+
+import numpy as np
+from torch import Tensor, nn
+
+LEAST = 100  # bytes; of a value without arrays
+
+
+def size_of(value: object) -> int:
+    """The bytes of all arrays and tensors in a value, each counted once.
+
+    Looks into modules, records with what they have derived, mappings and sequences. An array that
+    is mapped from a file counts, too: it takes room on the disk, and in memory while there is some.
+    """
+    seen: set[int] = set()
+
+    def size(value: object) -> int:
+        if id(value) in seen:
+            return 0
+        seen.add(id(value))
+        if isinstance(value, np.ndarray):
+            return value.nbytes
+        if isinstance(value, Tensor):
+            storage = value.untyped_storage()
+            if storage.data_ptr() in seen:
+                return 0
+            seen.add(storage.data_ptr())
+            return storage.nbytes()
+        if isinstance(value, nn.Module):
+            return sum(map(size, itertools.chain(value.parameters(), value.buffers())))
+        if dataclasses.is_dataclass(value):
+            return sum(map(size, vars(value).values()))
+        if isinstance(value, Mapping):
+            return sum(map(size, value.values()))
+        if isinstance(value, list | tuple):
+            return sum(map(size, value))
+        return 0
+
+    return LEAST + size(value)
+
+
+class Shelf:
+    """At most so many values of so many bytes together, the least recently used dropped first.
+
+    The newest stays, however large: what is on show is not made anew at every turn. Safe between
+    threads.
+    """
+
+    def __init__(self, entries: int, most_bytes: int, grows: bool = False) -> None:
+        """``grows``: whether values derive more while they are used, as histograms do. Then each is
+        measured again whenever one is added."""
+        self._entries, self._most_bytes, self._grows = entries, most_bytes, grows
+        self._values: OrderedDict[Hashable, Any] = OrderedDict()
+        self._sizes: dict[Hashable, int] = {}
+        self._lock = threading.Lock()
+
+    @property
+    def bytes(self) -> int:
+        """Of all values, as last measured."""
+        return sum(self._sizes.values())
+
+    def get(self, key: Hashable) -> Any | None:
+        with self._lock:
+            if key in self._values:
+                self._values.move_to_end(key)
+            return self._values.get(key)
+
+    def put(self, key: Hashable, value: Any) -> None:
+        with self._lock:
+            self._values[key] = value
+            self._values.move_to_end(key)
+            for measured in [*self._values] if self._grows else [key]:
+                self._sizes[measured] = size_of(self._values[measured])
+            held = self.bytes
+            while len(self._values) > 1 and (
+                len(self._values) > self._entries or held > self._most_bytes
+            ):
+                dropped, _ = self._values.popitem(last=False)
+                held -= self._sizes.pop(dropped)
+
+    def get_or_make(self, key: Hashable, make: Callable[[], Any]) -> Any:
+        """The value, made now and put there if it is not there."""
+        found = self.get(key)
+        if found is None:
+            found = make()
+            self.put(key, found)
+        return found

@@ -1,0 +1,49 @@
+"""Checkpoints with random values in the layouts that Quamba itself writes.
+
+quamba_layouts.json and quamba_scales.json are not of this project's making: they hold what Quamba's
+own classes wrote and calibrated (each says how), so that the reader is held to the real format.
+"""
+
+import json
+from pathlib import Path
+
+import torch
+
+from dashboard.checkpoints import Checkpoint, load_checkpoint
+
+HERE = Path(__file__).parent
+LAYOUTS = json.loads((HERE / "quamba_layouts.json").read_text())["checkpoints"]
+SCALES = json.loads((HERE / "quamba_scales.json").read_text())["checkpoints"]
+
+
+def genuine_state(name: str) -> dict:
+    """Random values under the names, dtypes and shapes that Quamba itself writes."""
+    layout, generator = LAYOUTS[name], torch.Generator().manual_seed(0)
+    ssm = layout["config"]["ssm_cfg"]
+    heads = 2 * layout["config"]["d_model"] // ssm.get("headdim", 1) // ssm.get("ngroups", 1)
+
+    def value(name: str, entry: object) -> object:
+        if not isinstance(entry, list):
+            return entry and float(torch.rand(1, generator=generator)) / 10 + 0.01
+        dtype, shape = getattr(torch, entry[0]), entry[1]
+        last = {"x_head_group_range": heads, "x_dim_group_range": ssm.get("headdim")}
+        if (field := name.rpartition(".")[2]) in last:
+            cuts = torch.linspace(0, last[field], shape[-1] + 1).round().to(dtype)[1:]
+            return cuts.expand(shape).contiguous()
+        if dtype.is_floating_point:
+            return (torch.rand(shape, generator=generator) / 10 + 0.01).to(dtype)
+        return torch.randint(-127, 128, shape, generator=generator).to(dtype)
+
+    entries = dict(layout["outside"])
+    for layer, kind in enumerate(layout["layers"]):
+        own = layout["kinds"][kind].items()
+        entries |= {f"backbone.layers.{layer}.{field}": entry for field, entry in own}
+    return {name: value(name, entry) for name, entry in entries.items()}
+
+
+def genuine(directory: Path, name: str, **changed: object) -> tuple[Checkpoint, dict]:
+    """A checkpoint of one of Quamba's own layouts, on disk, and its state dict."""
+    state = genuine_state(name) | changed
+    torch.save(state, directory / "pytorch_model.bin")
+    (directory / "config.json").write_text(json.dumps(LAYOUTS[name]["config"]))
+    return load_checkpoint(str(directory)), state

@@ -1,0 +1,181 @@
+"""What the pages share: made once for what was read, anew when that has changed, and bounded."""
+
+import os
+import shutil
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from streamlit.testing.v1 import AppTest
+
+from dashboard import cli
+from dashboard.calibration import CalibrationError
+from dashboard.checkpoints import SAMPLES_DIR
+from dashboard.pages import loading
+from dashboard.pages.shelf import Shelf, size_of
+
+PAGES = SAMPLES_DIR.parent / "dashboard" / "pages"
+ONE, OTHER = "the quick brown fox " * 40, "THE QUICK BROWN FOX " * 40
+
+
+def silent(_progress) -> None:
+    pass
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """As a careful program writes: beside it, then moved there; with the old one's times."""
+    before, beside = path.stat(), path.with_name("beside")
+    beside.write_bytes(content)
+    os.utime(beside, ns=(before.st_atime_ns, before.st_mtime_ns))
+    beside.replace(path)
+
+
+@pytest.fixture
+def model(tmp_path) -> Path:
+    shutil.copytree(SAMPLES_DIR / "mamba-tiny", tmp_path / "model")
+    return tmp_path / "model"
+
+
+def layers_table(**settings: str) -> AppTest:
+    app = AppTest.from_file(str(PAGES / "layers.py"), default_timeout=60)
+    app.query_params.update({"batches": "2", "seq_len": "64"} | settings)
+    app.run()
+    assert not app.exception and not app.error
+    return app
+
+
+def test_an_edited_text_is_calibrated_anew(tmp_path):
+    text = tmp_path / "text.txt"
+    text.write_text(ONE)
+    source = loading.Source("mamba-tiny", str(text), 2, 64)
+    before = loading.calibration(source, silent)
+    assert loading.calibration(loading.Source("mamba-tiny", str(text), 2, 64), silent) is before
+    replace_file(text, OTHER.encode())  # as many bytes, of the same time
+    after = loading.calibration(loading.Source("mamba-tiny", str(text), 2, 64), silent)
+    assert after.origin.text_sha256 != before.origin.text_sha256
+    assert after.layers[2].slices[0].x_amax != before.layers[2].slices[0].x_amax
+
+
+def test_a_page_shows_an_edited_text(tmp_path):
+    text = tmp_path / "text.txt"
+    tables = []
+    for content in (ONE, OTHER):
+        text.write_text(content)
+        tables.append(layers_table(checkpoint="mamba-tiny", text=str(text)).dataframe[0].value)
+    assert not tables[0]["x_out_scale"].equals(tables[1]["x_out_scale"])
+
+
+def test_a_replaced_checkpoint_is_read_and_calibrated_anew(model):
+    def scales() -> tuple[float, float]:
+        found = loading.calibration(loading.Source(str(model), "calibration.txt", 2, 64), silent)
+        return found.layers[0].slices[0].w_amax, found.layers[1].slices[0].x_amax
+
+    before = scales()
+    state = load_file(model / "model.safetensors")
+    name = next(name for name in state if name.endswith("layers.0.mixer.conv1d.weight"))
+    save_file(state | {name: 2 * state[name]}, model / "model.safetensors")
+    after = scales()
+    assert after[0] == pytest.approx(2 * before[0]) and after[1] != before[1]
+
+
+def test_a_replaced_calibration_file_is_read_anew(tmp_path):
+    path = tmp_path / "counts.safetensors"
+    tables = []
+    for batches in ("2", "3"):
+        arguments = ["calibrate", "mamba-tiny", "--batches", batches, "--seq-len", "64"]
+        assert cli.main([*arguments, "--out", str(path)]) == 0
+        tables.append(layers_table(checkpoint=str(path)).dataframe[0].value)
+    assert not tables[0]["x_out_scale"].equals(tables[1]["x_out_scale"])
+
+
+def test_what_is_not_read_is_not_waited_for(model):
+    source = loading.Source(str(model), "calibration.txt", 2, 64)
+    (model / "notes.md").write_text("not read")
+    assert loading.Source(str(model), "calibration.txt", 2, 64) == source
+
+
+@pytest.mark.parametrize(
+    ("batches", "seq_len", "told"),
+    [
+        (1024, 8192, r"one layer of 1024 batches of 8192 tokens takes about .* GB in mamba2-tiny"),
+        (1, 400_000, "the forward of one batch of 400000 tokens"),
+    ],
+)
+def test_more_than_a_page_has_memory_for_is_one_sentence(batches, seq_len, told):
+    with pytest.raises(CalibrationError, match=told):
+        loading.outline(loading.Source("mamba2-tiny", "calibration.txt", batches, seq_len))
+
+
+def test_a_page_says_so_and_goes_on():
+    app = AppTest.from_file(str(PAGES / "layers.py"), default_timeout=60)
+    app.query_params.update({"batches": "1024", "seq_len": "8192", "checkpoint": "mamba2-tiny"})
+    app.run()
+    assert "and a page may take" in app.error[0].value and not app.exception
+    app.number_input(key="batches").set_value(2)
+    app.number_input(key="seq_len").set_value(64).run()
+    assert not app.error and app.dataframe
+
+
+@dataclass(frozen=True, eq=False)
+class Grows:
+    values: np.ndarray
+
+    @cached_property
+    def doubled(self) -> np.ndarray:
+        return np.concatenate([self.values, self.values])
+
+
+def test_a_size_is_that_of_all_arrays_each_once():
+    array, tensor = np.zeros(1000, np.float32), torch.zeros(500)
+    least = size_of(None)
+    assert size_of((array, [array], {"a": tensor, "b": tensor[:10]})) == least + 4000 + 2000
+    assert size_of(torch.nn.Linear(10, 5)) == least + 4 * 55
+    grows = Grows(array)
+    assert size_of(grows) == least + 4000
+    assert len(grows.doubled) == 2000 and size_of(grows) == least + 12_000
+
+
+def test_a_shelf_is_bounded_in_entries():
+    shelf = Shelf(2, 10**6)
+    shelf.put("a", 1)
+    shelf.put("b", 2)
+    assert shelf.get("a") == 1  # used last
+    shelf.put("c", 3)
+    assert (shelf.get("a"), shelf.get("b"), shelf.get("c")) == (1, None, 3)
+
+
+def test_a_shelf_is_bounded_in_bytes_and_keeps_the_newest_whatever_its_size():
+    shelf = Shelf(10, 10_000)
+    for name in "abc":
+        shelf.put(name, np.zeros(4000, np.uint8))
+    assert [shelf.get(name) is not None for name in "abc"] == [False, True, True]
+    assert shelf.bytes <= 10_000
+    shelf.put("d", np.zeros(50_000, np.uint8))
+    assert [shelf.get(name) is not None for name in "bcd"] == [False, False, True]
+
+
+def test_what_a_value_derives_while_it_is_used_counts():
+    shelf = Shelf(10, 20_000, grows=True)
+    first = Grows(np.zeros(6000, np.uint8))
+    shelf.put("first", first)
+    assert len(first.doubled) == 12_000
+    shelf.put("second", Grows(np.zeros(6000, np.uint8)))
+    assert shelf.get("first") is None and shelf.get("second") is not None
+
+
+def test_every_shelf_has_room_for_few_bytes_together():
+    assert sum(most for name, (_, most, _) in loading.SHELVES.items() if name != "model") < 2**31
+
+
+def test_the_conv_inputs_of_a_model_are_made_once(monkeypatch):
+    source = loading.Source("mamba2-tiny", "out-of-domain.txt", 3, 32)
+    loading.calibration(source, silent)
+    passes = []
+    monkeypatch.setattr(loading, "calibrate", lambda *a, **k: passes.append(a))
+    for layer in loading.checkpoint("mamba2-tiny").layers:
+        loading.quantized_conv(source, layer, silent)
+    assert not passes
