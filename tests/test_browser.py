@@ -413,3 +413,19 @@ def test_a_pages_own_link_leads_on_with_the_choices(browser, server):
     expect(page.get_by_role("radio", name="B", exact=True)).to_be_checked()
     assert len(history(page)) == len(before) + 1
     page.close()
+
+
+def test_a_click_on_a_cell_leaves_no_numbers_of_another_column(browser, server):
+    page = browser.new_page(viewport={"width": 1440, "height": 900})
+    page.set_default_timeout(60_000)
+    page.goto(f"{server[0]}/layers?batches=2&seq_len=64")
+    cell = page.locator('.st-key-rules .pick[aria-label^="Layer 1, entropy"]')
+    cell.hover()
+    expect(page.locator(".st-key-rules .told")).to_contain_text("entropy")
+    cell.click()
+    page.get_by_role("link", name="Open layer 1 in Explore").wait_for()
+    expect(page.locator(".st-key-rules .told")).to_have_count(0)
+    # The table's last row is not under its scrollbar.
+    table = page.get_by_test_id("stDataFrame")
+    assert box_of(table)["height"] >= 35 * 5 + 15
+    page.close()

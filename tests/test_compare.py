@@ -7,6 +7,7 @@ from functools import partial
 import opening
 import pytest
 import torch
+from streamlit.delta_generator import DeltaGenerator
 
 from dashboard import captions, cli, figures
 from dashboard.checkpoints import SAMPLES_DIR, load_checkpoint
@@ -20,6 +21,7 @@ from dashboard.compare import (
     published_columns,
     stored_column,
 )
+from dashboard.pages import choosing, loading
 
 QUICK = ["--batches", "3", "--seq-len", "64"]
 
@@ -38,7 +40,10 @@ def test_layers_are_matched_by_their_own_numbers():
     assert [d.relative for d in differences(pair, "x_out_scale")] == pytest.approx([0.5, -0.75])
     most = largest(pair)
     assert (most.layer, most.value) == (2, 0.1)  # four times less is more than half as much again
-    assert captions.compare_headline(pair) == "x_out_scale of layer 2 differs most: 4 times."
+    assert (
+        captions.compare_headline(pair, "x_out_scale")
+        == "x_out_scale of layer 2 differs most: 4 times."
+    )
     rows = captions.compare_rows(pair, "x_out_scale")
     assert [list(row.values()) for row in rows] == [
         [0, "0.1000", "–", "–"],
@@ -50,10 +55,10 @@ def test_layers_are_matched_by_their_own_numbers():
 def test_columns_without_a_common_quantity_say_so():
     pair = [column("a", 0.1), Column("b", (LayerScales(0, ratio_weight=2.0),))]
     assert largest(pair) is None
-    assert "share no layer" in captions.compare_headline(pair)
+    assert "share no layer" in captions.compare_headline(pair, "x_out_scale")
     assert "nothing in common" in captions.compare_verdict(pair)
     same = [column("a", 0.1), column("b", 0.1)]
-    assert captions.compare_headline(same) == "Every scale is the same in all columns."
+    assert captions.compare_headline(same, "x_scale") == "x_out_scale is the same in all columns."
     assert "the same x_out_scale in every layer" in captions.compare_verdict(same)
 
 
@@ -135,4 +140,59 @@ def test_each_layers_best_alpha_is_a_choice_and_nonsense_is_refused():
 
 def test_the_same_source_twice_is_the_same():
     app = opened(source_a="mamba2-tiny", source_b="mamba2-tiny")
-    assert any("Every scale is the same" in m.value for m in app.markdown)
+    assert any("x_out_scale is the same in all columns" in m.value for m in app.markdown)
+
+
+def test_the_headline_speaks_of_the_quantity_on_show():
+    app = opened(source_a="mamba-tiny", source_b="mamba2-tiny", quantity="w_scale")
+    assert any(m.value.startswith("## w_scale of layer") for m in app.markdown)
+    app.segmented_control(key="quantity").set_value("sqnr_db").run()
+    gains = [float(text.removesuffix(" dB").replace("−", "-"))
+             for text in app.dataframe[0].value.iloc[:, 3]]  # fmt: skip
+    most = max(gains, key=abs)
+    (headline,) = [m.value for m in app.markdown if m.value.startswith("## ")]
+    layer = gains.index(most)
+    assert headline.startswith(f"## sqnr_db of layer {layer} differs most: ")
+    assert float(headline.split(": ")[1].split()[0].replace("−", "-")) == round(most, 1)
+
+
+def test_names_are_drawn_whole_where_columns_differ():
+    label = "mamba-tiny, α 0.9995, out-of-domain.txt"
+    columns = [Column(label + end, (LayerScales(0, x_out_scale=0.1),)) for end in ("", "2")]
+    texts = [
+        text["text"] for text in figures.compared_lines(columns, "x_out_scale").as_dict()["texts"]
+    ]
+    whole = " ".join(" ".join(texts).split())
+    assert f"A: {label}" in whole and f"B: {label}2" in whole and "…" not in whole
+
+
+def test_columns_stay_when_their_calibrations_have_been_dropped(monkeypatch):
+    settings = {"columns": "6", "batches": "1", "seq_len": "40"} | {
+        f"{name}_{column}": value
+        for i, column in enumerate("abcdef")
+        for name, value in (("source", ("mamba-tiny", "mamba2-tiny", "mamba-small")[i % 3]),
+                            ("text", ("calibration.txt", "out-of-domain.txt")[i // 3]))
+    }  # fmt: skip
+    made, calibrate = [], loading.calibrate
+    monkeypatch.setattr(
+        loading, "calibrate",
+        lambda checkpoint, *rest, **more: made.append(checkpoint) or
+        calibrate(checkpoint, *rest, **more),
+    )  # fmt: skip
+    app = opening.opened("compare", **settings)
+    first = app.dataframe[0].value
+    assert len(made) == 6  # more than the shelf of calibrations holds
+    app.segmented_control(key="quantity").set_value("sqnr_db").run()
+    app.segmented_control(key="quantity").set_value("x_out_scale").run()
+    assert len(made) == 6
+    assert app.dataframe[0].value.equals(first)
+
+
+def test_the_bar_names_the_column_that_runs(monkeypatch):
+    shown = []
+    monkeypatch.setattr(choosing, "PROGRESS_SECONDS", 0.0)
+    monkeypatch.setattr(
+        DeltaGenerator, "progress", lambda self, value, text=None: shown.append(text)
+    )
+    opened(source_a="mamba-tiny", source_b="mamba2-tiny", seq_len="44")
+    assert any(text.startswith("Calibrating column B, mamba2-tiny: batch") for text in shown)

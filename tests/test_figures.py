@@ -298,3 +298,20 @@ def test_the_rule_heatmap_marks_the_best_of_each_row():
     assert texts[f"{float(best.output.sqnr_db):.1f}"]
     worst = min(rows, key=lambda row: float(row.output.sqnr_db))
     assert not texts[f"{float(worst.output.sqnr_db):.1f}".replace("-", "−")]
+
+
+def test_a_cut_says_that_its_number_is_where_it_cuts():
+    report, rows, _ = sliced(CASES["like a model's"])
+    minmax = next(row for row in rows if row.observer == "minmax")
+    drawn = figures.transfer(report, [(minmax, "beside")]).as_dict()
+    texts = [text["text"] for text in drawn["texts"]]
+    assert f"MinMax cuts at {figures.scale_text(minmax.high)}" in texts
+    assert f"{report.chosen.short} cuts at {figures.scale_text(report.chosen.high)}" in texts
+
+
+def test_batches_speak_of_amax_throughout():
+    average = moving_average([Histogram.of(torch.tensor([1.0, 2.0]))], ScaleRule("percentile-ema"))
+    for sentence in (captions.average_verdict(average, 2.5),
+                     captions.orders_caption(np.array([2.0, 3.0]), 2.5)):  # fmt: skip
+        assert figures.scale_text(2.5) in sentence
+    assert "between 2.000 and 3.000" in captions.orders_caption(np.array([2.0, 3.0]), 2.5)

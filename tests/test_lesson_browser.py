@@ -223,3 +223,18 @@ def test_a_claim_leads_to_the_step_that_shows_it_and_the_step_is_kept(browser, a
     assert "step=7" in page.url and "lang=zh-CN" in page.url
     expect(page.get_by_role("combobox", name="模型")).to_have_value("mamba2-tiny")
     closed(page)
+
+
+@pytest.mark.parametrize("step", [2, 6, 8])
+def test_what_is_chosen_is_legible_in_a_room(browser, address, step):
+    page = opened(
+        browser, address, f"&present=1&step={step}", viewport={"width": 1920, "height": 1080}
+    )
+    on_step(page, step)
+    cut = page.evaluate(
+        "() => [...document.querySelectorAll('.st-key-act input')]"
+        ".filter((box) => box.type !== 'range' && box.scrollWidth > box.clientWidth)"
+        ".map((box) => [box.ariaLabel, box.value, box.scrollWidth, box.clientWidth])"
+    )
+    assert cut == []
+    closed(page)

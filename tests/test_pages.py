@@ -374,3 +374,14 @@ def test_what_the_kernel_refuses_is_a_sentence_on_every_page(page, monkeypatch):
     loading._shelves.clear()
     app = opened(page, checkpoint="mamba2-tiny", seq_len="48")
     assert app.error[0].value.startswith("scale\\_x is inf")
+
+
+def test_a_picked_layer_is_the_picked_models(monkeypatch):
+    labels = []
+    monkeypatch.setattr("streamlit.page_link", lambda *_, label, **__: labels.append(label))
+    app = opened("layers", checkpoint="mamba2-tiny", seq_len="64")
+    app.session_state.picked_layer = loading.Source("mamba2-tiny", "calibration.txt", 3, 64), 2
+    app.run()
+    assert labels == ["Open layer 2 in Explore, α 0.9995"]
+    app.selectbox(key="checkpoint").set_value("mamba-tiny").run()
+    assert len(labels) == 1 and not app.exception

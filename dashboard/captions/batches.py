@@ -19,13 +19,12 @@ def average_verdict(average: MovingAverage, pooled: float) -> str:
 
 
 def orders_caption(finals: np.ndarray, pooled: float) -> str:
-    """How far the order alone moves the scale."""
+    """How far the order alone moves amax, and so the scale."""
     low, high = float(finals.min()), float(finals.max())
     return (
-        f"The same batches in {len(finals)} orders: the scale comes out between "
-        f"{scale_text(low / QMAX)} and {scale_text(high / QMAX)}, "
-        f"{percent(high / low - 1 if low else 0.0)} apart. The pooled quantile, "
-        f"{scale_text(pooled / QMAX)}, knows no order."
+        f"The same batches in {len(finals)} orders: amax comes out between {scale_text(low)} and "
+        f"{scale_text(high)}, {percent(high / low - 1 if low else 0.0)} apart, and so does the "
+        f"scale, amax / {QMAX}. The pooled quantile, {scale_text(pooled)}, knows no order."
     )
 
 

@@ -12,15 +12,33 @@ from dashboard.figures.style import decibels, percent, scale_text, signed
 NOTHING_SHARED = "These columns share no layer of which both know the same quantity."
 
 
-def compare_headline(columns: Sequence[Column]) -> str:
-    """The quantity and the layer that differ most."""
+def compare_headline(columns: Sequence[Column], quantity: str) -> str:
+    """Where the quantity on show differs most; where no column knows it, which one does."""
+    known = [d for d in differences(columns, quantity) if np.isfinite(d.relative)]
+    if known and quantity == "sqnr_db":
+        most = max(known, key=lambda d: abs(d.relative))
+        if abs(most.relative) < 0.005:
+            return "sqnr_db is the same in all columns."
+        return (
+            f"sqnr_db of layer {most.layer} differs most: {signed(most.relative, 1)} dB, "
+            f"{'ABCDEF'[most.column]} against A."
+        )
+    if known:
+        return _most(max(known, key=_factor))
     found = largest(columns)
     if found is None:
         return NOTHING_SHARED
+    return _most(found)
+
+
+def _most(found: Difference) -> str:
     if abs(found.relative) < 5e-7:
-        return "Every scale is the same in all columns."
-    factor = max(found.value / found.first, found.first / found.value)
-    return f"{found.quantity} of layer {found.layer} differs most: {_times(factor)}."
+        return f"{found.quantity} is the same in all columns."
+    return f"{found.quantity} of layer {found.layer} differs most: {_times(_factor(found))}."
+
+
+def _factor(found: Difference) -> float:
+    return max(found.value / found.first, found.first / found.value)
 
 
 def _times(factor: float) -> str:

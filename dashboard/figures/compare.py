@@ -11,8 +11,8 @@ from dashboard.figures.style import Panel, Sheet, decibels, nice_ticks, scale_te
 
 HEIGHT, FOOT = 280, 40  # px
 COLOURS = ("chosen", "output", "saturated", "best", "stranded", "baseline")
-RIGHT = 0.76  # of the width; the names stand beyond
-LONGEST = 26  # characters of a name
+RIGHT = 0.72  # of the width; the names stand beyond
+LONGEST = 30  # characters of a name's line
 
 
 def compared_lines(columns: Sequence[Column], quantity: str) -> Sheet:
@@ -42,7 +42,9 @@ def compared_lines(columns: Sequence[Column], quantity: str) -> Sheet:
     _draw_axes(sheet, panel, layers, log)
     named = [(i, line) for i, line in enumerate(lines) if line]
     ends = [float(panel.y(height(line[-1][1]))) for _, line in named]
-    for (i, line), label_y in zip(named, spread(ends, 18 / HEIGHT), strict=True):
+    names = [_lines(f"{'ABCDEF'[i]}: {columns[i].label}") for i, _ in named]
+    apart = (18 if all("\n" not in name for name in names) else 33) / HEIGHT
+    for (i, line), name, label_y in zip(named, names, spread(ends, apart), strict=True):
         x = panel.x([place for place, _ in line])
         y = panel.y(height(np.array([value for _, value in line])))
         sheet.line(x, y, COLOURS[i], 2)
@@ -51,10 +53,17 @@ def compared_lines(columns: Sequence[Column], quantity: str) -> Sheet:
             amount = decibels(value) if not log else scale_text(value)
             told = f"{columns[i].label}\nlayer {layers[place]}: {quantity} {amount}"
             sheet.hover(float(dot_x), float(dot_y), told)
-        name = f"{'ABCDEF'[i]}: {columns[i].label}"
-        name = name if len(name) <= LONGEST else name[: LONGEST - 1] + "…"
         sheet.text(RIGHT + 0.01, label_y, name, COLOURS[i], "middle right", bold=i == 0)
     return sheet
+
+
+def _lines(name: str) -> str:
+    """A name whole, for its end is where columns differ: broken after a comma where it is long."""
+    if len(name) <= LONGEST or ", " not in name:
+        return name
+    breaks = [i + 1 for i, sign in enumerate(name) if sign == "," and i < LONGEST]
+    at = breaks[-1] if breaks else name.index(",") + 1
+    return f"{name[:at]}\n{name[at:].strip()}"
 
 
 def _draw_axes(sheet: Sheet, panel: Panel, layers: Sequence[int], log: bool) -> None:

@@ -382,5 +382,5 @@ def _draw_cuts(sheet: Sheet, drawing: _Drawing, others: Sequence[tuple[ScaleRepo
         name = f"best {cut.short}" if kind == "best" else cut.short
         ink = {"chosen": "text", "beside": "text", "best": "best"}.get(kind, "muted")
         sheet.text(x - 0.008, height + (0.012 if cut.observer == "scale-wx" else 0),
-                   f"{name}  {scale_text(cut.high)}", ink, "middle left",
+                   f"{name} cuts at {scale_text(cut.high)}", ink, "middle left",
                    bold=kind in ("chosen", "best"))  # fmt: skip

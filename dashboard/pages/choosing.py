@@ -73,6 +73,7 @@ class Frame:
     progress: Any
     stop: Any
     note: str = ""  # what the page shows while a calibration runs
+    subject: str = ""  # which of several calibrations it is
 
     def refuse(self, error: ValueError | str) -> NoReturn:
         """One sentence about what cannot be used; the controls above stay."""
@@ -84,7 +85,7 @@ class Frame:
         if now - STATE.get("progress_shown_at", 0.0) >= PROGRESS_SECONDS:
             STATE.progress_shown_at = now
             note = self.note if progress.batches > 1 else ""
-            self.progress.progress(progress.share, f"Calibrating: {progress}{note}")
+            self.progress.progress(progress.share, f"Calibrating{self.subject}: {progress}{note}")
 
 
 def heading() -> Any:

@@ -1,5 +1,7 @@
 """Compare: two or more of whatever has scales, layer by layer."""
 
+from dataclasses import replace
+
 import streamlit as st
 
 from dashboard import captions, compare, export, figures, tables
@@ -61,9 +63,10 @@ def column_boxes(i: int) -> tuple[str, str, str, str]:
     return source, rule, alpha, text
 
 
-def column(chosen: tuple[str, str, str, str], frame: Frame) -> compare.Column:
+def column(i: int, chosen: tuple[str, str, str, str], frame: Frame) -> compare.Column:
     """What a row of boxes stands for; what cannot be used is told, and ends the run."""
-    name, observer, alpha, text = chosen
+    name, _, _, text = chosen
+    frame = replace(frame, subject=f" column {'ABCDEF'[i]}, {name}")
     if name in PUBLISHED:
         return PUBLISHED[name]
     wanted = loading.Source(name, text, batches, seq_len)
@@ -71,9 +74,16 @@ def column(chosen: tuple[str, str, str, str], frame: Frame) -> compare.Column:
         outline = loading.outline(wanted)
         if outline.stored:
             return compare.stored_column(f"{name}, stored", loading.checkpoint(name))
-        source = outline.source
-        loading.calibration(source, frame.show)
-        rules = [_rule(source, layer, observer, alpha) for layer in outline.layers]
+        return loading.column(outline.source, chosen, lambda: _calibrated(outline, chosen, frame))
+
+
+def _calibrated(
+    outline: loading.Outline, chosen: tuple[str, str, str, str], frame: Frame
+) -> compare.Column:
+    name, observer, alpha, text = chosen
+    source = outline.source
+    loading.calibration(source, frame.show)
+    rules = [_rule(source, layer, observer, alpha) for layer in outline.layers]
     reports = [
         loading.layer_report(source, layer, rule)
         for layer, rule in zip(outline.layers, rules, strict=True)
@@ -114,17 +124,20 @@ for i in range(int(count)):
     with st.container(horizontal=True, vertical_alignment="bottom", key=f"column_{i}"):
         chosen.append(column_boxes(i))
 frame = Frame(st.empty(), st.empty(), st.empty())
-columns = [column(each, frame) for each in chosen]
+columns = [column(i, each, frame) for i, each in enumerate(chosen)]
 frame.progress.empty()
 
-st.markdown(f"## {captions.compare_headline(columns)}")
-st.markdown(captions.compare_verdict(columns))
+headline_slot = st.container()
 kept("quantity", one_of(compare.QUANTITIES))
 quantity = st.segmented_control(
     "Quantity", compare.QUANTITIES, default="x_out_scale", key="quantity", required=True,
     label_visibility="collapsed",
 )  # fmt: skip
 keep("quantity", quantity, "x_out_scale")
+headline = captions.compare_headline(columns, quantity)
+with headline_slot:
+    st.markdown(f"## {headline}")
+    st.markdown(captions.compare_verdict(columns))
 lines = figures.compared_lines(columns, quantity)
 show(lines, key="lines")
 rows = captions.compare_rows(columns, quantity)
@@ -142,9 +155,7 @@ export_bar(
         "html": lambda: export.report_html(
             "Scales compared",
             [
-                export.Section(
-                    captions.compare_headline(columns), [captions.compare_verdict(columns)]
-                ),
+                export.Section(headline, [captions.compare_verdict(columns)]),
                 export.Section(quantity, sheet=lines, rows=rows),
             ],
         ),

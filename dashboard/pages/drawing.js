@@ -206,7 +206,9 @@ export default function ({ data, parentElement, setTriggerValue }) {
 
   const pick = (event) => {
     const value = event.target.dataset?.value;
-    if (value !== undefined) setTriggerValue("picked", Number(value));
+    if (value === undefined) return;
+    root.querySelector(".told")?.remove(); // what was told of may lie elsewhere in a moment
+    setTriggerValue("picked", Number(value));
   };
   root.onclick = pick;
   root.onkeydown = (event) => {

@@ -16,6 +16,7 @@ from dashboard.figures.style import count_height
 from dashboard.pages.remembering import STATE, keep, kept, one_of
 from dashboard.report import LayerReport
 
+SCROLLBAR = 16  # px, under the last row where the columns are wider than the page
 BINS = 32  # of a sparkline
 RANGE_STEPS = 1000  # of the slider that filters; by itself it would step by 0.01
 DEEPEST = 0.45  # opacity of a cell's colour
@@ -106,7 +107,7 @@ def show_table(rows: Sequence[dict], key: str) -> int | None:
         column_config=config,
         on_select="rerun",
         selection_mode="single-row",
-        height=min(35 * (len(rows) + 1) + 3, 640),
+        height=min(35 * (len(rows) + 1) + 3 + SCROLLBAR, 640),
     )
     st.caption(
         "*open* shows a layer in Explore, in a tab of its own; a selected row leads there in this "

@@ -49,7 +49,7 @@ def pick_cell() -> None:
     STATE.rule, STATE.asymmetric = picked.observer, not picked.symmetric
     if picked.observer in ALPHA_RULES:
         STATE.alpha = picked.alpha
-    STATE.picked_layer = layers[row]
+    STATE.picked_layer = source, layers[row]
 
 
 def link_to(layer: int) -> None:
@@ -88,8 +88,9 @@ st.markdown(
     "row. A click on a cell chooses its rule."
 )
 show(heat, key="rules", on_pick=pick_cell)
-if STATE.get("picked_layer") in layers:
-    link_to(STATE.picked_layer)
+picked_of, picked_layer = STATE.get("picked_layer", (None, None))
+if picked_of == source and picked_layer in layers:
+    link_to(picked_layer)
 st.caption(captions.rules_caption(layers, scales))
 
 document = export.document(calibration.origin, rule, reports)

@@ -30,6 +30,7 @@ PRESENT = """
 html{font-size:clamp(16px,1.5vw,30px)}
 [data-testid=stHeader],[data-testid=stSidebar],.st-key-tools{display:none}
 [data-testid=stMainBlockContainer]{padding-top:1.2rem}
+.st-key-act .stHorizontalBlock>*{flex:1 1 8rem;width:auto}
 """
 ZOOM = 1.3  # of pictures in a room
 present = st.query_params.get("present") == "1"

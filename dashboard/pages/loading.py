@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -38,6 +38,7 @@ from dashboard.checkpoints import (
     load_backbone,
     load_checkpoint,
 )
+from dashboard.compare import Column
 from dashboard.grouping import ChannelGrouping, sort_and_cluster
 from dashboard.histogram import Histogram, Quantized
 from dashboard.landscape import Landscape, Recommendation, recommend
@@ -82,6 +83,7 @@ SHELVES = {
     "channels": (2, 128 * MIB, True),
     "grouping": (64, 16 * MIB, False),
     "health": (16, 4 * MIB, False),
+    "column": (256, 16 * MIB, False),
 }
 
 
@@ -414,6 +416,14 @@ def landscape(source: Source, layer: int, index: int, symmetric: bool = True) ->
         (source, layer, index, symmetric),
         lambda: Landscape.of(_slice(source, layer, index).silu_output, symmetric=symmetric),
     )
+
+
+def column(source: Source, rule: Hashable, make: Callable[[], Column]) -> Column:
+    """A few numbers a layer: they stay when the calibration that they came from has been dropped.
+
+    ``rule`` says what ``make`` makes of the source.
+    """
+    return _shelves()["column"].get_or_make((source, rule), make)
 
 
 def best(source: Source, layer: int, index: int, symmetric: bool = True) -> ScaleReport:
