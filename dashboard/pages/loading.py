@@ -123,7 +123,7 @@ def edition(name: str) -> Edition:
 
 
 def _is_sample(name: str) -> bool:
-    return re.fullmatch(r"\w[\w-]*", name) is not None and (
+    return re.fullmatch(r"\w[\w-]{,99}", name, re.ASCII) is not None and (
         (SAMPLES_DIR / name / "config.json").is_file()
     )
 
