@@ -3,6 +3,7 @@
     python -m dashboard analyze CHECKPOINT       calibrate, and report every layer's scales
     python -m dashboard calibrate CHECKPOINT     calibrate, and save what was counted
     python -m dashboard check CHECKPOINT         is each scale of a quantized checkpoint sound?
+    python -m dashboard export CHECKPOINT        calibrate, and write scales as Quamba stores them
 
 Exit status 0; 1 where ``check`` finds a fault; 2, with one line on standard error, for anything
 wrong with what was given.
@@ -12,7 +13,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
@@ -20,13 +21,14 @@ from typing import NoReturn
 import numpy as np
 import torch
 
-from dashboard import captions, export, health, tables
+from dashboard import captions, export, health, quamba_entries, tables
 from dashboard.archive import (
     SUFFIX,
     fingerprint,
     is_calibration_file,
     load_calibration,
     save_calibration,
+    write_whole,
 )
 from dashboard.calibration import (
     DEFAULT_BATCHES,
@@ -49,6 +51,7 @@ from dashboard.checkpoints import (
     default_device,
     load_backbone,
     load_checkpoint,
+    open_weights,
 )
 from dashboard.histogram import Histogram
 from dashboard.landscape import Landscape, Recommendation, landscapes, recommend
@@ -73,7 +76,6 @@ from dashboard.stored import run_all, stored_document
 # Conv inputs held at once while the kernel runs; a larger model is calibrated in several passes.
 CAPTURE_BYTES = 2**30
 
-Channels = Sequence[Histogram]
 MOST_LAYERS = 10_000  # a longer range is a slip of the finger, and is refused below
 
 
@@ -126,12 +128,16 @@ def _judge(
     text = read_text(model, arguments.text, arguments.batches, arguments.seq_len)
     layers = sorted(set(quantized.stored_layers) & set(model.layers))
     for calibration in _calibrate_in_passes(model, text, layers):
-
-        def outputs(layer: int, index: int, counted: Calibration = calibration) -> Channels:
-            return channel_outputs(counted.capture(layer), model.slices[index])
-
+        outputs = _outputs_of(calibration, model)
         found = health.judge(found, quantized, model, calibration, outputs)
     return found
+
+
+def _outputs_of(
+    calibration: Calibration, model: Checkpoint
+) -> Callable[[int, int], Sequence[Histogram]]:
+    """Each channel's histogram of a layer's slice, from the captures of one pass."""
+    return lambda layer, index: channel_outputs(calibration.capture(layer), model.slices[index])
 
 
 def _run_calibrate(arguments: argparse.Namespace) -> int:
@@ -150,10 +156,61 @@ def _run_calibrate(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def analyze(arguments: argparse.Namespace) -> dict:
-    """Report on the layers of a checkpoint or a calibration file: what ``--format json`` writes."""
+def _run_export(arguments: argparse.Namespace) -> int:
+    """Scales as entries of Quamba's; with ``--into``, a whole checkpoint that holds them."""
+    rule = _rule(arguments)
+    model = load_checkpoint(arguments.checkpoint)
+    text = read_text(model, arguments.text, arguments.batches, arguments.seq_len)
+    out = Path(arguments.out)
     try:
-        rule = ScaleRule(
+        if told := quamba_entries.refusal(rule):
+            raise UsageError(told)
+        if arguments.into is None:
+            if not out.parent.is_dir() or out.suffix != ".bin":
+                raise UsageError(f"--out is {arguments.out!r}; give a file that ends in .bin")
+            calibrations = _calibrate_in_passes(model, text, model.layers)
+            reports = [
+                LayerReport(layer.layer, report_slices(layer, rule), None)
+                for calibration in calibrations
+                for layer in calibration.layers
+            ]
+            groups = model.architecture.n_groups
+            entries = quamba_entries.scale_entries(reports, groups)
+            write_whole(out, quamba_entries.as_bytes(entries))
+        else:
+            _export_into(load_checkpoint(arguments.into), model, text, rule, out)
+    except (CheckpointError, CalibrationError, UsageError):
+        raise
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    return 0
+
+
+def _export_into(
+    quantized: Checkpoint, model: Checkpoint, text: CalibrationText, rule: ScaleRule, out: Path
+) -> None:
+    if not quantized.stored:
+        raise UsageError(f"--into is {quantized.path}, which stores no scales to replace")
+    health.check_same_model(quantized, model)
+    if out.exists():
+        raise UsageError(f"--out is {str(out)!r}, which exists; give a directory to be made")
+    weights = open_weights(quantized.weights_path)
+    state = {name: weights.read(name) for name in weights.files} | weights.numbers
+    changed: dict[str, object] = {}
+    for calibration in _calibrate_in_passes(model, text, list(quantized.stored_layers)):
+        changed |= quamba_entries.replaced(
+            state, quantized, model, calibration.layers, _outputs_of(calibration, model), rule
+        )
+    out.mkdir(parents=True)
+    for file in quantized.path.glob("*.json"):
+        if not file.name.endswith(".index.json"):
+            (out / file.name).write_bytes(file.read_bytes())
+    write_whole(out / "pytorch_model.bin", quamba_entries.as_bytes(state | changed))
+
+
+def _rule(arguments: argparse.Namespace) -> ScaleRule:
+    try:
+        return ScaleRule(
             arguments.observer,
             arguments.alpha,
             arguments.sigma,
@@ -162,6 +219,11 @@ def analyze(arguments: argparse.Namespace) -> dict:
         )
     except ValueError as error:
         raise UsageError(f"--{error}") from None
+
+
+def analyze(arguments: argparse.Namespace) -> dict:
+    """Report on the layers of a checkpoint or a calibration file: what ``--format json`` writes."""
+    rule = _rule(arguments)
     if arguments.group_size is not None:
         _check_groups(arguments.group_size, rule)
     if is_calibration_file(arguments.checkpoint):
@@ -345,17 +407,7 @@ def _parser() -> argparse.ArgumentParser:
         "analyze", help="report the scales of a checkpoint or a calibration file"
     )
     _add_source(command, "directory, Hub id, sample, or a calibration file")
-    command.add_argument(
-        "--observer", choices=RULES, default=DEFAULT_RULE, metavar="RULE", help=", ".join(RULES)
-    )
-    command.add_argument("--alpha", type=float, default=DEFAULT_ALPHA, metavar="A")
-    command.add_argument(
-        "--sigma", type=float, default=DEFAULT_SIGMA, metavar="S", help="of percentile-ema"
-    )
-    command.add_argument(
-        "--order", type=int, metavar="SEED", help="shuffle the batches for percentile-ema"
-    )
-    command.add_argument("--asymmetric", action="store_true", help="let 0 have another code than 0")
+    _add_rule(command)
     command.add_argument(
         "--group-size", type=int, metavar="N", help="one scale for N neighbouring channels"
     )
@@ -387,7 +439,34 @@ def _parser() -> argparse.ArgumentParser:
     )
     command.add_argument("--out", metavar="FILE", help="default: standard output")
     command.set_defaults(run=_run_check)
+
+    command = commands.add_parser("export", help="write scales as Quamba's checkpoints store them")
+    _add_source(command, "a float checkpoint: directory, Hub id or sample")
+    _add_rule(command)
+    command.add_argument(
+        "--into",
+        metavar="QUANTIZED",
+        help="the checkpoint that was made of it: its own groups get the rule's scales",
+    )
+    command.add_argument(
+        "--out", metavar="OUT", required=True, help="FILE.bin; with --into a new directory"
+    )
+    command.set_defaults(run=_run_export)
     return parser
+
+
+def _add_rule(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--observer", choices=RULES, default=DEFAULT_RULE, metavar="RULE", help=", ".join(RULES)
+    )
+    command.add_argument("--alpha", type=float, default=DEFAULT_ALPHA, metavar="A")
+    command.add_argument(
+        "--sigma", type=float, default=DEFAULT_SIGMA, metavar="S", help="of percentile-ema"
+    )
+    command.add_argument(
+        "--order", type=int, metavar="SEED", help="shuffle the batches for percentile-ema"
+    )
+    command.add_argument("--asymmetric", action="store_true", help="let 0 have another code than 0")
 
 
 def _add_source(command: argparse.ArgumentParser, help: str) -> None:

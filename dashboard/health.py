@@ -183,11 +183,15 @@ def _reach(layer: StoredLayer) -> list[str]:
 
 def _kinds(layer: StoredLayer) -> tuple[str, ...]:
     """MinMax leaves the maxima of float16 activations; anything else was not chosen by it."""
-    return tuple(
-        f"{part.name}: not every output scale is a float16 maximum / 127, which is what MinMax "
-        "leaves"
+    others = [
+        part.name
         for part in layer.slices
         if part.rule == "minmax" and not np.all(_is_float16_maximum(part.out_scales))
+    ]
+    if not others:
+        return ()
+    return (
+        f"{', '.join(others)}: output scales that MinMax of float16 activations does not leave",
     )
 
 
@@ -357,11 +361,7 @@ def judge(
 
     Raises ValueError where the two models' convolutions have not the same slices.
     """
-    if quantized.slices != model.slices or not set(quantized.layers) <= set(model.layers):
-        raise ValueError(
-            f"{model.name} has {model.n_layers} layers of {_widths(model)} channels, "
-            f"{quantized.name} {quantized.n_layers} of {_widths(quantized)}: they are not one model"
-        )
+    check_same_model(quantized, model)
     origin = calibration.origin
     judged = []
     for layer in found.layers:
@@ -379,6 +379,15 @@ def judge(
         judged.append(layer)
     against = f"{origin.checkpoint} on {origin.text}, {origin.batches} × {origin.seq_len} tokens"
     return replace(found, layers=tuple(judged), against=against)
+
+
+def check_same_model(quantized: Checkpoint, model: Checkpoint) -> None:
+    """Raises ValueError where a float model's layers or slices are not the quantized one's."""
+    if quantized.slices != model.slices or not set(quantized.layers) <= set(model.layers):
+        raise ValueError(
+            f"{model.name} has {model.n_layers} layers of {_widths(model)} channels, "
+            f"{quantized.name} {quantized.n_layers} of {_widths(quantized)}: they are not one model"
+        )
 
 
 def _widths(checkpoint: Checkpoint) -> str:

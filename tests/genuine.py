@@ -16,6 +16,13 @@ LAYOUTS = json.loads((HERE / "quamba_layouts.json").read_text())["checkpoints"]
 SCALES = json.loads((HERE / "quamba_scales.json").read_text())["checkpoints"]
 
 
+def described(value: object) -> object:
+    """An entry as quamba_layouts.json writes it."""
+    if isinstance(value, torch.Tensor):
+        return [str(value.dtype).removeprefix("torch."), list(value.shape)]
+    return None if value is None else type(value).__name__
+
+
 def genuine_state(name: str) -> dict:
     """Random values under the names, dtypes and shapes that Quamba itself writes."""
     layout, generator = LAYOUTS[name], torch.Generator().manual_seed(0)

@@ -99,7 +99,7 @@ def test_a_scale_that_minmax_did_not_choose_is_a_remark_and_no_fault(tmp_path):
     found = health.inspect(load_checkpoint(changed(tmp_path, change)))
     assert found.is_sound
     (remark,) = layer_of(found, 3).remarks
-    assert "x: not every output scale is a float16 maximum / 127" in remark
+    assert remark == "x: output scales that MinMax of float16 activations does not leave"
 
 
 @pytest.mark.parametrize("divided_in", [torch.float16, torch.float32])
