@@ -17,7 +17,7 @@ import numpy as np
 import streamlit as st
 
 STATE = st.session_state
-APART = ("lang", "present")  # parts of a link that say how a page is shown, not what
+APART = {"lang", "present"}  # parts of a link that say how a page is shown, not what
 
 
 def take_link() -> None:
@@ -75,11 +75,14 @@ def put_in_link(key: str, value: Any) -> None:
     text = None if value is None else in_link(value)
     if st.query_params.get(key) == text:
         return
+    said = {name: word for name, word in st.query_params.items() if name not in APART | {key}}
+    if text is not None and key not in APART:
+        said[key] = text
+    STATE.written = said  # first: a run can be ended where it tells the browser
     if text is None:
         del st.query_params[key]
     else:
         st.query_params[key] = text
-    STATE.written = {key: text for key, text in st.query_params.items() if key not in APART}
 
 
 def in_link(value: Any) -> str:
