@@ -205,9 +205,13 @@ def test_the_groups_page_agrees_with_groups_measured_by_hand():
     architecture = checkpoint.architecture
     group = sort_and_cluster(y.abs().amax(1).numpy(), architecture.head_dim,
                              architecture.n_groups, 4, 4).group  # fmt: skip
+    per_batch = y.view(len(y), 3, 64).abs().mean(2).half()  # each batch's mean, in float16
+    by_mean = sort_and_cluster(per_batch.amax(1).float().numpy(), architecture.head_dim,
+                               architecture.n_groups, 4, 4, as_quamba2=True).group  # fmt: skip
     table = app.dataframe[0].value.set_index("scale")["minmax"]
     for row, of_channel in (("one scale for the slice", np.zeros(len(y), int)),
-                            ("sorted and clustered: 16 scales", group),
+                            ("by maximum: 16 scales", group),
+                            ("as Quamba2, by mean |y|: 16 scales", by_mean),
                             (f"each channel: {len(y)} scales", np.arange(len(y)))):  # fmt: skip
         noise = 0.0
         for number in np.unique(of_channel):

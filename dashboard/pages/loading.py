@@ -29,7 +29,7 @@ from dashboard.calibration import (
     read_text,
     text_names,
 )
-from dashboard.channels import channel_outputs
+from dashboard.channels import channel_means, channel_outputs
 from dashboard.checkpoints import (
     SAMPLES_DIR,
     Checkpoint,
@@ -456,21 +456,32 @@ def recommendation(source: Source, symmetric: bool = True) -> Recommendation:
     return _shelves()["recommendation"].get_or_make((source, symmetric), make)
 
 
-def grouping(source: Source, layer: int, head_groups: int, channel_groups: int) -> ChannelGrouping:
-    """The x slice's own sort-and-cluster groups, on the maxima of its output."""
+def grouping(
+    source: Source, layer: int, head_groups: int, channel_groups: int, as_quamba2: bool = False
+) -> ChannelGrouping:
+    """The x slice's own groups, by the maxima of its output; or by its means, as Quamba2 has them.
+
+    Raises CalibrationError where the conv input, which the means are taken of, cannot be had.
+    """
 
     def make() -> ChannelGrouping:
         architecture = checkpoint(source.checkpoint).architecture
         assert architecture.head_dim and architecture.n_groups  # the page groups Mamba-2's alone
+        if as_quamba2:
+            capture = _capture(source, layer, lambda _: None)
+            sizes = channel_means(capture, checkpoint(source.checkpoint).slices[0])
+        else:
+            sizes = np.array([output.absmax for output in channels(source, layer, 0)])
         return sort_and_cluster(
-            np.array([output.absmax for output in channels(source, layer, 0)]),
+            sizes,
             architecture.head_dim,
             architecture.n_groups,
             head_groups,
             channel_groups,
+            as_quamba2,
         )
 
-    key = (source, layer, head_groups, channel_groups)
+    key = (source, layer, head_groups, channel_groups, as_quamba2)
     return _shelves()["grouping"].get_or_make(key, make)
 
 
