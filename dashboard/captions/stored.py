@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from dashboard.checkpoints import StoredLayer
+from dashboard.figures.style import percent
 from dashboard.stored import StoredRun
 
 NO_FLOAT_WEIGHTS = (
@@ -111,3 +112,14 @@ def stored_status(runs: Sequence[StoredRun]) -> str:
         f"{dot} **{runs[0].backend}** · {len(runs)} layers · "
         f"**{differing:,}** of {codes:,} codes differ from the reference"
     )
+
+
+def health_rows(rows: Sequence[dict]) -> list[dict]:
+    """The rows of ``health.rows`` for a page: a share is printed as everywhere else."""
+    return [
+        row | {"saturation_rate": "–" if share is None else percent(share)}
+        if "saturation_rate" in row
+        else row
+        for row in rows
+        for share in [row.get("saturation_rate")]
+    ]

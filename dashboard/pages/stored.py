@@ -17,7 +17,7 @@ FORMATS = {"x_scale": "%.8f", "w_scale": "%.8f", "scale_wx": "%.3e", "least x_ou
            "ratio_wx": "%.1f"}  # fmt: skip
 
 
-JUDGED = {"stored / nearest": "%.4f", "reaches α": "%.6f", "saturation_rate": "%.2e",
+JUDGED = {"stored / nearest": "%.4f", "reaches α": "%.6f",
           "sqnr_db": "%.2f", "best gains": "%+.2f", "input scale / text's": "%.3f"}  # fmt: skip
 
 
@@ -40,12 +40,12 @@ def show_stored(choice: Choice, frame: Frame) -> None:
         },
     )
     st.caption(captions.STAND_IN)
-    _show_health(choice, frame)
     st.page_link("dashboard/pages/groups.py", label="Its groups, one by one")
     export_bar(
         "stored",
         {"csv": lambda: tables.as_csv(document), "json": lambda: tables.as_json(document)},
     )
+    _show_health(choice, frame)
 
 
 def _show_health(choice: Choice, frame: Frame) -> None:
@@ -72,7 +72,7 @@ def _show_health(choice: Choice, frame: Frame) -> None:
     st.markdown(health.sentence(found))
     rows = health.rows(found, choice.part_name)
     st.dataframe(
-        rows,
+        captions.health_rows(rows),
         hide_index=True,
         width="stretch",
         column_config={
