@@ -1,14 +1,21 @@
 """Pages as a link opens them, without a browser, and what they then say."""
 
-from pathlib import Path
+from __future__ import annotations
 
-from streamlit.testing.v1 import AppTest
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from streamlit.testing.v1 import AppTest
 
 ROOT = Path(__file__).resolve().parent.parent
 
 
 def opened(page: str, **settings: str) -> AppTest:
     """A page of ``dashboard/pages``, or "app", run by a link with these settings."""
+    # Imported here: on a GPU machine the kernels' tests run without Streamlit.
+    from streamlit.testing.v1 import AppTest
+
     path = ROOT / "app.py" if page == "app" else ROOT / "dashboard/pages" / f"{page}.py"
     app = AppTest.from_file(str(path), default_timeout=60)
     for name, value in settings.items():
