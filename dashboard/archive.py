@@ -97,10 +97,14 @@ def save_calibration(path: str | Path, calibration: Calibration) -> None:
         **{name: str(value) for name, value in vars(origin).items()},
         "layers": json.dumps(layers),
     }
-    path = Path(path)
+    write_whole(Path(path), save(arrays, metadata))
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file whole or not at all: beside its place, then moved there; raises OSError."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
     try:
-        temporary.write_bytes(save(arrays, metadata))
+        temporary.write_bytes(content)
         with temporary.open("rb") as written:
             os.fsync(written.fileno())
         temporary.replace(path)

@@ -2,15 +2,18 @@
 
     python -m dashboard analyze CHECKPOINT       calibrate, and report every layer's scales
     python -m dashboard calibrate CHECKPOINT     calibrate, and save what was counted
+    python -m dashboard check CHECKPOINT         is each scale of a quantized checkpoint sound?
+    python -m dashboard export CHECKPOINT        calibrate, and write scales as Quamba stores them
 
-Exit status 0; 2, with one line on standard error, for anything wrong with what was given.
+Exit status 0; 1 where ``check`` finds a fault; 2, with one line on standard error, for anything
+wrong with what was given.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
@@ -18,13 +21,14 @@ from typing import NoReturn
 import numpy as np
 import torch
 
-from dashboard import captions, export, tables
+from dashboard import captions, export, health, quamba_entries, tables
 from dashboard.archive import (
     SUFFIX,
     fingerprint,
     is_calibration_file,
     load_calibration,
     save_calibration,
+    write_whole,
 )
 from dashboard.calibration import (
     DEFAULT_BATCHES,
@@ -47,7 +51,9 @@ from dashboard.checkpoints import (
     default_device,
     load_backbone,
     load_checkpoint,
+    open_weights,
 )
+from dashboard.histogram import Histogram
 from dashboard.landscape import Landscape, Recommendation, landscapes, recommend
 from dashboard.observers import (
     DEFAULT_ALPHA,
@@ -81,22 +87,60 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status."""
     arguments = _parser().parse_args(argv)
     try:
-        arguments.run(arguments)
+        return arguments.run(arguments)
     except (CheckpointError, CalibrationError, UsageError, OSError) as error:
         print(f"dashboard: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
+
+
+def _run_analyze(arguments: argparse.Namespace) -> int:
+    _write(tables.FORMATS[arguments.format](analyze(arguments)), arguments.out)
     return 0
 
 
-def _run_analyze(arguments: argparse.Namespace) -> None:
-    written = tables.FORMATS[arguments.format](analyze(arguments))
-    if arguments.out:
-        Path(arguments.out).write_text(written, encoding="utf-8")
+def _write(text: str, out: str | None) -> None:
+    if out:
+        Path(out).write_text(text, encoding="utf-8")
     else:
-        sys.stdout.write(written)
+        sys.stdout.write(text)
 
 
-def _run_calibrate(arguments: argparse.Namespace) -> None:
+def _run_check(arguments: argparse.Namespace) -> int:
+    """Examine a quantized checkpoint; with ``--against``, judge it by the float model."""
+    quantized = load_checkpoint(arguments.checkpoint, tolerant=True)
+    try:
+        found = health.inspect(quantized)
+        if arguments.against is not None:
+            found = _judge(found, quantized, arguments)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    writes = {"table": health.as_table, "json": lambda h: tables.as_json(health.document(h))}
+    _write(writes[arguments.format](found), arguments.out)
+    return 0 if found.is_sound else 1
+
+
+def _judge(
+    found: health.Health, quantized: Checkpoint, arguments: argparse.Namespace
+) -> health.Health:
+    model = load_checkpoint(arguments.against)
+    if model.is_quantized:
+        raise UsageError(f"--against is {arguments.against!r}, which is quantized, too")
+    text = read_text(model, arguments.text, arguments.batches, arguments.seq_len)
+    layers = sorted(set(quantized.stored_layers) & set(model.layers))
+    for calibration in _calibrate_in_passes(model, text, layers):
+        outputs = _outputs_of(calibration, model)
+        found = health.judge(found, quantized, model, calibration, outputs)
+    return found
+
+
+def _outputs_of(
+    calibration: Calibration, model: Checkpoint
+) -> Callable[[int, int], Sequence[Histogram]]:
+    """Each channel's histogram of a layer's slice, from the captures of one pass."""
+    return lambda layer, index: channel_outputs(calibration.capture(layer), model.slices[index])
+
+
+def _run_calibrate(arguments: argparse.Namespace) -> int:
     """Calibrate every layer and save the counts."""
     out = Path(arguments.out)
     if out.suffix != SUFFIX:
@@ -109,12 +153,64 @@ def _run_calibrate(arguments: argparse.Namespace) -> None:
     _clear_progress()
     origin = replace(calibration.origin, fingerprint=fingerprint(checkpoint))
     save_calibration(out, replace(calibration, origin=origin))
+    return 0
 
 
-def analyze(arguments: argparse.Namespace) -> dict:
-    """Report on the layers of a checkpoint or a calibration file: what ``--format json`` writes."""
+def _run_export(arguments: argparse.Namespace) -> int:
+    """Scales as entries of Quamba's; with ``--into``, a whole checkpoint that holds them."""
+    rule = _rule(arguments)
+    model = load_checkpoint(arguments.checkpoint)
+    text = read_text(model, arguments.text, arguments.batches, arguments.seq_len)
+    out = Path(arguments.out)
     try:
-        rule = ScaleRule(
+        if told := quamba_entries.refusal(rule):
+            raise UsageError(told)
+        if arguments.into is None:
+            if not out.parent.is_dir() or out.suffix != ".bin":
+                raise UsageError(f"--out is {arguments.out!r}; give a file that ends in .bin")
+            calibrations = _calibrate_in_passes(model, text, model.layers)
+            reports = [
+                LayerReport(layer.layer, report_slices(layer, rule), None)
+                for calibration in calibrations
+                for layer in calibration.layers
+            ]
+            groups = model.architecture.n_groups
+            entries = quamba_entries.scale_entries(reports, groups)
+            write_whole(out, quamba_entries.as_bytes(entries))
+        else:
+            _export_into(load_checkpoint(arguments.into), model, text, rule, out)
+    except (CheckpointError, CalibrationError, UsageError):
+        raise
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    return 0
+
+
+def _export_into(
+    quantized: Checkpoint, model: Checkpoint, text: CalibrationText, rule: ScaleRule, out: Path
+) -> None:
+    if not quantized.stored:
+        raise UsageError(f"--into is {quantized.path}, which stores no scales to replace")
+    health.check_same_model(quantized, model)
+    if out.exists():
+        raise UsageError(f"--out is {str(out)!r}, which exists; give a directory to be made")
+    weights = open_weights(quantized.weights_path)
+    state = {name: weights.read(name) for name in weights.files} | weights.numbers
+    changed: dict[str, object] = {}
+    for calibration in _calibrate_in_passes(model, text, list(quantized.stored_layers)):
+        changed |= quamba_entries.replaced(
+            state, quantized, model, calibration.layers, _outputs_of(calibration, model), rule
+        )
+    out.mkdir(parents=True)
+    for file in quantized.path.glob("*.json"):
+        if not file.name.endswith(".index.json"):
+            (out / file.name).write_bytes(file.read_bytes())
+    write_whole(out / "pytorch_model.bin", quamba_entries.as_bytes(state | changed))
+
+
+def _rule(arguments: argparse.Namespace) -> ScaleRule:
+    try:
+        return ScaleRule(
             arguments.observer,
             arguments.alpha,
             arguments.sigma,
@@ -123,6 +219,11 @@ def analyze(arguments: argparse.Namespace) -> dict:
         )
     except ValueError as error:
         raise UsageError(f"--{error}") from None
+
+
+def analyze(arguments: argparse.Namespace) -> dict:
+    """Report on the layers of a checkpoint or a calibration file: what ``--format json`` writes."""
+    rule = _rule(arguments)
     if arguments.group_size is not None:
         _check_groups(arguments.group_size, rule)
     if is_calibration_file(arguments.checkpoint):
@@ -306,17 +407,7 @@ def _parser() -> argparse.ArgumentParser:
         "analyze", help="report the scales of a checkpoint or a calibration file"
     )
     _add_source(command, "directory, Hub id, sample, or a calibration file")
-    command.add_argument(
-        "--observer", choices=RULES, default=DEFAULT_RULE, metavar="RULE", help=", ".join(RULES)
-    )
-    command.add_argument("--alpha", type=float, default=DEFAULT_ALPHA, metavar="A")
-    command.add_argument(
-        "--sigma", type=float, default=DEFAULT_SIGMA, metavar="S", help="of percentile-ema"
-    )
-    command.add_argument(
-        "--order", type=int, metavar="SEED", help="shuffle the batches for percentile-ema"
-    )
-    command.add_argument("--asymmetric", action="store_true", help="let 0 have another code than 0")
+    _add_rule(command)
     command.add_argument(
         "--group-size", type=int, metavar="N", help="one scale for N neighbouring channels"
     )
@@ -338,7 +429,44 @@ def _parser() -> argparse.ArgumentParser:
     _add_source(command, "directory, Hub id or sample")
     command.add_argument("--out", metavar=f"FILE{SUFFIX}", required=True)
     command.set_defaults(run=_run_calibrate)
+    command = commands.add_parser("check", help="is each scale of a quantized checkpoint sound?")
+    _add_source(command, "a quantized checkpoint: directory, Hub id or sample")
+    command.add_argument(
+        "--against", metavar="FLOAT_CHECKPOINT", help="the model it was made of, to judge by"
+    )
+    command.add_argument(
+        "--format", choices=("table", "json"), default="table", metavar="FORM", help="table, json"
+    )
+    command.add_argument("--out", metavar="FILE", help="default: standard output")
+    command.set_defaults(run=_run_check)
+
+    command = commands.add_parser("export", help="write scales as Quamba's checkpoints store them")
+    _add_source(command, "a float checkpoint: directory, Hub id or sample")
+    _add_rule(command)
+    command.add_argument(
+        "--into",
+        metavar="QUANTIZED",
+        help="the checkpoint that was made of it: its own groups get the rule's scales",
+    )
+    command.add_argument(
+        "--out", metavar="OUT", required=True, help="FILE.bin; with --into a new directory"
+    )
+    command.set_defaults(run=_run_export)
     return parser
+
+
+def _add_rule(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--observer", choices=RULES, default=DEFAULT_RULE, metavar="RULE", help=", ".join(RULES)
+    )
+    command.add_argument("--alpha", type=float, default=DEFAULT_ALPHA, metavar="A")
+    command.add_argument(
+        "--sigma", type=float, default=DEFAULT_SIGMA, metavar="S", help="of percentile-ema"
+    )
+    command.add_argument(
+        "--order", type=int, metavar="SEED", help="shuffle the batches for percentile-ema"
+    )
+    command.add_argument("--asymmetric", action="store_true", help="let 0 have another code than 0")
 
 
 def _add_source(command: argparse.ArgumentParser, help: str) -> None:

@@ -1,8 +1,8 @@
-"""What leaves the project: scales for another program's loader, a report to send, code to repeat.
+"""What leaves the project: a report to send, code to repeat.
 
-Tables leave as CSV and JSON (``tables``); what is here is made for one reader each. The scales are
-named as Quamba's checkpoints name them, the report needs no server and no network to be read, and
-the snippet repeats a scale in plain torch, so that nobody has to believe this project's histogram.
+Tables leave as CSV and JSON (``tables``), scales for Quamba's loader by ``quamba_entries``; what is
+here is made for one reader each. The report needs no server and no network to be read, and the
+snippet repeats a scale in plain torch, so that nobody has to believe this project's histogram.
 """
 
 from __future__ import annotations
@@ -10,9 +10,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
-
-import torch
-from safetensors.torch import save
 
 from dashboard.calibration import Origin
 from dashboard.checkpoints import ConvSlice
@@ -42,29 +39,6 @@ def document(origin: Origin, rule: ScaleRule, reports: Sequence[LayerReport]) ->
         "symmetric": rule.symmetric,
         "layers": [report.as_dict() for report in reports],
     }
-
-
-def quamba_scales(reports: Sequence[LayerReport]) -> bytes:
-    """The scales of every layer as safetensors, under the names that Quamba's loader uses.
-
-    One slice: Quamba1's ``conv1d.input_scale``, ``weight_scale``, ``bias_scale``, ``output_scale``.
-    Three: Quamba2's ``conv1d.{x,B,C}_scale``, ``{wx,wB,wC}_scale``, ``{bx,bB,bC}_scale``,
-    ``x_out_scales``, ``B_out_scales`` and ``C_out_scales``. Each is float32 of shape (1,).
-    """
-    scales: dict[str, float] = {}
-    for report in reports:
-        prefix = f"backbone.layers.{report.layer}.mixer.conv1d."
-        for part in report.slices:
-            if len(report.slices) == 1:
-                names = ("input_scale", "weight_scale", "bias_scale", "output_scale")
-            else:
-                letter = part.name
-                names = (f"{letter}_scale", f"w{letter}_scale", f"b{letter}_scale",
-                         f"{letter}_out_scales")  # fmt: skip
-            values = (part.scales.x_scale, part.scales.w_scale, part.scales.b_scale,
-                      part.chosen.x_out_scale)  # fmt: skip
-            scales |= {prefix + name: value for name, value in zip(names, values, strict=True)}
-    return save({name: torch.tensor([v], dtype=torch.float32) for name, v in scales.items()})
 
 
 @dataclass(frozen=True)

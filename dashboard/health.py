@@ -11,17 +11,17 @@ The bounds are this project's own, and wide: they are to catch what is wrong, no
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from dashboard.calibration import LayerCalibration, SliceCalibration
+from dashboard.calibration import Calibration, LayerCalibration, SliceCalibration
 from dashboard.channels import GroupScales, group_scales, judge_scales, pooled_outputs
 from dashboard.checkpoints import Checkpoint, ConvWeights, StoredLayer, StoredSlice
 from dashboard.histogram import Histogram
-from dashboard.observers import PUBLISHED_ALPHAS, ScaleRule, amax
-from dashboard.report import SILU_MIN, rule_label
+from dashboard.observers import ALPHA_RULES, PUBLISHED_ALPHAS, ScaleRule, amax
+from dashboard.report import SILU_MIN, format_alpha
 from kernels.int8 import QMAX, QMIN, scale_from_amax
 
 NEIGHBOURS_RATIO = 16.0  # from the layers' median: 4 of 8 bits
@@ -183,11 +183,15 @@ def _reach(layer: StoredLayer) -> list[str]:
 
 def _kinds(layer: StoredLayer) -> tuple[str, ...]:
     """MinMax leaves the maxima of float16 activations; anything else was not chosen by it."""
-    return tuple(
-        f"{part.name}: not every output scale is a float16 maximum / 127, which is what MinMax "
-        "leaves"
+    others = [
+        part.name
         for part in layer.slices
         if part.rule == "minmax" and not np.all(_is_float16_maximum(part.out_scales))
+    ]
+    if not others:
+        return ()
+    return (
+        f"{', '.join(others)}: output scales that MinMax of float16 activations does not leave",
     )
 
 
@@ -341,9 +345,53 @@ def judge_layer(
     return replace(health, faults=tuple(faults), judgements=judgements)
 
 
-def needs_channels(stored: StoredLayer) -> tuple[StoredSlice, ...]:
-    """The slices that have several scales, so that each channel has to be counted by itself."""
-    return tuple(part for part in stored.slices if part.out_scales.size > 1)
+def judge(
+    found: Health,
+    quantized: Checkpoint,
+    model: Checkpoint,
+    calibration: Calibration,
+    outputs: Callable[[int, int], Sequence[Histogram]],
+) -> Health:
+    """Judge every stored layer that a calibration of the float model has.
+
+    Args:
+        found: from ``inspect``, or from an earlier call for other layers.
+        outputs: (layer, index of the slice) -> each channel's histogram; asked for slices that
+            have several scales alone.
+
+    Raises ValueError where the two models' convolutions have not the same slices.
+    """
+    check_same_model(quantized, model)
+    origin = calibration.origin
+    judged = []
+    for layer in found.layers:
+        number = layer.layer
+        if number in quantized.stored_layers and number in {c.layer for c in calibration.layers}:
+            stored = quantized.stored_layer(number)
+            counted = {
+                part.name: outputs(number, i)
+                for i, part in enumerate(stored.slices)
+                if part.out_scales.size > 1
+            }
+            layer = judge_layer(
+                layer, stored, model.conv(number), calibration.layer(number), counted
+            )
+        judged.append(layer)
+    against = f"{origin.checkpoint} on {origin.text}, {origin.batches} × {origin.seq_len} tokens"
+    return replace(found, layers=tuple(judged), against=against)
+
+
+def check_same_model(quantized: Checkpoint, model: Checkpoint) -> None:
+    """Raises ValueError where a float model's layers or slices are not the quantized one's."""
+    if quantized.slices != model.slices or not set(quantized.layers) <= set(model.layers):
+        raise ValueError(
+            f"{model.name} has {model.n_layers} layers of {_widths(model)} channels, "
+            f"{quantized.name} {quantized.n_layers} of {_widths(quantized)}: they are not one model"
+        )
+
+
+def _widths(checkpoint: Checkpoint) -> str:
+    return " + ".join(str(part.width) for part in checkpoint.slices)
 
 
 def document(health: Health) -> dict:
@@ -362,7 +410,10 @@ def document(health: Health) -> dict:
                 "slices": [
                     {
                         "slice": found.name,
-                        "nearest": rule_label(found.nearest),
+                        "nearest": found.nearest.observer,
+                        "nearest_alpha": found.nearest.alpha
+                        if found.nearest.observer in ALPHA_RULES
+                        else None,
                         "ratio": found.ratio,
                         "alpha": found.alpha,
                         "sqnr_db": found.sqnr_db,
@@ -376,6 +427,12 @@ def document(health: Health) -> dict:
             for layer in health.layers
         ],
     }
+
+
+def rule_name(rule: ScaleRule) -> str:
+    """A rule as the command line calls it, with α where it uses it."""
+    uses_alpha = rule.observer in ALPHA_RULES
+    return f"{rule.observer} {format_alpha(rule.alpha)}" if uses_alpha else rule.observer
 
 
 def sentence(health: Health) -> str:
@@ -393,7 +450,7 @@ def sentence(health: Health) -> str:
     judged = [(layer.layer, found) for layer in health.layers for found in layer.judgements]
     if not judged:
         return f"{words}."
-    labels = [rule_label(found.nearest) for _, found in judged]
+    labels = [rule_name(found.nearest) for _, found in judged]
     common = max(dict.fromkeys(labels), key=labels.count)
     layer, worst = max(judged, key=lambda pair: pair[1].gain_db)
     return (
@@ -404,15 +461,48 @@ def sentence(health: Health) -> str:
     )
 
 
+def rows(health: Health, name: str) -> list[dict]:
+    """A row a layer for a table on a page: the judgement of one slice, by its name."""
+    found = []
+    for layer in health.layers:
+        judged = next((each for each in layer.judgements if each.name == name), None)
+        row: dict[str, object] = {
+            "layer": layer.layer,
+            "verdict": "fault" if layer.faults else "sound",
+            "notes": "; ".join([*layer.faults, *layer.remarks]) or "–",
+        }
+        if health.against is not None:
+            row |= {
+                "nearest rule": rule_name(judged.nearest) if judged else "–",
+                "stored / nearest": judged and judged.ratio,
+                "reaches α": judged and judged.alpha,
+                "saturation_rate": judged and judged.saturation_rate,
+                "sqnr_db": judged and judged.sqnr_db,
+                "best gains": judged and judged.gain_db,
+                "input scale / text's": judged and judged.input_ratio,
+            }
+        found.append(row)
+    return found
+
+
+def as_table(health: Health) -> str:
+    """The sentence, and a line a layer."""
+    mixers = max(len(layer.mixer) for layer in health.layers)
+    lines = [
+        f"{layer.layer:>4}  {layer.mixer:<{mixers}}  {'FAULT' if layer.faults else 'ok   '}  "
+        f"{line(layer)}".rstrip()
+        for layer in health.layers
+    ]
+    return "\n".join([sentence(health), "", *lines, ""])
+
+
 def line(layer: LayerHealth) -> str:
-    """One layer in one line."""
-    words = [f"{found.name} {_judgement(found)}" for found in layer.judgements]
-    notes = [*layer.faults, *layer.remarks]
-    return "; ".join([*notes, *words]) or "sound"
+    """One layer in one line: what is wrong or worth knowing, then each slice's judgement."""
+    return "; ".join([*layer.faults, *layer.remarks, *map(_judgement, layer.judgements)])
 
 
 def _judgement(found: SliceJudgement) -> str:
     return (
-        f"{rule_label(found.nearest)} × {found.ratio:.4g} (α {found.alpha:.6g}), "
-        f"{found.sqnr_db:.2f} dB, best +{found.gain_db:.2f}"
+        f"{found.name} {found.ratio:.4g} × {rule_name(found.nearest)} (α {found.alpha:.6g}), "
+        f"{found.sqnr_db:.2f} dB, best {found.gain_db:+.2f}"
     )

@@ -16,6 +16,13 @@ LAYOUTS = json.loads((HERE / "quamba_layouts.json").read_text())["checkpoints"]
 SCALES = json.loads((HERE / "quamba_scales.json").read_text())["checkpoints"]
 
 
+def described(value: object) -> object:
+    """An entry as quamba_layouts.json writes it."""
+    if isinstance(value, torch.Tensor):
+        return [str(value.dtype).removeprefix("torch."), list(value.shape)]
+    return None if value is None else type(value).__name__
+
+
 def genuine_state(name: str) -> dict:
     """Random values under the names, dtypes and shapes that Quamba itself writes."""
     layout, generator = LAYOUTS[name], torch.Generator().manual_seed(0)
@@ -47,3 +54,33 @@ def genuine(directory: Path, name: str, **changed: object) -> tuple[Checkpoint, 
     torch.save(state, directory / "pytorch_model.bin")
     (directory / "config.json").write_text(json.dumps(LAYOUTS[name]["config"]))
     return load_checkpoint(str(directory)), state
+
+
+def calibrated_state(name: str, scales: list[dict]) -> dict:
+    """A sample's convolutions as Quamba quantizes them, with scales that Quamba itself calibrated.
+
+    Args:
+        name: of a float sample whose channels keep their places.
+        scales: of each layer, from ``SCALES``.
+    """
+    checkpoint, state = load_checkpoint(name), {}
+    for conv, own in zip(checkpoint.convs, scales, strict=True):
+        prefix = f"backbone.layers.{conv.layer}.mixer.conv1d."
+        for field, values in (("weight", conv.weight), ("bias", conv.bias)):
+            parts = []
+            for part in checkpoint.slices:
+                one_kind = len(checkpoint.slices) == 1
+                scale = own[f"{field}_scale" if one_kind else f"{field[0]}{part.name}_scale"]
+                parts.append((values[part.channels] / scale).round().clamp(-128, 127))
+            state[prefix + field] = torch.cat(parts).to(torch.int8)
+        for field, value in own.items():
+            is_buffer = field.endswith("_out_scales")
+            state[prefix + field] = torch.tensor(value) if is_buffer else value
+    return state
+
+
+def calibrated(directory: Path, name: str, made: str, layout: str) -> Checkpoint:
+    """``calibrated_state`` on disk: of a sample, with the scales ``made``, in a layout's config."""
+    torch.save(calibrated_state(name, SCALES[made]), directory / "pytorch_model.bin")
+    (directory / "config.json").write_text(json.dumps(LAYOUTS[layout]["config"]))
+    return load_checkpoint(str(directory))

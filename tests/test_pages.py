@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from functools import partial
 from urllib.parse import urlencode
 
@@ -13,6 +14,7 @@ from opening import told
 from streamlit.testing.v1 import AppTest
 
 from dashboard import captions, cli
+from dashboard.archive import save_calibration
 from dashboard.calibration import calibrate, read_text
 from dashboard.checkpoints import load_backbone, load_checkpoint
 from dashboard.figures import percent, scale_text
@@ -205,9 +207,13 @@ def test_the_groups_page_agrees_with_groups_measured_by_hand():
     architecture = checkpoint.architecture
     group = sort_and_cluster(y.abs().amax(1).numpy(), architecture.head_dim,
                              architecture.n_groups, 4, 4).group  # fmt: skip
+    per_batch = y.view(len(y), 3, 64).abs().mean(2).half()  # each batch's mean, in float16
+    by_mean = sort_and_cluster(per_batch.amax(1).float().numpy(), architecture.head_dim,
+                               architecture.n_groups, 4, 4, as_quamba2=True).group  # fmt: skip
     table = app.dataframe[0].value.set_index("scale")["minmax"]
     for row, of_channel in (("one scale for the slice", np.zeros(len(y), int)),
-                            ("sorted and clustered: 16 scales", group),
+                            ("by maximum: 16 scales", group),
+                            ("as Quamba2, by mean |y|: 16 scales", by_mean),
                             (f"each channel: {len(y)} scales", np.arange(len(y)))):  # fmt: skip
         noise = 0.0
         for number in np.unique(of_channel):
@@ -385,3 +391,21 @@ def test_a_picked_layer_is_the_picked_models(monkeypatch):
     assert labels == ["Open layer 2 in Explore, α 0.9995"]
     app.selectbox(key="checkpoint").set_value("mamba-tiny").run()
     assert len(labels) == 1 and not app.exception
+
+
+@pytest.mark.parametrize("page", ["claims", "lesson"])
+def test_a_model_that_gives_zeros_alone_is_no_lesson(calibrations, tmp_path, page):
+    counted = calibrations["calibration.txt"]
+    zeros = Histogram(np.zeros(1, np.float32), np.array([3 * 64 * 256]))
+    each = Histogram(np.zeros(1, np.float32), np.array([64 * 256]))
+    layers = tuple(
+        replace(layer, slices=tuple(
+            replace(part, silu_output=zeros, silu_input=zeros, batches=(each,) * 3)
+            for part in layer.slices
+        ))
+        for layer in counted.layers
+    )  # fmt: skip
+    path = tmp_path / "zeros.safetensors"
+    save_calibration(path, replace(counted, layers=layers))
+    app = opened(page, checkpoint=str(path), step="2")
+    assert "layer 0 of" in app.error[0].value and "nothing but zeros" in app.error[0].value

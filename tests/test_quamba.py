@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from genuine import LAYOUTS, SCALES, genuine, genuine_state
+from genuine import LAYOUTS, SCALES, described, genuine, genuine_state
 from safetensors.torch import save_file
 
 from dashboard.calibration import calibrate, read_text
@@ -135,13 +135,6 @@ def test_the_sample_has_quamba2s_configuration_names_dtypes_and_shapes():
         if name.startswith("mixer.conv1d.") or name.removeprefix("mixer.qchunk_scan.") in scan
     }
     assert {name: described(value) for name, value in state.items()} == entries
-
-
-def described(value: object) -> object:
-    """An entry as quamba_layouts.json writes it."""
-    if isinstance(value, torch.Tensor):
-        return [str(value.dtype).removeprefix("torch."), list(value.shape)]
-    return None if value is None else type(value).__name__
 
 
 @pytest.mark.parametrize("name", LAYOUTS)

@@ -55,8 +55,11 @@ from dashboard.captions.kernel import (
 )
 from dashboard.captions.layers import NO_ROW, layers_headline, layers_verdict, rules_caption
 from dashboard.captions.stored import (
+    HEALTH,
+    HEALTH_ALONE,
     NO_FLOAT_WEIGHTS,
     STAND_IN,
+    health_rows,
     stored_headline,
     stored_rows,
     stored_status,
@@ -73,6 +76,8 @@ from dashboard.captions.sweep import (
 )
 
 __all__ = [
+    "HEALTH",
+    "HEALTH_ALONE",
     "NO_CHANNELS",
     "NO_FLOAT_WEIGHTS",
     "NO_GROUPS",
@@ -100,6 +105,7 @@ __all__ = [
     "groups_headline",
     "groups_kernel",
     "groups_verdict",
+    "health_rows",
     "held_out_caption",
     "held_out_headline",
     "held_out_rows",

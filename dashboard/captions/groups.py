@@ -28,9 +28,13 @@ def groups_headline(found: Mapping[str, GroupScales], tensor: Mapping[str, float
 
 
 def groups_verdict(
-    found: Mapping[str, GroupScales], tensor: Mapping[str, float], alpha: str
+    found: Mapping[str, GroupScales],
+    as_quamba2: Mapping[str, GroupScales],
+    tensor: Mapping[str, float],
+    alpha: str,
 ) -> str:
     """Whether the groups or the rule did it: the two are told apart."""
+    stored = as_quamba2["minmax"].sqnr_db
     grouped, best = found["minmax"].sqnr_db, max(tensor["percentile"], tensor["mse"])
     rest = (
         f"so here a better rule alone would have done {_times(best - grouped)}"
@@ -38,9 +42,9 @@ def groups_verdict(
         else f"so the groups give {decibels(grouped - best, 1)} that no single scale does"
     )
     return (
-        f"Grouped MinMax, which is what Quamba2 stores, reaches {decibels(grouped)}; one scale by "
-        f"mse {decibels(tensor['mse'])}, by the percentile at α {alpha} "
-        f"{decibels(tensor['percentile'])}, {rest}. Grouped by mse: "
+        f"Grouped MinMax reaches {decibels(grouped)} (as Quamba2 groups, by mean |y|, "
+        f"{decibels(stored)}); one scale by mse {decibels(tensor['mse'])}, by the percentile at α "
+        f"{alpha} {decibels(tensor['percentile'])}, {rest}. Grouped by mse: "
         f"{decibels(found['mse'].sqnr_db)}."
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from dashboard.checkpoints import StoredLayer
+from dashboard.figures.style import percent
 from dashboard.stored import StoredRun
 
 NO_FLOAT_WEIGHTS = (
@@ -14,6 +15,19 @@ NO_FLOAT_WEIGHTS = (
 STAND_IN = (
     "There are no activations without a float model: the kernel runs the stored INT8 convolutions "
     "on evenly drawn codes, a stand-in that says nothing about how good the scales are."
+)
+
+
+HEALTH_ALONE = (
+    "By the checkpoint alone: every scale is finite and positive, equal to its copies, within 16 "
+    "times of the layers' median, within reach of the INT8 convolution, and of the kind that its "
+    "observer leaves. The float model and a text say what it does to real activations."
+)
+HEALTH = (
+    "The nearest rule is the one whose scales, in the same groups, differ least from the stored "
+    "ones; stored / nearest is 1 where they are the same. Best gains: what the scales of least "
+    "squared error, in the same groups, have over the stored ones, in dB; more than 10 dB is a "
+    "fault."
 )
 
 
@@ -98,3 +112,14 @@ def stored_status(runs: Sequence[StoredRun]) -> str:
         f"{dot} **{runs[0].backend}** · {len(runs)} layers · "
         f"**{differing:,}** of {codes:,} codes differ from the reference"
     )
+
+
+def health_rows(rows: Sequence[dict]) -> list[dict]:
+    """The rows of ``health.rows`` for a page: a share is printed as everywhere else."""
+    return [
+        row | {"saturation_rate": "–" if share is None else percent(share)}
+        if "saturation_rate" in row
+        else row
+        for row in rows
+        for share in [row.get("saturation_rate")]
+    ]

@@ -25,6 +25,7 @@ from dashboard.checkpoints.records import (
     ConvSlice,
     ConvWeights,
 )
+from dashboard.checkpoints.weights import open_weights
 
 __all__ = [
     "CONV_WIDTHS",
@@ -42,6 +43,7 @@ __all__ = [
     "is_hub_id",
     "load_backbone",
     "load_checkpoint",
+    "open_weights",
     "quantized_sample_names",
     "sample_names",
 ]

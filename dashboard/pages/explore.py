@@ -18,7 +18,7 @@ from dashboard.observers import (
 )
 from dashboard.pages import choosing, loading
 from dashboard.pages.drawing import show
-from dashboard.pages.exporting import export_bar
+from dashboard.pages.exporting import export_bar, quamba_file
 from dashboard.pages.refusing import refusals
 from dashboard.pages.remembering import STATE, keep, kept, one_of
 from dashboard.report import (
@@ -262,12 +262,14 @@ with kernel_slot:
                 st.code(code)
 
 document = export.document(calibration.origin, rule, [layer_report])
+known = None if source.from_file else loading.checkpoint(source.checkpoint)
+quamba, note = quamba_file([layer_report], known)
 export_bar(
     "explore",
     {
         "csv": lambda: tables.as_csv(document),
         "json": lambda: tables.as_json(document),
-        "safetensors": lambda: export.quamba_scales([layer_report]),
+        **quamba,
         "html": lambda: export.report_html(
             f"{calibration.origin.checkpoint}, layer {layer}, slice {choice.part_name}",
             [
@@ -284,4 +286,5 @@ export_bar(
             ],
         ),
     },
+    note,
 )

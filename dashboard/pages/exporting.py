@@ -6,10 +6,12 @@ from collections.abc import Callable, Mapping, Sequence
 
 import streamlit as st
 
-from dashboard import tables
+from dashboard import quamba_entries, tables
+from dashboard.checkpoints import Checkpoint
+from dashboard.report import LayerReport
 
 MIME = {"csv": "text/csv", "json": "application/json", "html": "text/html",
-        "safetensors": "application/octet-stream"}  # fmt: skip
+        "bin": "application/octet-stream"}  # fmt: skip
 
 
 def export_rows(name: str, rows: Sequence[dict]) -> None:
@@ -31,7 +33,7 @@ def export_bar(name: str, files: Mapping[str, Callable[[], str | bytes]], note: 
         st.markdown("Export", width="content")
         for suffix, make in files.items():
             st.download_button(
-                {"html": "HTML report"}.get(suffix, suffix),
+                {"html": "HTML report", "bin": "Quamba entries"}.get(suffix, suffix),
                 make,
                 f"{name}.{suffix}",
                 MIME[suffix],
@@ -42,3 +44,31 @@ def export_bar(name: str, files: Mapping[str, Callable[[], str | bytes]], note: 
             )
         if note:
             st.caption(note, width="content")
+
+
+def quamba_file(
+    reports: Sequence[LayerReport], checkpoint: Checkpoint | None
+) -> tuple[dict[str, Callable[[], bytes]], str]:
+    """The file of Quamba's entries where there can be one, and a note about it.
+
+    Args:
+        checkpoint: None where a calibration file took its place, which does not say how many SSD
+            groups there are.
+    """
+    told = quamba_entries.refusal(reports[0].slices[0].chosen.rule)
+    if told is None and checkpoint is None:
+        told = "A calibration file does not know Quamba's groups: its scales leave as JSON or CSV."
+    if told is not None or checkpoint is None:
+        return {}, told or ""
+    groups = checkpoint.architecture.n_groups
+    note = (
+        "Quamba entries: output scales that go into a Quamba checkpoint's state dict, in its "
+        "names, shapes and types."
+    )
+    if groups is None:
+        note += (
+            " A W8A8 one folds them into x_proj: `python -m dashboard export … --into` does that."
+        )
+    return {
+        "bin": lambda: quamba_entries.as_bytes(quamba_entries.scale_entries(reports, groups))
+    }, note

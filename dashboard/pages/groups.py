@@ -69,8 +69,12 @@ for key, value in (("head_groups", head_groups), ("channel_groups", channel_grou
 with st.spinner("Counting each channel …", show_time=False), refusals(frame):
     outputs = loading.channels(choice.source, choice.layer, 0)
     grouping = loading.grouping(choice.source, choice.layer, int(head_groups), int(channel_groups))
+as_quamba2 = loading.grouping(
+    choice.source, choice.layer, int(head_groups), int(channel_groups), as_quamba2=True
+)
 kinds = {
     "clustered": grouping.group,
+    "as_quamba2": as_quamba2.group,
     "even": even_groups(len(outputs), -(-len(outputs) // int(np.prod(grouping.shape)))),
     "single": np.arange(len(outputs)),
 }
@@ -87,10 +91,12 @@ clustered = found["clustered"]
 on_show = clustered[observer]
 
 st.markdown(f"## {captions.groups_headline(clustered, tensor)}")
-st.markdown(captions.groups_verdict(clustered, tensor, format_alpha(alpha)))
+st.markdown(captions.groups_verdict(clustered, found["as_quamba2"], tensor, format_alpha(alpha)))
 st.markdown(
-    "### Each group's scale\nHeads are clustered by the shape of their channels' maxima, channels "
-    "of a head group by k-means. The stronger a cell's colour, the finer its scale against the one "
+    "### Each group's scale\nAfter Quamba2: channels are sorted within each head, heads clustered "
+    "by the shape of that profile, its positions by k-means. Here a channel counts by its maximum, "
+    "which sets a MinMax scale; in Quamba2 by its mean |y|. The stronger a cell's colour, the "
+    "finer its scale against the one "
     "for all."
 )
 single = loading.scale_report(choice.source, choice.layer, 0, rules[observer]).x_out_scale
@@ -106,7 +112,8 @@ st.markdown("### What each kind of group buys, SQNR by rule")
 rows = [("one scale for the slice", tensor)] + [
     (f"{name}: {len(found[kind]['minmax'].scales)} scales",
      {rule: each.sqnr_db for rule, each in found[kind].items()})
-    for kind, name in (("even", "neighbouring channels"), ("clustered", "sorted and clustered"),
+    for kind, name in (("even", "neighbouring channels"), ("as_quamba2", "as Quamba2, by mean |y|"),
+                       ("clustered", "by maximum"),
                        ("single", "each channel"))
 ]  # fmt: skip
 st.dataframe(captions.kind_rows(rows), hide_index=True, width="stretch")

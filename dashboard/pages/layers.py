@@ -6,7 +6,7 @@ from dashboard import captions, export, figures, tables
 from dashboard.observers import ALPHA_RULES, ASYMMETRIC_RULES, ScaleRule
 from dashboard.pages import choosing, loading
 from dashboard.pages.drawing import show
-from dashboard.pages.exporting import export_bar
+from dashboard.pages.exporting import export_bar, quamba_file
 from dashboard.pages.grid import filtered, show_table, table_row
 from dashboard.pages.remembering import STATE
 from dashboard.pages.stored import show_stored
@@ -94,12 +94,14 @@ if picked_of == source and picked_layer in layers:
 st.caption(captions.rules_caption(layers, scales))
 
 document = export.document(calibration.origin, rule, reports)
+known = None if source.from_file else loading.checkpoint(source.checkpoint)
+quamba, note = quamba_file(reports, known)
 export_bar(
     "layers",
     {
         "csv": lambda: tables.as_csv(document),
         "json": lambda: tables.as_json(document),
-        "safetensors": lambda: export.quamba_scales(reports),
+        **quamba,
         "html": lambda: export.report_html(
             f"{calibration.origin.checkpoint}: scales of every layer",
             [
@@ -116,5 +118,5 @@ export_bar(
             ],
         ),
     },
-    "safetensors: the scales under the names of Quamba's checkpoints.",
+    note,
 )

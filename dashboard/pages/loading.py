@@ -17,7 +17,7 @@ import numpy as np
 import streamlit as st
 from torch import nn
 
-from dashboard import archive
+from dashboard import archive, health
 from dashboard.calibration import (
     Calibration,
     CalibrationError,
@@ -29,7 +29,7 @@ from dashboard.calibration import (
     read_text,
     text_names,
 )
-from dashboard.channels import channel_outputs
+from dashboard.channels import channel_means, channel_outputs
 from dashboard.checkpoints import (
     SAMPLES_DIR,
     Checkpoint,
@@ -82,6 +82,7 @@ SHELVES = {
     "scale": (4096, 64 * MIB, False),
     "channels": (2, 128 * MIB, True),
     "grouping": (64, 16 * MIB, False),
+    "health": (16, 4 * MIB, False),
     "column": (256, 16 * MIB, False),
 }
 
@@ -122,7 +123,7 @@ def edition(name: str) -> Edition:
 
 
 def _is_sample(name: str) -> bool:
-    return re.fullmatch(r"\w[\w-]*", name) is not None and (
+    return re.fullmatch(r"\w[\w-]{,99}", name, re.ASCII) is not None and (
         (SAMPLES_DIR / name / "config.json").is_file()
     )
 
@@ -265,6 +266,28 @@ def stored_runs(name: str) -> dict[int, StoredRun]:
     return _shelves()["stored"].get_or_make(
         (name, edition(name)), lambda: run_all(loaded, loaded.layers, default_device())
     )
+
+
+def checked(
+    name: str, against: Source | None, on_progress: Callable[[Progress], None]
+) -> health.Health:
+    """A quantized checkpoint examined; with ``against``, judged by its float model, too."""
+    quantized = checkpoint(name)
+
+    def make() -> health.Health:
+        found = health.inspect(quantized)
+        if against is None:
+            return found
+        counted = calibration(against, on_progress)
+        return health.judge(
+            found,
+            quantized,
+            checkpoint(against.checkpoint),
+            counted,
+            lambda layer, index: channels(against, layer, index),
+        )
+
+    return _shelves()["health"].get_or_make((name, edition(name), against), make)
 
 
 def model(name: str) -> Model:
@@ -433,21 +456,32 @@ def recommendation(source: Source, symmetric: bool = True) -> Recommendation:
     return _shelves()["recommendation"].get_or_make((source, symmetric), make)
 
 
-def grouping(source: Source, layer: int, head_groups: int, channel_groups: int) -> ChannelGrouping:
-    """The x slice's own sort-and-cluster groups, on the maxima of its output."""
+def grouping(
+    source: Source, layer: int, head_groups: int, channel_groups: int, as_quamba2: bool = False
+) -> ChannelGrouping:
+    """The x slice's own groups, by the maxima of its output; or by its means, as Quamba2 has them.
+
+    Raises CalibrationError where the conv input, which the means are taken of, cannot be had.
+    """
 
     def make() -> ChannelGrouping:
         architecture = checkpoint(source.checkpoint).architecture
         assert architecture.head_dim and architecture.n_groups  # the page groups Mamba-2's alone
+        if as_quamba2:
+            capture = _capture(source, layer, lambda _: None)
+            sizes = channel_means(capture, checkpoint(source.checkpoint).slices[0])
+        else:
+            sizes = np.array([output.absmax for output in channels(source, layer, 0)])
         return sort_and_cluster(
-            np.array([output.absmax for output in channels(source, layer, 0)]),
+            sizes,
             architecture.head_dim,
             architecture.n_groups,
             head_groups,
             channel_groups,
+            as_quamba2,
         )
 
-    key = (source, layer, head_groups, channel_groups)
+    key = (source, layer, head_groups, channel_groups, as_quamba2)
     return _shelves()["grouping"].get_or_make(key, make)
 
 

@@ -1,15 +1,24 @@
 """What the Layers page shows of a checkpoint that is quantized already."""
 
+from dataclasses import replace
+
 import streamlit as st
 
-from dashboard import captions, stored, tables
+from dashboard import captions, health, stored, tables
+from dashboard.checkpoints import sample_names
 from dashboard.pages import loading
 from dashboard.pages.choosing import Choice, Frame
 from dashboard.pages.exporting import export_bar
+from dashboard.pages.refusing import refusals
+from dashboard.pages.remembering import keep, kept
 
 FORMATS = {"x_scale": "%.8f", "w_scale": "%.8f", "scale_wx": "%.3e", "least x_out_scale": "%.8f",
            "mean": "%.8f", "greatest": "%.8f", "ratio_weight": "%.4f",
            "ratio_wx": "%.1f"}  # fmt: skip
+
+
+JUDGED = {"stored / nearest": "%.4f", "reaches α": "%.6f",
+          "sqnr_db": "%.2f", "best gains": "%+.2f", "input scale / text's": "%.3f"}  # fmt: skip
 
 
 def show_stored(choice: Choice, frame: Frame) -> None:
@@ -35,4 +44,48 @@ def show_stored(choice: Choice, frame: Frame) -> None:
     export_bar(
         "stored",
         {"csv": lambda: tables.as_csv(document), "json": lambda: tables.as_json(document)},
+    )
+    _show_health(choice, frame)
+
+
+def _show_health(choice: Choice, frame: Frame) -> None:
+    """Is each scale sound; with the float model, where it comes from and what it costs."""
+    st.markdown("### Health\nIs each scale sound, and where does it come from?")
+    kept("against")
+    name = st.selectbox(
+        "Judge by the float model",
+        sample_names(),
+        index=None,
+        key="against",
+        width=320,
+        accept_new_options=True,
+        placeholder="The model that it was made of",
+        help="A sample, or type a directory or a Hub id. It is calibrated on the text on show.",
+    )
+    keep("against", name)
+    with refusals(frame):
+        against = None
+        if name:
+            against = loading.outline(replace(choice.source, checkpoint=name)).source
+        found = loading.checked(choice.source.checkpoint, against, frame.show)
+    frame.progress.empty()
+    st.markdown(health.sentence(found))
+    rows = health.rows(found, choice.part_name)
+    st.dataframe(
+        captions.health_rows(rows),
+        hide_index=True,
+        width="stretch",
+        column_config={
+            name: st.column_config.NumberColumn(name, format=form)
+            for name, form in JUDGED.items()
+            if name in rows[0]
+        },
+    )
+    st.caption(captions.HEALTH if name else captions.HEALTH_ALONE)
+    export_bar(
+        "health",
+        {
+            "csv": lambda: tables.rows_as_csv(rows),
+            "json": lambda: tables.as_json(health.document(found)),
+        },
     )

@@ -10,7 +10,7 @@ from typing import NoReturn
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from dashboard.calibration import Progress
+from dashboard.calibration import CalibrationError, Progress
 from dashboard.language import Language
 from dashboard.pages import loading
 from dashboard.pages.choosing import PROGRESS_SECONDS
@@ -52,7 +52,13 @@ class Frame:
             if not loading.is_calibrated(outline.source):
                 words = self._say("Loading {checkpoint}", checkpoint=source.checkpoint)
                 self._slot.progress(0.0, words)
-            loading.calibration(outline.source, self.show)
+            counted = loading.calibration(outline.source, self.show)
+            for layer in counted.layers:
+                if layer.slices[0].silu_output.absmax == 0:
+                    raise CalibrationError(
+                        f"layer {layer.layer} of {source.checkpoint} gives nothing but zeros, so "
+                        "there is nothing to learn from it; choose another checkpoint"
+                    )
         self._slot.empty()
         return Studied(outline.source, outline)
 

@@ -1,0 +1,172 @@
+"""Scales for Quamba's loader: its names, shapes and types, at every place that holds one."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from genuine import LAYOUTS, SCALES, calibrated, calibrated_state, described
+from opening import opened, told
+
+from dashboard import cli
+from dashboard.calibration import Calibration, calibrate, read_text
+from dashboard.checkpoints import SAMPLES_DIR, load_backbone, load_checkpoint
+from dashboard.observers import ScaleRule
+from dashboard.quamba_entries import refusal, scale_entries
+from dashboard.report import LayerReport, report_slices
+
+SAMPLE = "mamba2-small-quamba2"
+QUICK = ("--batches", "2", "--seq-len", "64")
+
+
+def reports(name: str, rule: ScaleRule) -> list[LayerReport]:
+    checkpoint = load_checkpoint(name)
+    text = read_text(checkpoint, batches=2, seq_len=64)
+    found: Calibration = calibrate(checkpoint, load_backbone(checkpoint), text)
+    return [LayerReport(e.layer, report_slices(e, rule), None) for e in found.layers]
+
+
+def test_mamba2s_entries_have_the_names_dtypes_and_shapes_that_quambas_mixers_hold():
+    made = reports("mamba2-small", ScaleRule("percentile", 0.999))
+    entries = scale_entries(made, 1)
+    wanted = LAYOUTS["mamba2-w8a8-grouped"]["kinds"][0]
+    assert len(entries) == 6 * 6  # three slices, each at two places
+    for name, value in entries.items():
+        layer, field = name.removeprefix("backbone.layers.").split(".", 1)
+        assert described(value) == wanted[field]
+        slice_name = field.rpartition(".")[2][0]
+        part = next(p for p in made[int(layer)].slices if p.name == slice_name)
+        assert set(value.ravel().tolist()) == {float(np.float32(part.chosen.x_out_scale))}
+
+
+def test_mamba1s_entries_are_those_of_w4a8():
+    made = reports("mamba-tiny", ScaleRule("minmax"))
+    entries = scale_entries(made, None)
+    wanted = LAYOUTS["mamba-w4a8"]["kinds"][0]
+    for report in made:
+        prefix = f"backbone.layers.{report.layer}."
+        own = {n.removeprefix(prefix): v for n, v in entries.items() if n.startswith(prefix)}
+        assert set(own) == {"mixer.conv1d.output_scale", "mixer.selective_scan.u_scale",
+                            "mixer.x_proj.input_scale"}  # fmt: skip
+        for field, value in own.items():
+            assert described(value) == wanted[field]
+            assert float(value) == float(np.float32(report.slices[0].chosen.x_out_scale))
+
+
+def test_a_zero_point_has_no_place():
+    rule = ScaleRule("minmax", symmetric=False)
+    assert "no place for a zero point" in refusal(rule)
+    with pytest.raises(ValueError, match="no place for a zero point"):
+        scale_entries(reports("mamba-tiny", rule), None)
+    assert refusal(ScaleRule("mse")) is None
+
+
+def test_the_file_goes_into_a_checkpoint_and_is_read_back(tmp_path):
+    out = tmp_path / "entries.bin"
+    options = ("--observer", "percentile", "--alpha", "0.999", "--out", str(out))
+    assert cli.main(["export", "mamba2-small", *options, *QUICK]) == 0
+    state = torch.load(SAMPLES_DIR / SAMPLE / "pytorch_model.bin", weights_only=True)
+    entries = torch.load(out, weights_only=True)
+    assert set(entries) <= set(state)
+    torch.save(state | entries, tmp_path / "pytorch_model.bin")
+    config = (SAMPLES_DIR / SAMPLE / "config.json").read_text()
+    (tmp_path / "config.json").write_text(config)
+    found = load_checkpoint(str(tmp_path))
+    for report in reports("mamba2-small", ScaleRule("percentile", 0.999)):
+        stored = found.stored_layer(report.layer)
+        assert stored.mismatches == ()
+        for part, own in zip(stored.slices, report.slices, strict=True):
+            assert set(part.scale_out.tolist()) == {float(np.float32(own.chosen.x_out_scale))}
+
+
+def test_into_a_checkpoint_its_own_groups_get_the_rules_scales(tmp_path, capsys):
+    out = tmp_path / "made"
+    options = ("--observer", "mse", "--into", SAMPLE, "--out", str(out))
+    assert cli.main(["export", "mamba2-small", *options]) == 0
+    before = torch.load(SAMPLES_DIR / SAMPLE / "pytorch_model.bin", weights_only=True)
+    after = torch.load(out / "pytorch_model.bin", weights_only=True)
+    assert {n: described(v) for n, v in after.items()} == {
+        n: described(v) for n, v in before.items()
+    }
+    scales = ("out_scales", "x_scales", "qchunk_scan.B_scale", "qchunk_scan.C_scale")
+    for name, value in after.items():
+        same = torch.equal(torch.as_tensor(value), torch.as_tensor(before[name]))
+        assert same != name.endswith(scales), name
+    assert cli.main(["check", str(out), "--against", "mamba2-small", "--format", "json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    for layer in document["layers"]:
+        for part in layer["slices"]:
+            assert part["nearest"] == "mse" and part["ratio"] == pytest.approx(1, abs=1e-6)
+            assert part["gain_db"] == pytest.approx(0, abs=1e-6)
+
+
+def test_a_w8a8_mamba1_keeps_the_products_that_its_scale_is_folded_into(tmp_path):
+    (tmp_path / "before").mkdir()
+    state = calibrated_state("mamba-tiny", SCALES["mamba-tiny, W8A8"])
+    scan = "backbone.layers.{}.mixer.selective_scan.u_scale"
+    for layer in range(4):
+        prefix = f"backbone.layers.{layer}.mixer."
+        state[scan.format(layer)] = torch.tensor(state[f"{prefix}conv1d.output_scale"])
+        state[f"{prefix}x_proj.a"] = torch.tensor([[0.25]])
+        state[f"{prefix}x_proj.alpha"] = 0.001
+    torch.save(state, tmp_path / "before" / "pytorch_model.bin")
+    config = json.dumps(LAYOUTS["mamba-w8a8"]["config"])
+    (tmp_path / "before" / "config.json").write_text(config)
+    out = tmp_path / "after"
+    options = ("--observer", "minmax", "--into", str(tmp_path / "before"), "--out", str(out))
+    assert cli.main(["export", "mamba-tiny", *options, *QUICK]) == 0
+    after = torch.load(out / "pytorch_model.bin", weights_only=True)
+    for report in reports("mamba-tiny", ScaleRule("minmax")):
+        prefix = f"backbone.layers.{report.layer}.mixer."
+        scale = float(np.float32(report.slices[0].chosen.x_out_scale))
+        assert after[f"{prefix}conv1d.output_scale"] == scale
+        assert float(after[scan.format(report.layer)]) == scale
+        factor = scale / float(np.float32(state[f"{prefix}conv1d.output_scale"]))
+        assert float(after[f"{prefix}x_proj.a"]) == pytest.approx(0.25 * factor, rel=1e-6)
+        assert after[f"{prefix}x_proj.alpha"] == pytest.approx(0.001 * factor, rel=1e-6)
+        same = f"{prefix}conv1d.input_scale"
+        assert after[same] == state[same]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "fault"),
+    [
+        (["mamba-tiny", "--asymmetric", "--out", "x.bin"], "no place for a zero point"),
+        (["mamba-tiny", "--out", "x.safetensors"], "give a file that ends in .bin"),
+        (["mamba2-small", "--into", "mamba2-tiny", "--out", "x"], "stores no scales to replace"),
+        (["mamba2-tiny", "--into", SAMPLE, "--out", "x"], "they are not one model"),
+        (["mamba2-small", "--into", SAMPLE, "--out", "."], "exists; give a directory"),
+        (
+            ["mamba2-small", "--into", SAMPLE, "--out", "x", "--observer", "entropy"],
+            "entropy is not defined for groups of channels, which layer 0 has",
+        ),
+        ([SAMPLE, "--out", "x.bin"], "is quantized already"),
+    ],
+)
+def test_what_cannot_be_exported_is_one_line(arguments, fault, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["export", *arguments, *QUICK]) == 2
+    error = capsys.readouterr().err
+    assert fault in error and error.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_scales_of_another_models_weights_are_refused(tmp_path, capsys):
+    checkpoint = calibrated(tmp_path, "mamba-tiny", "mamba-tiny, W8A8", "mamba-w8a8")
+    state = torch.load(tmp_path / "pytorch_model.bin", weights_only=True)
+    name = "backbone.layers.2.mixer.conv1d.weight"
+    torch.save(state | {name: state[name].flip(0)}, tmp_path / "pytorch_model.bin")
+    assert checkpoint.is_quantized
+    out = str(tmp_path / "out")
+    options = ("--into", str(tmp_path), "--out", out, *QUICK)
+    assert cli.main(["export", "mamba-tiny", *options]) == 2
+    assert "layer 2 of" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_pages_offer_the_file_or_say_why_not():
+    settings = {"checkpoint": "mamba2-tiny", "batches": "2", "seq_len": "64"}
+    for page in ("explore", "layers"):
+        assert "Quamba entries: output scales" in told(opened(page, **settings))
+        asymmetric = opened(page, **settings, asymmetric="true")
+        assert "no place for a zero point" in told(asymmetric)
