@@ -46,6 +46,7 @@ function listening(root) {
     if (uses(path[0], event.key) || uses(document.activeElement, event.key)) return;
     event.preventDefault();
     if (scroll) return main()?.scrollBy({ top: scroll * innerHeight, behavior: "smooth" });
+    if (move === "leave") root.presenting = false; // from the next key on, not from the next run on
     root.press(move);
   };
   document.addEventListener("keydown", listen, true);
