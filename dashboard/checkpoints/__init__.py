@@ -17,13 +17,15 @@ from dashboard.checkpoints.loading import (
     quantized_sample_names,
     sample_names,
 )
-from dashboard.checkpoints.quamba import StoredCopy, StoredLayer, StoredSlice
 from dashboard.checkpoints.records import (
     CONV_WIDTHS,
     Checkpoint,
     CheckpointError,
     ConvSlice,
     ConvWeights,
+    StoredCopy,
+    StoredLayer,
+    StoredSlice,
 )
 from dashboard.checkpoints.weights import open_weights
 

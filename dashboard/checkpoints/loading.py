@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from dashboard.checkpoints.families import read_architecture
-from dashboard.checkpoints.quamba import StoredLayer, holds_scales, read_stored_layer
+from dashboard.checkpoints.quamba import holds_scales, read_stored_layer
 from dashboard.checkpoints.records import (
     CONV_WIDTHS,
     Architecture,
@@ -20,6 +20,7 @@ from dashboard.checkpoints.records import (
     CheckpointError,
     ConvWeights,
     LayerFault,
+    StoredLayer,
     quoted,
 )
 from dashboard.checkpoints.weights import SUFFIXES, Weights, open_weights, read_json

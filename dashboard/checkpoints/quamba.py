@@ -9,7 +9,7 @@ shapes and rules, each with its place in Quamba's code; here is what they come t
   observed on all of in_proj's output, z as well as x, so it can be larger than max|x| / 127.
 - Mamba-2: ``x_scale``, ``wx_scale``, ``bx_scale`` and the same for B and C. ``wx_scale`` is the
   scale of the weights of the x slice, not a product. ``x_out_scales`` is one scale, or a table
-  (SSD group, head group, channel group) with the range ends of ``dashboard.grouping``;
+  (SSD group, head group, channel group) with the range ends of ``group_tables``;
   ``B_out_scales`` and ``C_out_scales`` have one scale, or one for each SSD group.
 
 A percentile α chose the one scale of x; a table's are MinMax, group by group, and α was never
@@ -26,16 +26,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dashboard.checkpoints.group_tables import group_of_channel
 from dashboard.checkpoints.records import (
     CONV_WIDTHS,
     Architecture,
     CheckpointError,
-    ConvSlice,
+    StoredCopy,
+    StoredLayer,
+    StoredSlice,
     quoted,
 )
 from dashboard.checkpoints.weights import Weights
-from dashboard.grouping import group_of_channel
-from kernels.arguments import ConvArguments, sums_fit
+from kernels.arguments import sums_fit
 
 RANGES = ("x_head_group_range", "x_dim_group_range")
 
@@ -55,86 +57,6 @@ COPIES = {
         **{f"qchunk_scan.{name}": name for name in RANGES},
     },
 }
-
-
-@dataclass(frozen=True, eq=False)
-class StoredSlice:
-    """The stored scales of one slice's input, weights, bias and output: real units per code."""
-
-    part: ConvSlice
-    x_scale: float
-    w_scale: float
-    b_scale: float | None  # None where there is no bias
-    out_scales: np.ndarray  # float32, as stored: (1,), (G,) or (G, M, N)
-    out_group: np.ndarray  # (width,) int64, an index in the raveled out_scales for each channel
-    rule: str  # which of Quamba's observers makes such scales: "percentile-ema" or "minmax"
-
-    @property
-    def name(self) -> str:
-        return self.part.name
-
-    @property
-    def scale_wx(self) -> float:
-        """x_scale · w_scale, in float32 as the kernel multiplies them."""
-        with np.errstate(over="ignore"):  # to infinity, which the reader refuses
-            return float(np.float32(self.x_scale) * np.float32(self.w_scale))
-
-    @property
-    def scale_out(self) -> np.ndarray:
-        """(width,) float32: the output scale of each channel, as the kernel takes them."""
-        return self.out_scales.ravel()[self.out_group]
-
-
-@dataclass(frozen=True)
-class StoredCopy:
-    """Two places of one block that hold the same thing, and whether they agree."""
-
-    name: str  # in the convolution
-    copy: str  # in another module of the mixer
-    agree: bool
-    largest_difference: float | None  # None where the shapes differ
-
-
-@dataclass(frozen=True, eq=False)
-class StoredLayer:
-    """One layer's quantized convolution, as a Quamba checkpoint stores it."""
-
-    layer: int
-    mixer: str  # its class, as "W8A8QMamba2"
-    weight_q: Tensor  # (D, W) int8
-    bias_q: Tensor | None  # (D,) int8
-    slices: tuple[StoredSlice, ...]
-    head_group_range: np.ndarray | None  # (G, M) int64, where x has a table of scales
-    dim_group_range: np.ndarray | None  # (G, M, N) int64
-    copies: tuple[StoredCopy, ...]
-
-    @property
-    def alpha_used(self) -> bool:
-        """Whether a percentile chose x_out_scale. A table of scales is MinMax, group by group."""
-        return self.slices[0].rule == "percentile-ema"
-
-    @property
-    def mismatches(self) -> tuple[StoredCopy, ...]:
-        return tuple(copy for copy in self.copies if not copy.agree)
-
-    def kernel_arguments(self, device: str | torch.device = "cpu") -> ConvArguments:
-        """All that ``quant_causal_conv1d`` takes beside x: codes, and (D,) float32 scales."""
-
-        def scales(values: list[float]) -> Tensor:
-            widths = torch.tensor([stored.part.width for stored in self.slices])
-            return torch.tensor(values, dtype=torch.float32).repeat_interleave(widths).to(device)
-
-        return {
-            "weight": self.weight_q.to(device),
-            "bias": None if self.bias_q is None else self.bias_q.to(device),
-            "scale_x": scales([stored.x_scale for stored in self.slices]),
-            "scale_w": scales([stored.w_scale for stored in self.slices]),
-            # A missing bias has no scale, but the kernel's argument wants a positive one.
-            "scale_b": scales([stored.b_scale or 1.0 for stored in self.slices]),
-            "scale_out": torch.from_numpy(
-                np.concatenate([stored.scale_out for stored in self.slices])
-            ).to(device),
-        }
 
 
 @dataclass(frozen=True)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+import numpy as np
+import torch
 from torch import Tensor
 
-if TYPE_CHECKING:
-    from dashboard.checkpoints.quamba import StoredLayer
+from kernels.arguments import ConvArguments
 
 CONV_WIDTHS = (2, 3, 4)
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json")
@@ -105,6 +105,86 @@ class Architecture:
     def is_quantized(self) -> bool:
         """Whether Quamba wrote it: its projections are packed integers, and no forward can run."""
         return bool(self.quantized_mixers)
+
+
+@dataclass(frozen=True, eq=False)
+class StoredSlice:
+    """The stored scales of one slice's input, weights, bias and output: real units per code."""
+
+    part: ConvSlice
+    x_scale: float
+    w_scale: float
+    b_scale: float | None  # None where there is no bias
+    out_scales: np.ndarray  # float32, as stored: (1,), (G,) or (G, M, N)
+    out_group: np.ndarray  # (width,) int64, an index in the raveled out_scales for each channel
+    rule: str  # which of Quamba's observers makes such scales: "percentile-ema" or "minmax"
+
+    @property
+    def name(self) -> str:
+        return self.part.name
+
+    @property
+    def scale_wx(self) -> float:
+        """x_scale · w_scale, in float32 as the kernel multiplies them."""
+        with np.errstate(over="ignore"):  # to infinity, which the reader refuses
+            return float(np.float32(self.x_scale) * np.float32(self.w_scale))
+
+    @property
+    def scale_out(self) -> np.ndarray:
+        """(width,) float32: the output scale of each channel, as the kernel takes them."""
+        return self.out_scales.ravel()[self.out_group]
+
+
+@dataclass(frozen=True)
+class StoredCopy:
+    """Two places of one block that hold the same thing, and whether they agree."""
+
+    name: str  # in the convolution
+    copy: str  # in another module of the mixer
+    agree: bool
+    largest_difference: float | None  # None where the shapes differ
+
+
+@dataclass(frozen=True, eq=False)
+class StoredLayer:
+    """One layer's quantized convolution, as a Quamba checkpoint stores it."""
+
+    layer: int
+    mixer: str  # its class, as "W8A8QMamba2"
+    weight_q: Tensor  # (D, W) int8
+    bias_q: Tensor | None  # (D,) int8
+    slices: tuple[StoredSlice, ...]
+    head_group_range: np.ndarray | None  # (G, M) int64, where x has a table of scales
+    dim_group_range: np.ndarray | None  # (G, M, N) int64
+    copies: tuple[StoredCopy, ...]
+
+    @property
+    def alpha_used(self) -> bool:
+        """Whether a percentile chose x_out_scale. A table of scales is MinMax, group by group."""
+        return self.slices[0].rule == "percentile-ema"
+
+    @property
+    def mismatches(self) -> tuple[StoredCopy, ...]:
+        return tuple(copy for copy in self.copies if not copy.agree)
+
+    def kernel_arguments(self, device: str | torch.device = "cpu") -> ConvArguments:
+        """All that ``quant_causal_conv1d`` takes beside x: codes, and (D,) float32 scales."""
+
+        def scales(values: list[float]) -> Tensor:
+            widths = torch.tensor([stored.part.width for stored in self.slices])
+            return torch.tensor(values, dtype=torch.float32).repeat_interleave(widths).to(device)
+
+        return {
+            "weight": self.weight_q.to(device),
+            "bias": None if self.bias_q is None else self.bias_q.to(device),
+            "scale_x": scales([stored.x_scale for stored in self.slices]),
+            "scale_w": scales([stored.w_scale for stored in self.slices]),
+            # A missing bias has no scale, but the kernel's argument wants a positive one.
+            "scale_b": scales([stored.b_scale or 1.0 for stored in self.slices]),
+            "scale_out": torch.from_numpy(
+                np.concatenate([stored.scale_out for stored in self.slices])
+            ).to(device),
+        }
 
 
 @dataclass(frozen=True)
