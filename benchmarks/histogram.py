@@ -12,8 +12,8 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
+from dashboard.calibration.histogram import Histogram, count_patterns
 from dashboard.channels import CHANNEL_RULES
-from dashboard.histogram import Histogram, count_patterns
 from dashboard.landscape import Landscape
 from dashboard.observers import ScaleRule, amax, least_error_range
 from dashboard.report import SILU_MIN

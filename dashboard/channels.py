@@ -15,8 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dashboard.calibration import ConvCapture
+from dashboard.calibration.histogram import Histogram, signal_to_noise_db
 from dashboard.checkpoints import ConvSlice
-from dashboard.histogram import Histogram, signal_to_noise_db
 from dashboard.observers import ScaleRule, amax
 from kernels.int8 import scale_from_amax
 from kernels.reference import causal_conv1d

@@ -22,14 +22,6 @@ import numpy as np
 import torch
 
 from dashboard import captions, export, health, quamba_entries, tables
-from dashboard.archive import (
-    SUFFIX,
-    fingerprint,
-    is_calibration_file,
-    load_calibration,
-    save_calibration,
-    write_whole,
-)
 from dashboard.calibration import (
     DEFAULT_BATCHES,
     DEFAULT_SEQ_LEN,
@@ -44,6 +36,15 @@ from dashboard.calibration import (
     calibrate,
     read_text,
 )
+from dashboard.calibration.archive import (
+    SUFFIX,
+    fingerprint,
+    is_calibration_file,
+    load_calibration,
+    save_calibration,
+    write_whole,
+)
+from dashboard.calibration.histogram import Histogram
 from dashboard.channels import CHANNEL_RULES, channel_outputs, even_groups, group_scales
 from dashboard.checkpoints import (
     Checkpoint,
@@ -53,7 +54,6 @@ from dashboard.checkpoints import (
     load_checkpoint,
     open_weights,
 )
-from dashboard.histogram import Histogram
 from dashboard.landscape import Landscape, Recommendation, landscapes, recommend
 from dashboard.observers import (
     DEFAULT_ALPHA,

@@ -17,9 +17,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from dashboard.calibration import Calibration, LayerCalibration, SliceCalibration
+from dashboard.calibration.histogram import Histogram
 from dashboard.channels import GroupScales, group_scales, judge_scales, pooled_outputs
 from dashboard.checkpoints import Checkpoint, ConvWeights, StoredLayer, StoredSlice
-from dashboard.histogram import Histogram
 from dashboard.observers import ALPHA_RULES, PUBLISHED_ALPHAS, ScaleRule, amax
 from dashboard.report import SILU_MIN, format_alpha
 from kernels.int8 import QMAX, QMIN, scale_from_amax

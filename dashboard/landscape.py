@@ -15,7 +15,7 @@ from functools import cached_property
 import numpy as np
 
 from dashboard.calibration import Calibration
-from dashboard.histogram import Histogram, Quantized, signal_to_noise_db
+from dashboard.calibration.histogram import Histogram, Quantized, signal_to_noise_db
 from dashboard.observers import (
     PUBLISHED_ALPHAS,
     ScaleRule,

@@ -25,7 +25,7 @@ from typing import Protocol
 
 import numpy as np
 
-from dashboard.histogram import Histogram
+from dashboard.calibration.histogram import Histogram
 from kernels.int8 import QMAX, QMIN, SCALE_MIN, scale_from_amax
 
 RULES = (

@@ -18,10 +18,15 @@ import torch.nn.functional as F
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from dashboard.calibration import ConvCapture, LayerCalibration, SliceCalibration, SliceScales
+from dashboard.calibration import (
+    ConvCapture,
+    LayerCalibration,
+    SliceCalibration,
+    SliceScales,
+)
+from dashboard.calibration.histogram import Histogram, Quantized, signal_to_noise_db
 from dashboard.channels import GroupScales
 from dashboard.checkpoints import ConvSlice
-from dashboard.histogram import Histogram, Quantized, signal_to_noise_db
 from dashboard.landscape import Landscape
 from dashboard.observers import ALPHA_RULES, PUBLISHED_ALPHAS, ScaleRule, output_scale
 from kernels import default_backend, quant_causal_conv1d

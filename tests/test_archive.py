@@ -14,9 +14,13 @@ from safetensors.numpy import load_file, save_file
 from safetensors.torch import load_file as load_torch_file
 from safetensors.torch import save_file as save_torch_file
 
-from dashboard import archive
-from dashboard.archive import fingerprint, is_calibration_file, load_calibration, save_calibration
-from dashboard.calibration import Calibration, CalibrationError, calibrate, read_text
+from dashboard.calibration import Calibration, CalibrationError, archive, calibrate, read_text
+from dashboard.calibration.archive import (
+    fingerprint,
+    is_calibration_file,
+    load_calibration,
+    save_calibration,
+)
 from dashboard.checkpoints import SAMPLES_DIR, load_backbone, load_checkpoint
 
 

@@ -11,14 +11,14 @@ from dashboard.calibration import (
     read_text,
     text_names,
 )
+from dashboard.calibration.batch_store import Spool
+from dashboard.calibration.histogram import Histogram
 from dashboard.checkpoints import (
     CheckpointError,
     default_device,
     load_backbone,
     load_checkpoint,
 )
-from dashboard.histogram import Histogram
-from dashboard.spool import Spool
 
 BATCHES, SEQ_LEN = 3, 64
 

@@ -6,9 +6,9 @@ import torch
 import torch.nn.functional as F
 
 from dashboard.calibration import ConvCapture
+from dashboard.calibration.histogram import Histogram
 from dashboard.channels import CHANNEL_RULES, channel_outputs, even_groups, group_scales
 from dashboard.checkpoints import ConvSlice
-from dashboard.histogram import Histogram
 from dashboard.observers import ScaleRule, amax
 from kernels.int8 import scale_from_amax
 

@@ -12,6 +12,7 @@ from test_lesson_pages import ROOT, told
 
 import dashboard.claims as module
 from dashboard.calibration import calibrate, read_text
+from dashboard.calibration.histogram import Histogram
 from dashboard.checkpoints import load_backbone, load_checkpoint
 from dashboard.claims import (
     DOES_NOT_FOLLOW,
@@ -22,7 +23,6 @@ from dashboard.claims import (
     claims,
     verdict_of,
 )
-from dashboard.histogram import Histogram
 from dashboard.landscape import Landscape, landscapes, recommend
 from dashboard.language import LANGUAGES, language
 from dashboard.lesson.trained import Trained, TrainedLayer

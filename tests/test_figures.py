@@ -11,9 +11,9 @@ from by_hand import half_away
 
 from dashboard import captions, figures
 from dashboard.calibration import SliceCalibration
+from dashboard.calibration.histogram import Histogram
 from dashboard.figures.style import Panel, count_height, nice_ticks, spread, steps
 from dashboard.figures.transfer import left_preimage, preimage
-from dashboard.histogram import Histogram
 from dashboard.landscape import Landscape
 from dashboard.observers import (
     ASYMMETRIC_RULES,

@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dashboard.histogram import Histogram, Quantized
+from dashboard.calibration.histogram import Histogram, Quantized
 from kernels.int8 import quantize
 
 

@@ -28,8 +28,8 @@ from tokenizers.pre_tokenizers import Whitespace
 from transformers import PreTrainedTokenizerFast
 
 from dashboard import cli
-from dashboard.archive import save_calibration
 from dashboard.calibration import CalibrationError, calibrate, read_text
+from dashboard.calibration.archive import save_calibration
 from dashboard.checkpoints import SAMPLES_DIR, CheckpointError, load_backbone, load_checkpoint
 from dashboard.checkpoints.families import FAMILIES
 

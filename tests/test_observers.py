@@ -8,7 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from dashboard.histogram import Histogram
+from dashboard.calibration.histogram import Histogram
 from dashboard.observers import (
     ASYMMETRIC_RULES,
     PUBLISHED_ALPHAS,

@@ -12,9 +12,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from streamlit.testing.v1 import AppTest
 
+from dashboard.calibration.histogram import Histogram
 from dashboard.captions.explore import proof
 from dashboard.figures.style import percent
-from dashboard.histogram import Histogram
 from dashboard.landscape import Landscape
 from dashboard.observers import ScaleRule
 

@@ -12,7 +12,7 @@ import torch
 import dashboard
 import kernels
 from dashboard.calibration import ConvCapture, LayerCalibration, SliceCalibration
-from dashboard.histogram import Histogram
+from dashboard.calibration.histogram import Histogram
 
 PAGES = re.compile(r"dashboard\.(pages\.(?!shelf|access|loading)|__main__)")  # run when imported
 # Their == gives no single answer, and a tensor is no value to hash.

@@ -18,8 +18,8 @@ from dashboard.calibration import (
     calibrate,
     read_text,
 )
+from dashboard.calibration.histogram import Histogram
 from dashboard.checkpoints import Checkpoint, default_device, load_backbone, load_checkpoint
-from dashboard.histogram import Histogram
 from dashboard.observers import RULES, ScaleRule
 from dashboard.report import (
     LayerReport,

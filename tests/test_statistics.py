@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from dashboard.histogram import count_patterns
+from dashboard.calibration.histogram import count_patterns
 from kernels import available_backends, code_histogram, reference, silu_histograms
 from kernels.int8 import QMIN
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from dashboard import tables
-from dashboard.histogram import Histogram
+from dashboard.calibration.histogram import Histogram
 from dashboard.observers import MovingAverage
 
 

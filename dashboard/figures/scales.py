@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from dashboard.calibration.histogram import CODES
 from dashboard.figures.style import (
     Panel,
     Sheet,
@@ -15,7 +16,6 @@ from dashboard.figures.style import (
     scale_text,
     signed,
 )
-from dashboard.histogram import CODES
 from dashboard.report import ScaleReport
 from kernels.int8 import QMAX, QMIN
 

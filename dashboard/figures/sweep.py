@@ -7,8 +7,8 @@ from itertools import pairwise
 
 import numpy as np
 
+from dashboard.calibration.histogram import Quantized
 from dashboard.figures.style import Panel, Sheet, percent, scale_text
-from dashboard.histogram import Quantized
 from dashboard.report import ScaleReport
 
 PLOT, LEVEL, FOOT = 250, 19, 46  # px: the curves, a row of labels above them, the axis below

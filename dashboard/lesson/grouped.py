@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dashboard.histogram import Histogram, signal_to_noise_db
+from dashboard.calibration.histogram import Histogram, signal_to_noise_db
 from dashboard.observers import ScaleRule, amax
 from dashboard.published import X_OUT_SCALES
 from kernels.int8 import scale_from_amax

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 
-from dashboard.histogram import Histogram, Quantized
+from dashboard.calibration.histogram import Histogram, Quantized
 from dashboard.observers import range_scale
 from dashboard.report import SILU_MIN
 from kernels.int8 import QMAX, QMIN, scale_from_amax

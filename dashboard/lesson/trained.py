@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from dashboard.calibration import SliceCalibration
-from dashboard.histogram import Histogram
+from dashboard.calibration.histogram import Histogram
 from dashboard.landscape import Landscape, Recommendation
 from dashboard.lesson.outliers import mean_error
 from dashboard.observers import PUBLISHED_ALPHAS, alpha_grid

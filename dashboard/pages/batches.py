@@ -4,7 +4,7 @@ import numpy as np
 import streamlit as st
 
 from dashboard import captions, figures, tables
-from dashboard.histogram import Histogram
+from dashboard.calibration.histogram import Histogram
 from dashboard.observers import DEFAULT_SIGMA, averaged
 from dashboard.pages import choosing, loading
 from dashboard.pages.drawing import show

@@ -17,7 +17,7 @@ import numpy as np
 import streamlit as st
 from torch import nn
 
-from dashboard import archive, health
+from dashboard import health
 from dashboard.calibration import (
     Calibration,
     CalibrationError,
@@ -25,10 +25,12 @@ from dashboard.calibration import (
     ConvCapture,
     Progress,
     SliceCalibration,
+    archive,
     calibrate,
     read_text,
     text_names,
 )
+from dashboard.calibration.histogram import Histogram, Quantized
 from dashboard.channels import channel_means, channel_outputs
 from dashboard.checkpoints import (
     SAMPLES_DIR,
@@ -40,7 +42,6 @@ from dashboard.checkpoints import (
 )
 from dashboard.compare import Column
 from dashboard.grouping import ChannelGrouping, sort_and_cluster
-from dashboard.histogram import Histogram, Quantized
 from dashboard.landscape import Landscape, Recommendation, recommend
 from dashboard.observers import ScaleRule
 from dashboard.pages import access

@@ -21,6 +21,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from dashboard.calibration.batch_store import Place, Spool
+from dashboard.calibration.histogram import PATTERNS, Histogram, count_patterns
 from dashboard.checkpoints import (
     SAMPLES_DIR,
     Checkpoint,
@@ -32,9 +34,7 @@ from dashboard.checkpoints import (
 )
 from dashboard.checkpoints.records import one_line, quoted
 from dashboard.checkpoints.weights import out_of_memory, ran_out_of_memory
-from dashboard.histogram import PATTERNS, Histogram, count_patterns
 from dashboard.importing import hide_kernels_distribution
-from dashboard.spool import Place, Spool
 from kernels.arguments import sums_fit
 from kernels.int8 import scale_from_amax
 from kernels.reference import causal_conv1d

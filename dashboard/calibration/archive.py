@@ -22,16 +22,16 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from dashboard.calibration import (
+from dashboard.calibration.capture import (
     Calibration,
     CalibrationError,
     LayerCalibration,
     Origin,
     SliceCalibration,
 )
+from dashboard.calibration.histogram import Histogram
 from dashboard.checkpoints import Checkpoint
 from dashboard.checkpoints.records import one_line, quoted
-from dashboard.histogram import Histogram
 from kernels.arguments import FLOAT32_MAX
 
 FORMAT = "scalescope-calibration-1"

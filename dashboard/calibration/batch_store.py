@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dashboard.histogram import Histogram
+from dashboard.calibration.histogram import Histogram
 
 ALIGNMENT = 8  # bytes, of the counts
 

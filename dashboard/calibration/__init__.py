@@ -1,0 +1,44 @@
+"""A Checkpoint and a text -> a Calibration: each layer's conv input, counted exactly.
+
+``capture`` runs the calibration batches through the model and counts what its convolutions make;
+``histogram`` is what is counted, and all that follows from it; ``batch_store`` keeps each batch's
+histogram on disk while a calibration runs, ``archive`` a whole calibration as a file.
+"""
+
+from dashboard.calibration.capture import (
+    DEFAULT_BATCHES,
+    DEFAULT_SEQ_LEN,
+    DEFAULT_TEXT,
+    Calibration,
+    CalibrationError,
+    CalibrationText,
+    ConvCapture,
+    LayerCalibration,
+    Origin,
+    Progress,
+    SliceCalibration,
+    SliceScales,
+    calibrate,
+    read_text,
+    text_names,
+    visit_conv_inputs,
+)
+
+__all__ = [
+    "DEFAULT_BATCHES",
+    "DEFAULT_SEQ_LEN",
+    "DEFAULT_TEXT",
+    "Calibration",
+    "CalibrationError",
+    "CalibrationText",
+    "ConvCapture",
+    "LayerCalibration",
+    "Origin",
+    "Progress",
+    "SliceCalibration",
+    "SliceScales",
+    "calibrate",
+    "read_text",
+    "text_names",
+    "visit_conv_inputs",
+]
