@@ -13,10 +13,10 @@ import numpy as np
 import torch
 
 from dashboard.calibration.histogram import Histogram, count_patterns
-from dashboard.channels import CHANNEL_RULES
-from dashboard.landscape import Landscape
-from dashboard.observers import ScaleRule, amax, least_error_range
 from dashboard.report import SILU_MIN
+from dashboard.rules.channels import CHANNEL_RULES
+from dashboard.rules.landscape import Landscape
+from dashboard.rules.observers import ScaleRule, amax, least_error_range
 
 COUNTED = 10**8
 

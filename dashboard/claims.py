@@ -14,12 +14,14 @@ import numpy as np
 
 from dashboard.figures.lesson_ideas import number
 from dashboard.figures.style import decibels, percent, scale_text, signed
-from dashboard.landscape import NEGLIGIBLE_DB
 from dashboard.language import Language
 from dashboard.lesson import outliers, toy
 from dashboard.lesson.trained import Trained, guessed
-from dashboard.observers import DEFAULT_SIGMA, PUBLISHED_ALPHAS, averaged
-from dashboard.published import (
+from dashboard.quoted import QUOTES, Quote
+from dashboard.report import KernelRun, format_alpha
+from dashboard.rules.landscape import NEGLIGIBLE_DB
+from dashboard.rules.observers import DEFAULT_SIGMA, PUBLISHED_ALPHAS, averaged
+from dashboard.rules.published import (
     GROUPS_130M,
     OUTLIERS,
     PA_BOUND_PRINTED,
@@ -31,8 +33,6 @@ from dashboard.published import (
     X_OUT_SCALES,
     mean_evidence,
 )
-from dashboard.quoted import QUOTES, Quote
-from dashboard.report import KernelRun, format_alpha
 from kernels.int8 import QMAX
 
 HOLDS, IN_PART, DOES_NOT_FOLLOW = "holds", "in part", "does not follow"

@@ -45,7 +45,6 @@ from dashboard.calibration.archive import (
     write_whole,
 )
 from dashboard.calibration.histogram import Histogram
-from dashboard.channels import CHANNEL_RULES, channel_outputs, even_groups, group_scales
 from dashboard.checkpoints import (
     Checkpoint,
     CheckpointError,
@@ -53,14 +52,6 @@ from dashboard.checkpoints import (
     load_backbone,
     load_checkpoint,
     open_weights,
-)
-from dashboard.landscape import Landscape, Recommendation, landscapes, recommend
-from dashboard.observers import (
-    DEFAULT_ALPHA,
-    DEFAULT_RULE,
-    DEFAULT_SIGMA,
-    RULES,
-    ScaleRule,
 )
 from dashboard.report import (
     LayerReport,
@@ -70,6 +61,15 @@ from dashboard.report import (
     report_bests,
     report_slices,
     run_kernel,
+)
+from dashboard.rules.channels import CHANNEL_RULES, channel_outputs, even_groups, group_scales
+from dashboard.rules.landscape import Landscape, Recommendation, landscapes, recommend
+from dashboard.rules.observers import (
+    DEFAULT_ALPHA,
+    DEFAULT_RULE,
+    DEFAULT_SIGMA,
+    RULES,
+    ScaleRule,
 )
 from dashboard.stored import run_all, stored_document
 

@@ -12,13 +12,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from dashboard.checkpoints import Checkpoint
-from dashboard.published import (
+from dashboard.report import LayerReport, scale_spread
+from dashboard.rules.published import (
     QUAMBA2_2_7B_NAME,
     QUAMBA2_2_7B_PA_1_LAYER_0,
     QUAMBA2_130M,
     QUAMBA2_130M_NAME,
 )
-from dashboard.report import LayerReport, scale_spread
 
 SCALES = ("x_out_scale", "x_scale", "w_scale", "scale_wx", "ratio_weight", "ratio_wx")
 QUANTITIES = (*SCALES, "x_out_scale_min", "x_out_scale_max", "sqnr_db")

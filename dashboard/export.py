@@ -15,8 +15,8 @@ from dashboard.calibration import Origin
 from dashboard.checkpoints import ConvSlice
 from dashboard.figures.style import Sheet
 from dashboard.figures.svg import to_svg
-from dashboard.observers import ScaleRule
 from dashboard.report import LayerReport
+from dashboard.rules.observers import ScaleRule
 
 REPORT_WIDTH = 1040  # px, of its drawings
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 from dashboard.figures.style import signed
 from dashboard.language import Language
-from dashboard.observers import DEFAULT_SIGMA
 from dashboard.report import SILU_MIN
+from dashboard.rules.observers import DEFAULT_SIGMA
 from kernels.int8 import QMAX, QMIN
 
 

@@ -18,10 +18,10 @@ import numpy as np
 
 from dashboard.calibration import Calibration, LayerCalibration, SliceCalibration
 from dashboard.calibration.histogram import Histogram
-from dashboard.channels import GroupScales, group_scales, judge_scales, pooled_outputs
 from dashboard.checkpoints import Checkpoint, ConvWeights, StoredLayer, StoredSlice
-from dashboard.observers import ALPHA_RULES, PUBLISHED_ALPHAS, ScaleRule, amax
 from dashboard.report import SILU_MIN, format_alpha
+from dashboard.rules.channels import GroupScales, group_scales, judge_scales, pooled_outputs
+from dashboard.rules.observers import ALPHA_RULES, PUBLISHED_ALPHAS, ScaleRule, amax
 from kernels.int8 import QMAX, QMIN, scale_from_amax
 
 NEIGHBOURS_RATIO = 16.0  # from the layers' median: 4 of 8 bits

@@ -18,12 +18,12 @@ from torch import Tensor
 
 from dashboard.calibration import LayerCalibration
 from dashboard.calibration.histogram import Histogram
-from dashboard.channels import CHANNEL_RULES, group_scales
 from dashboard.checkpoints import Checkpoint, StoredLayer
-from dashboard.grouping import CHANNEL_GROUPS, HEAD_GROUPS
 from dashboard.health import float_groups, match_channels
-from dashboard.observers import ScaleRule, output_scale
 from dashboard.report import LayerReport
+from dashboard.rules.channels import CHANNEL_RULES, group_scales
+from dashboard.rules.grouping import CHANNEL_GROUPS, HEAD_GROUPS
+from dashboard.rules.observers import ScaleRule, output_scale
 
 Entries = dict[str, Tensor | float]
 

@@ -25,10 +25,10 @@ from dashboard.calibration import (
     SliceScales,
 )
 from dashboard.calibration.histogram import Histogram, Quantized, signal_to_noise_db
-from dashboard.channels import GroupScales
 from dashboard.checkpoints import ConvSlice
-from dashboard.landscape import Landscape
-from dashboard.observers import ALPHA_RULES, PUBLISHED_ALPHAS, ScaleRule, output_scale
+from dashboard.rules.channels import GroupScales
+from dashboard.rules.landscape import Landscape
+from dashboard.rules.observers import ALPHA_RULES, PUBLISHED_ALPHAS, ScaleRule, output_scale
 from kernels import default_backend, quant_causal_conv1d
 from kernels.int8 import QMAX, QMIN, dequantize, quantize, round_half_away, scale_from_amax
 from kernels.reference import accumulate, causal_conv1d, dequantize_conv, silu

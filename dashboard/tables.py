@@ -12,9 +12,9 @@ import json
 import math
 from collections.abc import Iterator, Sequence
 
-from dashboard.landscape import Landscape
-from dashboard.observers import ALPHA_RULES, MovingAverage
 from dashboard.report import Judged, format_alpha
+from dashboard.rules.landscape import Landscape
+from dashboard.rules.observers import ALPHA_RULES, MovingAverage
 
 TABLE_COLUMNS = {
     "layer": "{}",

@@ -27,9 +27,9 @@ from dashboard.calibration import (
     calibrate,
     read_text,
 )
-from dashboard.channels import channel_means
 from dashboard.checkpoints import SAMPLES_DIR, Checkpoint, load_backbone, load_checkpoint
-from dashboard.grouping import sort_and_cluster
+from dashboard.rules.channels import channel_means
+from dashboard.rules.grouping import sort_and_cluster
 from kernels.reference import causal_conv1d
 
 SOURCE = "mamba2-small"

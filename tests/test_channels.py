@@ -7,9 +7,9 @@ import torch.nn.functional as F
 
 from dashboard.calibration import ConvCapture
 from dashboard.calibration.histogram import Histogram
-from dashboard.channels import CHANNEL_RULES, channel_outputs, even_groups, group_scales
 from dashboard.checkpoints import ConvSlice
-from dashboard.observers import ScaleRule, amax
+from dashboard.rules.channels import CHANNEL_RULES, channel_outputs, even_groups, group_scales
+from dashboard.rules.observers import ScaleRule, amax
 from kernels.int8 import scale_from_amax
 
 GENERATOR = torch.Generator().manual_seed(0)

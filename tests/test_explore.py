@@ -11,8 +11,8 @@ from streamlit.testing.v1 import AppTest
 
 from dashboard import captions, cli
 from dashboard.checkpoints import SAMPLES_DIR
-from dashboard.observers import ALPHA_RULES, RULES
 from dashboard.pages import loading
+from dashboard.rules.observers import ALPHA_RULES, RULES
 
 # The page on a short calibration.
 opened = partial(opening.opened, "app", batches="2", seq_len="64")

@@ -10,9 +10,9 @@ from dashboard import export, figures, tables
 from dashboard.calibration import Calibration, calibrate, read_text
 from dashboard.checkpoints import load_backbone, load_checkpoint
 from dashboard.figures.svg import to_svg
-from dashboard.landscape import Landscape
-from dashboard.observers import RULES, ScaleRule, moving_average
 from dashboard.report import LayerReport, judge, report_scale, report_slices
+from dashboard.rules.landscape import Landscape
+from dashboard.rules.observers import RULES, ScaleRule, moving_average
 
 BATCHES, SEQ_LEN = 3, 64
 

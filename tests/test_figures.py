@@ -14,14 +14,6 @@ from dashboard.calibration import SliceCalibration
 from dashboard.calibration.histogram import Histogram
 from dashboard.figures.style import Panel, count_height, nice_ticks, spread, steps
 from dashboard.figures.transfer import left_preimage, preimage
-from dashboard.landscape import Landscape
-from dashboard.observers import (
-    ASYMMETRIC_RULES,
-    RULES,
-    ScaleRule,
-    alpha_grid,
-    moving_average,
-)
 from dashboard.report import (
     SILU_MIN,
     ScaleReport,
@@ -30,6 +22,14 @@ from dashboard.report import (
     distinct,
     report_scale,
     sweep_scales,
+)
+from dashboard.rules.landscape import Landscape
+from dashboard.rules.observers import (
+    ASYMMETRIC_RULES,
+    RULES,
+    ScaleRule,
+    alpha_grid,
+    moving_average,
 )
 
 

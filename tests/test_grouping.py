@@ -6,11 +6,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dashboard.calibration import calibrate, read_text
-from dashboard.channels import channel_outputs, even_groups, group_scales
 from dashboard.checkpoints import load_backbone, load_checkpoint
 from dashboard.checkpoints.group_tables import group_of_channel
-from dashboard.grouping import sort_and_cluster
-from dashboard.observers import ScaleRule
+from dashboard.rules.channels import channel_outputs, even_groups, group_scales
+from dashboard.rules.grouping import sort_and_cluster
+from dashboard.rules.observers import ScaleRule
 
 # Four kinds of heads, by how many of their 16 channels are at each of four levels.
 KINDS = ((1, 1, 1, 13), (1, 1, 13, 1), (1, 13, 1, 1), (13, 1, 1, 1))

@@ -13,7 +13,7 @@ from dashboard.handout import handout
 from dashboard.language import LANGUAGES, language
 from dashboard.lesson import holding, outliers, shapes
 from dashboard.pages.lesson_steps import STEPS, printed, source_of
-from dashboard.published import OUTLIERS
+from dashboard.rules.published import OUTLIERS
 from dashboard.screens import holding as holding_screen
 from dashboard.screens import outliers as outliers_screen
 from dashboard.screens import shapes as shapes_screen

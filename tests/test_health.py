@@ -14,8 +14,8 @@ from opening import opened, told
 
 from dashboard import cli, health
 from dashboard.calibration import calibrate, read_text
-from dashboard.channels import channel_outputs
 from dashboard.checkpoints import SAMPLES_DIR, load_backbone, load_checkpoint
+from dashboard.rules.channels import channel_outputs
 
 SAMPLE = "mamba2-small-quamba2"
 CONV = "backbone.layers.3.mixer.conv1d."

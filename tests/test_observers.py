@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from dashboard.calibration.histogram import Histogram
-from dashboard.observers import (
+from dashboard.rules.observers import (
     ASYMMETRIC_RULES,
     PUBLISHED_ALPHAS,
     RULES,

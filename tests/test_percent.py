@@ -15,8 +15,8 @@ from streamlit.testing.v1 import AppTest
 from dashboard.calibration.histogram import Histogram
 from dashboard.captions.explore import proof
 from dashboard.figures.style import percent
-from dashboard.landscape import Landscape
-from dashboard.observers import ScaleRule
+from dashboard.rules.landscape import Landscape
+from dashboard.rules.observers import ScaleRule
 
 SHARES = st.one_of(
     st.floats(1e-9, 1 - 1e-9),

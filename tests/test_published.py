@@ -7,7 +7,7 @@ from fractions import Fraction
 
 import pytest
 
-from dashboard.published import (
+from dashboard.rules.published import (
     GROUPS_2_7B,
     GROUPS_130M,
     OUTLIERS,

@@ -11,9 +11,9 @@ from opening import opened, told
 from dashboard import cli
 from dashboard.calibration import Calibration, calibrate, read_text
 from dashboard.checkpoints import SAMPLES_DIR, load_backbone, load_checkpoint
-from dashboard.observers import ScaleRule
 from dashboard.quamba_entries import refusal, scale_entries
 from dashboard.report import LayerReport, report_slices
+from dashboard.rules.observers import ScaleRule
 
 SAMPLE = "mamba2-small-quamba2"
 QUICK = ("--batches", "2", "--seq-len", "64")

@@ -20,7 +20,6 @@ from dashboard.calibration import (
 )
 from dashboard.calibration.histogram import Histogram
 from dashboard.checkpoints import Checkpoint, default_device, load_backbone, load_checkpoint
-from dashboard.observers import RULES, ScaleRule
 from dashboard.report import (
     LayerReport,
     baselines,
@@ -35,6 +34,7 @@ from dashboard.report import (
     sweep_scales,
     timed,
 )
+from dashboard.rules.observers import RULES, ScaleRule
 from kernels import default_backend
 
 LAYER, ALPHA = 1, 0.9995

@@ -7,7 +7,7 @@ import torch
 
 from dashboard import tables
 from dashboard.calibration.histogram import Histogram
-from dashboard.observers import MovingAverage
+from dashboard.rules.observers import MovingAverage
 
 
 def test_a_row_a_batch_has_its_own_quantile_mean_and_weight():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from dashboard.figures.style import percent, scale_text
-from dashboard.observers import MovingAverage
+from dashboard.rules.observers import MovingAverage
 from kernels.int8 import QMAX
 
 

@@ -8,8 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from dashboard.figures.style import decibels, percent, scale_text, signed
-from dashboard.landscape import NEGLIGIBLE_DB, Landscape
-from dashboard.observers import PUBLISHED_ALPHAS
 from dashboard.report import (
     SILU_MIN,
     KernelRun,
@@ -18,6 +16,8 @@ from dashboard.report import (
     SliceReport,
     format_alpha,
 )
+from dashboard.rules.landscape import NEGLIGIBLE_DB, Landscape
+from dashboard.rules.observers import PUBLISHED_ALPHAS
 from kernels.int8 import QMAX
 
 

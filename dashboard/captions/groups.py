@@ -6,10 +6,10 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from dashboard.channels import GroupScales
 from dashboard.checkpoints import StoredSlice
 from dashboard.figures.style import decibels, scale_text, signed
 from dashboard.report import KernelRun
+from dashboard.rules.channels import GroupScales
 
 NO_HEADS = (
     "Mamba-1 has no heads, so there is nothing to sort and cluster. Groups of neighbouring "

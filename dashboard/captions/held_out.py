@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from dashboard.figures.style import decibels, percent, scale_text
-from dashboard.landscape import NEGLIGIBLE_DB, Landscape
 from dashboard.report import (
     Judged,
     format_alpha,
 )
+from dashboard.rules.landscape import NEGLIGIBLE_DB, Landscape
 
 
 def held_out_headline(here: Judged, names: tuple[str, str], there: Landscape) -> str:

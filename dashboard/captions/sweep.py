@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from dashboard.figures.style import decibels, scale_text, signed
-from dashboard.landscape import Landscape, Recommendation
-from dashboard.observers import PUBLISHED_ALPHAS
 from dashboard.report import (
     ScaleReport,
     format_alpha,
 )
+from dashboard.rules.landscape import Landscape, Recommendation
+from dashboard.rules.observers import PUBLISHED_ALPHAS
 
 
 def recommendation(found: Recommendation) -> str:

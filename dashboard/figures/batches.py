@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from dashboard.figures.style import Panel, Sheet, nice_ticks, percent, scale_text
-from dashboard.observers import MovingAverage
+from dashboard.rules.observers import MovingAverage
 
 LEFT, RIGHT = 0.05, 0.86  # of the width; labels of the lines stand at the right
 PLOT, WEIGHTS, GAP, FOOT, TOP = 260, 90, 42, 44, 14  # px

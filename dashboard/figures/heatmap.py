@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from dashboard.figures.style import Panel, Sheet, decibels
-from dashboard.landscape import NEGLIGIBLE_DB
 from dashboard.report import ScaleReport
+from dashboard.rules.landscape import NEGLIGIBLE_DB
 
 ROW, HEAD = 26, 34  # px
 LEFT = 0.11  # of the width, for the rows' names

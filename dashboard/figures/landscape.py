@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from dashboard.figures.style import Panel, Sheet, decibels, percent, scale_text, spread
-from dashboard.landscape import Landscape
-from dashboard.observers import log_alpha
 from dashboard.report import ScaleReport, format_alpha
+from dashboard.rules.landscape import Landscape
+from dashboard.rules.observers import log_alpha
 
 SMALL = 206  # px
 INSET = 0.016  # of the width: the slider's track is inset by 6 px of 376

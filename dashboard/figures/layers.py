@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from dashboard.figures.style import Panel, Sheet, count_height, decibels, steps
-from dashboard.landscape import NEGLIGIBLE_DB
 from dashboard.report import ScaleReport, SliceReport, gain_db
+from dashboard.rules.landscape import NEGLIGIBLE_DB
 
 HEIGHT = 84  # px
 CELL = 0.89  # of a layer's width; the rest is the gap to the next

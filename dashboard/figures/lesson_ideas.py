@@ -15,8 +15,8 @@ from dashboard.lesson.outliers import Outlying
 from dashboard.lesson.shapes import Reshaped
 from dashboard.lesson.toy import ToyRun
 from dashboard.lesson.tracing import Trace
-from dashboard.published import OUTLIERS
 from dashboard.report import SILU_MIN
+from dashboard.rules.published import OUTLIERS
 from kernels.int8 import QMAX, QMIN
 
 NARROW = 340  # px: the width of a picture on a phone, for which labels are spaced

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from dashboard.calibration.histogram import Histogram, signal_to_noise_db
-from dashboard.observers import ScaleRule, amax
-from dashboard.published import X_OUT_SCALES
+from dashboard.rules.observers import ScaleRule, amax
+from dashboard.rules.published import X_OUT_SCALES
 from kernels.int8 import scale_from_amax
 
 _, HEAD_GROUPS, CHANNEL_GROUPS = X_OUT_SCALES.shape

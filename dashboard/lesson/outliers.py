@@ -8,8 +8,8 @@ from functools import cached_property
 import numpy as np
 
 from dashboard.calibration.histogram import Histogram, Quantized
-from dashboard.observers import least_error_amax
-from dashboard.published import OUTLIERS
+from dashboard.rules.observers import least_error_amax
+from dashboard.rules.published import OUTLIERS
 from kernels.int8 import QMAX, scale_from_amax
 
 VALUES = 20_000

@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 
 from dashboard.calibration.histogram import Histogram, Quantized
-from dashboard.observers import range_scale
 from dashboard.report import SILU_MIN
+from dashboard.rules.observers import range_scale
 from kernels.int8 import QMAX, QMIN, scale_from_amax
 
 VALUES = 20_001

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from dashboard.published import TOY
+from dashboard.rules.published import TOY
 from kernels.int8 import QMAX, QMIN, dequantize, quantize, scale_from_amax
 from kernels.reference import silu
 

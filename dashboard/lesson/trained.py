@@ -8,9 +8,9 @@ import numpy as np
 
 from dashboard.calibration import SliceCalibration
 from dashboard.calibration.histogram import Histogram
-from dashboard.landscape import Landscape, Recommendation
 from dashboard.lesson.outliers import mean_error
-from dashboard.observers import PUBLISHED_ALPHAS, alpha_grid
+from dashboard.rules.landscape import Landscape, Recommendation
+from dashboard.rules.observers import PUBLISHED_ALPHAS, alpha_grid
 
 MOST_LAYERS = 8  # as many as stand side by side; of a deeper model, the first
 

@@ -23,7 +23,6 @@ from dashboard.calibration import (
     text_names,
 )
 from dashboard.checkpoints import quantized_sample_names, sample_names
-from dashboard.observers import ASYMMETRIC_RULES, DEFAULT_ALPHA, DEFAULT_RULE, RULES, alpha_grid
 from dashboard.pages import loading
 from dashboard.pages.refusing import refusals, refuse
 from dashboard.pages.remembering import (
@@ -36,6 +35,13 @@ from dashboard.pages.remembering import (
     whole,
 )
 from dashboard.report import format_alpha
+from dashboard.rules.observers import (
+    ASYMMETRIC_RULES,
+    DEFAULT_ALPHA,
+    DEFAULT_RULE,
+    RULES,
+    alpha_grid,
+)
 
 MOST_BATCHES, MOST_TOKENS = 1024, 8192
 PROGRESS_SECONDS = 0.1  # between two updates of the bar: each costs the browser as much as a layer

@@ -11,9 +11,9 @@ from dashboard.pages import loading, speaking
 from dashboard.pages.lesson_steps import studied, trained
 from dashboard.pages.refusing import refusals
 from dashboard.pages.waiting import Frame
-from dashboard.published import ANALYSIS_NAMES, PA_RUN, QUAMBA, QUAMBA2
 from dashboard.quoted import ANALYSIS, COMMIT, CONCLUSION, FOLDER, REPOSITORY, Quote
 from dashboard.report import run_kernel
+from dashboard.rules.published import ANALYSIS_NAMES, PA_RUN, QUAMBA, QUAMBA2
 from kernels.int8 import scale_from_amax
 
 PAGES = {

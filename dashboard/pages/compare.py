@@ -12,14 +12,6 @@ from dashboard.calibration import (
     text_names,
 )
 from dashboard.checkpoints import quantized_sample_names, sample_names
-from dashboard.observers import (
-    ALPHA_RULES,
-    DEFAULT_ALPHA,
-    DEFAULT_RULE,
-    PUBLISHED_ALPHAS,
-    RULES,
-    ScaleRule,
-)
 from dashboard.pages import choosing, loading
 from dashboard.pages.choosing import MOST_BATCHES, MOST_TOKENS, Frame
 from dashboard.pages.drawing import show
@@ -27,6 +19,14 @@ from dashboard.pages.exporting import export_bar
 from dashboard.pages.refusing import refusals
 from dashboard.pages.remembering import keep, kept, one_of, whole
 from dashboard.report import format_alpha, rule_label
+from dashboard.rules.observers import (
+    ALPHA_RULES,
+    DEFAULT_ALPHA,
+    DEFAULT_RULE,
+    PUBLISHED_ALPHAS,
+    RULES,
+    ScaleRule,
+)
 
 MOST = 6
 BEST = "each layer's best"

@@ -10,12 +10,6 @@ from dataclasses import replace
 import streamlit as st
 
 from dashboard import captions, export, figures, tables
-from dashboard.observers import (
-    ALPHA_RULES,
-    ASYMMETRIC_RULES,
-    RULES,
-    ScaleRule,
-)
 from dashboard.pages import choosing, loading
 from dashboard.pages.drawing import show
 from dashboard.pages.exporting import export_bar, quamba_file
@@ -27,6 +21,12 @@ from dashboard.report import (
     distinct,
     format_alpha,
     run_kernel,
+)
+from dashboard.rules.observers import (
+    ALPHA_RULES,
+    ASYMMETRIC_RULES,
+    RULES,
+    ScaleRule,
 )
 
 MINMAX = "minmax"

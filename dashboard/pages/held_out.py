@@ -4,13 +4,13 @@ import streamlit as st
 
 from dashboard import captions, figures, tables
 from dashboard.calibration import text_names
-from dashboard.landscape import Landscape
-from dashboard.observers import ALPHA_RULES, ScaleRule
 from dashboard.pages import choosing, loading
 from dashboard.pages.drawing import show
 from dashboard.pages.exporting import export_rows
 from dashboard.pages.remembering import STATE, keep, kept
 from dashboard.report import judge
+from dashboard.rules.landscape import Landscape
+from dashboard.rules.observers import ALPHA_RULES, ScaleRule
 
 JUDGED = "out-of-domain.txt"
 

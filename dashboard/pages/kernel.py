@@ -3,7 +3,6 @@
 import streamlit as st
 
 from dashboard import captions, figures
-from dashboard.observers import ALPHA_RULES, DEFAULT_ALPHA, ScaleRule
 from dashboard.pages import choosing, loading
 from dashboard.pages.drawing import show
 from dashboard.pages.refusing import refusals
@@ -11,6 +10,7 @@ from dashboard.pages.remembering import STATE, keep, kept, whole
 from dashboard.pipeline import trace_channel
 from dashboard.recorded import benchmark, roofline
 from dashboard.report import run_kernel
+from dashboard.rules.observers import ALPHA_RULES, DEFAULT_ALPHA, ScaleRule
 from kernels.listing import LAYOUTS, generated_ptx
 
 WINDOW = 48  # positions on show

@@ -12,14 +12,14 @@ from dashboard.figures import percent
 from dashboard.language import Language
 from dashboard.lesson import grouped, holding, outliers, shapes, toy, tracing
 from dashboard.lesson.trained import MOST_LAYERS, Chosen, Trained, TrainedLayer, guessed
-from dashboard.observers import DEFAULT_ALPHA, PUBLISHED_ALPHAS, ScaleRule, alpha_grid
 from dashboard.pages import loading
 from dashboard.pages.refusing import refusals
 from dashboard.pages.remembering import STATE, keep, kept, one_of, switched, whole
 from dashboard.pages.speaking import named
 from dashboard.pages.waiting import Frame, Studied
-from dashboard.published import OUTLIERS, TOY
 from dashboard.report import format_alpha
+from dashboard.rules.observers import DEFAULT_ALPHA, PUBLISHED_ALPHAS, ScaleRule, alpha_grid
+from dashboard.rules.published import OUTLIERS, TOY
 from dashboard.screens import Screen
 from dashboard.screens import choosing as choosing_screen
 from dashboard.screens import grouped as grouped_screen

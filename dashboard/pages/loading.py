@@ -31,7 +31,6 @@ from dashboard.calibration import (
     text_names,
 )
 from dashboard.calibration.histogram import Histogram, Quantized
-from dashboard.channels import channel_means, channel_outputs
 from dashboard.checkpoints import (
     SAMPLES_DIR,
     Checkpoint,
@@ -41,9 +40,6 @@ from dashboard.checkpoints import (
     load_checkpoint,
 )
 from dashboard.compare import Column
-from dashboard.grouping import ChannelGrouping, sort_and_cluster
-from dashboard.landscape import Landscape, Recommendation, recommend
-from dashboard.observers import ScaleRule
 from dashboard.pages import access
 from dashboard.pages.shelf import Shelf
 from dashboard.report import (
@@ -56,6 +52,10 @@ from dashboard.report import (
     report_slice,
     sweep_scales,
 )
+from dashboard.rules.channels import channel_means, channel_outputs
+from dashboard.rules.grouping import ChannelGrouping, sort_and_cluster
+from dashboard.rules.landscape import Landscape, Recommendation, recommend
+from dashboard.rules.observers import ScaleRule
 from dashboard.stored import StoredRun, run_all
 
 MIB = 2**20

@@ -4,8 +4,8 @@ from dashboard.figures.lesson_models import score
 from dashboard.figures.style import signed
 from dashboard.language import Language
 from dashboard.lesson.trained import Chosen
-from dashboard.observers import PUBLISHED_ALPHAS
 from dashboard.report import format_alpha
+from dashboard.rules.observers import PUBLISHED_ALPHAS
 from dashboard.screens import Answer, Question, Screen, Table
 
 DEFENSIBLE_DB = 0.5  # lost on average: as good as anybody could want

@@ -5,7 +5,8 @@ from dashboard.figures.lesson_models import groups
 from dashboard.figures.style import decibels, percent, scale_text, signed
 from dashboard.language import Language
 from dashboard.lesson.grouped import GroupedScales, Groups
-from dashboard.published import (
+from dashboard.report import format_alpha
+from dashboard.rules.published import (
     GROUPS_130M,
     PA_BOUND_PRINTED,
     PA_DIFFERENCES_PRINTED,
@@ -14,7 +15,6 @@ from dashboard.published import (
     X_OUT_SCALES,
     mean_evidence,
 )
-from dashboard.report import format_alpha
 from dashboard.screens import Answer, Question, Screen, Table
 from kernels.int8 import QMAX
 

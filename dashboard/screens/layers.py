@@ -4,8 +4,8 @@ from dashboard.figures.lesson_models import every_layer
 from dashboard.figures.style import decibels, percent, scale_text, signed
 from dashboard.language import Language
 from dashboard.lesson.trained import Trained
-from dashboard.observers import PUBLISHED_ALPHAS
 from dashboard.report import format_alpha
+from dashboard.rules.observers import PUBLISHED_ALPHAS
 from dashboard.screens import Answer, Question, Screen, Table
 
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from dashboard.calibration import Calibration
 from dashboard.calibration.histogram import Histogram, Quantized, signal_to_noise_db
-from dashboard.observers import (
+from dashboard.rules.observers import (
     PUBLISHED_ALPHAS,
     ScaleRule,
     fine_alphas,
