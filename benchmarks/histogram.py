@@ -12,8 +12,8 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
+from dashboard.analysis.report import SILU_MIN
 from dashboard.calibration.histogram import Histogram, count_patterns
-from dashboard.report import SILU_MIN
 from dashboard.rules.channels import CHANNEL_RULES
 from dashboard.rules.landscape import Landscape
 from dashboard.rules.observers import ScaleRule, amax, least_error_range

@@ -21,7 +21,18 @@ from typing import NoReturn
 import numpy as np
 import torch
 
-from dashboard import captions, export, health, quamba_entries, tables
+from dashboard import captions, export, quamba_entries, tables
+from dashboard.analysis import health
+from dashboard.analysis.report import (
+    LayerReport,
+    format_alpha,
+    per_channel,
+    quantize_conv,
+    report_bests,
+    report_slices,
+    run_kernel,
+)
+from dashboard.analysis.stored import run_all, stored_document
 from dashboard.calibration import (
     DEFAULT_BATCHES,
     DEFAULT_SEQ_LEN,
@@ -53,15 +64,6 @@ from dashboard.checkpoints import (
     load_checkpoint,
     open_weights,
 )
-from dashboard.report import (
-    LayerReport,
-    format_alpha,
-    per_channel,
-    quantize_conv,
-    report_bests,
-    report_slices,
-    run_kernel,
-)
 from dashboard.rules.channels import CHANNEL_RULES, channel_outputs, even_groups, group_scales
 from dashboard.rules.landscape import Landscape, Recommendation, landscapes, recommend
 from dashboard.rules.observers import (
@@ -71,7 +73,6 @@ from dashboard.rules.observers import (
     RULES,
     ScaleRule,
 )
-from dashboard.stored import run_all, stored_document
 
 # Conv inputs held at once while the kernel runs; a larger model is calibrated in several passes.
 CAPTURE_BYTES = 2**30

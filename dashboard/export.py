@@ -11,11 +11,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
+from dashboard.analysis.report import LayerReport
 from dashboard.calibration import Origin
 from dashboard.checkpoints import ConvSlice
 from dashboard.figures.style import Sheet
 from dashboard.figures.svg import to_svg
-from dashboard.report import LayerReport
 from dashboard.rules.observers import ScaleRule
 
 REPORT_WIDTH = 1040  # px, of its drawings

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from dashboard.analysis.report import SILU_MIN
 from dashboard.figures.style import signed
 from dashboard.language import Language
-from dashboard.report import SILU_MIN
 from dashboard.rules.observers import DEFAULT_SIGMA
 from kernels.int8 import QMAX, QMIN
 

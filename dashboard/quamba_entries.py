@@ -16,11 +16,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dashboard.analysis.health import float_groups, match_channels
+from dashboard.analysis.report import LayerReport
 from dashboard.calibration import LayerCalibration
 from dashboard.calibration.histogram import Histogram
 from dashboard.checkpoints import Checkpoint, StoredLayer
-from dashboard.health import float_groups, match_channels
-from dashboard.report import LayerReport
 from dashboard.rules.channels import CHANNEL_RULES, group_scales
 from dashboard.rules.grouping import CHANNEL_GROUPS, HEAD_GROUPS
 from dashboard.rules.observers import ScaleRule, output_scale

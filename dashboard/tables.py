@@ -12,7 +12,7 @@ import json
 import math
 from collections.abc import Iterator, Sequence
 
-from dashboard.report import Judged, format_alpha
+from dashboard.analysis.report import Judged, format_alpha
 from dashboard.rules.landscape import Landscape
 from dashboard.rules.observers import ALPHA_RULES, MovingAverage
 

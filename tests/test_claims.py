@@ -11,6 +11,7 @@ import torch
 from test_lesson_pages import ROOT, told
 
 import dashboard.claims as module
+from dashboard.analysis.report import KernelRun
 from dashboard.calibration import calibrate, read_text
 from dashboard.calibration.histogram import Histogram
 from dashboard.checkpoints import load_backbone, load_checkpoint
@@ -26,7 +27,6 @@ from dashboard.claims import (
 from dashboard.language import LANGUAGES, language
 from dashboard.lesson.trained import Trained, TrainedLayer
 from dashboard.quoted import DOCUMENTS, QUOTES
-from dashboard.report import KernelRun
 from dashboard.rules.landscape import Landscape, landscapes, recommend
 from dashboard.rules.published import PA_DIFFERENCES_PRINTED, QUAMBA2_130M
 

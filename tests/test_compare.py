@@ -10,8 +10,7 @@ import torch
 from streamlit.delta_generator import DeltaGenerator
 
 from dashboard import captions, cli, figures
-from dashboard.checkpoints import SAMPLES_DIR, load_checkpoint
-from dashboard.compare import (
+from dashboard.analysis.compare import (
     QUANTITIES,
     Column,
     LayerScales,
@@ -21,6 +20,7 @@ from dashboard.compare import (
     published_columns,
     stored_column,
 )
+from dashboard.checkpoints import SAMPLES_DIR, load_checkpoint
 from dashboard.pages import choosing, loading
 
 QUICK = ["--batches", "3", "--seq-len", "64"]

@@ -7,10 +7,10 @@ import io
 import pytest
 
 from dashboard import export, figures, tables
+from dashboard.analysis.report import LayerReport, judge, report_scale, report_slices
 from dashboard.calibration import Calibration, calibrate, read_text
 from dashboard.checkpoints import load_backbone, load_checkpoint
 from dashboard.figures.svg import to_svg
-from dashboard.report import LayerReport, judge, report_scale, report_slices
 from dashboard.rules.landscape import Landscape
 from dashboard.rules.observers import RULES, ScaleRule, moving_average
 

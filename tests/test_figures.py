@@ -10,11 +10,7 @@ import torch.nn.functional as F
 from by_hand import half_away
 
 from dashboard import captions, figures
-from dashboard.calibration import SliceCalibration
-from dashboard.calibration.histogram import Histogram
-from dashboard.figures.style import Panel, count_height, nice_ticks, spread, steps
-from dashboard.figures.transfer import left_preimage, preimage
-from dashboard.report import (
+from dashboard.analysis.report import (
     SILU_MIN,
     ScaleReport,
     SliceReport,
@@ -23,6 +19,10 @@ from dashboard.report import (
     report_scale,
     sweep_scales,
 )
+from dashboard.calibration import SliceCalibration
+from dashboard.calibration.histogram import Histogram
+from dashboard.figures.style import Panel, count_height, nice_ticks, spread, steps
+from dashboard.figures.transfer import left_preimage, preimage
 from dashboard.rules.landscape import Landscape
 from dashboard.rules.observers import (
     ASYMMETRIC_RULES,

@@ -12,7 +12,8 @@ import torch.nn.functional as F
 from genuine import calibrated, genuine
 from opening import opened, told
 
-from dashboard import cli, health
+from dashboard import cli
+from dashboard.analysis import health
 from dashboard.calibration import calibrate, read_text
 from dashboard.checkpoints import SAMPLES_DIR, load_backbone, load_checkpoint
 from dashboard.rules.channels import channel_outputs

@@ -5,11 +5,11 @@ import pytest
 import torch
 from by_hand import half_away
 
+from dashboard.analysis.report import quantize_conv
 from dashboard.calibration import calibrate, read_text
 from dashboard.checkpoints import load_backbone, load_checkpoint
 from dashboard.lesson import grouped, holding, outliers, shapes, toy, tracing
 from dashboard.lesson.trained import Chosen, Trained, TrainedLayer, guessed
-from dashboard.report import quantize_conv
 from dashboard.rules.channels import channel_outputs
 from dashboard.rules.landscape import Landscape, landscapes, recommend
 from dashboard.rules.published import TOY

@@ -11,11 +11,11 @@ from families import save_model
 from safetensors.torch import save_file
 from streamlit.testing.v1 import AppTest
 
+from dashboard.analysis.report import format_alpha
 from dashboard.calibration import calibrate, read_text
 from dashboard.checkpoints import load_backbone, load_checkpoint
 from dashboard.language import LANGUAGES
 from dashboard.pages.lesson_steps import STEPS
-from dashboard.report import format_alpha
 from dashboard.rules.landscape import Landscape, landscapes, recommend
 from dashboard.rules.published import QUAMBA2_130M
 

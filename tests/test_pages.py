@@ -14,13 +14,13 @@ from opening import told
 from streamlit.testing.v1 import AppTest
 
 from dashboard import captions, cli
+from dashboard.analysis.report import report_scale
 from dashboard.calibration import calibrate, read_text
 from dashboard.calibration.archive import save_calibration
 from dashboard.calibration.histogram import Histogram
 from dashboard.checkpoints import load_backbone, load_checkpoint
 from dashboard.figures import percent, scale_text
 from dashboard.pages import loading
-from dashboard.report import report_scale
 from dashboard.rules.grouping import sort_and_cluster
 from dashboard.rules.observers import ScaleRule, fine_alphas, moving_average
 from kernels.reference import causal_conv1d

@@ -9,10 +9,10 @@ from genuine import LAYOUTS, SCALES, calibrated, calibrated_state, described
 from opening import opened, told
 
 from dashboard import cli
+from dashboard.analysis.report import LayerReport, report_slices
 from dashboard.calibration import Calibration, calibrate, read_text
 from dashboard.checkpoints import SAMPLES_DIR, load_backbone, load_checkpoint
 from dashboard.quamba_entries import refusal, scale_entries
-from dashboard.report import LayerReport, report_slices
 from dashboard.rules.observers import ScaleRule
 
 SAMPLE = "mamba2-small-quamba2"

@@ -10,17 +10,8 @@ import torch
 import torch.nn.functional as F
 from by_hand import codes_by_hand, half_away
 
-from dashboard import report
-from dashboard.calibration import (
-    Calibration,
-    ConvCapture,
-    SliceCalibration,
-    calibrate,
-    read_text,
-)
-from dashboard.calibration.histogram import Histogram
-from dashboard.checkpoints import Checkpoint, default_device, load_backbone, load_checkpoint
-from dashboard.report import (
+from dashboard.analysis import report
+from dashboard.analysis.report import (
     LayerReport,
     baselines,
     distinct,
@@ -34,6 +25,15 @@ from dashboard.report import (
     sweep_scales,
     timed,
 )
+from dashboard.calibration import (
+    Calibration,
+    ConvCapture,
+    SliceCalibration,
+    calibrate,
+    read_text,
+)
+from dashboard.calibration.histogram import Histogram
+from dashboard.checkpoints import Checkpoint, default_device, load_backbone, load_checkpoint
 from dashboard.rules.observers import RULES, ScaleRule
 from kernels import default_backend
 
@@ -147,7 +147,7 @@ def test_kernel_sqnr_counts_the_rounding_of_the_inputs_too(checkpoint, calibrati
 def test_the_codes_of_the_live_run_are_those_worked_out_by_hand(
     checkpoint, calibration, monkeypatch
 ):
-    from dashboard import report as module
+    from dashboard.analysis import report as module
 
     exact, written = module.quant_causal_conv1d, []
 
@@ -168,7 +168,7 @@ def test_the_codes_of_the_live_run_are_those_worked_out_by_hand(
 
 
 def test_a_code_that_differs_is_counted(checkpoint, calibration, monkeypatch):
-    from dashboard import report as module
+    from dashboard.analysis import report as module
 
     exact = module.quant_causal_conv1d
 
@@ -332,7 +332,7 @@ def test_neither_gains_where_neither_makes_an_error(calibration):
 def test_a_time_is_in_ms_and_leaves_compiling_out(backend, runs, monkeypatch):
     calls, clock = [], iter([10.0, 10.25])
     monkeypatch.setattr(torch.cuda, "synchronize", lambda: None)
-    monkeypatch.setattr("dashboard.report.time.perf_counter", lambda: next(clock))
+    monkeypatch.setattr("dashboard.analysis.report.time.perf_counter", lambda: next(clock))
     codes, time_ms = timed(lambda: calls.append(0) or torch.zeros(3), backend)
     assert len(calls) == runs and time_ms == 250.0 and torch.equal(codes, torch.zeros(3))
 

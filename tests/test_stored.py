@@ -10,7 +10,8 @@ import torch
 from genuine import genuine, genuine_state
 from opening import opened, told
 
-from dashboard import cli, stored
+from dashboard import cli
+from dashboard.analysis import stored
 from dashboard.checkpoints import SAMPLES_DIR, load_checkpoint
 from kernels import available_backends, reference
 

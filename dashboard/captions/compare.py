@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from dashboard.compare import Column, Difference, differences, largest, layer_numbers
+from dashboard.analysis.compare import Column, Difference, differences, largest, layer_numbers
 from dashboard.figures.style import decibels, percent, scale_text, signed
 
 NOTHING_SHARED = "These columns share no layer of which both know the same quantity."

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dashboard.figures.style import decibels, percent, scale_text, signed
-from dashboard.report import (
+from dashboard.analysis.report import (
     SILU_MIN,
     KernelRun,
     LayerReport,
@@ -16,6 +15,7 @@ from dashboard.report import (
     SliceReport,
     format_alpha,
 )
+from dashboard.figures.style import decibels, percent, scale_text, signed
 from dashboard.rules.landscape import NEGLIGIBLE_DB, Landscape
 from dashboard.rules.observers import PUBLISHED_ALPHAS
 from kernels.int8 import QMAX

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from dashboard.analysis.report import KernelRun
 from dashboard.checkpoints import StoredSlice
 from dashboard.figures.style import decibels, scale_text, signed
-from dashboard.report import KernelRun
 from dashboard.rules.channels import GroupScales
 
 NO_HEADS = (

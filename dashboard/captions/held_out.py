@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from dashboard.figures.style import decibels, percent, scale_text
-from dashboard.report import (
+from dashboard.analysis.report import (
     Judged,
     format_alpha,
 )
+from dashboard.figures.style import decibels, percent, scale_text
 from dashboard.rules.landscape import NEGLIGIBLE_DB, Landscape
 
 

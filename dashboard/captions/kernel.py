@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from dashboard.analysis.pipeline import ChannelTrace
+from dashboard.analysis.recorded import Benchmark, Roofline, Timing
 from dashboard.figures.style import percent, signed
-from dashboard.pipeline import ChannelTrace
-from dashboard.recorded import Benchmark, Roofline, Timing
 from kernels.int8 import QMAX, QMIN
 from kernels.listing import Listing
 

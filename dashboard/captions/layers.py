@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from dashboard.analysis.report import LayerReport, ScaleReport, format_alpha, gain_db
 from dashboard.figures.style import decibels
-from dashboard.report import LayerReport, ScaleReport, format_alpha, gain_db
 from dashboard.rules.landscape import NEGLIGIBLE_DB
 
 NO_ROW = "No layer lies in this range."

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from dashboard.analysis.stored import StoredRun
 from dashboard.checkpoints import StoredLayer
 from dashboard.figures.style import percent
-from dashboard.stored import StoredRun
 
 NO_FLOAT_WEIGHTS = (
     "This checkpoint is quantized already: there is no float model to calibrate, only the scales "

@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from dashboard.figures.style import decibels, scale_text, signed
-from dashboard.report import (
+from dashboard.analysis.report import (
     ScaleReport,
     format_alpha,
 )
+from dashboard.figures.style import decibels, scale_text, signed
 from dashboard.rules.landscape import Landscape, Recommendation
 from dashboard.rules.observers import PUBLISHED_ALPHAS
 

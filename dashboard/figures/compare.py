@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from dashboard.compare import Column, layer_numbers
+from dashboard.analysis.compare import Column, layer_numbers
 from dashboard.figures.style import Panel, Sheet, decibels, nice_ticks, scale_text, spread
 
 HEIGHT, FOOT = 280, 40  # px

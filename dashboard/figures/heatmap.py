@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from dashboard.analysis.report import ScaleReport
 from dashboard.figures.style import Panel, Sheet, decibels
-from dashboard.report import ScaleReport
 from dashboard.rules.landscape import NEGLIGIBLE_DB
 
 ROW, HEAD = 26, 34  # px

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from dashboard.analysis.report import ScaleReport, format_alpha
 from dashboard.figures.style import Panel, Sheet, decibels, percent, scale_text, spread
-from dashboard.report import ScaleReport, format_alpha
 from dashboard.rules.landscape import Landscape
 from dashboard.rules.observers import log_alpha
 

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from dashboard.analysis.report import ScaleReport, SliceReport, gain_db
 from dashboard.figures.style import Panel, Sheet, count_height, decibels, steps
-from dashboard.report import ScaleReport, SliceReport, gain_db
 from dashboard.rules.landscape import NEGLIGIBLE_DB
 
 HEIGHT = 84  # px

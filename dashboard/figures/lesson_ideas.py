@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from dashboard.analysis.report import SILU_MIN
 from dashboard.figures.style import Panel, Sheet, nice_ticks, percent, scale_text, signed, steps
 from dashboard.figures.transfer import silu
 from dashboard.language import Language
@@ -15,7 +16,6 @@ from dashboard.lesson.outliers import Outlying
 from dashboard.lesson.shapes import Reshaped
 from dashboard.lesson.toy import ToyRun
 from dashboard.lesson.tracing import Trace
-from dashboard.report import SILU_MIN
 from dashboard.rules.published import OUTLIERS
 from kernels.int8 import QMAX, QMIN
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from dashboard.analysis.report import format_alpha
 from dashboard.figures.lesson_ideas import axis, box
 from dashboard.figures.style import (
     Panel,
@@ -17,7 +18,6 @@ from dashboard.figures.style import (
 from dashboard.language import Language
 from dashboard.lesson.grouped import CHANNEL_GROUPS, HEAD_GROUPS, GroupedScales
 from dashboard.lesson.trained import Chosen, Guess, Trained
-from dashboard.report import format_alpha
 from dashboard.rules.observers import PUBLISHED_ALPHAS, log_alpha
 from dashboard.rules.published import QUAMBA2_130M
 from kernels.int8 import QMAX

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from dashboard.analysis.pipeline import ChannelTrace
 from dashboard.figures.style import Panel, Sheet, signed
-from dashboard.pipeline import ChannelTrace
 from kernels.int8 import QMAX, QMIN
 
 LANE, GAP, FOOT = 74, 12, 30  # px

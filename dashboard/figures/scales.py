@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from dashboard.analysis.report import ScaleReport
 from dashboard.calibration.histogram import CODES
 from dashboard.figures.style import (
     Panel,
@@ -16,7 +17,6 @@ from dashboard.figures.style import (
     scale_text,
     signed,
 )
-from dashboard.report import ScaleReport
 from kernels.int8 import QMAX, QMIN
 
 ROW, HEAD = 50, 30  # px

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from dashboard.analysis.recorded import Roofline, Timing
 from dashboard.figures.style import Panel, Sheet, percent, spread
-from dashboard.recorded import Roofline, Timing
 
 BAR, GROUP_GAP, HEAD = 21, 16, 24  # px
 LEFT = 0.25  # of the width, for names

@@ -7,9 +7,9 @@ from itertools import pairwise
 
 import numpy as np
 
+from dashboard.analysis.report import ScaleReport
 from dashboard.calibration.histogram import Quantized
 from dashboard.figures.style import Panel, Sheet, percent, scale_text
-from dashboard.report import ScaleReport
 
 PLOT, LEVEL, FOOT = 250, 19, 46  # px: the curves, a row of labels above them, the axis below
 NEAR = 4.0  # scales within this factor could have labels that touch

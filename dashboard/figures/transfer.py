@@ -14,6 +14,7 @@ from typing import overload
 
 import numpy as np
 
+from dashboard.analysis.report import SILU_MIN, ScaleReport, SliceReport
 from dashboard.figures.style import (
     Panel,
     Sheet,
@@ -26,7 +27,6 @@ from dashboard.figures.style import (
     spread,
     steps,
 )
-from dashboard.report import SILU_MIN, ScaleReport, SliceReport
 from kernels.int8 import QMAX, QMIN
 
 SILU_ARGMIN = -1.2784645427610738  # where SiLU is least

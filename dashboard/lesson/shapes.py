@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 
+from dashboard.analysis.report import SILU_MIN
 from dashboard.calibration.histogram import Histogram, Quantized
-from dashboard.report import SILU_MIN
 from dashboard.rules.observers import range_scale
 from kernels.int8 import QMAX, QMIN, scale_from_amax
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from dashboard.pipeline import trace_channel
-from dashboard.report import QuantizedConv
+from dashboard.analysis.pipeline import trace_channel
+from dashboard.analysis.report import QuantizedConv
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 import streamlit as st
 
 from dashboard import captions
+from dashboard.analysis.report import format_alpha
 from dashboard.calibration import (
     DEFAULT_BATCHES,
     DEFAULT_SEQ_LEN,
@@ -34,7 +35,6 @@ from dashboard.pages.remembering import (
     take_link,
     whole,
 )
-from dashboard.report import format_alpha
 from dashboard.rules.observers import (
     ASYMMETRIC_RULES,
     DEFAULT_ALPHA,

@@ -4,7 +4,9 @@ from dataclasses import replace
 
 import streamlit as st
 
-from dashboard import captions, compare, export, figures, tables
+from dashboard import captions, export, figures, tables
+from dashboard.analysis import compare
+from dashboard.analysis.report import format_alpha, rule_label
 from dashboard.calibration import (
     DEFAULT_BATCHES,
     DEFAULT_SEQ_LEN,
@@ -18,7 +20,6 @@ from dashboard.pages.drawing import show
 from dashboard.pages.exporting import export_bar
 from dashboard.pages.refusing import refusals
 from dashboard.pages.remembering import keep, kept, one_of, whole
-from dashboard.report import format_alpha, rule_label
 from dashboard.rules.observers import (
     ALPHA_RULES,
     DEFAULT_ALPHA,

@@ -10,18 +10,18 @@ from dataclasses import replace
 import streamlit as st
 
 from dashboard import captions, export, figures, tables
-from dashboard.pages import choosing, loading
-from dashboard.pages.drawing import show
-from dashboard.pages.exporting import export_bar, quamba_file
-from dashboard.pages.refusing import refusals
-from dashboard.pages.remembering import STATE, keep, kept, one_of
-from dashboard.report import (
+from dashboard.analysis.report import (
     ScaleReport,
     baselines,
     distinct,
     format_alpha,
     run_kernel,
 )
+from dashboard.pages import choosing, loading
+from dashboard.pages.drawing import show
+from dashboard.pages.exporting import export_bar, quamba_file
+from dashboard.pages.refusing import refusals
+from dashboard.pages.remembering import STATE, keep, kept, one_of
 from dashboard.rules.observers import (
     ALPHA_RULES,
     ASYMMETRIC_RULES,

@@ -4,12 +4,12 @@ import numpy as np
 import streamlit as st
 
 from dashboard import captions, figures
+from dashboard.analysis.report import format_alpha, per_channel, run_kernel
 from dashboard.pages import choosing, loading
 from dashboard.pages.drawing import show
 from dashboard.pages.exporting import export_rows
 from dashboard.pages.refusing import refusals
 from dashboard.pages.remembering import STATE, keep, kept, one_of, whole
-from dashboard.report import format_alpha, per_channel, run_kernel
 from dashboard.rules.channels import CHANNEL_RULES, even_groups, group_scales
 from dashboard.rules.observers import ScaleRule
 

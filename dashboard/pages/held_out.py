@@ -3,12 +3,12 @@
 import streamlit as st
 
 from dashboard import captions, figures, tables
+from dashboard.analysis.report import judge
 from dashboard.calibration import text_names
 from dashboard.pages import choosing, loading
 from dashboard.pages.drawing import show
 from dashboard.pages.exporting import export_rows
 from dashboard.pages.remembering import STATE, keep, kept
-from dashboard.report import judge
 from dashboard.rules.landscape import Landscape
 from dashboard.rules.observers import ALPHA_RULES, ScaleRule
 

@@ -3,13 +3,13 @@
 import streamlit as st
 
 from dashboard import captions, figures
+from dashboard.analysis.pipeline import trace_channel
+from dashboard.analysis.recorded import benchmark, roofline
+from dashboard.analysis.report import run_kernel
 from dashboard.pages import choosing, loading
 from dashboard.pages.drawing import show
 from dashboard.pages.refusing import refusals
 from dashboard.pages.remembering import STATE, keep, kept, whole
-from dashboard.pipeline import trace_channel
-from dashboard.recorded import benchmark, roofline
-from dashboard.report import run_kernel
 from dashboard.rules.observers import ALPHA_RULES, DEFAULT_ALPHA, ScaleRule
 from kernels.listing import LAYOUTS, generated_ptx
 

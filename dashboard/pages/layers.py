@@ -3,13 +3,13 @@
 import streamlit as st
 
 from dashboard import captions, export, figures, tables
+from dashboard.analysis.report import baselines, distinct, format_alpha, rule_label
 from dashboard.pages import choosing, loading
 from dashboard.pages.drawing import show
 from dashboard.pages.exporting import export_bar, quamba_file
 from dashboard.pages.grid import filtered, show_table, table_row
 from dashboard.pages.remembering import STATE
 from dashboard.pages.stored import show_stored
-from dashboard.report import baselines, distinct, format_alpha, rule_label
 from dashboard.rules.observers import ALPHA_RULES, ASYMMETRIC_RULES, ScaleRule
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 
 import streamlit as st
 
+from dashboard.analysis.report import format_alpha
 from dashboard.calibration import DEFAULT_BATCHES, DEFAULT_SEQ_LEN, DEFAULT_TEXT
 from dashboard.checkpoints import sample_names
 from dashboard.figures import percent
@@ -17,7 +18,6 @@ from dashboard.pages.refusing import refusals
 from dashboard.pages.remembering import STATE, keep, kept, one_of, switched, whole
 from dashboard.pages.speaking import named
 from dashboard.pages.waiting import Frame, Studied
-from dashboard.report import format_alpha
 from dashboard.rules.observers import DEFAULT_ALPHA, PUBLISHED_ALPHAS, ScaleRule, alpha_grid
 from dashboard.rules.published import OUTLIERS, TOY
 from dashboard.screens import Screen

@@ -17,7 +17,19 @@ import numpy as np
 import streamlit as st
 from torch import nn
 
-from dashboard import health
+from dashboard.analysis import health
+from dashboard.analysis.compare import Column
+from dashboard.analysis.report import (
+    LayerReport,
+    QuantizedConv,
+    ScaleReport,
+    SliceReport,
+    quantize_conv,
+    report_scale,
+    report_slice,
+    sweep_scales,
+)
+from dashboard.analysis.stored import StoredRun, run_all
 from dashboard.calibration import (
     Calibration,
     CalibrationError,
@@ -39,24 +51,12 @@ from dashboard.checkpoints import (
     load_backbone,
     load_checkpoint,
 )
-from dashboard.compare import Column
 from dashboard.pages import access
 from dashboard.pages.shelf import Shelf
-from dashboard.report import (
-    LayerReport,
-    QuantizedConv,
-    ScaleReport,
-    SliceReport,
-    quantize_conv,
-    report_scale,
-    report_slice,
-    sweep_scales,
-)
 from dashboard.rules.channels import channel_means, channel_outputs
 from dashboard.rules.grouping import ChannelGrouping, sort_and_cluster
 from dashboard.rules.landscape import Landscape, Recommendation, recommend
 from dashboard.rules.observers import ScaleRule
-from dashboard.stored import StoredRun, run_all
 
 MIB = 2**20
 

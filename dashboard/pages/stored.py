@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import streamlit as st
 
-from dashboard import captions, health, stored, tables
+from dashboard import captions, tables
+from dashboard.analysis import health, stored
 from dashboard.checkpoints import sample_names
 from dashboard.pages import loading
 from dashboard.pages.choosing import Choice, Frame

@@ -3,11 +3,11 @@
 import streamlit as st
 
 from dashboard import captions, figures, tables
+from dashboard.analysis.report import baselines, distinct, report_scale
 from dashboard.pages import choosing, loading
 from dashboard.pages.drawing import show
 from dashboard.pages.exporting import export_rows
 from dashboard.pages.remembering import kept
-from dashboard.report import baselines, distinct, report_scale
 from dashboard.rules.channels import CHANNEL_RULES, even_groups, group_scales
 from dashboard.rules.observers import (
     ASYMMETRIC_RULES,

@@ -1,1 +1,1 @@
-"""Histograms -> scales: the rules, every α at once, groups of channels, and the published scales."""
+"""Histograms -> scales: the rules, groups of channels, every α at once, the published scales."""

@@ -1,10 +1,10 @@
 """Step 9: choose."""
 
+from dashboard.analysis.report import format_alpha
 from dashboard.figures.lesson_models import score
 from dashboard.figures.style import signed
 from dashboard.language import Language
 from dashboard.lesson.trained import Chosen
-from dashboard.report import format_alpha
 from dashboard.rules.observers import PUBLISHED_ALPHAS
 from dashboard.screens import Answer, Question, Screen, Table
 

@@ -1,11 +1,11 @@
 """Step 8: (1, 4, 4)."""
 
+from dashboard.analysis.report import format_alpha
 from dashboard.figures.lesson_ideas import number
 from dashboard.figures.lesson_models import groups
 from dashboard.figures.style import decibels, percent, scale_text, signed
 from dashboard.language import Language
 from dashboard.lesson.grouped import GroupedScales, Groups
-from dashboard.report import format_alpha
 from dashboard.rules.published import (
     GROUPS_130M,
     PA_BOUND_PRINTED,

@@ -1,10 +1,10 @@
 """Step 6: theory meets a trained model."""
 
+from dashboard.analysis.report import format_alpha
 from dashboard.figures.lesson_models import every_layer
 from dashboard.figures.style import decibels, percent, scale_text, signed
 from dashboard.language import Language
 from dashboard.lesson.trained import Trained
-from dashboard.report import format_alpha
 from dashboard.rules.observers import PUBLISHED_ALPHAS
 from dashboard.screens import Answer, Question, Screen, Table
 

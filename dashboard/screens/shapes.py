@@ -1,10 +1,10 @@
 """Step 3: SiLU reshapes the distribution."""
 
+from dashboard.analysis.report import SILU_MIN
 from dashboard.figures.lesson_ideas import folded, number
 from dashboard.figures.style import percent, signed
 from dashboard.language import Language
 from dashboard.lesson.shapes import Reshaped, reshape, stranded_codes
-from dashboard.report import SILU_MIN
 from dashboard.screens import Answer, Question, Screen
 from kernels.int8 import QMAX, QMIN
 

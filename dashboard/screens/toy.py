@@ -1,10 +1,10 @@
 """Step 4: the published toy example, computed again."""
 
+from dashboard.analysis.report import format_alpha
 from dashboard.figures.lesson_ideas import number, toy_errors
 from dashboard.figures.style import percent
 from dashboard.language import Language
 from dashboard.lesson.toy import COARSE_ALPHA, conv_absmax_scale, quantile_scale, run
-from dashboard.report import format_alpha
 from dashboard.rules.observers import PUBLISHED_ALPHAS
 from dashboard.rules.published import TOY
 from dashboard.screens import Answer, Question, Screen, Table

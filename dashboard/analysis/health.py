@@ -16,10 +16,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from dashboard.analysis.report import SILU_MIN, format_alpha
 from dashboard.calibration import Calibration, LayerCalibration, SliceCalibration
 from dashboard.calibration.histogram import Histogram
 from dashboard.checkpoints import Checkpoint, ConvWeights, StoredLayer, StoredSlice
-from dashboard.report import SILU_MIN, format_alpha
 from dashboard.rules.channels import GroupScales, group_scales, judge_scales, pooled_outputs
 from dashboard.rules.observers import ALPHA_RULES, PUBLISHED_ALPHAS, ScaleRule, amax
 from kernels.int8 import QMAX, QMIN, scale_from_amax

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 
 import torch
 
+from dashboard.analysis.report import scale_spread, timed
 from dashboard.checkpoints import Checkpoint, StoredLayer, StoredSlice
-from dashboard.report import scale_spread, timed
 from kernels import default_backend, quant_causal_conv1d, reference
 from kernels.int8 import scale_from_amax
 

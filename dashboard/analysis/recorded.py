@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-RECORDED = Path(__file__).resolve().parent.parent / "benchmarks" / "recorded"
+RECORDED = Path(__file__).resolve().parents[2] / "benchmarks" / "recorded"
 ROOFLINE_SHAPE = (16, 5120, 2048)
 BYTES_PER_VALUE = 2  # one read, one written
 

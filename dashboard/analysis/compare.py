@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from dashboard.analysis.report import LayerReport, scale_spread
 from dashboard.checkpoints import Checkpoint
-from dashboard.report import LayerReport, scale_spread
 from dashboard.rules.published import (
     QUAMBA2_2_7B_NAME,
     QUAMBA2_2_7B_PA_1_LAYER_0,

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from dashboard.report import QuantizedConv
+from dashboard.analysis.report import QuantizedConv
 from kernels import default_backend, quant_causal_conv1d
 from kernels.arguments import ConvArguments
 from kernels.reference import trace

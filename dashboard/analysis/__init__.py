@@ -1,0 +1,1 @@
+"""A scale -> numbers: reports, comparisons, one channel's way, and what a checkpoint stores."""
