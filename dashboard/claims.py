@@ -15,7 +15,6 @@ import numpy as np
 from dashboard.analysis.report import KernelRun, format_alpha
 from dashboard.figures.lesson_ideas import number
 from dashboard.figures.style import decibels, percent, scale_text, signed
-from dashboard.language import Language
 from dashboard.lesson import outliers, toy
 from dashboard.lesson.trained import Trained, guessed
 from dashboard.quoted import QUOTES, Quote
@@ -33,6 +32,7 @@ from dashboard.rules.published import (
     X_OUT_SCALES,
     mean_evidence,
 )
+from dashboard.text.language import Language
 from kernels.int8 import QMAX
 
 HOLDS, IN_PART, DOES_NOT_FOLLOW = "holds", "in part", "does not follow"

@@ -21,7 +21,7 @@ from typing import NoReturn
 import numpy as np
 import torch
 
-from dashboard import captions, export, quamba_entries, tables
+from dashboard import export, quamba_entries, tables
 from dashboard.analysis import health
 from dashboard.analysis.report import (
     LayerReport,
@@ -73,6 +73,7 @@ from dashboard.rules.observers import (
     RULES,
     ScaleRule,
 )
+from dashboard.text import captions
 
 # Conv inputs held at once while the kernel runs; a larger model is calibrated in several passes.
 CAPTURE_BYTES = 2**30

@@ -8,11 +8,11 @@ from __future__ import annotations
 import html
 from collections.abc import Sequence
 
-from dashboard import prose
 from dashboard.figures.svg import to_svg
-from dashboard.glossary import glossary
-from dashboard.language import Language
 from dashboard.screens import Screen
+from dashboard.text import prose
+from dashboard.text.glossary import glossary
+from dashboard.text.language import Language
 
 STYLE = """
 :root{color-scheme:light}

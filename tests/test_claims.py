@@ -24,11 +24,11 @@ from dashboard.claims import (
     claims,
     verdict_of,
 )
-from dashboard.language import LANGUAGES, language
 from dashboard.lesson.trained import Trained, TrainedLayer
 from dashboard.quoted import DOCUMENTS, QUOTES
 from dashboard.rules.landscape import Landscape, landscapes, recommend
 from dashboard.rules.published import PA_DIFFERENCES_PRINTED, QUAMBA2_130M
+from dashboard.text.language import LANGUAGES, language
 
 SAY = language("en")
 ONES = Histogram(np.array([1.0], dtype=np.float32), np.array([4]))

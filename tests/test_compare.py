@@ -9,7 +9,7 @@ import pytest
 import torch
 from streamlit.delta_generator import DeltaGenerator
 
-from dashboard import captions, cli, figures
+from dashboard import cli, figures
 from dashboard.analysis.compare import (
     QUANTITIES,
     Column,
@@ -22,6 +22,7 @@ from dashboard.analysis.compare import (
 )
 from dashboard.checkpoints import SAMPLES_DIR, load_checkpoint
 from dashboard.pages import choosing, loading
+from dashboard.text import captions
 
 QUICK = ["--batches", "3", "--seq-len", "64"]
 

@@ -9,10 +9,11 @@ import pytest
 from opening import told
 from streamlit.testing.v1 import AppTest
 
-from dashboard import captions, cli
+from dashboard import cli
 from dashboard.checkpoints import SAMPLES_DIR
 from dashboard.pages import loading
 from dashboard.rules.observers import ALPHA_RULES, RULES
+from dashboard.text import captions
 
 # The page on a short calibration.
 opened = partial(opening.opened, "app", batches="2", seq_len="64")

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from by_hand import half_away
 
-from dashboard import captions, figures
+from dashboard import figures
 from dashboard.analysis.report import (
     SILU_MIN,
     ScaleReport,
@@ -31,6 +31,7 @@ from dashboard.rules.observers import (
     alpha_grid,
     moving_average,
 )
+from dashboard.text import captions
 
 
 def sliced(v: torch.Tensor, observer="percentile", alpha=0.9995, symmetric=True) -> tuple:

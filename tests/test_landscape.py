@@ -5,13 +5,13 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from dashboard import captions
 from dashboard.analysis.report import gain_db, report_bests, report_scale
 from dashboard.calibration import Calibration, calibrate, read_text
 from dashboard.calibration.histogram import Histogram
 from dashboard.checkpoints import load_backbone, load_checkpoint
 from dashboard.rules.landscape import Landscape, landscapes, recommend
 from dashboard.rules.observers import ScaleRule, fine_alphas
+from dashboard.text import captions
 
 
 @pytest.fixture(scope="module")

@@ -6,8 +6,8 @@ from string import Formatter
 
 import pytest
 
-from dashboard.glossary import glossary
-from dashboard.language import (
+from dashboard.text.glossary import glossary
+from dashboard.text.language import (
     KEYWORDS,
     LANGUAGES,
     PACKAGE,
@@ -17,7 +17,7 @@ from dashboard.language import (
     preferred,
     said,
 )
-from dashboard.prose import TERM
+from dashboard.text.prose import TERM
 
 CODES = list(LANGUAGES)
 

@@ -14,10 +14,10 @@ from streamlit.testing.v1 import AppTest
 from dashboard.analysis.report import format_alpha
 from dashboard.calibration import calibrate, read_text
 from dashboard.checkpoints import load_backbone, load_checkpoint
-from dashboard.language import LANGUAGES
 from dashboard.pages.lesson_steps import STEPS
 from dashboard.rules.landscape import Landscape, landscapes, recommend
 from dashboard.rules.published import QUAMBA2_130M
+from dashboard.text.language import LANGUAGES
 
 ROOT = Path(__file__).resolve().parent.parent
 NUMBERS = range(1, len(STEPS) + 1)

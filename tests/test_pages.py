@@ -13,7 +13,7 @@ import torch
 from opening import told
 from streamlit.testing.v1 import AppTest
 
-from dashboard import captions, cli
+from dashboard import cli
 from dashboard.analysis.report import report_scale
 from dashboard.calibration import calibrate, read_text
 from dashboard.calibration.archive import save_calibration
@@ -23,6 +23,7 @@ from dashboard.figures import percent, scale_text
 from dashboard.pages import loading
 from dashboard.rules.grouping import sort_and_cluster
 from dashboard.rules.observers import ScaleRule, fine_alphas, moving_average
+from dashboard.text import captions
 from kernels.reference import causal_conv1d
 
 QUICK = {"batches": "3", "seq_len": "64"}

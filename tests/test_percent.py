@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from streamlit.testing.v1 import AppTest
 
 from dashboard.calibration.histogram import Histogram
-from dashboard.captions.explore import proof
 from dashboard.figures.style import percent
 from dashboard.rules.landscape import Landscape
 from dashboard.rules.observers import ScaleRule
+from dashboard.text.captions.explore import proof
 
 SHARES = st.one_of(
     st.floats(1e-9, 1 - 1e-9),

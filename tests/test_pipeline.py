@@ -10,12 +10,13 @@ import opening
 import pytest
 import torch
 
-from dashboard import captions, figures
+from dashboard import figures
 from dashboard.analysis import pipeline, recorded
 from dashboard.analysis.pipeline import trace_channel
 from dashboard.analysis.report import QuantizedConv, quantize_conv
 from dashboard.calibration import calibrate, read_text
 from dashboard.checkpoints import load_backbone, load_checkpoint
+from dashboard.text import captions
 from kernels import reference
 
 ROOT = Path(__file__).resolve().parent.parent

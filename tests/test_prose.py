@@ -4,10 +4,10 @@ import re
 
 import pytest
 
-from dashboard.glossary import Term, glossary
-from dashboard.language import language
 from dashboard.lesson.holding import Holding
-from dashboard.prose import plain, table_html, to_html
+from dashboard.text.glossary import Term, glossary
+from dashboard.text.language import language
+from dashboard.text.prose import plain, table_html, to_html
 
 TERMS = {"scale": Term("scale", "scale", "worth of one code, < 1", "amax / 127")}
 

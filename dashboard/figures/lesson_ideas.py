@@ -10,13 +10,13 @@ import numpy as np
 from dashboard.analysis.report import SILU_MIN
 from dashboard.figures.style import Panel, Sheet, nice_ticks, percent, scale_text, signed, steps
 from dashboard.figures.transfer import silu
-from dashboard.language import Language
 from dashboard.lesson.holding import CLOSE, Holding
 from dashboard.lesson.outliers import Outlying
 from dashboard.lesson.shapes import Reshaped
 from dashboard.lesson.toy import ToyRun
 from dashboard.lesson.tracing import Trace
 from dashboard.rules.published import OUTLIERS
+from dashboard.text.language import Language
 from kernels.int8 import QMAX, QMIN
 
 NARROW = 340  # px: the width of a picture on a phone, for which labels are spaced

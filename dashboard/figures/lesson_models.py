@@ -15,11 +15,11 @@ from dashboard.figures.style import (
     signed,
     steps,
 )
-from dashboard.language import Language
 from dashboard.lesson.grouped import CHANNEL_GROUPS, HEAD_GROUPS, GroupedScales
 from dashboard.lesson.trained import Chosen, Guess, Trained
 from dashboard.rules.observers import PUBLISHED_ALPHAS, log_alpha
 from dashboard.rules.published import QUAMBA2_130M
+from dashboard.text.language import Language
 from kernels.int8 import QMAX
 
 TICKS = (0.99, 0.999, 0.9999, 0.99999)

@@ -3,13 +3,14 @@
 import numpy as np
 import streamlit as st
 
-from dashboard import captions, figures, tables
+from dashboard import figures, tables
 from dashboard.calibration.histogram import Histogram
 from dashboard.pages import choosing, loading
 from dashboard.pages.drawing import show
 from dashboard.pages.exporting import export_rows
 from dashboard.pages.remembering import STATE, keep, kept, one_of
 from dashboard.rules.observers import DEFAULT_SIGMA, averaged
+from dashboard.text import captions
 
 ORDERS = 500
 SIGMAS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)

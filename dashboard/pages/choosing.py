@@ -12,7 +12,6 @@ from typing import Any, NoReturn
 
 import streamlit as st
 
-from dashboard import captions
 from dashboard.analysis.report import format_alpha
 from dashboard.calibration import (
     DEFAULT_BATCHES,
@@ -42,6 +41,7 @@ from dashboard.rules.observers import (
     RULES,
     alpha_grid,
 )
+from dashboard.text import captions
 
 MOST_BATCHES, MOST_TOKENS = 1024, 8192
 PROGRESS_SECONDS = 0.1  # between two updates of the bar: each costs the browser as much as a layer

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import streamlit as st
 
-from dashboard import captions, export, figures, tables
+from dashboard import export, figures, tables
 from dashboard.analysis import compare
 from dashboard.analysis.report import format_alpha, rule_label
 from dashboard.calibration import (
@@ -28,6 +28,7 @@ from dashboard.rules.observers import (
     RULES,
     ScaleRule,
 )
+from dashboard.text import captions
 
 MOST = 6
 BEST = "each layer's best"

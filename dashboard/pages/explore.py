@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import streamlit as st
 
-from dashboard import captions, export, figures, tables
+from dashboard import export, figures, tables
 from dashboard.analysis.report import (
     ScaleReport,
     baselines,
@@ -28,6 +28,7 @@ from dashboard.rules.observers import (
     RULES,
     ScaleRule,
 )
+from dashboard.text import captions
 
 MINMAX = "minmax"
 COUNTS = ("log counts", "linear counts")

@@ -3,7 +3,7 @@
 import numpy as np
 import streamlit as st
 
-from dashboard import captions, figures
+from dashboard import figures
 from dashboard.analysis.report import format_alpha, per_channel, run_kernel
 from dashboard.pages import choosing, loading
 from dashboard.pages.drawing import show
@@ -12,6 +12,7 @@ from dashboard.pages.refusing import refusals
 from dashboard.pages.remembering import STATE, keep, kept, one_of, whole
 from dashboard.rules.channels import CHANNEL_RULES, even_groups, group_scales
 from dashboard.rules.observers import ScaleRule
+from dashboard.text import captions
 
 choice, frame = choosing.choose(slices=False, stored=True)
 checkpoint = None if choice.source.from_file else loading.checkpoint(choice.source.checkpoint)

@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from dashboard import captions, figures, tables
+from dashboard import figures, tables
 from dashboard.analysis.report import judge
 from dashboard.calibration import text_names
 from dashboard.pages import choosing, loading
@@ -11,6 +11,7 @@ from dashboard.pages.exporting import export_rows
 from dashboard.pages.remembering import STATE, keep, kept
 from dashboard.rules.landscape import Landscape
 from dashboard.rules.observers import ALPHA_RULES, ScaleRule
+from dashboard.text import captions
 
 JUDGED = "out-of-domain.txt"
 

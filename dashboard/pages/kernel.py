@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from dashboard import captions, figures
+from dashboard import figures
 from dashboard.analysis.pipeline import trace_channel
 from dashboard.analysis.recorded import benchmark, roofline
 from dashboard.analysis.report import run_kernel
@@ -11,6 +11,7 @@ from dashboard.pages.drawing import show
 from dashboard.pages.refusing import refusals
 from dashboard.pages.remembering import STATE, keep, kept, whole
 from dashboard.rules.observers import ALPHA_RULES, DEFAULT_ALPHA, ScaleRule
+from dashboard.text import captions
 from kernels.listing import LAYOUTS, generated_ptx
 
 WINDOW = 48  # positions on show

@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from dashboard import captions, export, figures, tables
+from dashboard import export, figures, tables
 from dashboard.analysis.report import baselines, distinct, format_alpha, rule_label
 from dashboard.pages import choosing, loading
 from dashboard.pages.drawing import show
@@ -11,6 +11,7 @@ from dashboard.pages.grid import filtered, show_table, table_row
 from dashboard.pages.remembering import STATE
 from dashboard.pages.stored import show_stored
 from dashboard.rules.observers import ALPHA_RULES, ASYMMETRIC_RULES, ScaleRule
+from dashboard.text import captions
 
 
 def boxes() -> None:

@@ -6,14 +6,14 @@ restores the step with its settings, and ``?present=1`` shows it to a room.
 
 import streamlit as st
 
-from dashboard import prose
-from dashboard.glossary import glossary
 from dashboard.handout import handout
 from dashboard.pages import keys, speaking
 from dashboard.pages.drawing import show
 from dashboard.pages.lesson_steps import DEFAULT_MODEL, STEPS, printed, source_of
 from dashboard.pages.remembering import STATE, keep, kept, whole
 from dashboard.pages.waiting import Frame
+from dashboard.text import prose
+from dashboard.text.glossary import glossary
 
 STYLE = """
 .st-key-screen{display:grid;grid-template-columns:minmax(300px,5fr) 8fr;

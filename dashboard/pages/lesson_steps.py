@@ -10,7 +10,6 @@ from dashboard.analysis.report import format_alpha
 from dashboard.calibration import DEFAULT_BATCHES, DEFAULT_SEQ_LEN, DEFAULT_TEXT
 from dashboard.checkpoints import sample_names
 from dashboard.figures import percent
-from dashboard.language import Language
 from dashboard.lesson import grouped, holding, outliers, shapes, toy, tracing
 from dashboard.lesson.trained import MOST_LAYERS, Chosen, Trained, TrainedLayer, guessed
 from dashboard.pages import loading
@@ -30,6 +29,7 @@ from dashboard.screens import ratios as ratios_screen
 from dashboard.screens import shapes as shapes_screen
 from dashboard.screens import toy as toy_screen
 from dashboard.screens import tracing as tracing_screen
+from dashboard.text.language import Language
 
 DEFAULT_MODEL = "mamba2-small"
 DEFAULT_CHANNEL, DEFAULT_POSITION = 33, 112  # a large value, within a word

@@ -10,11 +10,11 @@ from typing import Literal, TypeVar
 
 import streamlit as st
 
-from dashboard import prose
-from dashboard.glossary import glossary
-from dashboard.language import LANGUAGES, Language, language, preferred
 from dashboard.pages.remembering import STATE, in_link, put_in_link, take_link
 from dashboard.screens import Table
+from dashboard.text import prose
+from dashboard.text.glossary import glossary
+from dashboard.text.language import LANGUAGES, Language, language, preferred
 
 Option = TypeVar("Option", str, float)
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import streamlit as st
 
-from dashboard import captions, tables
+from dashboard import tables
 from dashboard.analysis import health, stored
 from dashboard.checkpoints import sample_names
 from dashboard.pages import loading
@@ -12,6 +12,7 @@ from dashboard.pages.choosing import Choice, Frame
 from dashboard.pages.exporting import export_bar
 from dashboard.pages.refusing import refusals
 from dashboard.pages.remembering import keep, kept
+from dashboard.text import captions
 
 FORMATS = {"x_scale": "%.8f", "w_scale": "%.8f", "scale_wx": "%.3e", "least x_out_scale": "%.8f",
            "mean": "%.8f", "greatest": "%.8f", "ratio_weight": "%.4f",

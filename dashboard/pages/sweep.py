@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from dashboard import captions, figures, tables
+from dashboard import figures, tables
 from dashboard.analysis.report import baselines, distinct, report_scale
 from dashboard.pages import choosing, loading
 from dashboard.pages.drawing import show
@@ -15,6 +15,7 @@ from dashboard.rules.observers import (
     DEFAULT_SIGMA,
     ScaleRule,
 )
+from dashboard.text import captions
 
 choice, frame = choosing.choose()
 choosing.tell_symmetric()

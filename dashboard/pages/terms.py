@@ -4,8 +4,8 @@ import html
 
 import streamlit as st
 
-from dashboard.glossary import glossary
 from dashboard.pages import speaking
+from dashboard.text.glossary import glossary
 
 speaking.style()
 with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="right"):

@@ -11,10 +11,10 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from dashboard.calibration import CalibrationError, Progress
-from dashboard.language import Language
 from dashboard.pages import loading
 from dashboard.pages.choosing import PROGRESS_SECONDS
 from dashboard.pages.refusing import refusals, refuse
+from dashboard.text.language import Language
 
 
 @dataclass(frozen=True)

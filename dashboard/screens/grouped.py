@@ -4,7 +4,6 @@ from dashboard.analysis.report import format_alpha
 from dashboard.figures.lesson_ideas import number
 from dashboard.figures.lesson_models import groups
 from dashboard.figures.style import decibels, percent, scale_text, signed
-from dashboard.language import Language
 from dashboard.lesson.grouped import GroupedScales, Groups
 from dashboard.rules.published import (
     GROUPS_130M,
@@ -16,6 +15,7 @@ from dashboard.rules.published import (
     mean_evidence,
 )
 from dashboard.screens import Answer, Question, Screen, Table
+from dashboard.text.language import Language
 from kernels.int8 import QMAX
 
 LAYERS_STEP = 6  # of the lesson: every layer's curve over α

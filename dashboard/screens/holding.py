@@ -1,9 +1,9 @@
 """Step 1: what INT8 can hold."""
 
 from dashboard.figures.lesson_ideas import handful, number
-from dashboard.language import Language
 from dashboard.lesson.holding import Holding
 from dashboard.screens import Answer, Question, Screen, Table
+from dashboard.text.language import Language
 from kernels.int8 import QMAX
 
 ASKED = 0.02  # the scale that the question speaks of

@@ -3,10 +3,10 @@
 from dashboard.analysis.report import format_alpha
 from dashboard.figures.lesson_models import every_layer
 from dashboard.figures.style import decibels, percent, scale_text, signed
-from dashboard.language import Language
 from dashboard.lesson.trained import Trained
 from dashboard.rules.observers import PUBLISHED_ALPHAS
 from dashboard.screens import Answer, Question, Screen, Table
+from dashboard.text.language import Language
 
 
 def screen(trained: Trained, layer: int, alpha: float, say: Language) -> Screen:

@@ -2,9 +2,9 @@
 
 from dashboard.figures.lesson_ideas import four_steps, number
 from dashboard.figures.style import scale_text
-from dashboard.language import Language
 from dashboard.lesson.tracing import Trace
 from dashboard.screens import Answer, Question, Screen
+from dashboard.text.language import Language
 
 
 def screen(trace: Trace, say: Language, checkpoint: str, layer: int) -> Screen:

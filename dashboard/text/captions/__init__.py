@@ -1,13 +1,13 @@
 """Reports -> the sentences under the figures. Every number in them is computed here."""
 
-from dashboard.captions.batches import (
+from dashboard.text.captions.batches import (
     average_caption,
     average_headline,
     average_verdict,
     orders_caption,
 )
-from dashboard.captions.compare import compare_headline, compare_rows, compare_verdict
-from dashboard.captions.explore import (
+from dashboard.text.captions.compare import compare_headline, compare_rows, compare_verdict
+from dashboard.text.captions.explore import (
     NO_KERNEL_ASYMMETRIC,
     NO_KERNEL_FILE,
     NO_RATIOS,
@@ -25,7 +25,7 @@ from dashboard.captions.explore import (
     transfer_caption,
     verdict,
 )
-from dashboard.captions.groups import (
+from dashboard.text.captions.groups import (
     NO_GROUPS,
     NO_HEADS,
     groups_caption,
@@ -34,14 +34,14 @@ from dashboard.captions.groups import (
     groups_verdict,
     stored_groups_caption,
 )
-from dashboard.captions.held_out import (
+from dashboard.text.captions.held_out import (
     NO_SECOND_TEXT,
     held_out_caption,
     held_out_headline,
     held_out_rows,
     held_out_verdict,
 )
-from dashboard.captions.kernel import (
+from dashboard.text.captions.kernel import (
     NO_TRACE_FILE,
     NO_TRACE_STORED,
     PIPELINE_NOTE,
@@ -53,8 +53,8 @@ from dashboard.captions.kernel import (
     roofline_caption,
     speed_caption,
 )
-from dashboard.captions.layers import NO_ROW, layers_headline, layers_verdict, rules_caption
-from dashboard.captions.stored import (
+from dashboard.text.captions.layers import NO_ROW, layers_headline, layers_verdict, rules_caption
+from dashboard.text.captions.stored import (
     HEALTH,
     HEALTH_ALONE,
     NO_FLOAT_WEIGHTS,
@@ -65,7 +65,7 @@ from dashboard.captions.stored import (
     stored_status,
     stored_verdict,
 )
-from dashboard.captions.sweep import (
+from dashboard.text.captions.sweep import (
     NO_CHANNELS,
     alpha_sweep_caption,
     kind_rows,

@@ -14,7 +14,7 @@ import re
 from collections.abc import Mapping, Sequence
 from itertools import count
 
-from dashboard.glossary import Term
+from dashboard.text.glossary import Term
 
 TERM = re.compile(r"\[\[([^\]|]+)(?:\|([^\]]+))?\]\]")
 STRONG = re.compile(r"\*\*(.+?)\*\*")

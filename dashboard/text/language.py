@@ -6,9 +6,9 @@ A message is written where it is said, in English, as the argument of a ``Langua
 
 and looked up in that language's catalogue, a text file that translators know (gettext's .po), read
 once at the start by Babel. Numbers are computed and formatted before they get here, so that a
-catalogue holds words alone. Messages may carry the marks of ``dashboard.prose``.
+catalogue holds words alone. Messages may carry the marks of ``dashboard.text.prose``.
 
-    python -m dashboard.language
+    python -m dashboard.text.language
 
 brings the catalogues up to date with the sources: new messages are entered, those that nobody says
 any more are dropped, and in Chinese a new one waits, empty, for its translation.
@@ -26,8 +26,8 @@ from babel.messages.catalog import Catalog
 from babel.messages.extract import extract_from_file
 from babel.messages.pofile import read_po, write_po
 
-PACKAGE = Path(__file__).resolve().parent
-LOCALES = PACKAGE / "locales"
+PACKAGE = Path(__file__).resolve().parents[1]
+LOCALES = PACKAGE / "text" / "locales"
 DOMAIN = "scalescope.po"
 KEYWORDS = {"say": None, "_say": None}
 

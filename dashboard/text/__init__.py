@@ -1,0 +1,1 @@
+"""Numbers as words: captions and verdicts, the glossary, and the languages that are spoken."""
