@@ -10,12 +10,12 @@ import pytest
 import torch
 from test_lesson_pages import ROOT, told
 
-import dashboard.claims as module
+import dashboard.lesson.claims as module
 from dashboard.analysis.report import KernelRun
 from dashboard.calibration import calibrate, read_text
 from dashboard.calibration.histogram import Histogram
 from dashboard.checkpoints import load_backbone, load_checkpoint
-from dashboard.claims import (
+from dashboard.lesson.claims import (
     DOES_NOT_FOLLOW,
     HOLDS,
     IN_PART,
@@ -24,8 +24,8 @@ from dashboard.claims import (
     claims,
     verdict_of,
 )
+from dashboard.lesson.quoted import DOCUMENTS, QUOTES
 from dashboard.lesson.trained import Trained, TrainedLayer
-from dashboard.quoted import DOCUMENTS, QUOTES
 from dashboard.rules.landscape import Landscape, landscapes, recommend
 from dashboard.rules.published import PA_DIFFERENCES_PRINTED, QUAMBA2_130M
 from dashboard.text.language import LANGUAGES, language

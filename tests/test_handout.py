@@ -9,14 +9,14 @@ from transformers import AutoModelForCausalLM, Mamba2Config
 
 from dashboard.figures.style import PALETTES, Sheet
 from dashboard.figures.svg import to_svg
-from dashboard.handout import handout
 from dashboard.lesson import holding, outliers, shapes
+from dashboard.lesson.handout import handout
+from dashboard.lesson.screens import holding as holding_screen
+from dashboard.lesson.screens import outliers as outliers_screen
+from dashboard.lesson.screens import shapes as shapes_screen
+from dashboard.lesson.screens import toy as toy_screen
 from dashboard.pages.lesson_steps import STEPS, printed, source_of
 from dashboard.rules.published import OUTLIERS
-from dashboard.screens import holding as holding_screen
-from dashboard.screens import outliers as outliers_screen
-from dashboard.screens import shapes as shapes_screen
-from dashboard.screens import toy as toy_screen
 from dashboard.text.language import LANGUAGES, language
 
 SVG = "{http://www.w3.org/2000/svg}"

@@ -5,12 +5,12 @@ import html
 import streamlit as st
 
 from dashboard.analysis.report import run_kernel
-from dashboard.claims import DOES_NOT_FOLLOW, HOLDS, IN_PART, Claim, additions, claims
+from dashboard.lesson.claims import DOES_NOT_FOLLOW, HOLDS, IN_PART, Claim, additions, claims
+from dashboard.lesson.quoted import ANALYSIS, COMMIT, CONCLUSION, FOLDER, REPOSITORY, Quote
 from dashboard.pages import loading, speaking
 from dashboard.pages.lesson_steps import studied, trained
 from dashboard.pages.refusing import refusals
 from dashboard.pages.waiting import Frame
-from dashboard.quoted import ANALYSIS, COMMIT, CONCLUSION, FOLDER, REPOSITORY, Quote
 from dashboard.rules.published import ANALYSIS_NAMES, PA_RUN, QUAMBA, QUAMBA2
 from dashboard.text import prose
 from dashboard.text.glossary import glossary

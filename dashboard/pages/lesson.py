@@ -6,7 +6,7 @@ restores the step with its settings, and ``?present=1`` shows it to a room.
 
 import streamlit as st
 
-from dashboard.handout import handout
+from dashboard.lesson.handout import handout
 from dashboard.pages import keys, speaking
 from dashboard.pages.drawing import show
 from dashboard.pages.lesson_steps import DEFAULT_MODEL, STEPS, printed, source_of

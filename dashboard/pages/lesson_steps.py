@@ -11,6 +11,16 @@ from dashboard.calibration import DEFAULT_BATCHES, DEFAULT_SEQ_LEN, DEFAULT_TEXT
 from dashboard.checkpoints import sample_names
 from dashboard.figures import percent
 from dashboard.lesson import grouped, holding, outliers, shapes, toy, tracing
+from dashboard.lesson.screens import Screen
+from dashboard.lesson.screens import choosing as choosing_screen
+from dashboard.lesson.screens import grouped as grouped_screen
+from dashboard.lesson.screens import holding as holding_screen
+from dashboard.lesson.screens import layers as layers_screen
+from dashboard.lesson.screens import outliers as outliers_screen
+from dashboard.lesson.screens import ratios as ratios_screen
+from dashboard.lesson.screens import shapes as shapes_screen
+from dashboard.lesson.screens import toy as toy_screen
+from dashboard.lesson.screens import tracing as tracing_screen
 from dashboard.lesson.trained import MOST_LAYERS, Chosen, Trained, TrainedLayer, guessed
 from dashboard.pages import loading
 from dashboard.pages.refusing import refusals
@@ -19,16 +29,6 @@ from dashboard.pages.speaking import named
 from dashboard.pages.waiting import Frame, Studied
 from dashboard.rules.observers import DEFAULT_ALPHA, PUBLISHED_ALPHAS, ScaleRule, alpha_grid
 from dashboard.rules.published import OUTLIERS, TOY
-from dashboard.screens import Screen
-from dashboard.screens import choosing as choosing_screen
-from dashboard.screens import grouped as grouped_screen
-from dashboard.screens import holding as holding_screen
-from dashboard.screens import layers as layers_screen
-from dashboard.screens import outliers as outliers_screen
-from dashboard.screens import ratios as ratios_screen
-from dashboard.screens import shapes as shapes_screen
-from dashboard.screens import toy as toy_screen
-from dashboard.screens import tracing as tracing_screen
 from dashboard.text.language import Language
 
 DEFAULT_MODEL = "mamba2-small"

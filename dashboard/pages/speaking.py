@@ -10,8 +10,8 @@ from typing import Literal, TypeVar
 
 import streamlit as st
 
+from dashboard.lesson.screens import Table
 from dashboard.pages.remembering import STATE, in_link, put_in_link, take_link
-from dashboard.screens import Table
 from dashboard.text import prose
 from dashboard.text.glossary import glossary
 from dashboard.text.language import LANGUAGES, Language, language, preferred

@@ -16,8 +16,8 @@ from dashboard.analysis.report import KernelRun, format_alpha
 from dashboard.figures.lesson_ideas import number
 from dashboard.figures.style import decibels, percent, scale_text, signed
 from dashboard.lesson import outliers, toy
+from dashboard.lesson.quoted import QUOTES, Quote
 from dashboard.lesson.trained import Trained, guessed
-from dashboard.quoted import QUOTES, Quote
 from dashboard.rules.landscape import NEGLIGIBLE_DB
 from dashboard.rules.observers import DEFAULT_SIGMA, PUBLISHED_ALPHAS, averaged
 from dashboard.rules.published import (

@@ -3,9 +3,9 @@
 from dashboard.analysis.report import format_alpha
 from dashboard.figures.lesson_models import every_layer
 from dashboard.figures.style import decibels, percent, scale_text, signed
+from dashboard.lesson.screens import Answer, Question, Screen, Table
 from dashboard.lesson.trained import Trained
 from dashboard.rules.observers import PUBLISHED_ALPHAS
-from dashboard.screens import Answer, Question, Screen, Table
 from dashboard.text.language import Language
 
 

@@ -2,7 +2,7 @@
 
 from dashboard.figures.lesson_ideas import handful, number
 from dashboard.lesson.holding import Holding
-from dashboard.screens import Answer, Question, Screen, Table
+from dashboard.lesson.screens import Answer, Question, Screen, Table
 from dashboard.text.language import Language
 from kernels.int8 import QMAX
 

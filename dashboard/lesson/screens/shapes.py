@@ -3,8 +3,8 @@
 from dashboard.analysis.report import SILU_MIN
 from dashboard.figures.lesson_ideas import folded, number
 from dashboard.figures.style import percent, signed
+from dashboard.lesson.screens import Answer, Question, Screen
 from dashboard.lesson.shapes import Reshaped, reshape, stranded_codes
-from dashboard.screens import Answer, Question, Screen
 from dashboard.text.language import Language
 from kernels.int8 import QMAX, QMIN
 

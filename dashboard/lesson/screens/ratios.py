@@ -2,9 +2,9 @@
 
 from dashboard.figures.lesson_models import ratios
 from dashboard.figures.style import percent, signed
+from dashboard.lesson.screens import Answer, Question, Screen, Table
 from dashboard.lesson.trained import Guess, Trained
 from dashboard.rules.published import QUAMBA2_2_7B_PA_1_LAYER_0, QUAMBA2_130M, X_OUT_SCALES
-from dashboard.screens import Answer, Question, Screen, Table
 from dashboard.text.language import Language
 
 GROUPS_STEP = 8  # of the lesson: what (1, 4, 4) means

@@ -3,8 +3,8 @@
 from dashboard.figures.lesson_ideas import number, two_rulers
 from dashboard.figures.style import decibels, percent, scale_text
 from dashboard.lesson.outliers import Outlying, outlying
+from dashboard.lesson.screens import Answer, Question, Screen, Table
 from dashboard.rules.published import OUTLIERS
-from dashboard.screens import Answer, Question, Screen, Table
 from dashboard.text.language import Language
 
 

@@ -2,8 +2,8 @@
 
 from dashboard.figures.lesson_ideas import four_steps, number
 from dashboard.figures.style import scale_text
+from dashboard.lesson.screens import Answer, Question, Screen
 from dashboard.lesson.tracing import Trace
-from dashboard.screens import Answer, Question, Screen
 from dashboard.text.language import Language
 
 

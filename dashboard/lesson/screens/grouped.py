@@ -5,6 +5,7 @@ from dashboard.figures.lesson_ideas import number
 from dashboard.figures.lesson_models import groups
 from dashboard.figures.style import decibels, percent, scale_text, signed
 from dashboard.lesson.grouped import GroupedScales, Groups
+from dashboard.lesson.screens import Answer, Question, Screen, Table
 from dashboard.rules.published import (
     GROUPS_130M,
     PA_BOUND_PRINTED,
@@ -14,7 +15,6 @@ from dashboard.rules.published import (
     X_OUT_SCALES,
     mean_evidence,
 )
-from dashboard.screens import Answer, Question, Screen, Table
 from dashboard.text.language import Language
 from kernels.int8 import QMAX
 
