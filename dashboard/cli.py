@@ -21,7 +21,6 @@ from typing import NoReturn
 import numpy as np
 import torch
 
-from dashboard import export, quamba_entries, tables
 from dashboard.analysis import health
 from dashboard.analysis.report import (
     LayerReport,
@@ -64,6 +63,7 @@ from dashboard.checkpoints import (
     load_checkpoint,
     open_weights,
 )
+from dashboard.export import documents, quamba_entries, tables
 from dashboard.rules.channels import CHANNEL_RULES, channel_outputs, even_groups, group_scales
 from dashboard.rules.landscape import Landscape, Recommendation, landscapes, recommend
 from dashboard.rules.observers import (
@@ -235,7 +235,7 @@ def analyze(arguments: argparse.Namespace) -> dict:
         if checkpoint.is_quantized:
             return _analyze_stored(checkpoint, arguments)
         origin, reports, found = _analyze_checkpoint(checkpoint, arguments, rule)
-    document = export.document(origin, rule, reports)
+    document = documents.document(origin, rule, reports)
     if arguments.recommend:
         document["recommended"] = _recommended(recommend(found))
     return document

@@ -6,10 +6,11 @@ import io
 
 import pytest
 
-from dashboard import export, figures, tables
+from dashboard import figures
 from dashboard.analysis.report import LayerReport, judge, report_scale, report_slices
 from dashboard.calibration import Calibration, calibrate, read_text
 from dashboard.checkpoints import load_backbone, load_checkpoint
+from dashboard.export import documents, tables
 from dashboard.figures.svg import to_svg
 from dashboard.rules.landscape import Landscape
 from dashboard.rules.observers import RULES, ScaleRule, moving_average
@@ -61,15 +62,15 @@ class Outline(html.parser.HTMLParser):
 
 def test_the_report_stands_alone_and_keeps_markup_out(mamba):
     made = reports(mamba, ScaleRule("percentile"))
-    document = export.document(mamba.origin, ScaleRule("percentile"), made)
+    document = documents.document(mamba.origin, ScaleRule("percentile"), made)
     scales = [[part.chosen for part in each.slices] for each in made]
     heat = figures.rule_heatmap([0, 1, 2, 3], scales, [row[0] for row in scales])
     rows = list(tables.slice_rows(document))
     rows[0] |= {"slice": "<script>x</script>"}
     sections = [
-        export.Section("<script>alert(1)</script>", ["**bold** & <i>plain</i>"], heat, rows)
+        documents.Section("<script>alert(1)</script>", ["**bold** & <i>plain</i>"], heat, rows)
     ]
-    page = export.report_html("<b>name</b>", sections)
+    page = documents.report_html("<b>name</b>", sections)
     outline = Outline()
     outline.feed(page)
     assert outline.open == []  # every element is closed, in order
@@ -98,12 +99,12 @@ def test_a_drawing_is_a_document_of_its_own():
     assert figures.PALETTES["dark"]["output"] in drawn
 
 
-@pytest.mark.parametrize("observer", export.SNIPPET_RULES)
+@pytest.mark.parametrize("observer", documents.SNIPPET_RULES)
 def test_the_snippet_prints_the_scale_that_is_shown(mamba2, observer):
     checkpoint = load_checkpoint("mamba2-tiny")
     rule = ScaleRule(observer, 0.999)
     for index, part in enumerate(checkpoint.slices):
-        code = export.snippet("mamba2-tiny", "calibration.txt", BATCHES, SEQ_LEN, 1, part, rule)
+        code = documents.snippet("mamba2-tiny", "calibration.txt", BATCHES, SEQ_LEN, 1, part, rule)
         written = io.StringIO()
         with contextlib.redirect_stdout(written):
             exec(code, {})
@@ -114,11 +115,11 @@ def test_the_snippet_prints_the_scale_that_is_shown(mamba2, observer):
 
 def test_rules_that_search_have_no_snippet():
     part = load_checkpoint("mamba2-tiny").slices[0]
-    made = {rule: export.snippet("mamba2-tiny", "calibration.txt", 1, 8, 0, part, ScaleRule(rule))
-            for rule in RULES}  # fmt: skip
+    asked = ("mamba2-tiny", "calibration.txt", 1, 8, 0, part)
+    made = {rule: documents.snippet(*asked, ScaleRule(rule)) for rule in RULES}
     assert {rule for rule, code in made.items() if code is None} == {"mse", "entropy"}
     asymmetric = ScaleRule("percentile", symmetric=False)
-    assert export.snippet("mamba2-tiny", "calibration.txt", 1, 8, 0, part, asymmetric) is None
+    assert documents.snippet("mamba2-tiny", "calibration.txt", 1, 8, 0, part, asymmetric) is None
 
 
 def test_what_charts_are_made_of_leaves_as_rows(mamba):

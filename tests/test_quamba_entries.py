@@ -12,7 +12,7 @@ from dashboard import cli
 from dashboard.analysis.report import LayerReport, report_slices
 from dashboard.calibration import Calibration, calibrate, read_text
 from dashboard.checkpoints import SAMPLES_DIR, load_backbone, load_checkpoint
-from dashboard.quamba_entries import refusal, scale_entries
+from dashboard.export.quamba_entries import refusal, scale_entries
 from dashboard.rules.observers import ScaleRule
 
 SAMPLE = "mamba2-small-quamba2"

@@ -5,8 +5,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from dashboard import tables
 from dashboard.calibration.histogram import Histogram
+from dashboard.export import tables
 from dashboard.rules.observers import MovingAverage
 
 

@@ -3,8 +3,9 @@
 import numpy as np
 import streamlit as st
 
-from dashboard import figures, tables
+from dashboard import figures
 from dashboard.calibration.histogram import Histogram
+from dashboard.export import tables
 from dashboard.pages import choosing, loading
 from dashboard.pages.drawing import show
 from dashboard.pages.exporting import export_rows

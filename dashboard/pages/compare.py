@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import streamlit as st
 
-from dashboard import export, figures, tables
+from dashboard import figures
 from dashboard.analysis import compare
 from dashboard.analysis.report import format_alpha, rule_label
 from dashboard.calibration import (
@@ -14,6 +14,7 @@ from dashboard.calibration import (
     text_names,
 )
 from dashboard.checkpoints import quantized_sample_names, sample_names
+from dashboard.export import documents, tables
 from dashboard.pages import choosing, loading
 from dashboard.pages.choosing import MOST_BATCHES, MOST_TOKENS, Frame
 from dashboard.pages.drawing import show
@@ -154,11 +155,11 @@ export_bar(
     {
         "csv": lambda: tables.rows_as_csv(flat),
         "json": lambda: tables.as_json({"columns": [c.label for c in columns], "rows": flat}),
-        "html": lambda: export.report_html(
+        "html": lambda: documents.report_html(
             "Scales compared",
             [
-                export.Section(headline, [captions.compare_verdict(columns)]),
-                export.Section(quantity, sheet=lines, rows=rows),
+                documents.Section(headline, [captions.compare_verdict(columns)]),
+                documents.Section(quantity, sheet=lines, rows=rows),
             ],
         ),
     },

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import streamlit as st
 
-from dashboard import export, figures, tables
+from dashboard import figures
 from dashboard.analysis.report import (
     ScaleReport,
     baselines,
@@ -17,6 +17,7 @@ from dashboard.analysis.report import (
     format_alpha,
     run_kernel,
 )
+from dashboard.export import documents, tables
 from dashboard.pages import choosing, loading
 from dashboard.pages.drawing import show
 from dashboard.pages.exporting import export_bar, quamba_file
@@ -255,14 +256,14 @@ with kernel_slot:
             st.caption(captions.NO_RATIOS)
     if not source.from_file:
         wanted = loading.checkpoint(source.checkpoint).slices[part]
-        code = export.snippet(
+        code = documents.snippet(
             source.checkpoint, source.text, source.batches, source.seq_len, layer, wanted, rule
         )
         if code:
             with st.expander("This scale again, in plain torch"):
                 st.code(code)
 
-document = export.document(calibration.origin, rule, [layer_report])
+document = documents.document(calibration.origin, rule, [layer_report])
 known = None if source.from_file else loading.checkpoint(source.checkpoint)
 quamba, note = quamba_file([layer_report], known)
 export_bar(
@@ -271,19 +272,19 @@ export_bar(
         "csv": lambda: tables.as_csv(document),
         "json": lambda: tables.as_json(document),
         **quamba,
-        "html": lambda: export.report_html(
+        "html": lambda: documents.report_html(
             f"{calibration.origin.checkpoint}, layer {layer}, slice {choice.part_name}",
             [
-                export.Section(
+                documents.Section(
                     captions.verdict(report, landscape), [captions.proof(report, landscape)], hero
                 ),
-                export.Section(
+                documents.Section(
                     "How each scale uses INT8", [captions.table_caption(rows)], scale_table
                 ),
-                export.Section(
+                documents.Section(
                     "Utilization against scale_wx", [captions.sweep_caption(report)], utilization
                 ),
-                export.Section("Every measure", rows=list(tables.slice_rows(document))),
+                documents.Section("Every measure", rows=list(tables.slice_rows(document))),
             ],
         ),
     },

@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 
 import streamlit as st
 
-from dashboard import quamba_entries, tables
 from dashboard.analysis.report import LayerReport
 from dashboard.checkpoints import Checkpoint
+from dashboard.export import quamba_entries, tables
 
 MIME = {"csv": "text/csv", "json": "application/json", "html": "text/html",
         "bin": "application/octet-stream"}  # fmt: skip

@@ -2,9 +2,10 @@
 
 import streamlit as st
 
-from dashboard import figures, tables
+from dashboard import figures
 from dashboard.analysis.report import judge
 from dashboard.calibration import text_names
+from dashboard.export import tables
 from dashboard.pages import choosing, loading
 from dashboard.pages.drawing import show
 from dashboard.pages.exporting import export_rows

@@ -2,8 +2,9 @@
 
 import streamlit as st
 
-from dashboard import export, figures, tables
+from dashboard import figures
 from dashboard.analysis.report import baselines, distinct, format_alpha, rule_label
+from dashboard.export import documents, tables
 from dashboard.pages import choosing, loading
 from dashboard.pages.drawing import show
 from dashboard.pages.exporting import export_bar, quamba_file
@@ -94,7 +95,7 @@ if picked_of == source and picked_layer in layers:
     link_to(picked_layer)
 st.caption(captions.rules_caption(layers, scales))
 
-document = export.document(calibration.origin, rule, reports)
+document = documents.document(calibration.origin, rule, reports)
 known = None if source.from_file else loading.checkpoint(source.checkpoint)
 quamba, note = quamba_file(reports, known)
 export_bar(
@@ -103,15 +104,15 @@ export_bar(
         "csv": lambda: tables.as_csv(document),
         "json": lambda: tables.as_json(document),
         **quamba,
-        "html": lambda: export.report_html(
+        "html": lambda: documents.report_html(
             f"{calibration.origin.checkpoint}: scales of every layer",
             [
-                export.Section(
+                documents.Section(
                     captions.layers_headline(reports, part),
                     [captions.layers_verdict(reports, part)],
                     rows=list(tables.slice_rows(document)),
                 ),
-                export.Section(
+                documents.Section(
                     "Every layer under every rule",
                     [captions.rules_caption(layers, scales)],
                     sheet=heat,

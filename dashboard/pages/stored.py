@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import streamlit as st
 
-from dashboard import tables
 from dashboard.analysis import health, stored
 from dashboard.checkpoints import sample_names
+from dashboard.export import tables
 from dashboard.pages import loading
 from dashboard.pages.choosing import Choice, Frame
 from dashboard.pages.exporting import export_bar

@@ -2,8 +2,9 @@
 
 import streamlit as st
 
-from dashboard import figures, tables
+from dashboard import figures
 from dashboard.analysis.report import baselines, distinct, report_scale
+from dashboard.export import tables
 from dashboard.pages import choosing, loading
 from dashboard.pages.drawing import show
 from dashboard.pages.exporting import export_rows

@@ -1,0 +1,1 @@
+"""What leaves the project: tables, documents, and scales as Quamba stores them."""
