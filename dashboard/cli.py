@@ -12,8 +12,11 @@ wrong with what was given.
 from __future__ import annotations
 
 import argparse
+import io
+import os
+import shutil
 import sys
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
@@ -44,6 +47,7 @@ from dashboard.calibration import (
     Origin,
     Progress,
     calibrate,
+    calibrate_in_passes,
     read_text,
 )
 from dashboard.calibration.archive import (
@@ -54,7 +58,6 @@ from dashboard.calibration.archive import (
     save_calibration,
     write_whole,
 )
-from dashboard.calibration.histogram import Histogram
 from dashboard.checkpoints import (
     Checkpoint,
     CheckpointError,
@@ -64,7 +67,13 @@ from dashboard.checkpoints import (
     open_weights,
 )
 from dashboard.export import documents, quamba_entries, tables
-from dashboard.rules.channels import CHANNEL_RULES, channel_outputs, even_groups, group_scales
+from dashboard.rules.channels import (
+    CHANNEL_RULES,
+    channel_outputs,
+    channels_of,
+    even_groups,
+    group_scales,
+)
 from dashboard.rules.landscape import Landscape, Recommendation, landscapes, recommend
 from dashboard.rules.observers import (
     DEFAULT_ALPHA,
@@ -87,6 +96,9 @@ class UsageError(ValueError):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal may not know α or ×
     arguments = _parser().parse_args(argv)
     try:
         return arguments.run(arguments)
@@ -96,6 +108,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run_analyze(arguments: argparse.Namespace) -> int:
+    _check_place(arguments.out)
     _write(tables.FORMATS[arguments.format](analyze(arguments)), arguments.out)
     return 0
 
@@ -107,13 +120,20 @@ def _write(text: str, out: str | None) -> None:
         sys.stdout.write(text)
 
 
+def _check_place(out: str | None) -> None:
+    """Found before the work, not after it: a directory that is not there."""
+    if out is not None and not Path(out).absolute().parent.is_dir():
+        raise UsageError(f"--out is {out!r}; {Path(out).parent} is not a directory")
+
+
 def _run_check(arguments: argparse.Namespace) -> int:
-    """Examine a quantized checkpoint; with ``--against``, judge it by the float model."""
+    """Examine a quantized checkpoint; with ``--against``, hold it against the float model."""
+    _check_place(arguments.out)
     quantized = load_checkpoint(arguments.checkpoint, tolerant=True)
     try:
         found = health.inspect(quantized)
         if arguments.against is not None:
-            found = _judge(found, quantized, arguments)
+            found = _evaluate(found, quantized, arguments)
     except ValueError as error:
         raise UsageError(str(error)) from error
     writes = {"table": health.as_table, "json": lambda h: tables.as_json(health.document(h))}
@@ -121,25 +141,19 @@ def _run_check(arguments: argparse.Namespace) -> int:
     return 0 if found.is_sound else 1
 
 
-def _judge(
+def _evaluate(
     found: health.Health, quantized: Checkpoint, arguments: argparse.Namespace
 ) -> health.Health:
     model = load_checkpoint(arguments.against)
     if model.is_quantized:
         raise UsageError(f"--against is {arguments.against!r}, which is quantized, too")
+    health.check_same_model(quantized, model)
     text = read_text(model, arguments.text, arguments.batches, arguments.seq_len)
     layers = sorted(set(quantized.stored_layers) & set(model.layers))
     for calibration in _calibrate_in_passes(model, text, layers):
-        outputs = _outputs_of(calibration, model)
-        found = health.judge(found, quantized, model, calibration, outputs)
+        outputs = channels_of(calibration, model)
+        found = health.evaluate(found, quantized, model, calibration, outputs)
     return found
-
-
-def _outputs_of(
-    calibration: Calibration, model: Checkpoint
-) -> Callable[[int, int], Sequence[Histogram]]:
-    """Each channel's histogram of a layer's slice, from the captures of one pass."""
-    return lambda layer, index: channel_outputs(calibration.capture(layer), model.slices[index])
 
 
 def _run_calibrate(arguments: argparse.Namespace) -> int:
@@ -147,8 +161,7 @@ def _run_calibrate(arguments: argparse.Namespace) -> int:
     out = Path(arguments.out)
     if out.suffix != SUFFIX:
         raise UsageError(f"--out is {arguments.out!r}; a calibration file ends in {SUFFIX}")
-    if not out.parent.is_dir():
-        raise UsageError(f"--out is {arguments.out!r}; {out.parent} is not a directory")
+    _check_place(arguments.out)
     checkpoint = load_checkpoint(arguments.checkpoint)
     text = read_text(checkpoint, arguments.text, arguments.batches, arguments.seq_len)
     calibration = calibrate(checkpoint, load_backbone(checkpoint), text, on_progress=_show_progress)
@@ -160,15 +173,19 @@ def _run_calibrate(arguments: argparse.Namespace) -> int:
 
 def _run_export(arguments: argparse.Namespace) -> int:
     """Scales as entries of Quamba's; with ``--into``, a whole checkpoint that holds them."""
-    rule = _rule(arguments)
+    rule, out = _rule(arguments), Path(arguments.out)
+    if reason := quamba_entries.refusal(rule):
+        raise UsageError(reason)
+    _check_place(arguments.out)
     model = load_checkpoint(arguments.checkpoint)
+    if model.architecture.is_hybrid:
+        raise UsageError(
+            f"{model.path} is a hybrid ({model.family}), of which Quamba has no checkpoints"
+        )
     text = read_text(model, arguments.text, arguments.batches, arguments.seq_len)
-    out = Path(arguments.out)
     try:
-        if told := quamba_entries.refusal(rule):
-            raise UsageError(told)
         if arguments.into is None:
-            if not out.parent.is_dir() or out.suffix != ".bin":
+            if out.suffix != ".bin":
                 raise UsageError(f"--out is {arguments.out!r}; give a file that ends in .bin")
             calibrations = _calibrate_in_passes(model, text, model.layers)
             reports = [
@@ -201,13 +218,19 @@ def _export_into(
     changed: dict[str, object] = {}
     for calibration in _calibrate_in_passes(model, text, list(quantized.stored_layers)):
         changed |= quamba_entries.replaced(
-            state, quantized, model, calibration.layers, _outputs_of(calibration, model), rule
+            state, quantized, model, calibration.layers, channels_of(calibration, model), rule
         )
-    out.mkdir(parents=True)
-    for file in quantized.path.glob("*.json"):
-        if not file.name.endswith(".index.json"):
-            (out / file.name).write_bytes(file.read_bytes())
-    write_whole(out / "pytorch_model.bin", quamba_entries.as_bytes(state | changed))
+    # Beside its place, then moved there: a directory is whole or not at all.
+    temporary = out.with_name(f".{out.name}.{os.getpid()}")
+    try:
+        temporary.mkdir()
+        for file in sorted(quantized.path.iterdir()):
+            if file.is_file() and not file.name.endswith((".bin", ".safetensors", ".index.json")):
+                shutil.copyfile(file, temporary / file.name)
+        write_whole(temporary / "pytorch_model.bin", quamba_entries.as_bytes(state | changed))
+        temporary.rename(out)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _rule(arguments: argparse.Namespace) -> ScaleRule:
@@ -322,13 +345,9 @@ def _calibrate_in_passes(
 ) -> Iterator[Calibration]:
     """As many layers a pass as their conv inputs fit in ``CAPTURE_BYTES``."""
     backbone = load_backbone(checkpoint)
-    layer_bytes = 4 * text.tokens.numel() * checkpoint.conv_dim
-    size = max(1, CAPTURE_BYTES // layer_bytes)
-    for first in range(0, len(layers), size):
-        group = layers[first : first + size]
-        yield calibrate(
-            checkpoint, backbone, text, layers=group, keep=group, on_progress=_show_progress
-        )
+    yield from calibrate_in_passes(
+        checkpoint, backbone, text, layers, CAPTURE_BYTES, _show_progress
+    )
     _clear_progress()
 
 
@@ -448,7 +467,8 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument(
         "--into",
         metavar="QUANTIZED",
-        help="the checkpoint that was made of it: its own groups get the rule's scales",
+        help="the checkpoint that was made of it: its own groups get the rule's scales; needed "
+        "for a W8A8 Mamba-1 and for mixed widths",
     )
     command.add_argument(
         "--out", metavar="OUT", required=True, help="FILE.bin; with --into a new directory"

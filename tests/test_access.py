@@ -96,7 +96,8 @@ BOXES = [
     ("groups", "checkpoint"), ("sweep", "text"), ("batches", "text"), ("held_out", "text"),
     ("held_out", "judged"), ("held_out", "checkpoint"), ("kernel", "text"), ("compare", "source_a"),
     ("compare", "source_b"), ("compare", "text_a"), ("compare", "text_b"), ("claims", "checkpoint"),
-    ("lesson", "checkpoint"),
+    ("lesson", "checkpoint"), ("groups", "text"), ("kernel", "checkpoint"), ("sweep", "checkpoint"),
+    ("batches", "checkpoint"), ("against", "layers"),
 ]  # fmt: skip
 
 
@@ -105,6 +106,8 @@ def test_every_box_refuses_every_path_in_the_same_words(page, box, reachable, tm
     here = tmp_path / "counts.safetensors"
     here.write_bytes(b"")
     more = {"step": "2"} if page == "lesson" else {}
+    if page == "against":  # stands beside a quantized checkpoint alone
+        page, box, more = "layers", "against", {"checkpoint": "mamba2-small-quamba2"}
     for path in ("/etc/passwd", "/etc/no-such-file", "/etc", "~nobody-here/x", str(here)):
         assert told(opened(page, **more, **{box: path})) == [CLOSED], path
 

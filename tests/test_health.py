@@ -1,8 +1,11 @@
 """The health check: each kind of fault is found, and each stored scale's origin recognized."""
 
 import json
+import os
 import re
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -44,6 +47,16 @@ def scaled(name: str, factor: float):
         for entry in (CONV + name, CONV.replace("conv1d.", "qchunk_scan.") + "x_scales"):
             if name == "x_out_scales" or entry == CONV + name:
                 state[entry] = state[entry] * factor
+
+    return change
+
+
+def first_layers(count: int):
+    """A change: the layers from ``count`` on are dropped."""
+
+    def change(state: dict) -> None:
+        for name in [n for n in state if int(n.split(".")[2]) >= count]:
+            del state[name]
 
     return change
 
@@ -136,7 +149,7 @@ def judged(quantized, float_model) -> health.Health:
     def outputs(layer: int, index: int):
         return channel_outputs(calibration.capture(layer), checkpoint.slices[index])
 
-    return health.judge(health.inspect(quantized), quantized, checkpoint, calibration, outputs)
+    return health.evaluate(health.inspect(quantized), quantized, checkpoint, calibration, outputs)
 
 
 def by_hand(stored, capture, index: int) -> tuple[float, float]:
@@ -162,7 +175,7 @@ def test_grouped_minmax_is_recognized_and_its_error_is_the_tensors(float_model):
     assert found.is_sound
     for layer in found.layers:
         stored, capture = quantized.stored_layer(layer.layer), float_model[1].capture(layer.layer)
-        for index, judgement in enumerate(layer.judgements):
+        for index, judgement in enumerate(layer.evaluations):
             assert judgement.nearest.observer == "minmax"
             assert judgement.ratio == pytest.approx(1, abs=2**-10)
             sqnr_db, saturation = by_hand(stored, capture, index)
@@ -181,7 +194,7 @@ def test_quambas_own_percentile_is_recognized_in_its_own_scales(float_model, tmp
     found = judged(quantized, float_model)
     assert found.is_sound
     for layer in found.layers:
-        x, *others = layer.judgements
+        x, *others = layer.evaluations
         assert (x.nearest.observer, x.nearest.alpha) == ("percentile-ema", 0.9995)
         # Its forward is float16 throughout, this one float32.
         assert x.ratio == pytest.approx(1, abs=2e-3)
@@ -249,3 +262,92 @@ def test_the_layers_page_shows_the_same_verdict(tmp_path):
     assert set(table["verdict"]) == {"sound"} and (table["best gains"] >= 0).all()
     app = opened("layers", checkpoint=SAMPLE, against="mamba2-tiny", batches="2", seq_len="64")
     assert "they are not one model" in app.error[0].value
+
+
+def test_what_was_not_examined_is_not_said(tmp_path):
+    """Two layers are too few to compare; without the scan's entries nothing repeats a scale."""
+    (tmp_path / "two").mkdir()
+    source = changed(tmp_path / "two", first_layers(2))
+    config = json.loads((tmp_path / "two" / "config.json").read_text()) | {"n_layer": 2}
+    (tmp_path / "two" / "config.json").write_text(json.dumps(config))
+    sentence = health.sentence(health.inspect(load_checkpoint(source)))
+    assert "equal to its copies" in sentence and "over the layers" not in sentence
+    (tmp_path / "alone").mkdir()
+    alone = calibrated(tmp_path / "alone", "mamba-tiny", "mamba-tiny, W8A8", "mamba-w8a8")
+    found = health.inspect(alone)
+    assert found.is_sound and "copies" not in health.sentence(found)
+    assert all("no other module repeats" in layer.remarks[0] for layer in found.layers)
+    (tmp_path / "float").mkdir()
+    none, _ = genuine(tmp_path / "float", "mamba2-w4a16")
+    assert "every convolution is float" in health.sentence(health.inspect(none))
+
+
+def test_a_model_without_scales_cannot_be_held_against_another(tmp_path, capsys):
+    genuine(tmp_path, "mamba-w4a16")
+    assert cli.main(["check", str(tmp_path)]) == 0
+    assert cli.main(["check", str(tmp_path), "--against", "mamba-tiny"]) == 2
+    assert "nothing to hold against a float model" in capsys.readouterr().err
+
+
+def test_a_bias_that_is_not_stored_is_another_models(tmp_path, capsys):
+    calibrated(tmp_path, "mamba-tiny", "mamba-tiny, W8A8", "mamba-w8a8")
+    state = torch.load(tmp_path / "pytorch_model.bin", weights_only=True)
+    names = [name for name in state if name.endswith(("conv1d.bias", "conv1d.bias_scale"))]
+    rest = {name: value for name, value in state.items() if name not in names}
+    torch.save(rest, tmp_path / "pytorch_model.bin")
+    assert cli.main(["check", str(tmp_path), "--against", "mamba-tiny", *QUICK]) == 1
+    assert "its weights are not those of the float model" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("largest", [3e-4, 5e-5, 4e-6])
+def test_biases_too_small_for_float16_are_no_fault(largest, tmp_path):
+    """A Mamba-1's are quantized in float16: its scale is rounded, and the codes with it."""
+    bias = torch.linspace(-1, 1, 256).half() * largest
+    scale = (bias.abs().amax().clamp(min=1e-5) / 127).half()
+    codes = (bias / scale).round().clamp(-128, 127).to(torch.int8)
+    assert int(codes.int().abs().max()) < 127
+    calibrated(tmp_path, "mamba-tiny", "mamba-tiny, W8A8", "mamba-w8a8")
+    state = torch.load(tmp_path / "pytorch_model.bin", weights_only=True)
+    for layer in range(4):
+        prefix = f"backbone.layers.{layer}.mixer.conv1d."
+        state |= {prefix + "bias": codes, prefix + "bias_scale": float(scale)}
+    torch.save(state, tmp_path / "pytorch_model.bin")
+    assert health.inspect(load_checkpoint(str(tmp_path))).is_sound
+
+
+def test_a_scale_of_no_named_rule_is_nearest_to_the_alpha_that_it_reaches(tmp_path, capsys):
+    checkpoint = load_checkpoint("mamba-tiny")
+    text = read_text(checkpoint, batches=2, seq_len=64)
+    seen = calibrate(checkpoint, load_backbone(checkpoint, "cpu"), text, keep=checkpoint.layers)
+    calibrated(tmp_path, "mamba-tiny", "mamba-tiny, W8A8", "mamba-w8a8")
+    state = torch.load(tmp_path / "pytorch_model.bin", weights_only=True)
+    for capture in seen.captures:
+        x = F.pad(capture.x, (3, 0))
+        v = F.conv1d(x, capture.weight[:, None], capture.bias, groups=len(capture.bias))
+        amax = np.quantile(F.silu(v).abs().half().float().numpy(), 0.99)
+        name = f"backbone.layers.{capture.layer}.mixer.conv1d.output_scale"
+        state[name] = float(amax) / 127
+    torch.save(state, tmp_path / "pytorch_model.bin")
+    arguments = ["check", str(tmp_path), "--against", "mamba-tiny", "--format", "json", *QUICK]
+    assert cli.main(arguments) in (0, 1)
+    for layer in json.loads(capsys.readouterr().out)["layers"]:
+        (x,) = layer["slices"]
+        assert x["nearest"] == "percentile" and x["nearest_alpha"] == pytest.approx(0.99, abs=1e-4)
+        assert x["ratio"] == pytest.approx(1, abs=2e-3)
+
+
+def test_a_page_shows_the_layers_that_can_be_used_and_names_the_others(tmp_path):
+    source = changed(tmp_path, lambda s: s.update({CONV + "x_scale": float("nan")}))
+    app = opened("layers", checkpoint=source)
+    assert "x\\_scale lies between nan and nan" in app.error[0].value
+    assert "1 of 6 layers have a fault: 3" in told(app)
+    assert list(app.dataframe[1].value["verdict"]) == ["sound"] * 3 + ["fault"] + ["sound"] * 2
+
+
+def test_a_terminal_that_knows_no_alpha_gets_the_verdict_all_the_same():
+    run = subprocess.run(
+        [sys.executable, "-m", "dashboard", "check", SAMPLE, "--against", "mamba2-small", *QUICK],
+        env=os.environ | {"PYTHONIOENCODING": "ascii"}, cwd=SAMPLES_DIR.parent,
+        capture_output=True, check=False,
+    )  # fmt: skip
+    assert run.returncode == 0 and run.stdout.startswith(b"No fault in 6 layers")

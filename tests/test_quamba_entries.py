@@ -5,7 +5,8 @@ import json
 import numpy as np
 import pytest
 import torch
-from genuine import LAYOUTS, SCALES, calibrated, calibrated_state, described
+import torch.nn.functional as F
+from genuine import LAYOUTS, SCALES, calibrated, calibrated_state, described, genuine
 from opening import opened, told
 
 from dashboard import cli
@@ -92,6 +93,26 @@ def test_into_a_checkpoint_its_own_groups_get_the_rules_scales(tmp_path, capsys)
     for name, value in after.items():
         same = torch.equal(torch.as_tensor(value), torch.as_tensor(before[name]))
         assert same != name.endswith(scales), name
+    # One group worked out by hand: no scale near the written one makes a smaller squared error.
+    checkpoint = load_checkpoint("mamba2-small")
+    seen = calibrate(
+        checkpoint, load_backbone(checkpoint, "cpu"), read_text(checkpoint), layers=(), keep=(0,)
+    ).capture(0)
+    stored = load_checkpoint(str(out)).stored_layer(0)
+    own = stored.slices[0].out_group == 5
+    rows = stored.weight_q[:512][own].float() * stored.slices[0].w_scale
+    channels = torch.cdist(rows, seen.weight[:512]).argmin(dim=1)
+    v = F.conv1d(F.pad(seen.x[:, channels], (3, 0)), seen.weight[channels][:, None],
+                 seen.bias[channels], groups=len(channels))  # fmt: skip
+    y = F.silu(v).half().double()
+
+    def error(scale: float) -> float:
+        codes = torch.sign(y) * torch.floor(torch.abs(y / scale) + 0.5)
+        return float(((codes.clamp(-128, 127) * scale - y) ** 2).sum())
+
+    written = float(stored.slices[0].out_scales.ravel()[5])
+    others = [error(written * factor) for factor in np.linspace(0.7, 1.5, 81)]
+    assert error(written) <= min(others) * (1 + 1e-4)
     assert cli.main(["check", str(out), "--against", "mamba2-small", "--format", "json"]) == 0
     document = json.loads(capsys.readouterr().out)
     for layer in document["layers"]:
@@ -141,6 +162,8 @@ def test_a_w8a8_mamba1_keeps_the_products_that_its_scale_is_folded_into(tmp_path
             "entropy is not defined for groups of channels, which layer 0 has",
         ),
         ([SAMPLE, "--out", "x.bin"], "is quantized already"),
+        (["mamba-tiny", "--out", "none/x.bin"], "none is not a directory"),
+        (["mamba-tiny", "--out", "x.bin", "--order", "-5"], "order is -5; the seed"),
     ],
 )
 def test_what_cannot_be_exported_is_one_line(arguments, fault, capsys, tmp_path, monkeypatch):
@@ -170,3 +193,55 @@ def test_the_pages_offer_the_file_or_say_why_not():
         assert "Quamba entries: output scales" in told(opened(page, **settings))
         asymmetric = opened(page, **settings, asymmetric="true")
         assert "no place for a zero point" in told(asymmetric)
+
+
+@pytest.mark.parametrize(
+    ("layout", "name"),
+    [("mamba2-w4aX-listed", "mamba2-small"), ("mamba2-w8a8-ungrouped", "mamba2-small")],
+)
+def test_mixed_widths_and_scales_without_shape_are_replaced_where_they_stand(
+    layout, name, tmp_path
+):
+    """Random codes replaced by the model's own, so that the layers are recognized."""
+    _, state = genuine(tmp_path, layout)
+    checkpoint = load_checkpoint(name)
+    for entry in [e for e in state if e.endswith("conv1d.weight")]:
+        conv = checkpoint.conv(int(entry.split(".")[2]))
+        if state[entry].dtype != torch.int8:
+            continue
+        prefix = entry.removesuffix("weight")
+        for field, values in (("weight", conv.weight), ("bias", conv.bias)):
+            parts = []
+            for part in checkpoint.slices:
+                scale = float(values[part.channels].abs().max()) / 127
+                state[f"{prefix}{field[0]}{part.name}_scale"] = scale
+                parts.append((values[part.channels] / scale).round())
+            state[prefix + field] = torch.cat(parts).to(torch.int8)
+    torch.save(state, tmp_path / "pytorch_model.bin")
+    out = tmp_path / "out"
+    options = ("--observer", "minmax", "--into", str(tmp_path), "--out", str(out), *QUICK)
+    assert cli.main(["export", name, *options]) == 0
+    after = torch.load(out / "pytorch_model.bin", weights_only=True)
+    assert {n: described(v) for n, v in after.items()} == {
+        n: described(v) for n, v in state.items()
+    }
+    made = reports(name, ScaleRule("minmax"))
+    for stored in load_checkpoint(str(out)).stored:
+        assert stored.mismatches == ()
+        for part, own in zip(stored.slices, made[stored.layer].slices, strict=True):
+            if part.out_scales.size == 1:
+                assert part.out_scales[0] == np.float32(own.chosen.x_out_scale)
+            else:
+                assert part.out_scales.max() == np.float32(own.chosen.x_out_scale)
+
+
+def test_a_full_disk_leaves_no_directory_behind(tmp_path, monkeypatch, capsys):
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(cli, "write_whole", full)
+    out = tmp_path / "out"
+    options = ("--observer", "minmax", "--into", SAMPLE, "--out", str(out), *QUICK)
+    assert cli.main(["export", "mamba2-small", *options]) == 2
+    assert "No space left" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []

@@ -92,7 +92,7 @@ def test_a_float_convolution_has_no_scales_and_says_so(capsys, tmp_path):
     assert dashes[0] == "4" and dashes[1] == dashes[3] == "-"
     words = told(opened("layers", checkpoint=str(tmp_path)))
     assert "2 of 6 layers keep a float convolution" in words
-    assert "every convolution is float" in told(
+    assert "This layer keeps a float convolution" in told(
         opened("groups", checkpoint=str(tmp_path), layer="4")
     )
 
@@ -109,7 +109,7 @@ def test_of_an_ungrouped_mamba2_alpha_chose_x_alone(tmp_path, capsys):
     genuine(tmp_path, "mamba2-w8a8-ungrouped")
     layer = json.loads(analyze(capsys, str(tmp_path), "--format", "json"))["layers"][0]
     assert layer["alpha_used"] and not layer["B"]["alpha_used"] and not layer["C"]["alpha_used"]
-    assert "the output scale of x; B and C are MinMax" in told(
+    assert "that of x by a percentile α, those of B and C by MinMax" in told(
         opened("layers", checkpoint=str(tmp_path))
     )
 
@@ -118,7 +118,7 @@ def test_a_mamba1s_input_scale_is_said_to_cover_z(tmp_path):
     genuine(tmp_path, "mamba-w8a8")
     words = told(opened("layers", checkpoint=str(tmp_path)))
     assert "x_scale was observed on all of in_proj's output, z as well as x" in words
-    assert "a percentile α chose each output scale" in words
+    assert "of which Quamba sets each output scale by a percentile α" in words
 
 
 @pytest.mark.parametrize("option", [["--recommend"], ["--group-size", "4"]])
@@ -145,7 +145,7 @@ def test_the_live_run_is_compared_with_the_reference(monkeypatch):
 
 def test_the_layers_page_says_whether_alpha_was_used(state):
     app = opened("layers", checkpoint=SAMPLE)
-    assert "## Stored scales: MinMax per group. α was never used." in told(app)
+    assert "## Stored scales, which Quamba sets by MinMax per group: α is never used." in told(app)
     assert "30 copies in the modules that follow all agree" in told(app)
     table = app.dataframe[0].value
     scales = state[PREFIX.format(3) + "x_out_scales"].float()

@@ -19,6 +19,7 @@ from dashboard.rules.published import (
     QUAMBA2_130M,
     QUAMBA2_130M_NAME,
 )
+from kernels.int8 import scale_from_amax
 
 SCALES = ("x_out_scale", "x_scale", "w_scale", "scale_wx", "ratio_weight", "ratio_wx")
 QUANTITIES = (*SCALES, "x_out_scale_min", "x_out_scale_max", "sqnr_db")
@@ -89,7 +90,12 @@ def stored_column(label: str, checkpoint: Checkpoint) -> Column:
                         mean / x.scale_wx, None, spread["x_out_scale_min"],
                         spread["x_out_scale_max"])
         )  # fmt: skip
-    return Column(label, tuple(layers))
+    for conv in checkpoint.convs:
+        if conv.layer not in checkpoint.stored_layers:  # float: its weights' scale alone is known
+            weight = conv.weight[checkpoint.slices[0].channels]
+            w_scale = scale_from_amax(float(weight.abs().amax()))
+            layers.append(LayerScales(conv.layer, w_scale=w_scale))
+    return Column(label, tuple(sorted(layers, key=lambda entry: entry.layer)))
 
 
 def published_columns() -> dict[str, Column]:

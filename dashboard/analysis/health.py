@@ -2,9 +2,9 @@
 
 Two examinations. *Inspection* needs the checkpoint alone: a scale must be readable and positive,
 equal to its copies, in a plausible ratio to the other layers', within reach of the convolution that
-it quantizes, and of the kind that its observer leaves. *Judgement* takes the float model and a text
-as well: which rule and which α come nearest to each stored scale, what it saturates and loses, and
-what the best scale, in the same groups, would gain.
+it quantizes, and of the kind that its observer leaves. *Evaluation* takes the float model and a
+text as well: which rule and which α come nearest to each stored scale, what it saturates and loses,
+and what the best scale, in the same groups, would gain.
 
 The bounds are this project's own, and wide: they are to catch what is wrong, not what is debatable.
 """
@@ -20,10 +20,12 @@ from dashboard.analysis.report import SILU_MIN, format_alpha
 from dashboard.calibration import Calibration, LayerCalibration, SliceCalibration
 from dashboard.calibration.histogram import Histogram
 from dashboard.checkpoints import Checkpoint, ConvWeights, StoredLayer, StoredSlice
-from dashboard.rules.channels import GroupScales, group_scales, judge_scales, pooled_outputs
+from dashboard.rules.channels import GroupScales, evaluate_scales, group_scales, pooled_outputs
 from dashboard.rules.observers import ALPHA_RULES, PUBLISHED_ALPHAS, ScaleRule, amax
 from kernels.int8 import QMAX, QMIN, scale_from_amax
 
+LEAST_MAXIMUM = 1e-5  # Quamba's observers and weights never take less
+SAME_RATIO = 0.01  # scales within one per cent are a named rule's
 NEIGHBOURS_RATIO = 16.0  # from the layers' median: 4 of 8 bits
 FEWEST_NEIGHBOURS = 3
 MOST_LOST_DB = 10.0  # ten times the squared error that the best scale makes
@@ -31,7 +33,7 @@ INPUT_RATIO = 4.0  # of the stored input scale and the text's: two bits
 
 
 @dataclass(frozen=True)
-class SliceJudgement:
+class SliceEvaluation:
     """One slice's stored output scales beside the float model's outputs on a text.
 
     ``nearest`` is the rule whose scales, in the same groups, are nearest on average in the
@@ -62,15 +64,16 @@ class LayerHealth:
     mixer: str
     faults: tuple[str, ...]
     remarks: tuple[str, ...]
-    judgements: tuple[SliceJudgement, ...] = ()
+    evaluations: tuple[SliceEvaluation, ...] = ()
 
 
 @dataclass(frozen=True)
 class Health:
-    """Every layer of a quantized checkpoint, and what it was held against."""
+    """Every layer of a quantized checkpoint, what was examined, and what it was held against."""
 
     checkpoint: str
     layers: tuple[LayerHealth, ...]
+    examined: tuple[str, ...]  # what holds of every layer that has no fault
     against: str | None = None  # the float checkpoint and the text
 
     @property
@@ -94,7 +97,10 @@ def inspect(checkpoint: Checkpoint) -> Health:
         faults = [
             *_copies(layer), *_neighbours(layer, medians), *_weights(layer), *_reach(layer)
         ]  # fmt: skip
-        found.append(LayerHealth(layer.layer, layer.mixer, tuple(faults), _kinds(layer)))
+        remarks = list(_kinds(layer))
+        if not layer.copies:
+            remarks.append("no other module repeats its scales, as the scan's entries do")
+        found.append(LayerHealth(layer.layer, layer.mixer, tuple(faults), tuple(remarks)))
     known = {layer.layer for layer in found}
     mixers = checkpoint.architecture.quantized_mixers
     for conv in checkpoint.convs:
@@ -102,7 +108,15 @@ def inspect(checkpoint: Checkpoint) -> Health:
             mixer = next(iter(mixers[conv.layer].values()))
             remark = "float convolution: its activations have 16 bits and no scale"
             found.append(LayerHealth(conv.layer, mixer, (), (remark,)))
-    return Health(checkpoint.name, tuple(sorted(found, key=lambda layer: layer.layer)))
+    examined = []
+    if checkpoint.stored:
+        examined.append("every scale finite and within the convolution's reach")
+    if any(layer.copies for layer in checkpoint.stored):
+        examined.append("equal to its copies")
+    if medians:
+        examined.append("of one order over the layers")
+    ordered = tuple(sorted(found, key=lambda layer: layer.layer))
+    return Health(checkpoint.name, ordered, tuple(examined))
 
 
 def _copies(layer: StoredLayer) -> list[str]:
@@ -125,7 +139,8 @@ def _medians(layers: Sequence[StoredLayer]) -> Mapping[str, float]:
     if len(layers) < FEWEST_NEIGHBOURS:
         return {}
     named = [_named_scales(layer) for layer in layers]
-    return {key: float(np.median([each[key] for each in named if key in each])) for key in named[0]}
+    keys = dict.fromkeys(key for scales in named for key in scales)
+    return {key: float(np.median([s[key] for s in named if key in s])) for key in keys}
 
 
 def _neighbours(layer: StoredLayer, medians: Mapping[str, float]) -> list[str]:
@@ -138,17 +153,24 @@ def _neighbours(layer: StoredLayer, medians: Mapping[str, float]) -> list[str]:
 
 
 def _weights(layer: StoredLayer) -> list[str]:
-    """A scale that is the maximum over 127 gives some weight the code 127 or -127."""
-    codes = {"weights": layer.weight_q}
-    if layer.bias_q is not None:
-        codes["biases"] = layer.bias_q
-    slices = [(part.name, part.part.channels) for part in layer.slices]
+    """A scale that is the maximum over 127 gives some weight the code 127 or -127.
+
+    But where the maximum is below 1e-5, which Quamba puts in its place, or the scale so small that
+    float16, in which Mamba-1's is divided, has no number near it.
+    """
     found = []
-    for kind, values in codes.items():
-        for name, channels in slices:
-            largest = int(values[channels].int().abs().max())
-            if largest not in (0, QMAX):  # a slice of zeros has the least scale there is
-                found.append(f"{name}: the largest code of its {kind} is {largest}, not {QMAX}")
+    for part in layer.slices:
+        kinds = [("weights", layer.weight_q, part.w_scale)]
+        if layer.bias_q is not None and part.b_scale is not None:
+            kinds.append(("biases", layer.bias_q, part.b_scale))
+        for kind, codes, scale in kinds:
+            largest = int(codes[part.part.channels].int().abs().max())
+            step = float(np.spacing(np.float16(scale))) if len(layer.slices) == 1 else 0.0
+            least = QMAX * (1 - step / (2 * scale)) - 0.5
+            if scale > LEAST_MAXIMUM / QMAX * (1 + 2**-10) and largest < min(least, QMAX):
+                found.append(
+                    f"{part.name}: the largest code of its {kind} is {largest}, not {QMAX}"
+                )
     return found
 
 
@@ -212,6 +234,10 @@ def match_channels(stored: StoredLayer, conv: ConvWeights) -> np.ndarray | None:
     equal are taken in order. None where the rows are not those of this model.
     """
     order = np.arange(len(conv.weight))
+    if stored.weight_q.shape != conv.weight.shape:
+        return None
+    if stored.bias_q is None and bool(conv.bias.any()):
+        return None
     for part in stored.slices:
         own = part.part.channels
         codes = _rows(stored, own)
@@ -262,12 +288,17 @@ def float_groups(part: StoredSlice, order: np.ndarray) -> np.ndarray:
     return group
 
 
-def judge_slice(
+def _two_digits(alpha: float) -> float:
+    """An α whose 1 − α has two digits, as every α that is offered has."""
+    return 1 - float(f"{1 - alpha:.1e}")
+
+
+def evaluate_slice(
     part: StoredSlice,
     counted: SliceCalibration,
     group: np.ndarray,
     outputs: Sequence[Histogram] | None = None,
-) -> SliceJudgement:
+) -> SliceEvaluation:
     """Hold one slice's stored scales against the float model's outputs.
 
     Args:
@@ -279,7 +310,7 @@ def judge_slice(
         outputs, group = [counted.silu_output], np.zeros(1, np.int64)
     present, group = np.unique(group, return_inverse=True)  # a group may have no channel
     scales = part.out_scales.ravel()[present]
-    stored = judge_scales(outputs, group, scales)
+    stored = evaluate_scales(outputs, group, scales)
     candidates = {
         rule: group_scales(outputs, group, rule).scales
         for rule in (ScaleRule("minmax"), ScaleRule("mse"),
@@ -290,14 +321,20 @@ def judge_slice(
                      ScaleRule("entropy")):  # fmt: skip
             one = scale_from_amax(amax(rule, counted.silu_output, counted.batches))
             candidates[rule] = np.array([one], dtype=np.float32)
-    logs = {rule: np.log(scales.astype(np.float64) / own) for rule, own in candidates.items()}
-    nearest = min(logs, key=lambda rule: float(np.abs(logs[rule]).mean()))
     within = sum(
         output.count_within(-QMAX * scale, QMAX * scale)
         for output, scale in zip(pooled_outputs(outputs, group), scales.tolist(), strict=True)
     )
+    logs = {rule: np.log(scales.astype(np.float64) / own) for rule, own in candidates.items()}
+    distances = {rule: float(np.abs(log).mean()) for rule, log in logs.items()}
+    reached = _two_digits(within / stored.total)
+    if min(distances.values()) > SAME_RATIO and 0 < reached < 1:
+        rule = ScaleRule("percentile", reached)
+        logs[rule] = np.log(scales / group_scales(outputs, group, rule).scales.astype(np.float64))
+        distances[rule] = float(np.abs(logs[rule]).mean())
+    nearest = min(distances, key=lambda rule: distances[rule])
     best: GroupScales = group_scales(outputs, group, ScaleRule("mse"))
-    return SliceJudgement(
+    return SliceEvaluation(
         name=part.name,
         nearest=nearest,
         ratio=float(np.exp(logs[nearest].mean())),
@@ -309,7 +346,7 @@ def judge_slice(
     )
 
 
-def judge_layer(
+def evaluate_layer(
     health: LayerHealth,
     stored: StoredLayer,
     conv: ConvWeights,
@@ -326,33 +363,33 @@ def judge_layer(
     if order is None:
         fault = "its weights are not those of the float model, quantized"
         return replace(health, faults=(*health.faults, fault))
-    judgements = tuple(
-        judge_slice(part, own, float_groups(part, order), outputs.get(part.name))
+    evaluations = tuple(
+        evaluate_slice(part, own, float_groups(part, order), outputs.get(part.name))
         for part, own in zip(stored.slices, counted.slices, strict=True)
     )
     faults = list(health.faults)
-    for found in judgements:
+    for found in evaluations:
         if found.gain_db > MOST_LOST_DB:
             faults.append(
                 f"{found.name}: {found.sqnr_db:.2f} dB, {found.gain_db:.1f} less than the best "
-                f"scale; {100 * found.saturation_rate:.2g} % saturate"
+                f"scale; {found.saturation_rate:.3g} of the values saturate"
             )
         if not 1 / INPUT_RATIO <= found.input_ratio <= INPUT_RATIO:
             faults.append(
                 f"{found.name}: input scale {found.input_ratio:.3g} times max|x| / {QMAX} on the "
                 "text"
             )
-    return replace(health, faults=tuple(faults), judgements=judgements)
+    return replace(health, faults=tuple(faults), evaluations=evaluations)
 
 
-def judge(
+def evaluate(
     found: Health,
     quantized: Checkpoint,
     model: Checkpoint,
     calibration: Calibration,
     outputs: Callable[[int, int], Sequence[Histogram]],
 ) -> Health:
-    """Judge every stored layer that a calibration of the float model has.
+    """Evaluate every stored layer that a calibration of the float model has.
 
     Args:
         found: from ``inspect``, or from an earlier call for other layers.
@@ -363,17 +400,18 @@ def judge(
     """
     check_same_model(quantized, model)
     origin = calibration.origin
+    wanted = set(quantized.stored_layers) & {layer.layer for layer in calibration.layers}
     judged = []
     for layer in found.layers:
         number = layer.layer
-        if number in quantized.stored_layers and number in {c.layer for c in calibration.layers}:
+        if number in wanted:
             stored = quantized.stored_layer(number)
             counted = {
                 part.name: outputs(number, i)
                 for i, part in enumerate(stored.slices)
                 if part.out_scales.size > 1
             }
-            layer = judge_layer(
+            layer = evaluate_layer(
                 layer, stored, model.conv(number), calibration.layer(number), counted
             )
         judged.append(layer)
@@ -382,7 +420,13 @@ def judge(
 
 
 def check_same_model(quantized: Checkpoint, model: Checkpoint) -> None:
-    """Raises ValueError where a float model's layers or slices are not the quantized one's."""
+    """Raises ValueError where a float model's layers or slices are not the quantized one's, or
+    nothing is stored that it could judge."""
+    if not quantized.stored:
+        raise ValueError(
+            f"{quantized.name} stores no scales, since its activations have 16 bits: there is "
+            "nothing to hold against a float model"
+        )
     if quantized.slices != model.slices or not set(quantized.layers) <= set(model.layers):
         raise ValueError(
             f"{model.name} has {model.n_layers} layers of {_widths(model)} channels, "
@@ -421,7 +465,7 @@ def document(health: Health) -> dict:
                         "gain_db": found.gain_db,
                         "input_ratio": found.input_ratio,
                     }
-                    for found in layer.judgements
+                    for found in layer.evaluations
                 ],
             }
             for layer in health.layers
@@ -443,11 +487,10 @@ def sentence(health: Health) -> str:
         numbers = ", ".join(map(str, wrong[:8])) + (" …" if len(wrong) > 8 else "")
         words = f"{len(wrong)} of {count} layers have a fault: {numbers}"
     else:
-        words = (
-            f"No fault in {count} layers: scales finite, equal to their copies, within reach and "
-            "of one order over the layers"
+        words = f"No fault in {count} layers: " + (
+            ", ".join(health.examined) or "no scale is stored, every convolution is float"
         )
-    judged = [(layer.layer, found) for layer in health.layers for found in layer.judgements]
+    judged = [(layer.layer, found) for layer in health.layers for found in layer.evaluations]
     if not judged:
         return f"{words}."
     labels = [rule_name(found.nearest) for _, found in judged]
@@ -462,10 +505,10 @@ def sentence(health: Health) -> str:
 
 
 def rows(health: Health, name: str) -> list[dict]:
-    """A row a layer for a table on a page: the judgement of one slice, by its name."""
+    """A row a layer for a table on a page: the evaluation of one slice, by its name."""
     found = []
     for layer in health.layers:
-        judged = next((each for each in layer.judgements if each.name == name), None)
+        judged = next((each for each in layer.evaluations if each.name == name), None)
         row: dict[str, object] = {
             "layer": layer.layer,
             "verdict": "fault" if layer.faults else "sound",
@@ -497,11 +540,11 @@ def as_table(health: Health) -> str:
 
 
 def line(layer: LayerHealth) -> str:
-    """One layer in one line: what is wrong or worth knowing, then each slice's judgement."""
-    return "; ".join([*layer.faults, *layer.remarks, *map(_judgement, layer.judgements)])
+    """One layer in one line: what is wrong or worth knowing, then each slice's evaluation."""
+    return "; ".join([*layer.faults, *layer.remarks, *map(_evaluation, layer.evaluations)])
 
 
-def _judgement(found: SliceJudgement) -> str:
+def _evaluation(found: SliceEvaluation) -> str:
     return (
         f"{found.name} {found.ratio:.4g} × {rule_name(found.nearest)} (α {found.alpha:.6g}), "
         f"{found.sqnr_db:.2f} dB, best {found.gain_db:+.2f}"

@@ -105,9 +105,10 @@ def _float_layer(checkpoint: Checkpoint, layer: int) -> dict:
         _UNKNOWN
         | {
             "w_scale": scale_from_amax(float(conv.weight[part.channels].abs().amax())),
-            "b_scale": scale_from_amax(float(conv.bias[part.channels].abs().amax())),
+            "b_scale": scale_from_amax(float(conv.bias[part.channels].abs().amax()))
+            if conv.bias.any()
+            else None,
             "shape": [],
-            "alpha_used": False,
         }
         for part in checkpoint.slices
     )

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -360,6 +360,27 @@ def _counted(layer: int, tallies: Sequence[_Tally]) -> LayerCalibration:
         return LayerCalibration(layer, tuple(tally.calibration() for tally in tallies))
     except CalibrationError as error:
         raise CalibrationError(f"layer {layer}, {error}") from None
+
+
+def calibrate_in_passes(
+    checkpoint: Checkpoint,
+    backbone: nn.Module,
+    text: CalibrationText,
+    layers: Sequence[int],
+    most_bytes: int,
+    on_progress: Callable[[Progress], None] | None = None,
+) -> Iterator[Calibration]:
+    """``calibrate`` with the conv inputs of every layer, as many layers a pass as fit.
+
+    Args:
+        most_bytes: of the conv inputs that one pass keeps, one layer's at least.
+    """
+    size = max(1, most_bytes // (4 * text.tokens.numel() * checkpoint.conv_dim))
+    for first in range(0, len(layers), size):
+        group = layers[first : first + size]
+        yield calibrate(
+            checkpoint, backbone, text, layers=group, keep=group, on_progress=on_progress
+        )
 
 
 def visit_conv_inputs(

@@ -100,7 +100,7 @@ def load_checkpoint(source: str, local: bool = True, tolerant: bool = False) -> 
         ]
     is_here = local and Path(source).expanduser().exists()  # else a sample's name, or a Hub id
     return Checkpoint(
-        name=path.absolute().name if is_here else source,
+        name=directory.absolute().name if is_here else source,
         path=directory,
         weights_path=path,
         architecture=architecture,

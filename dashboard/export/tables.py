@@ -132,7 +132,8 @@ def as_published(document: dict) -> str:
     forms = {"ratio_weight": "{:.4f}", "shape": "{}"}
     rows = []
     for layer in document["layers"]:
-        values = layer | {"shape": tuple(layer["shape"]) or (1,)}
+        shape = tuple(layer["shape"]) or (1,)
+        values = layer | {"shape": None if layer["x_out_scale"] is None else shape}
         cells = (_cell(key, forms.get(key, "{:.8f}"), values[key]) for key in keys)
         rows.append([str(layer["layer"]), *cells])
     return "\n".join([*_aligned(names, rows), ""])

@@ -24,7 +24,7 @@ from dashboard.calibration import (
 )
 from dashboard.checkpoints import quantized_sample_names, sample_names
 from dashboard.pages import loading
-from dashboard.pages.refusing import refusals, refuse
+from dashboard.pages.refusing import plain, refusals, refuse
 from dashboard.pages.remembering import (
     STATE,
     keep,
@@ -267,7 +267,7 @@ def calibrated(choice: Choice, frame: Frame, text: str | None = None) -> Calibra
     source = choice.source if text is None else replace(choice.source, text=text)
     with refusals(frame):
         if not loading.is_calibrated(source):
-            frame.progress.progress(0.0, f"Loading {source.checkpoint}")
+            frame.progress.progress(0.0, plain(f"Loading {source.checkpoint}"))
         found = loading.calibration(source, frame.show)
     frame.progress.empty()
     return found

@@ -21,7 +21,7 @@ from dashboard.export import documents, tables
 from dashboard.pages import choosing, loading
 from dashboard.pages.drawing import show
 from dashboard.pages.exporting import export_bar, quamba_file
-from dashboard.pages.refusing import refusals
+from dashboard.pages.refusing import plain, refusals
 from dashboard.pages.remembering import STATE, keep, kept, one_of
 from dashboard.rules.observers import (
     ALPHA_RULES,
@@ -82,7 +82,7 @@ sweep_slot = st.container()
 symmetric = not (STATE.asymmetric and STATE.rule in ASYMMETRIC_RULES)
 complete = loading.is_calibrated(source)
 if not complete:
-    frame.progress.progress(0.0, f"Loading {source.checkpoint}")
+    frame.progress.progress(0.0, plain(f"Loading {source.checkpoint}"))
 on_show = source if complete else source.first_batch()
 with refusals(frame):
     calibration = loading.calibration(on_show, frame.show)

@@ -22,7 +22,7 @@ if checkpoint is None:
 
 if checkpoint.is_quantized:
     if choice.layer not in checkpoint.stored_layers:
-        st.markdown(f"## {captions.stored_headline([], 1)}")
+        st.markdown(f"## {captions.FLOAT_LAYER}")
         st.stop()
     stored = checkpoint.stored_layer(choice.layer)
     part = stored.slices[0]
@@ -70,9 +70,10 @@ for key, value in (("head_groups", head_groups), ("channel_groups", channel_grou
 with st.spinner("Counting each channel …", show_time=False), refusals(frame):
     outputs = loading.channels(choice.source, choice.layer, 0)
     grouping = loading.grouping(choice.source, choice.layer, int(head_groups), int(channel_groups))
-as_quamba2 = loading.grouping(
-    choice.source, choice.layer, int(head_groups), int(channel_groups), as_quamba2=True
-)
+with refusals(frame):
+    as_quamba2 = loading.grouping(
+        choice.source, choice.layer, int(head_groups), int(channel_groups), as_quamba2=True
+    )
 kinds = {
     "clustered": grouping.group,
     "as_quamba2": as_quamba2.group,

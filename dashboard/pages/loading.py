@@ -39,6 +39,7 @@ from dashboard.calibration import (
     SliceCalibration,
     archive,
     calibrate,
+    calibrate_in_passes,
     read_text,
     text_names,
 )
@@ -46,6 +47,7 @@ from dashboard.calibration.histogram import Histogram, Quantized
 from dashboard.checkpoints import (
     SAMPLES_DIR,
     Checkpoint,
+    CheckpointError,
     default_device,
     is_hub_id,
     load_backbone,
@@ -53,7 +55,7 @@ from dashboard.checkpoints import (
 )
 from dashboard.pages import access
 from dashboard.pages.shelf import Shelf
-from dashboard.rules.channels import channel_means, channel_outputs
+from dashboard.rules.channels import channel_means, channel_outputs, channels_of
 from dashboard.rules.grouping import ChannelGrouping, sort_and_cluster
 from dashboard.rules.landscape import Landscape, Recommendation, recommend
 from dashboard.rules.observers import ScaleRule
@@ -256,9 +258,18 @@ def checkpoint(name: str) -> Checkpoint:
     local = _is_sample(name) or access.is_open(name)
     if not local and not is_hub_id(name):
         raise access.refusal()
-    return _shelves()["checkpoint"].get_or_make(
-        (name, edition(name)), lambda: load_checkpoint(name, local=local)
-    )
+    return _shelves()["checkpoint"].get_or_make((name, edition(name)), lambda: _load(name, local))
+
+
+def _load(name: str, local: bool) -> Checkpoint:
+    """A quantized checkpoint some of whose layers cannot be used is shown without them."""
+    try:
+        return load_checkpoint(name, local=local)
+    except CheckpointError:
+        rest = load_checkpoint(name, local=local, tolerant=True)  # or it cannot be read at all
+        if not rest.layers:
+            raise
+        return rest
 
 
 def stored_runs(name: str) -> dict[int, StoredRun]:
@@ -279,14 +290,30 @@ def checked(
         found = health.inspect(quantized)
         if against is None:
             return found
-        counted = calibration(against, on_progress)
-        return health.judge(
-            found,
-            quantized,
-            checkpoint(against.checkpoint),
-            counted,
-            lambda layer, index: channels(against, layer, index),
-        )
+        known = checkpoint(against.checkpoint)
+        health.check_same_model(quantized, known)
+        if _fits(against):
+            counted = calibration(against, on_progress)
+            return health.evaluate(
+                found,
+                quantized,
+                known,
+                counted,
+                lambda layer, index: channels(against, layer, index),
+            )
+        loaded = model(against.checkpoint)
+        with loaded.lock:
+            for counted in calibrate_in_passes(
+                known,
+                loaded.backbone,
+                text(against),
+                quantized.stored_layers,
+                KEEP_BYTES,
+                on_progress,
+            ):
+                outputs = channels_of(counted, known)
+                found = health.evaluate(found, quantized, known, counted, outputs)
+        return found
 
     return _shelves()["health"].get_or_make((name, edition(name), against), make)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,6 +11,9 @@ from typing import NoReturn, Protocol
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
+from dashboard.pages import access
+
+DIRECTORIES = re.compile(r"(?<![\w.:/-])/(?:[^/\s'\"]+/)+(?=[^/\s])")
 MARKUP = re.compile(r"([\\`*_\[\]<>~$])")
 
 
@@ -19,8 +23,18 @@ def refuse(slot: DeltaGenerator, sentence: str) -> NoReturn:
     Streamlit reads Markdown, in which a name from a link or a file could be an image for the
     browser to fetch.
     """
-    slot.error(MARKUP.sub(r"\\\1", " ".join(sentence.split())), icon=":material/error:")
+    slot.error(plain(visible(" ".join(sentence.split()))), icon=":material/error:")
     st.stop()
+
+
+def plain(text: str) -> str:
+    """Text as it is, where Streamlit reads Markdown."""
+    return MARKUP.sub(r"\\\1", text)
+
+
+def visible(sentence: str) -> str:
+    """A sentence without the server's own directories, where no path is open to a visitor."""
+    return sentence if access.is_open(os.sep) else DIRECTORIES.sub("", sentence)
 
 
 class Refusing(Protocol):

@@ -43,9 +43,9 @@ def size_of(value: object) -> int:
         if isinstance(value, nn.Module):
             return sum(map(size, itertools.chain(value.parameters(), value.buffers())))
         if dataclasses.is_dataclass(value):
-            return sum(map(size, vars(value).values()))
+            return sum(map(size, list(vars(value).values())))
         if isinstance(value, Mapping):
-            return sum(map(size, value.values()))
+            return sum(map(size, list(value.values())))
         if isinstance(value, list | tuple):
             return sum(map(size, value))
         return 0

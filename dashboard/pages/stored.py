@@ -10,7 +10,7 @@ from dashboard.export import tables
 from dashboard.pages import loading
 from dashboard.pages.choosing import Choice, Frame
 from dashboard.pages.exporting import export_bar
-from dashboard.pages.refusing import refusals
+from dashboard.pages.refusing import plain, refusals, visible
 from dashboard.pages.remembering import keep, kept
 from dashboard.text import captions
 
@@ -41,7 +41,11 @@ def show_stored(choice: Choice, frame: Frame) -> None:
             name: st.column_config.NumberColumn(name, format=form) for name, form in FORMATS.items()
         },
     )
-    st.caption(captions.STAND_IN)
+    if runs:
+        st.caption(captions.STAND_IN)
+    if checkpoint.faults:
+        told = "; ".join(f"Layer {fault.layer}: {fault.sentence}" for fault in checkpoint.faults)
+        st.error(plain(visible(told)), icon=":material/error:")
     st.page_link("dashboard/pages/groups.py", label="Its groups, one by one")
     export_bar(
         "stored",
@@ -52,12 +56,14 @@ def show_stored(choice: Choice, frame: Frame) -> None:
 
 def _show_health(choice: Choice, frame: Frame) -> None:
     """Is each scale sound; with the float model, where it comes from and what it costs."""
+    checkpoint = loading.checkpoint(choice.source.checkpoint)
     st.markdown("### Health\nIs each scale sound, and where does it come from?")
     kept("against")
     name = st.selectbox(
         "Judge by the float model",
         sample_names(),
         index=None,
+        disabled=not checkpoint.stored,
         key="against",
         width=320,
         accept_new_options=True,
@@ -67,11 +73,11 @@ def _show_health(choice: Choice, frame: Frame) -> None:
     keep("against", name)
     with refusals(frame):
         against = None
-        if name:
+        if name and checkpoint.stored:
             against = loading.outline(replace(choice.source, checkpoint=name)).source
         found = loading.checked(choice.source.checkpoint, against, frame.show)
     frame.progress.empty()
-    st.markdown(health.sentence(found))
+    st.markdown(plain(health.sentence(found)))
     rows = health.rows(found, choice.part_name)
     st.dataframe(
         captions.health_rows(rows),

@@ -13,7 +13,7 @@ from streamlit.delta_generator import DeltaGenerator
 from dashboard.calibration import CalibrationError, Progress
 from dashboard.pages import loading
 from dashboard.pages.choosing import PROGRESS_SECONDS
-from dashboard.pages.refusing import refusals, refuse
+from dashboard.pages.refusing import plain, refusals, refuse
 from dashboard.text.language import Language
 
 
@@ -50,7 +50,7 @@ class Frame:
         with refusals(self):
             outline = loading.outline(source)
             if not loading.is_calibrated(outline.source):
-                words = self._say("Loading {checkpoint}", checkpoint=source.checkpoint)
+                words = self._say("Loading {checkpoint}", checkpoint=plain(source.checkpoint))
                 self._slot.progress(0.0, words)
             counted = loading.calibration(outline.source, self.show)
             for layer in counted.layers:

@@ -7,16 +7,16 @@ quantized with its own scale, add up to the slice's.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch.nn.functional as F
 from torch import Tensor
 
-from dashboard.calibration import ConvCapture
+from dashboard.calibration import Calibration, ConvCapture
 from dashboard.calibration.histogram import Histogram, signal_to_noise_db
-from dashboard.checkpoints import ConvSlice
+from dashboard.checkpoints import Checkpoint, ConvSlice
 from dashboard.rules.observers import ScaleRule, amax
 from kernels.int8 import scale_from_amax
 from kernels.reference import causal_conv1d
@@ -67,6 +67,15 @@ def channel_outputs(capture: ConvCapture, part: ConvSlice) -> tuple[Histogram, .
     x = capture.x[:, part.channels]
     y = F.silu(causal_conv1d(x, capture.weight[part.channels], capture.bias[part.channels]))
     return tuple(_exact(channel) for channel in y.transpose(0, 1))
+
+
+def channels_of(
+    calibration: Calibration, checkpoint: Checkpoint
+) -> Callable[[int, int], tuple[Histogram, ...]]:
+    """(layer, index of the slice) -> ``channel_outputs``, from the conv inputs that were kept."""
+    return lambda layer, index: channel_outputs(
+        calibration.capture(layer), checkpoint.slices[index]
+    )
 
 
 def channel_means(capture: ConvCapture, part: ConvSlice) -> np.ndarray:
@@ -121,7 +130,7 @@ def group_scales(outputs: Sequence[Histogram], group: np.ndarray, rule: ScaleRul
     return _summed(pooled, rule, group, np.array(scales, dtype=np.float32))
 
 
-def judge_scales(
+def evaluate_scales(
     outputs: Sequence[Histogram], group: np.ndarray, scales: np.ndarray
 ) -> GroupScales:
     """What given scales make of the groups, wherever they come from.

@@ -62,6 +62,8 @@ class ScaleRule:
             raise ValueError(f"alpha is {self.alpha}; a percentile needs 0 < alpha <= 1")
         if not 0.0 < self.sigma <= 1.0:
             raise ValueError(f"sigma is {self.sigma}; a moving average needs 0 < sigma <= 1")
+        if self.order is not None and self.order < 0:
+            raise ValueError(f"order is {self.order}; the seed of a shuffle is at least 0")
         if not self.symmetric and self.observer not in ASYMMETRIC_RULES:
             raise ValueError(
                 f"{self.observer} is defined for symmetric INT8 alone; asymmetric are "

@@ -55,6 +55,7 @@ from dashboard.text.captions.kernel import (
 )
 from dashboard.text.captions.layers import NO_ROW, layers_headline, layers_verdict, rules_caption
 from dashboard.text.captions.stored import (
+    FLOAT_LAYER,
     HEALTH,
     HEALTH_ALONE,
     NO_FLOAT_WEIGHTS,
@@ -76,6 +77,7 @@ from dashboard.text.captions.sweep import (
 )
 
 __all__ = [
+    "FLOAT_LAYER",
     "HEALTH",
     "HEALTH_ALONE",
     "NO_CHANNELS",

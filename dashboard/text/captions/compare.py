@@ -50,6 +50,11 @@ def compare_verdict(columns: Sequence[Column]) -> str:
     return " ".join(_against_first(columns, i) for i in range(1, len(columns)))
 
 
+def _times_first(factor: float) -> str:
+    """As many digits as tell it from 1."""
+    return f"{factor:.3g}" if abs(factor - 1) >= 0.005 else f"{factor:.5f}"
+
+
 def _against_first(columns: Sequence[Column], i: int) -> str:
     pair = [columns[0], columns[i]]
     told = []
@@ -60,7 +65,7 @@ def _against_first(columns: Sequence[Column], i: int) -> str:
         told.append(
             "the same x_out_scale in every layer"
             if same
-            else f"x_out_scale is {low:.3g} to {high:.3g} times the first's"
+            else f"x_out_scale is {_times_first(low)} to {_times_first(high)} times the first's"
         )
     gains = [d.relative for d in differences(pair, "sqnr_db")]
     if gains:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from dashboard.analysis.health import MOST_LOST_DB, NEIGHBOURS_RATIO
 from dashboard.analysis.stored import StoredRun
 from dashboard.checkpoints import StoredLayer
 from dashboard.figures.style import percent
@@ -19,16 +20,20 @@ STAND_IN = (
 
 
 HEALTH_ALONE = (
-    "By the checkpoint alone: every scale is finite and positive, equal to its copies, within 16 "
-    "times of the layers' median, within reach of the INT8 convolution, and of the kind that its "
-    "observer leaves. The float model and a text say what it does to real activations."
+    "Examined of each scale: is it finite and positive, equal to its copies, within "
+    f"{NEIGHBOURS_RATIO:.0f} times of the layers' median, within reach of the INT8 convolution, "
+    "and of the kind that its observer leaves? The float model and a text say what it does to "
+    "real activations."
 )
 HEALTH = (
     "The nearest rule is the one whose scales, in the same groups, differ least from the stored "
     "ones; stored / nearest is 1 where they are the same. Best gains: what the scales of least "
-    "squared error, in the same groups, have over the stored ones, in dB; more than 10 dB is a "
-    "fault."
+    "squared error, in the same groups, have over the stored ones, in dB; more than "
+    f"{MOST_LOST_DB:.0f} dB is a fault."
 )
+
+
+FLOAT_LAYER = "This layer keeps a float convolution: its activations have 16 bits and no scale."
 
 
 def stored_headline(layers: Sequence[StoredLayer], count: int) -> str:
@@ -42,14 +47,14 @@ def stored_headline(layers: Sequence[StoredLayer], count: int) -> str:
         else ""
     )
     if used == 0:
-        return f"Stored scales: MinMax per group. α was never used.{rest}"
+        return f"Stored scales, which Quamba sets by MinMax per group: α is never used.{rest}"
     others = [part.name for part in layers[0].slices if part.rule == "minmax"]
-    chose = "a percentile α chose each output scale"
+    chose = "each output scale by a percentile α"
     if others:
-        chose = f"a percentile α chose the output scale of x; {' and '.join(others)} are MinMax"
+        chose = f"that of x by a percentile α, those of {' and '.join(others)} by MinMax"
     if used == len(layers):
-        return f"Stored scales: {chose}.{rest}"
-    return f"Stored scales: α was used in {used} of {len(layers)} layers.{rest}"
+        return f"Stored scales, of which Quamba sets {chose}.{rest}"
+    return f"Stored scales, of which Quamba sets {used} of {len(layers)} by a percentile α.{rest}"
 
 
 def stored_verdict(layers: Sequence[StoredLayer]) -> str:
@@ -97,7 +102,7 @@ def _stored_row(row: dict) -> dict:
         "greatest": row["x_out_scale_max"],
         "ratio_weight": row["ratio_weight"],
         "ratio_wx": row["ratio_wx"],
-        "rule": rule if has_scales else "none: 16-bit activations",
+        "Quamba's rule": rule if has_scales else "none: 16-bit activations",
         "copies": row["mismatches"] or (f"{row['copies']} agree" if row["copies"] else "none"),
     }
 
