@@ -118,3 +118,13 @@ def test_imports_go_up_the_table_but_for_the_exceptions_that_the_page_names():
 
 def test_the_kernels_import_no_room():
     assert not any(imports(path) for path in (ROOT / "kernels").rglob("*.py"))
+
+
+def test_every_record_on_the_page_is_of_its_room():
+    records = section(text_of("docs/architecture.md"), "The records")
+    rows = re.findall(r"^\| (`.+`) \| `(\w+)/` \|", records, re.M)
+    missing = []
+    for names, room in rows:
+        sources = "".join(text_of(str(p)) for p in (ROOT / "dashboard" / room).rglob("*.py"))
+        missing += [n for n in re.findall(r"`(\w+)`", names) if f"\nclass {n}" not in sources]
+    assert rows and missing == []
