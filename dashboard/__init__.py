@@ -10,7 +10,7 @@ The rooms follow one activation from file to figure, in this order:
     text/          reports                              -> words, in two languages
     lesson/        a calibrated model                   -> steps, claims and the handout
     export/        reports                              -> tables, documents, Quamba's entries
-    pages/, cli    choose, call, show
+    pages/, cli, api   choose, call, show
 
 Each takes what the one before made, returns a new value, and knows nothing of what comes next.
 """

@@ -4,6 +4,7 @@ Sizes differ from each other wherever a mistaken one could pass for another.
 """
 
 from collections.abc import Callable
+from copy import deepcopy
 from pathlib import Path
 
 import torch
@@ -76,7 +77,8 @@ MAMBA_LAYERS = {
 def save_model(family: str, directory: Path, **options) -> nn.Module:
     """A model with random weights, saved as transformers saves it."""
     torch.manual_seed(0)
-    model = AutoModelForCausalLM.from_config(CONFIGS[family]).eval()
+    # Its own configuration: to save a model writes the model's dtype there.
+    model = AutoModelForCausalLM.from_config(deepcopy(CONFIGS[family])).eval()
     for name, parameter in model.named_parameters():
         if name.endswith("conv1d.bias"):  # made as zeros, which no mistake could change
             nn.init.normal_(parameter)

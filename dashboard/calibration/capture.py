@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -46,6 +46,9 @@ DEFAULT_SEQ_LEN = 512
 DEFAULT_TEXT = "calibration.txt"
 LARGEST_TEXT = 2**28  # bytes
 LONGEST_NAME = 200
+
+
+Tokenizer = Callable[[str], Mapping]  # as transformers' are: a text -> {"input_ids": [...]}
 
 
 class CalibrationError(ValueError):
@@ -194,6 +197,7 @@ def read_text(
     source: str = DEFAULT_TEXT,
     batches: int = DEFAULT_BATCHES,
     seq_len: int = DEFAULT_SEQ_LEN,
+    tokenizer: Tokenizer | None = None,
 ) -> CalibrationText:
     """Cut a text into calibration batches.
 
@@ -201,23 +205,80 @@ def read_text(
         checkpoint: gives the tokenizer; without one and with a vocabulary of 256, UTF-8 bytes.
         source: the name of a text that comes with the project, or a file.
         batches, seq_len: N and L, both >= 1.
+        tokenizer: in place of the checkpoint's own, as in ``cut_text``.
 
     Raises CalibrationError for a text that cannot be read or is too short.
     """
+    _check_size(batches, seq_len)
+    path, content = _read_file(source)
+    text = cut_text(checkpoint, source, content, batches, seq_len, tokenizer)
+    return replace(text, name=path.name)
+
+
+def cut_text(
+    checkpoint: Checkpoint,
+    name: str,
+    content: bytes,
+    batches: int = DEFAULT_BATCHES,
+    seq_len: int = DEFAULT_SEQ_LEN,
+    tokenizer: Tokenizer | None = None,
+) -> CalibrationText:
+    """Cut a text that is at hand into calibration batches.
+
+    Args:
+        checkpoint: gives the tokenizer, as in ``read_text``, where none is given.
+        name: what the text is called, in the calibration and in errors.
+        content: UTF-8.
+        batches, seq_len: N and L, both >= 1.
+        tokenizer: of transformers, or anything that is called with a text and gives a mapping with
+            "input_ids".
+
+    Raises CalibrationError for a text that cannot be read or is too short.
+    """
+    _check_size(batches, seq_len)
+    tokens = _tokenize(checkpoint, content, name, tokenizer)
+    wanted = batches * seq_len
+    if len(tokens) < wanted:
+        raise CalibrationError(
+            f"{name} has {len(tokens):,} tokens; {batches} batches of {seq_len} need {wanted:,}: "
+            "ask for fewer batches, or give a longer text"
+        )
+    digest = hashlib.sha256(content).hexdigest()
+    return CalibrationText(name, digest, tokens[:wanted].view(batches, seq_len))
+
+
+def _check_size(batches: int, seq_len: int) -> None:
     if batches < 1 or seq_len < 1:
         raise CalibrationError(
             f"{batches} batches of {seq_len} tokens were asked for; both must be at least 1"
         )
-    path, content = _read_file(source)
-    tokens = _tokenize(checkpoint, content, source)
-    wanted = batches * seq_len
-    if len(tokens) < wanted:
+
+
+def given_tokens(checkpoint: Checkpoint, tokens: Tensor) -> CalibrationText:
+    """Token ids as calibration batches; their hash is that of their bytes as int64.
+
+    Args:
+        checkpoint: gives the vocabulary.
+        tokens: (N, L), of any integer dtype, on any device.
+
+    Raises CalibrationError for another shape or dtype, or an id beyond the vocabulary.
+    """
+    if tokens.dim() != 2 or not tokens.numel():
         raise CalibrationError(
-            f"{source} has {len(tokens):,} tokens; {batches} batches of {seq_len} need {wanted:,}: "
-            "ask for fewer batches, or give a longer text"
+            f"the token ids have shape {tuple(tokens.shape)}; they must be (N, L): N batches of L "
+            "tokens, both at least 1"
         )
-    digest = hashlib.sha256(content).hexdigest()
-    return CalibrationText(path.name, digest, tokens[:wanted].view(batches, seq_len))
+    if tokens.is_floating_point() or tokens.is_complex() or tokens.dtype == torch.bool:
+        raise CalibrationError(f"the token ids are {tokens.dtype}; they must be whole numbers")
+    ids = tokens.detach().to("cpu", torch.int64, copy=True).contiguous()
+    least, most = int(ids.min()), int(ids.max())
+    if not 0 <= least <= most < checkpoint.vocab_size:
+        raise CalibrationError(
+            f"the token ids go from {least} to {most}; the model's vocabulary has "
+            f"{checkpoint.vocab_size}, from 0"
+        )
+    digest = hashlib.sha256(ids.numpy().astype("<i8").tobytes()).hexdigest()
+    return CalibrationText("token ids", digest, ids)
 
 
 def _read_file(source: str) -> tuple[Path, bytes]:
@@ -238,25 +299,23 @@ def _read_file(source: str) -> tuple[Path, bytes]:
     return path, content
 
 
-def _tokenize(checkpoint: Checkpoint, content: bytes, source: str) -> Tensor:
+def _tokenize(
+    checkpoint: Checkpoint, content: bytes, source: str, tokenizer: Tokenizer | None
+) -> Tensor:
     try:
         text = content.decode("utf-8")
     except UnicodeDecodeError as error:
         raise CalibrationError(f"{source} is not UTF-8 text: {error.reason}") from None
-    if checkpoint.reads_bytes:
+    if tokenizer is None and checkpoint.reads_bytes:
         return torch.tensor(list(content), dtype=torch.int64)
-    if not checkpoint.has_tokenizer:
+    if tokenizer is None and not checkpoint.has_tokenizer:
         raise CheckpointError(
             f"{checkpoint.path} has a vocabulary of {checkpoint.vocab_size} and no tokenizer.json; "
             "put the model's tokenizer beside its weights"
         )
-    hide_kernels_distribution()
-    from transformers import AutoTokenizer
-
     try:
-        tokenizer = AutoTokenizer.from_pretrained(
-            checkpoint.path, local_files_only=True, trust_remote_code=False
-        )
+        if tokenizer is None:
+            tokenizer = _own_tokenizer(checkpoint)
         tokens = torch.tensor(tokenizer(text)["input_ids"], dtype=torch.int64)
     except BaseException as error:  # each kind of tokenizer has faults of its own
         if not (isinstance(error, Exception) or is_panic(error)):
@@ -273,6 +332,15 @@ def _tokenize(checkpoint: Checkpoint, content: bytes, source: str) -> Tensor:
             f"vocabulary has {checkpoint.vocab_size}"
         )
     return tokens
+
+
+def _own_tokenizer(checkpoint: Checkpoint) -> Tokenizer:
+    hide_kernels_distribution()
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(
+        checkpoint.path, local_files_only=True, trust_remote_code=False
+    )
 
 
 def is_panic(error: BaseException) -> bool:
@@ -411,10 +479,11 @@ def visit_conv_inputs(
         return hook
 
     hooks = []
-    for layer in sorted(layers):
-        mixer = find_mixer(backbone, layer)
-        hooks.append(mixer.get_submodule("in_proj").register_forward_hook(hook_for(layer, mixer)))
     try:
+        for layer in sorted(layers):
+            mixer = find_mixer(backbone, layer)
+            in_proj = mixer.get_submodule("in_proj")
+            hooks.append(in_proj.register_forward_hook(hook_for(layer, mixer)))
         with torch.no_grad():
             for batch, ids in enumerate(tokens):  # noqa: B007 (the hooks read it)
                 backbone(ids[None].to(device), use_cache=False)

@@ -74,8 +74,24 @@ def load_checkpoint(source: str, local: bool = True, tolerant: bool = False) -> 
     path = _find(source, local)
     directory = path.parent if path.is_file() else path
     config = read_json(directory / "config.json")
+    is_here = local and Path(source).expanduser().exists()  # else a sample's name, or a Hub id
+    name = directory.absolute().name if is_here else source
+    return read_checkpoint(name, directory, path, config, open_weights(path), tolerant)
+
+
+def read_checkpoint(
+    name: str,
+    directory: Path,
+    weights_path: Path,
+    config: dict,
+    weights: Weights,
+    tolerant: bool = False,
+) -> Checkpoint:
+    """A configuration and tensors, wherever they lie -> sizes and convolutions, each checked.
+
+    Raises CheckpointError as ``load_checkpoint`` does; ``directory`` is what its sentences name.
+    """
     architecture = read_architecture(config, directory / "config.json")
-    weights = open_weights(path)
     mixers = _find_mixers(weights, architecture, directory)
     convs: list[ConvWeights] = []
     stored: list[StoredLayer] = []
@@ -98,11 +114,10 @@ def load_checkpoint(source: str, local: bool = True, tolerant: bool = False) -> 
             _read_conv(weights, layer, named[""], architecture.conv_dim, directory)
             for layer, named in sorted(mixers.items())
         ]
-    is_here = local and Path(source).expanduser().exists()  # else a sample's name, or a Hub id
     return Checkpoint(
-        name=directory.absolute().name if is_here else source,
+        name=name,
         path=directory,
-        weights_path=path,
+        weights_path=weights_path,
         architecture=architecture,
         convs=tuple(convs),
         config=config,

@@ -74,7 +74,7 @@ _STYLE = (
 
 
 def _section(section: Section) -> str:
-    words = "".join(f"<p>{_bold(text)}</p>" for text in section.words)
+    words = "".join(f"<p>{bold(text)}</p>" for text in section.words)
     drawing = table = ""
     if section.sheet:
         drawing = "".join(
@@ -96,8 +96,8 @@ def _cell(value: object) -> str:
     return "–" if value is None else escape(str(value))
 
 
-def _bold(text: str) -> str:
-    """A caption's words: ``**bold**`` is all the markup that captions use."""
+def bold(text: str) -> str:
+    """A caption's words as HTML: ``**bold**`` is all the markup that captions use."""
     plain, *rest = escape(text).split("**")
     return plain + "".join(
         f"<b>{piece}</b>" if i % 2 == 0 else piece for i, piece in enumerate(rest)

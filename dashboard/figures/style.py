@@ -218,6 +218,12 @@ class Sheet:
             "picks": self._picks,
         }
 
+    def _repr_html_(self) -> str:
+        """How a notebook shows it: as SVG on a light ground, as wide as its cell at most."""
+        from dashboard.figures.svg import to_svg  # which draws what is defined here
+
+        return to_svg(self, 1040).replace("<svg ", '<svg style="max-width:100%;height:auto" ', 1)
+
 
 def _points(x: ArrayLike, y: ArrayLike) -> dict:
     """Coordinates to a hundredth of a pixel."""

@@ -1,0 +1,473 @@
+"""A model or a path -> numbers and pictures, in a notebook. docs/python.md has it on one page.
+
+    calibration = Calibration.of("mamba2-small")
+    calibration.layer(4).scale("percentile", alpha=0.9995).sqnr_db
+
+Nothing is computed here: these records hold those of the rooms below, under names that read well
+one after the other, and show themselves in a notebook as tables and figures. What each room gives
+can still be reached: ``calibration.record``, ``layer.counted``, and scales and landscapes are the
+rules' and the analysis's own.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from html import escape
+from numbers import Real
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+
+from dashboard import calibration as counting
+from dashboard import figures
+from dashboard.analysis.report import (
+    LayerReport,
+    ScaleReport,
+    format_alpha,
+    report_scale,
+    report_slice,
+    report_slices,
+)
+from dashboard.calibration import (
+    DEFAULT_BATCHES,
+    DEFAULT_SEQ_LEN,
+    DEFAULT_TEXT,
+    CalibrationError,
+    CalibrationText,
+    LayerCalibration,
+    Origin,
+    Progress,
+    SliceCalibration,
+    Tokenizer,
+)
+from dashboard.calibration.archive import (
+    SUFFIX,
+    fingerprint,
+    is_calibration_file,
+    load_calibration,
+    save_calibration,
+)
+from dashboard.checkpoints import Checkpoint, CheckpointError, load_backbone, load_checkpoint
+from dashboard.checkpoints.in_memory import is_model, lent_backbone, read_model
+from dashboard.export.documents import bold
+from dashboard.figures import Sheet, decibels, percent, scale_text
+from dashboard.importing import hide_kernels_distribution
+from dashboard.rules import landscape as alphas
+from dashboard.rules.observers import (
+    DEFAULT_ALPHA,
+    DEFAULT_RULE,
+    DEFAULT_SIGMA,
+    ScaleRule,
+    alpha_grid,
+)
+from dashboard.text import captions
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+__all__ = [
+    "Calibration",
+    "CalibrationError",
+    "CheckpointError",
+    "Landscape",
+    "Layer",
+    "Recommendation",
+    "Scale",
+]
+
+LONGEST_SOURCE = 1024  # characters: a longer string is a text, not the name of one
+
+hide_kernels_distribution()  # whoever imports this imports transformers next
+
+
+@dataclass(frozen=True, repr=False)
+class Scale(ScaleReport):
+    """One output scale, and what it makes of the calibrated outputs.
+
+    ``x_out_scale`` is in real units per code; ``output`` has the counts of all 256 codes. Shares
+    lie between 0 and 1.
+    """
+
+    counted: SliceCalibration
+
+    @property
+    def sqnr_db(self) -> float:
+        """10·log10(Σ y² / Σ (quantized − y)²): infinite without error, NaN where y is 0 alone."""
+        return float(self.output.sqnr_db)
+
+    @property
+    def saturation_rate(self) -> float:
+        """The share of the values beyond codes −128 … 127."""
+        return float(self.output.saturation_rate)
+
+    @property
+    def code_utilization(self) -> float:
+        """Distinct codes used / 256."""
+        return float(self.output.code_utilization)
+
+    @property
+    def top_code_utilization(self) -> float | None:
+        """The largest code's magnitude / 127, at most 1; None for an asymmetric scale."""
+        return float(self.output.top_code_utilization) if self.rule.symmetric else None
+
+    @property
+    def effective_bits(self) -> float:
+        """The entropy of the code histogram, in bits."""
+        return float(self.output.effective_bits)
+
+    @property
+    def rounding_mse(self) -> float:
+        """The squared error of the values inside the range, over all values."""
+        return float(self.output.rounding_mse)
+
+    @property
+    def clipping_mse(self) -> float:
+        """The squared error of the values beyond the range, over all values."""
+        return float(self.output.clipping_mse)
+
+    def figure(self) -> Sheet:
+        """From SiLU's input to the INT8 codes, MinMax and scale_wx beside the chosen cut."""
+        beside = (ScaleRule(observer) for observer in ("minmax", "scale-wx"))
+        others = [(report_scale(self.counted, rule), "baseline") for rule in beside]
+        return figures.transfer(report_slice(self.counted, self), others)
+
+    def __repr__(self) -> str:
+        return (
+            f"<{self.label}: x_out_scale {scale_text(self.x_out_scale)}, sqnr_db "
+            f"{decibels(self.sqnr_db)}, saturation_rate {percent(self.saturation_rate)}>"
+        )
+
+    def _repr_html_(self) -> str:
+        row = {
+            "rule": self.label,
+            "x_out_scale": scale_text(self.x_out_scale),
+            "zero_point": str(self.zero_point),
+            "sqnr_db": decibels(self.sqnr_db),
+            "saturation_rate": percent(self.saturation_rate),
+            "code_utilization": percent(self.code_utilization),
+            "effective_bits": f"{self.effective_bits:.2f}",
+        }
+        return _table([row]) + self.figure()._repr_html_()
+
+
+@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
+class Landscape(alphas.Landscape):
+    """Every α of one slice at once: ``alphas``, ``scales`` and ``sqnr_db`` are (A,) arrays."""
+
+    counted: SliceCalibration
+
+    def figure(self) -> Sheet:
+        """SQNR over α, with what rounding alone and clipping alone would leave."""
+        grid = alpha_grid(self.counted.silu_output.total, (self.best_alpha,))
+        return figures.landscape_under_slider(self, grid, None)
+
+    def __repr__(self) -> str:
+        return (
+            f"<{len(self.alphas)} values of α, best {format_alpha(self.best_alpha)}: "
+            f"{decibels(self.best_db)}>"
+        )
+
+    def _repr_html_(self) -> str:
+        return f"<p>{bold(captions.landscape_caption(self))}</p>{self.figure()._repr_html_()}"
+
+
+@dataclass(frozen=True, repr=False)
+class Recommendation(alphas.Recommendation):
+    """One α for the whole model, and each layer's and slice's own best in ``layers``."""
+
+    def __repr__(self) -> str:
+        return (
+            f"<α {format_alpha(self.alpha)} for {len(self.layers)} layers and slices: "
+            f"{decibels(self.mean_loss_db(self.alpha))} below each one's best on average>"
+        )
+
+    def _repr_html_(self) -> str:
+        rows = [
+            {
+                "layer": str(choice.layer),
+                "slice": choice.slice,
+                "best α": format_alpha(choice.alpha),
+                "x_out_scale": scale_text(choice.x_out_scale),
+                "sqnr_db": decibels(choice.sqnr_db),
+                f"lost at α {format_alpha(self.alpha)}": decibels(choice.loss_db[self.alpha]),
+            }
+            for choice in self.layers
+        ]
+        return f"<p>{escape(repr(self)[1:-1])}</p>{_table(rows)}"
+
+
+@dataclass(frozen=True, repr=False)
+class Layer:
+    """One slice of a calibrated layer: x, or in a Mamba-2 also B or C."""
+
+    record: LayerCalibration
+    name: str = "x"
+
+    @property
+    def number(self) -> int:
+        """The model's own number of the layer."""
+        return self.record.layer
+
+    @property
+    def slices(self) -> tuple[str, ...]:
+        """The names of the layer's slices."""
+        return tuple(counted.name for counted in self.record.slices)
+
+    @property
+    def counted(self) -> SliceCalibration:
+        """The slice's exact histograms, ``silu_input`` and ``silu_output``, and its maxima."""
+        return self.record.slices[self.slices.index(self.name)]
+
+    def slice(self, name: str) -> Layer:
+        """Another slice of the same layer. Raises ValueError for one that it does not have."""
+        if name not in self.slices:
+            allowed = ", ".join(map(repr, self.slices))
+            raise ValueError(f"slice is {name!r}; layer {self.number} has {allowed}")
+        return replace(self, name=name)
+
+    def scale(
+        self,
+        observer: str = DEFAULT_RULE,
+        *,
+        alpha: float = DEFAULT_ALPHA,
+        sigma: float = DEFAULT_SIGMA,
+        order: int | None = None,
+        asymmetric: bool = False,
+    ) -> Scale:
+        """The output scale that a rule gives, with every measure of it.
+
+        Args:
+            observer: the rule: "percentile", "percentile-ema", "minmax", "mse", "entropy",
+                "conv-absmax" or "scale-wx".
+            alpha: in (0, 1], of both percentiles.
+            sigma: in (0, 1], of the moving average.
+            order: the seed that shuffles its batches; None takes them as read.
+            asymmetric: whether 0 may have another code than 0.
+
+        Raises ValueError for a setting that is not allowed.
+        """
+        rule = _rule(observer, alpha, sigma, order, asymmetric)
+        return Scale(**vars(report_scale(self.counted, rule)), counted=self.counted)
+
+    def landscape(self, *, asymmetric: bool = False) -> Landscape:
+        """What every α worth telling apart makes of the slice, and which is best."""
+        found = alphas.Landscape.of(self.counted.silu_output, symmetric=not asymmetric)
+        return Landscape(**vars(found), counted=self.counted)
+
+    def __repr__(self) -> str:
+        return f"<layer {self.number}, slice {self.name}>"
+
+
+@dataclass(frozen=True, repr=False)
+class Calibration:
+    """Every layer of a model, calibrated on one text."""
+
+    record: counting.Calibration
+    # What was calibrated, where it lies on a disk: ``save`` notes the fingerprint of its files.
+    checkpoint: Checkpoint | None = None
+
+    @staticmethod
+    def of(
+        model: str | os.PathLike[str] | PreTrainedModel,
+        text: str | os.PathLike[str] | Tensor = DEFAULT_TEXT,
+        batches: int = DEFAULT_BATCHES,
+        seq_len: int = DEFAULT_SEQ_LEN,
+        *,
+        tokenizer: Tokenizer | None = None,
+        on_progress: Callable[[Progress], None] | None = None,
+    ) -> Calibration:
+        """Run a text through a model and count what its convolutions make.
+
+        Args:
+            model: a sample's name, a directory, a file of weights or a Hub id; or a model of
+                transformers in memory, with a head or without, which is given back as it was. On a
+                CPU its forward is in float32, on CUDA in its own dtype, as of one that is loaded.
+            text: the name of one of the project's texts, or a file; or the text itself, which is
+                any string with a line feed or of more than 1,024 characters; or token ids, a tensor
+                of integers (N, L).
+            batches, seq_len: N and L, at least 1; token ids have their own.
+            tokenizer: called with the text, gives {"input_ids": [...]}, as transformers' do. None
+                means the one beside the weights; without one, a vocabulary of 256 is UTF-8 bytes.
+                A model in memory has none of its own.
+            on_progress: called after each layer of each batch, as ``print``.
+
+        Raises CheckpointError for a model that cannot be used, CalibrationError for such a text or
+        activations; both are ValueErrors, in one sentence.
+        """
+        if is_model(model):
+            checkpoint = read_model(model)
+            found = _read(checkpoint, text, batches, seq_len, tokenizer, in_memory=True)
+            with lent_backbone(model) as backbone:
+                record = counting.calibrate(checkpoint, backbone, found, on_progress=on_progress)
+            return Calibration(record)
+        if not isinstance(model, str | os.PathLike):
+            raise CheckpointError(
+                f"model is a {type(model).__name__}; allowed are a checkpoint's name or path, and "
+                "a model of transformers (a PreTrainedModel)"
+            )
+        source = os.fspath(model)
+        if is_calibration_file(source):
+            raise CheckpointError(
+                f"{source} is a calibration file; Calibration.load opens such files"
+            )
+        checkpoint = load_checkpoint(source)
+        found = _read(checkpoint, text, batches, seq_len, tokenizer, in_memory=False)
+        backbone = load_backbone(checkpoint)
+        record = counting.calibrate(checkpoint, backbone, found, on_progress=on_progress)
+        return Calibration(record, checkpoint)
+
+    @staticmethod
+    def load(path: str | os.PathLike[str]) -> Calibration:
+        """A calibration that was saved, here or by ``python -m dashboard calibrate``.
+
+        Raises CalibrationError for a file that is none.
+        """
+        return Calibration(load_calibration(os.fspath(path)))
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write it to a file that ends in .safetensors, whole or not at all.
+
+        Raises CalibrationError for another ending, OSError where the file cannot be written.
+        """
+        path = Path(path).expanduser()
+        if path.suffix != SUFFIX:
+            raise CalibrationError(f"path is {str(path)!r}; a calibration file ends in {SUFFIX}")
+        record = self.record
+        if self.checkpoint is not None:
+            origin = replace(record.origin, fingerprint=fingerprint(self.checkpoint))
+            record = replace(record, origin=origin)
+        save_calibration(path, record)
+
+    @property
+    def origin(self) -> Origin:
+        """What was calibrated on what."""
+        return self.record.origin
+
+    @property
+    def layers(self) -> tuple[Layer, ...]:
+        """The x slice of every Mamba layer, in order."""
+        return tuple(Layer(layer) for layer in self.record.layers)
+
+    def layer(self, number: int) -> Layer:
+        """The x slice of a layer, by the model's own number, which in a hybrid counts all layers.
+
+        Raises ValueError for a layer that was not calibrated.
+        """
+        numbers = [layer.number for layer in self.layers]
+        if number not in numbers:
+            raise ValueError(
+                f"layer is {number!r}; {self.origin.checkpoint} has the Mamba layers "
+                f"{', '.join(map(str, numbers))}"
+            )
+        return self.layers[numbers.index(number)]
+
+    def table(
+        self,
+        observer: str = DEFAULT_RULE,
+        *,
+        alpha: float = DEFAULT_ALPHA,
+        sigma: float = DEFAULT_SIGMA,
+        order: int | None = None,
+        asymmetric: bool = False,
+    ) -> list[dict]:
+        """Every layer and slice under a rule, a row each: what pandas.DataFrame takes.
+
+        Arguments as of ``Layer.scale``. Keys are the names of the measures.
+        """
+        rule = _rule(observer, alpha, sigma, order, asymmetric)
+        reports = [
+            LayerReport(layer.layer, report_slices(layer, rule), None)
+            for layer in self.record.layers
+        ]
+        return [
+            {"layer": report.layer, "slice": each.name, **report.measures(each.name)}
+            for report in reports
+            for each in report.slices
+        ]
+
+    def recommend(self, *, asymmetric: bool = False) -> Recommendation:
+        """The α that loses least on average over all layers and slices, against each one's best."""
+        found = alphas.landscapes(self.record, symmetric=not asymmetric)
+        return Recommendation(**vars(alphas.recommend(found)))
+
+    def __repr__(self) -> str:
+        origin = self.origin
+        return (
+            f"<{origin.checkpoint} ({origin.family}), {len(self.layers)} layers calibrated on "
+            f"{origin.text}, {origin.batches} × {origin.seq_len} tokens>"
+        )
+
+    def _repr_html_(self) -> str:
+        rows = [
+            {
+                "layer": str(layer.layer),
+                "slice": counted.name,
+                "values": f"{counted.silu_output.total:,}",
+                "max |conv input|": f"{counted.x_amax:.4g}",
+                "SiLU input": f"{counted.silu_input.min:.4g} … {counted.silu_input.max:.4g}",
+                "SiLU output": f"{counted.silu_output.min:.4g} … {counted.silu_output.max:.4g}",
+            }
+            for layer in self.record.layers
+            for counted in layer.slices
+        ]
+        return f"<p>{escape(repr(self)[1:-1])}</p>{_table(rows)}"
+
+
+def _read(
+    checkpoint: Checkpoint,
+    text: object,
+    batches: int,
+    seq_len: int,
+    tokenizer: Tokenizer | None,
+    in_memory: bool,
+) -> CalibrationText:
+    """The calibration batches, whichever way the text is given."""
+    if isinstance(text, Tensor):
+        asked = (batches, seq_len)
+        if asked not in ((DEFAULT_BATCHES, DEFAULT_SEQ_LEN), tuple(text.shape)):
+            raise CalibrationError(
+                f"{batches} batches of {seq_len} tokens were asked for; the token ids have shape "
+                f"{tuple(text.shape)}: leave batches and seq_len out"
+            )
+        return counting.given_tokens(checkpoint, text)
+    if not isinstance(text, str | os.PathLike):
+        raise CalibrationError(
+            f"text is a {type(text).__name__}; allowed are the name of a text or a file, the text "
+            "itself, and a tensor of token ids (N, L)"
+        )
+    for name, count in (("batches", batches), ("seq_len", seq_len)):
+        if isinstance(count, bool) or not isinstance(count, int):
+            raise CalibrationError(f"{name} is {count!r}; it must be a whole number, at least 1")
+    if in_memory and tokenizer is None and not checkpoint.reads_bytes:
+        raise CheckpointError(
+            f"{checkpoint.name} has a vocabulary of {checkpoint.vocab_size} and brings no "
+            "tokenizer: give tokenizer=…, or token ids of shape (N, L) as the text"
+        )
+    if isinstance(text, str) and ("\n" in text or len(text) > LONGEST_SOURCE):
+        content = text.encode("utf-8", "surrogatepass")  # which is refused where it is decoded
+        return counting.cut_text(checkpoint, "the text", content, batches, seq_len, tokenizer)
+    if not isinstance(text, str):  # a path means a file, even one named as the project's texts are
+        text = str(Path(text).expanduser().absolute())
+    return counting.read_text(checkpoint, text, batches, seq_len, tokenizer)
+
+
+def _rule(
+    observer: str, alpha: float, sigma: float, order: int | None, asymmetric: bool
+) -> ScaleRule:
+    for name, value in (("alpha", alpha), ("sigma", sigma)):
+        if isinstance(value, bool) or not isinstance(value, Real) or math.isnan(value):
+            raise ValueError(f"{name} is {value!r}; it must be a number above 0 and at most 1")
+    return ScaleRule(observer, float(alpha), float(sigma), order, not asymmetric)
+
+
+def _table(rows: Sequence[Mapping[str, str]]) -> str:
+    head = "".join(f"<th>{escape(name)}</th>" for name in rows[0])
+    lines = "".join(
+        "<tr>" + "".join(f"<td>{escape(value)}</td>" for value in row.values()) + "</tr>"
+        for row in rows
+    )
+    return f"<table><tr>{head}</tr>{lines}</table>"

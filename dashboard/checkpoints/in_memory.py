@@ -1,0 +1,106 @@
+"""A model of transformers in memory -> a Checkpoint, and the model itself, ready for a forward.
+
+What ``loading`` reads from config.json and the files of weights, a model has at hand: its
+configuration in the words in which transformers would save it, and its tensors by name. So both
+are read by the same functions, and nothing is written to a disk. ``backbone`` builds a model of its
+own that nobody else uses; this one belongs to somebody, and is given back as it was.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeGuard
+
+import torch
+from torch import Tensor, nn
+
+from dashboard.checkpoints.families import FAMILIES
+from dashboard.checkpoints.loading import read_checkpoint
+from dashboard.checkpoints.records import Checkpoint, CheckpointError, quoted
+from dashboard.checkpoints.weights import Weights, out_of_memory, ran_out_of_memory
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+
+def is_model(source: object) -> TypeGuard[PreTrainedModel]:
+    """Whether it is a model of transformers, with a head or without."""
+    transformers = sys.modules.get("transformers")  # else nobody can have made one
+    return transformers is not None and isinstance(source, transformers.PreTrainedModel)
+
+
+def name_of(model: PreTrainedModel) -> str:
+    """What a model is called where a checkpoint would have its name."""
+    return f"{type(model).__name__} in memory"
+
+
+def read_model(model: PreTrainedModel) -> Checkpoint:
+    """A model's sizes and convolutions, as ``load_checkpoint`` gives them once it is saved.
+
+    Convolutions are copies, float32 on the CPU. The ``path`` of the record is the model's name and
+    leads nowhere.
+
+    Raises CheckpointError for a family without Mamba layers, for weights that are quantized, not
+    float, not finite or not there, and for sizes that do not fit the configuration.
+    """
+    name = name_of(model)
+    config = json.loads(model.config.to_json_string())  # what save_pretrained writes
+    family = config.get("model_type")
+    if family not in FAMILIES:
+        raise CheckpointError(
+            f"{name}: model_type is {quoted(family)}; allowed are {', '.join(FAMILIES)}"
+        )
+    if config.get("quantization_config"):
+        raise CheckpointError(
+            f"{name}: quantization_config says that its weights are quantized; float weights are "
+            "needed to calibrate"
+        )
+    state = model.base_model.state_dict()
+    elsewhere = [tensor for tensor, value in state.items() if value.is_meta]
+    if elsewhere:
+        raise CheckpointError(
+            f"{name}: {len(elsewhere)} of its tensors are on the meta device, as {elsewhere[0]}; "
+            "load the weights first"
+        )
+
+    def read(tensor: str) -> Tensor:
+        return state[tensor].detach().to("cpu", copy=True)
+
+    place = Path(name)
+    return read_checkpoint(name, place, place, config, Weights(dict.fromkeys(state, place), read))
+
+
+@contextmanager
+def lent_backbone(model: PreTrainedModel) -> Iterator[nn.Module]:
+    """The model without its head, ready for a forward as ``load_backbone`` has it.
+
+    Within, it is in evaluation mode, and on a CPU its weights are widened to float32 (4 bytes a
+    parameter more, for weights of another dtype). Afterwards, whatever happened, each module is in
+    its own mode again and each parameter and buffer has the memory that it had.
+
+    Raises CheckpointError where memory does not suffice.
+    """
+    backbone = model.base_model
+    modes = {module: module.training for module in backbone.modules()}
+    before: list[tuple[Tensor, Tensor]] = []
+    try:
+        try:
+            for tensor in (*backbone.parameters(), *backbone.buffers()):
+                if tensor.device.type == "cpu" and tensor.is_floating_point():
+                    widened = tensor.data.to(torch.float32)
+                    before.append((tensor, tensor.data))
+                    tensor.data = widened
+        except (MemoryError, RuntimeError) as error:
+            if ran_out_of_memory(error):
+                raise out_of_memory(Path(name_of(model)), error) from error
+            raise
+        yield backbone.eval()
+    finally:
+        for tensor, data in before:
+            tensor.data = data
+        for module, training in modes.items():
+            module.training = training

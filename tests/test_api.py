@@ -1,0 +1,363 @@
+"""The Python API: a model in memory is as good as a path, and what it says when it is not."""
+
+import re
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from families import CONFIGS, save_model
+from safetensors.numpy import load_file
+from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
+
+from dashboard.analysis.report import ScaleReport
+from dashboard.api import Calibration, CalibrationError, CheckpointError
+from dashboard.checkpoints import load_backbone, load_checkpoint
+from dashboard.checkpoints.in_memory import read_model
+from dashboard.figures import Sheet
+from dashboard.rules import landscape
+
+SIZE = dict(batches=2, seq_len=19)
+
+
+@pytest.fixture(scope="module")
+def small() -> Calibration:
+    return Calibration.of("mamba2-tiny", **SIZE)
+
+
+def arrays(calibration: Calibration, directory) -> dict[str, np.ndarray]:
+    """All that is counted, as plain numpy reads it from the file."""
+    path = directory / "counts.safetensors"
+    calibration.save(path)
+    return load_file(path)
+
+
+def assert_equal(one: Calibration, other: Calibration, directory) -> None:
+    a, b = arrays(one, directory), arrays(other, directory)
+    assert a.keys() == b.keys() and len(a) > 0
+    for name in a:
+        np.testing.assert_array_equal(a[name], b[name], err_msg=name)
+
+
+@pytest.mark.parametrize("name", ["mamba-tiny", "mamba2-tiny"])
+def test_a_sample_in_memory_gives_the_numbers_of_the_sample_on_disk_to_the_bit(name, tmp_path):
+    model = load_backbone(load_checkpoint(name), "cpu")
+    assert_equal(Calibration.of(model, **SIZE), Calibration.of(name, **SIZE), tmp_path)
+
+
+@pytest.mark.parametrize("family", CONFIGS)
+def test_each_family_with_its_head_in_memory_gives_the_numbers_of_its_files(family, tmp_path):
+    model = save_model(family, tmp_path / "model")
+    on_disk = Calibration.of(tmp_path / "model", **SIZE)
+    assert_equal(Calibration.of(model, **SIZE), on_disk, tmp_path)
+    assert_equal(Calibration.of(model.base_model, **SIZE), on_disk, tmp_path)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_in_memory_is_widened_as_from_disk_and_given_back(dtype, tmp_path):
+    model = save_model("mamba2", tmp_path / "float32").to(dtype)
+    model.base_model.layers[1].mixer.A_log.data = model.base_model.layers[1].mixer.A_log.float()
+    model.save_pretrained(tmp_path / "half")
+    places = {name: tensor.data_ptr() for name, tensor in model.state_dict().items()}
+    dtypes = {name: tensor.dtype for name, tensor in model.state_dict().items()}
+    in_memory = Calibration.of(model, **SIZE)
+    assert {name: tensor.dtype for name, tensor in model.state_dict().items()} == dtypes
+    assert {name: tensor.data_ptr() for name, tensor in model.state_dict().items()} == places
+    assert_equal(in_memory, Calibration.of(tmp_path / "half", **SIZE), tmp_path)
+
+
+def hooks_of(model: torch.nn.Module) -> int:
+    return sum(len(module._forward_hooks) for module in model.modules())
+
+
+@pytest.mark.parametrize("ends", ["whole", "stopped", "not finite"])
+def test_a_model_is_given_back_as_it_was_whatever_happens(ends):
+    torch.manual_seed(0)
+    model = AutoModelForCausalLM.from_config(CONFIGS["bamba"]).bfloat16().train()
+    model.base_model.layers[0].eval()  # frozen, while the rest learns
+    if ends == "not finite":
+        model.base_model.layers[2].mamba.in_proj.weight.data[:] = float("nan")
+    modes = [module.training for module in model.modules()]
+    learning = [parameter.requires_grad for parameter in model.parameters()]
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    ids = torch.arange(38).view(2, 19)
+
+    def stop(progress):
+        assert not any(module.training for module in model.base_model.modules())
+        if ends == "stopped" and progress.batch == 1:
+            raise KeyboardInterrupt
+
+    if ends == "whole":
+        Calibration.of(model, ids, on_progress=stop)
+    else:
+        with pytest.raises(KeyboardInterrupt if ends == "stopped" else CalibrationError):
+            Calibration.of(model, ids, on_progress=stop)
+    assert [module.training for module in model.modules()] == modes
+    assert [parameter.requires_grad for parameter in model.parameters()] == learning
+    assert hooks_of(model) == 0
+    for name, tensor in model.state_dict().items():
+        assert (
+            tensor.dtype == before[name].dtype == torch.bfloat16
+            or not before[name].is_floating_point()
+        )
+        assert torch.equal(tensor.nan_to_num(), before[name].nan_to_num()), name
+
+
+def test_a_hook_is_removed_where_a_later_layer_has_no_mixer():
+    model = load_backbone(load_checkpoint("mamba-tiny"), "cpu")
+    model.config.num_hidden_layers = 4
+    del model.layers[3].mixer.in_proj
+    with pytest.raises(CalibrationError, match="cannot be run"):
+        Calibration.of(model, **SIZE)
+    assert hooks_of(model) == 0
+
+
+def test_training_goes_on_after_a_calibration_as_if_there_had_been_none():
+    def trained(calibrating: bool) -> list[torch.Tensor]:
+        torch.manual_seed(0)
+        model = AutoModelForCausalLM.from_config(CONFIGS["mamba"]).bfloat16().train()
+        optimizer = torch.optim.AdamW(model.parameters(), 1e-2)
+        ids = torch.arange(16)[None]
+        for step in range(2):
+            loss = model(ids, labels=ids).loss
+            if calibrating and step:
+                Calibration.of(model, ids)  # between a forward and its backward
+            loss.backward()
+            optimizer.step()
+        return [parameter.detach() for parameter in model.parameters()]
+
+    for one, other in zip(trained(True), trained(False), strict=True):
+        assert torch.equal(one, other)
+
+
+def test_what_is_read_of_a_model_stays_when_the_model_changes():
+    model = load_backbone(load_checkpoint("mamba-tiny"), "cpu")
+    conv = read_model(model).conv(1)
+    weight, bias = conv.weight.clone(), conv.bias.clone()
+    model.layers[1].mixer.conv1d.weight.mul_(3)
+    model.layers[1].mixer.conv1d.bias.add_(1)
+    assert torch.equal(conv.weight, weight) and torch.equal(conv.bias, bias)
+
+
+def test_token_ids_the_text_itself_its_file_and_a_tokenizer_are_one_text(tmp_path):
+    words = "naïve\n" * 8
+    path = tmp_path / "words.txt"
+    path.write_text(words, encoding="utf-8")
+    ids = torch.tensor(list(words.encode()))[:38].view(2, 19)
+    asked: list[str] = []
+
+    def tokenizer(text: str) -> dict:
+        asked.append(text)
+        return {"input_ids": list(text.encode())}
+
+    whole = Calibration.of("mamba-tiny", path, **SIZE)
+    assert whole.origin.text == "words.txt"
+    assert_equal(Calibration.of("mamba-tiny", str(path), **SIZE), whole, tmp_path)
+    assert_equal(Calibration.of("mamba-tiny", words, **SIZE), whole, tmp_path)
+    for dtype in (torch.int64, torch.uint8, torch.int32):
+        assert_equal(Calibration.of("mamba-tiny", ids.to(dtype)), whole, tmp_path)
+    model = load_backbone(load_checkpoint("mamba-tiny"), "cpu")
+    assert_equal(Calibration.of(model, words, **SIZE, tokenizer=tokenizer), whole, tmp_path)
+    assert asked == [words]
+
+
+def test_the_hash_of_a_text_is_that_of_its_bytes_and_of_ids_that_of_int64():
+    import hashlib
+
+    words = "a line\n" * 9
+    ids = torch.arange(38).view(2, 19)
+    found = Calibration.of("mamba-tiny", words, **SIZE).origin
+    assert found.text_sha256 == hashlib.sha256(words.encode()).hexdigest()
+    found = Calibration.of("mamba-tiny", ids.to(torch.int16)).origin
+    assert (found.text, found.batches, found.seq_len) == ("token ids", 2, 19)
+    assert found.text_sha256 == hashlib.sha256(np.arange(38, dtype="<i8").tobytes()).hexdigest()
+
+
+def test_a_path_is_a_file_even_where_a_text_of_the_project_has_its_name(tmp_path, monkeypatch):
+    from pathlib import Path
+
+    monkeypatch.chdir(tmp_path)
+    Path("calibration.txt").write_text("x" * 38)
+    assert Calibration.of("mamba-tiny", Path("calibration.txt"), **SIZE).layer(0).record
+    with pytest.raises(CalibrationError, match="38 tokens"):
+        Calibration.of("mamba-tiny", Path("calibration.txt"), batches=3, seq_len=19)
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "told"),
+    [
+        (torch.zeros(19, dtype=torch.int64), {}, r"shape \(19,\); they must be \(N, L\)"),
+        (torch.zeros(0, 19, dtype=torch.int64), {}, r"shape \(0, 19\)"),
+        (torch.zeros(2, 19), {}, r"are torch\.float32; they must be whole numbers"),
+        (torch.full((2, 19), 256), {}, "go from 256 to 256; the model's vocabulary has 256"),
+        (torch.full((2, 19), -1), {}, "go from -1 to -1"),
+        (torch.zeros(2, 19, dtype=torch.int64), {"batches": 3}, r"3 batches of 512 .*\(2, 19\)"),
+        ([[1, 2]], {}, "text is a list; allowed are"),
+        ("nothing.txt", {}, r"nothing\.txt cannot be read"),
+        ("too short\n", {}, "the text has 10 tokens; 16 batches of 512 need 8,192"),
+        ("\udc80\n", {}, "the text is not UTF-8"),
+        ("calibration.txt", {"batches": 2.0}, "batches is 2.0; it must be a whole number"),
+        ("calibration.txt", {"seq_len": 0}, "16 batches of 0 tokens .* at least 1"),
+    ],
+)
+def test_a_text_that_cannot_be_used_is_refused_with_what_is_allowed(text, options, told):
+    with pytest.raises(CalibrationError, match=told):
+        Calibration.of("mamba-tiny", text, **options)
+
+
+def test_a_model_that_cannot_be_used_is_refused_with_what_is_allowed(tmp_path):
+    sizes = dict(hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2)
+    llama = LlamaForCausalLM(LlamaConfig(vocab_size=256, **sizes))
+    with pytest.raises(CheckpointError, match="'llama'; allowed are mamba, falcon_mamba, mamba2"):
+        Calibration.of(llama)
+    with pytest.raises(CheckpointError, match="model is a Linear; allowed are a checkpoint's name"):
+        Calibration.of(torch.nn.Linear(2, 2))
+    with pytest.raises(CheckpointError, match="neither a directory, nor a Hub id"):
+        Calibration.of("no-such-sample")
+    with torch.device("meta"):
+        nowhere = AutoModelForCausalLM.from_config(CONFIGS["mamba"])
+    with pytest.raises(
+        CheckpointError, match=r"on the meta device, as embeddings.*load the weights"
+    ):
+        Calibration.of(nowhere)
+    model = load_backbone(load_checkpoint("mamba-tiny"), "cpu")
+    model.config.quantization_config = {"quant_method": "gptq"}
+    with pytest.raises(CheckpointError, match="quantization_config says that its weights are"):
+        Calibration.of(model)
+
+
+def test_a_model_in_memory_with_another_vocabulary_asks_for_its_tokenizer():
+    config = type(CONFIGS["mamba"])(vocab_size=300, hidden_size=32, num_hidden_layers=1)
+    model = AutoModelForCausalLM.from_config(config)
+    with pytest.raises(CheckpointError, match=r"vocabulary of 300 .* tokenizer=…, or token ids"):
+        Calibration.of(model, **SIZE)
+    with pytest.raises(CheckpointError, match="gives token 300; the model's vocabulary has 300"):
+        Calibration.of(model, **SIZE, tokenizer=lambda text: {"input_ids": [300] * 38})
+    with pytest.raises(CheckpointError, match="has a tokenizer that cannot be used"):
+        Calibration.of(model, **SIZE, tokenizer=lambda text: None)
+
+
+def test_a_scale_is_the_rule_of_the_definitions_and_every_measure_a_plain_number(small):
+    layer = small.layer(2).slice("B")
+    y = layer.counted.silu_output
+    values = np.repeat(y.values, y.counts).astype(np.float32)
+    scale = layer.scale("percentile", alpha=0.99)
+    assert isinstance(scale, ScaleReport)
+    wanted = np.quantile(np.abs(values), np.float32(0.99)) / 127
+    assert scale.x_out_scale == pytest.approx(wanted, rel=1e-6)
+    # Codes by hand, halves away from zero: exact in float64, where the kernel divides in float32.
+    quotient = values.astype(np.float64) / scale.x_out_scale
+    codes = np.copysign(np.floor(np.abs(quotient) + 0.5), quotient)
+    kept = np.clip(codes, -128, 127)
+    error = ((kept * scale.x_out_scale - values) ** 2).sum()
+    signal = (values.astype(np.float64) ** 2).sum()
+    assert scale.sqnr_db == pytest.approx(10 * np.log10(signal / error), abs=1e-3)
+    assert scale.saturation_rate == pytest.approx((codes != kept).mean(), abs=2 / len(values))
+    assert scale.code_utilization == pytest.approx(len(np.unique(kept)) / 256, abs=1 / 256)
+    assert scale.top_code_utilization == np.abs(kept).max().clip(max=127) / 127
+    share = np.unique(kept, return_counts=True)[1] / len(kept)
+    assert scale.effective_bits == pytest.approx(-(share * np.log2(share)).sum(), abs=1e-2)
+    total = scale.rounding_mse + scale.clipping_mse
+    assert total == pytest.approx(error / len(values), rel=1e-3)
+    for name in ("sqnr_db", "saturation_rate", "effective_bits", "code_utilization"):
+        assert type(getattr(scale, name)) is float
+    assert layer.scale("minmax", asymmetric=True).top_code_utilization is None
+
+
+def test_the_best_of_a_landscape_is_what_its_scale_gives(small):
+    for asymmetric in (False, True):
+        found = small.layer(1).landscape(asymmetric=asymmetric)
+        assert isinstance(found, landscape.Landscape)
+        best = small.layer(1).scale(alpha=found.best_alpha, asymmetric=asymmetric)
+        assert best.sqnr_db == found.best_db == found.sqnr_db.max()
+
+
+def test_the_recommendation_knows_every_layer_and_slice(small):
+    found = small.recommend()
+    assert [(each.layer, each.slice) for each in found.layers] == [
+        (layer.number, name) for layer in small.layers for name in ("x", "B", "C")
+    ]
+    losses = [
+        layer.slice(name).landscape().best_db - layer.slice(name).scale(alpha=found.alpha).sqnr_db
+        for layer in small.layers
+        for name in layer.slices
+    ]
+    assert found.mean_loss_db(found.alpha) == pytest.approx(np.mean(losses))
+
+
+def test_a_table_has_a_row_a_layer_and_slice_under_the_names_of_the_measures(small):
+    rows = small.table("mse")
+    assert len(rows) == 3 * len(small.layers)
+    for row in rows:
+        scale = small.layer(row["layer"]).slice(row["slice"]).scale("mse")
+        for name in ("x_out_scale", "sqnr_db", "saturation_rate", "effective_bits"):
+            assert row[name] == getattr(scale, name)
+
+
+def test_what_was_saved_is_loaded_and_a_path_leaves_its_fingerprint(small, tmp_path):
+    from dashboard.calibration.archive import fingerprint
+
+    path = tmp_path / "counts.safetensors"
+    small.save(path)
+    loaded = Calibration.load(path)
+    assert loaded.origin == replace(
+        small.origin, fingerprint=fingerprint(load_checkpoint("mamba2-tiny"))
+    )
+    assert_equal(small, loaded, tmp_path)
+    assert loaded.table("mse") == small.table("mse")
+    Calibration.of(load_backbone(load_checkpoint("mamba-tiny"), "cpu"), **SIZE).save(path)
+    assert Calibration.load(path).origin.fingerprint == ""
+    assert Calibration.load(path).origin.checkpoint == "MambaModel in memory"
+    with pytest.raises(CheckpointError, match=r"Calibration\.load opens such files"):
+        Calibration.of(path)
+    with pytest.raises(CalibrationError, match=r"ends in \.safetensors"):
+        small.save(tmp_path / "counts.bin")
+    with pytest.raises(CalibrationError, match="cannot be read"):
+        Calibration.load(tmp_path / "nothing.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [
+        (lambda c: c.layer(9), "layer is 9; mamba2-tiny has the Mamba layers 0, 1, 2, 3"),
+        (lambda c: c.layer("4"), "layer is '4'"),
+        (lambda c: c.layer(0).slice("D"), "slice is 'D'; layer 0 has 'x', 'B', 'C'"),
+        (lambda c: c.layer(0).scale("percentil"), "'percentil'; allowed are percentile,"),
+        (lambda c: c.layer(0).scale(alpha=99.95), "alpha is 99.95; .* 0 < alpha <= 1"),
+        (lambda c: c.layer(0).scale(alpha="0.9"), "alpha is '0.9'; it must be a number"),
+        (lambda c: c.layer(0).scale(alpha=float("nan")), "alpha is nan; it must be a number"),
+        (lambda c: c.layer(0).scale("entropy", asymmetric=True), "asymmetric are percentile"),
+        (lambda c: c.table("nothing"), "'nothing'; allowed are percentile,"),
+    ],
+)
+def test_what_does_not_exist_is_answered_with_what_does(small, asked, told):
+    with pytest.raises(ValueError, match=told):
+        asked(small)
+
+
+def drawings(html: str) -> int:
+    """Well-formed drawings in it."""
+    from xml.etree import ElementTree
+
+    found = re.findall(r"<svg .*?</svg>", html, re.DOTALL)
+    assert all(ElementTree.fromstring(svg).findall(".//{*}path") for svg in found)
+    return len(found)
+
+
+def test_every_record_and_figure_shows_itself(small):
+    layer = small.layer(0)
+    scale, landscape = layer.scale("mse", asymmetric=True), layer.landscape()
+    assert drawings(scale._repr_html_()) == drawings(landscape._repr_html_()) == 1
+    for sheet in (scale.figure(), landscape.figure(), layer.landscape(asymmetric=True).figure()):
+        assert isinstance(sheet, Sheet) and drawings(sheet._repr_html_()) == 1
+    assert f"{scale.sqnr_db:.2f} dB" in scale._repr_html_()
+    assert small._repr_html_().count("<tr>") == small.recommend()._repr_html_().count("<tr>") == 13
+    for record in (small, layer, scale, landscape, small.recommend()):
+        assert repr(record).startswith("<") and len(repr(record)) < 160
+    assert "mamba2-tiny" in repr(small) and "2 × 19 tokens" in repr(small)
+
+
+def test_a_name_from_a_file_is_text_in_html_and_no_markup(small, tmp_path):
+    origin = replace(small.origin, checkpoint="<img src=x onerror=alert(1)>")
+    named = replace(small, record=replace(small.record, origin=origin))
+    assert "<img" not in named._repr_html_()
