@@ -246,7 +246,7 @@ def _share(text: str) -> float:
 def rule_box(**options: Any) -> str:
     """The scale rule."""
     kept("rule", one_of(RULES))
-    rule = st.selectbox("Scale rule", RULES, key="rule", width=170, **options)
+    rule = st.selectbox("Scale rule", list(RULES), key="rule", width=170, **options)
     return keep("rule", rule, DEFAULT_RULE)
 
 

@@ -53,7 +53,7 @@ def column_boxes(i: int) -> tuple[str, str, str, str]:
         help="A sample, a published table, or type a directory, a Hub id or a calibration file.",
     )  # fmt: skip
     given = source in PUBLISHED or source in quantized_sample_names()
-    rule = st.selectbox("Scale rule", RULES, key=keys[1], width=150,
+    rule = st.selectbox("Scale rule", list(RULES), key=keys[1], width=150,
                         disabled=given)  # fmt: skip
     alpha = st.selectbox("α", ALPHAS, ALPHAS.index(format_alpha(DEFAULT_ALPHA)), key=keys[2],
                          width=130, accept_new_options=True,

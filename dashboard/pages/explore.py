@@ -48,7 +48,7 @@ def rule_boxes() -> None:
     kept("beside", one_of(RULES))
     beside = st.selectbox(
         "Beside it",
-        RULES,
+        list(RULES),
         index=RULES.index(MINMAX),
         key="beside",
         width=170,
