@@ -817,7 +817,7 @@ def with_config(directory: Path, **changed) -> None:
     ("form", "changed", "shown"),
     [
         ("safetensors", {"model_type": "![x](http://host/x.png)"}, r"'!\[x\](http"),
-        ("safetensors", {"num_heads": "<img src=x>"}, r"num_heads is '\<img src=x\>'"),
+        ("safetensors", {"num_heads": "<img src=x>"}, r"num\_heads is '\<img src=x\>'"),
         ("hybrid", {"output_hidden_states": 0.5}, "the model cannot be run"),
         ("pickle", {"num_hidden_layers": 10**9}, "it can be 65536 at most"),
     ],

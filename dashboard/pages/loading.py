@@ -72,7 +72,7 @@ LAYER_BYTES = 4 + 9 + 4  # a position and channel: the conv input, QuantizedConv
 SHELVES = {
     "checkpoint": (8, 256 * MIB, False),
     "model": (2, 4096 * MIB, False),
-    "text": (16, 64 * MIB, False),
+    "text": (16, 56 * MIB, False),
     "stored": (8, 16 * MIB, False),
     "calibration": (8, 512 * MIB, True),
     "captures": (2, 2 * KEEP_BYTES, False),
