@@ -13,7 +13,7 @@ from dashboard.checkpoints import load_backbone, load_checkpoint
 from dashboard.export import documents, tables
 from dashboard.figures.svg import to_svg
 from dashboard.rules.landscape import Landscape
-from dashboard.rules.observers import RULES, ScaleRule, moving_average
+from dashboard.rules.observers import SNIPPET_RULES, SYMMETRIC_RULES, ScaleRule, moving_average
 
 BATCHES, SEQ_LEN = 3, 64
 
@@ -99,7 +99,7 @@ def test_a_drawing_is_a_document_of_its_own():
     assert figures.PALETTES["dark"]["output"] in drawn
 
 
-@pytest.mark.parametrize("observer", documents.SNIPPET_RULES)
+@pytest.mark.parametrize("observer", SNIPPET_RULES)
 def test_the_snippet_prints_the_scale_that_is_shown(mamba2, observer):
     checkpoint = load_checkpoint("mamba2-tiny")
     rule = ScaleRule(observer, 0.999)
@@ -116,8 +116,9 @@ def test_the_snippet_prints_the_scale_that_is_shown(mamba2, observer):
 def test_rules_that_search_have_no_snippet():
     part = load_checkpoint("mamba2-tiny").slices[0]
     asked = ("mamba2-tiny", "calibration.txt", 1, 8, 0, part)
-    made = {rule: documents.snippet(*asked, ScaleRule(rule)) for rule in RULES}
-    assert {rule for rule, code in made.items() if code is None} == {"mse", "entropy"}
+    made = {rule: documents.snippet(*asked, ScaleRule(rule)) for rule in SYMMETRIC_RULES}
+    assert made["mse"] is None and made["entropy"] is None
+    assert {rule for rule, code in made.items() if code} == set(SNIPPET_RULES)
     asymmetric = ScaleRule("percentile", symmetric=False)
     assert documents.snippet("mamba2-tiny", "calibration.txt", 1, 8, 0, part, asymmetric) is None
 

@@ -26,7 +26,7 @@ from dashboard.figures.transfer import left_preimage, preimage
 from dashboard.rules.landscape import Landscape
 from dashboard.rules.observers import (
     ASYMMETRIC_RULES,
-    RULES,
+    SYMMETRIC_RULES,
     ScaleRule,
     alpha_grid,
     moving_average,
@@ -88,7 +88,7 @@ def drawn(report, rows, counted) -> list:
 
 @pytest.mark.parametrize(
     ("observer", "symmetric"),
-    [(rule, True) for rule in RULES] + [(rule, False) for rule in ASYMMETRIC_RULES],
+    [(rule, True) for rule in SYMMETRIC_RULES] + [(rule, False) for rule in ASYMMETRIC_RULES],
 )
 @pytest.mark.parametrize("case", CASES)
 def test_any_layer_and_any_rule_can_be_drawn_and_told(case, observer, symmetric):

@@ -13,6 +13,7 @@ from dashboard.rules.observers import (
     ASYMMETRIC_RULES,
     PUBLISHED_ALPHAS,
     RULES,
+    SYMMETRIC_RULES,
     OutputScale,
     ScaleRule,
     alpha_grid,
@@ -90,7 +91,7 @@ def test_percentile_1_is_minmax():
 
 def test_a_silent_layer_gets_the_least_scale():
     zeros = Histogram.of(torch.zeros(10))
-    for rule in RULES:
+    for rule in SYMMETRIC_RULES:
         found = output_scale(ScaleRule(rule), Seen(zeros, zeros, (zeros, zeros), 1e-6))
         assert found.scale == pytest.approx(1e-6)
     for rule in ASYMMETRIC_RULES:
@@ -106,6 +107,7 @@ def test_a_silent_layer_gets_the_least_scale():
         *(({"sigma": s}, r"sigma is .*0 < sigma <= 1") for s in (0.0, -1.0, 1.5, math.nan)),
         *(({"observer": o, "symmetric": False}, "symmetric INT8 alone")
           for o in set(RULES) - set(ASYMMETRIC_RULES)),
+        *(({"observer": o}, "asymmetric INT8 alone") for o in set(RULES) - set(SYMMETRIC_RULES)),
     ],
 )  # fmt: skip
 def test_a_rule_that_cannot_be_is_named(settings, told):

@@ -10,7 +10,6 @@ import torch
 import torch.nn.functional as F
 from by_hand import codes_by_hand, half_away
 
-from dashboard.analysis import report
 from dashboard.analysis.report import (
     LayerReport,
     baselines,
@@ -34,7 +33,7 @@ from dashboard.calibration import (
 )
 from dashboard.calibration.histogram import Histogram
 from dashboard.checkpoints import Checkpoint, default_device, load_backbone, load_checkpoint
-from dashboard.rules.observers import RULES, ScaleRule
+from dashboard.rules.observers import SYMMETRIC_RULES, ScaleRule
 from kernels import default_backend
 
 LAYER, ALPHA = 1, 0.9995
@@ -157,7 +156,7 @@ def test_the_codes_of_the_live_run_are_those_worked_out_by_hand(
         return codes
 
     monkeypatch.setattr(module, "quant_causal_conv1d", noted)
-    for observer in RULES:
+    for observer in SYMMETRIC_RULES:
         written.clear()
         kernel = live(checkpoint, calibration, observer).kernel
         for codes, expected in written:
@@ -365,13 +364,3 @@ def test_rules_are_told_apart_by_the_settings_that_they_use(calibration):
     ]  # fmt: skip
     rows = distinct(report_scale(counted, rule) for rule in rules)
     assert [row.rule for row in rows] == [rules[i] for i in (0, 2, 3, 5, 6)]
-
-
-def test_a_rule_without_a_label_goes_by_its_name_and_keeps_its_row(calibration, monkeypatch):
-    counted = calibration.layer(LAYER).slices[0]
-    monkeypatch.delitem(report.RULE_LABELS, "entropy")
-    monkeypatch.delitem(report.RULE_LABELS, "mse")
-    rows = distinct(
-        report_scale(counted, ScaleRule(name)) for name in ("percentile", "entropy", "mse")
-    )
-    assert [row.label for row in rows] == ["α 0.9995", "entropy", "mse"]

@@ -28,7 +28,13 @@ from dashboard.calibration.histogram import Histogram, Quantized, signal_to_nois
 from dashboard.checkpoints import ConvSlice
 from dashboard.rules.channels import GroupScales
 from dashboard.rules.landscape import Landscape
-from dashboard.rules.observers import ALPHA_RULES, PUBLISHED_ALPHAS, ScaleRule, output_scale
+from dashboard.rules.observers import (
+    PUBLISHED_ALPHAS,
+    REGISTERED,
+    SYMMETRIC_RULES,
+    ScaleRule,
+    output_scale,
+)
 from kernels import default_backend, quant_causal_conv1d
 from kernels.int8 import QMAX, QMIN, dequantize, quantize, round_half_away, scale_from_amax
 from kernels.reference import accumulate, causal_conv1d, dequantize_conv, silu
@@ -75,7 +81,8 @@ class ScaleReport:
     @property
     def short(self) -> str:
         """The label where room is scarce."""
-        return SHORT_LABELS.get(self.label, self.label)
+        registered = self.rule.registered
+        return registered.short if self.label == registered.label else self.label
 
 
 @dataclass(frozen=True)
@@ -225,29 +232,11 @@ def report_scale(counted: SliceCalibration, rule: ScaleRule) -> ScaleReport:
     return ScaleReport(rule_label(rule), rule, chosen.scale, chosen.zero_point, output)
 
 
-RULE_LABELS = {
-    "minmax": "MinMax, SiLU output",
-    "mse": "least squared error",
-    "entropy": "entropy (TensorRT)",
-    "conv-absmax": "absmax, conv output",
-    "scale-wx": "scale_wx",
-}
-SHORT_LABELS = {
-    "MinMax, SiLU output": "MinMax",
-    "least squared error": "mse",
-    "entropy (TensorRT)": "entropy",
-    "absmax, conv output": "conv absmax",
-}
-
-
 def rule_label(rule: ScaleRule) -> str:
-    """A rule and what of its settings matters; a rule without a label goes by its name."""
-    if rule.observer in ALPHA_RULES:
-        label = f"α {format_alpha(rule.alpha)}"
-    else:
-        label = RULE_LABELS.get(rule.observer, rule.observer)
-    if rule.observer == "percentile-ema":
-        label += f", average σ {format_alpha(rule.sigma)}"
+    """A rule and what of its settings matters."""
+    label = rule.registered.label.format(
+        alpha=format_alpha(rule.alpha), sigma=format_alpha(rule.sigma)
+    )
     return label if rule.symmetric else f"{label}, asymmetric"
 
 
@@ -267,19 +256,28 @@ def distinct(rows: Iterable[ScaleReport]) -> tuple[ScaleReport, ...]:
 def _used(rule: ScaleRule) -> tuple:
     """A rule and those of its settings that it uses."""
     used: tuple = (rule.observer, rule.symmetric)
-    if rule.observer in ALPHA_RULES:
+    if rule.registered.uses_alpha:
         used += (rule.alpha,)
-    if rule.observer == "percentile-ema":
+    if rule.registered.averages:
         used += (rule.sigma, rule.order)
     return used
 
 
 def baselines(rule: ScaleRule) -> tuple[ScaleRule, ...]:
-    """Every scale that a choice is held to: both published α, each other rule, the baselines."""
+    """Every symmetric scale that a choice is held to.
+
+    The percentile at both published α; each other rule, at the choice's settings where it uses
+    them; and the baselines.
+    """
     percentiles = [ScaleRule("percentile", alpha) for alpha in PUBLISHED_ALPHAS]
-    average = ScaleRule("percentile-ema", rule.alpha, rule.sigma, rule.order)
-    rest = [ScaleRule(name) for name in ("mse", "entropy", "minmax", "conv-absmax", "scale-wx")]
-    return (*percentiles, average, *rest)
+    others = [REGISTERED[name] for name in SYMMETRIC_RULES if name != "percentile"]
+    rest = [
+        ScaleRule(each.name, rule.alpha, rule.sigma, rule.order)
+        if each.uses_alpha
+        else ScaleRule(each.name)
+        for each in sorted(others, key=lambda other: other.baseline)
+    ]
+    return (*percentiles, *rest)
 
 
 @dataclass(frozen=True)

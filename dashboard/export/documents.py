@@ -104,9 +104,6 @@ def bold(text: str) -> str:
     )
 
 
-SNIPPET_RULES = ("percentile", "percentile-ema", "minmax", "conv-absmax", "scale-wx")
-
-
 def snippet(
     checkpoint: str,
     text: str,
@@ -121,8 +118,10 @@ def snippet(
     Only the conv input is taken from this project. None for a rule that takes more lines than a
     reader would check: the searches, and asymmetric scales.
     """
-    if rule.observer not in SNIPPET_RULES or not rule.symmetric or rule.order is not None:
+    wanted = rule.registered.snippet
+    if wanted is None or not rule.symmetric or rule.order is not None:
         return None
+    *before, amax = wanted.format(alpha=rule.alpha, sigma=rule.sigma).split("\n")
     lines = [
         "import numpy as np, torch.nn.functional as F",
         "from dashboard import calibration, checkpoints",
@@ -136,17 +135,4 @@ def snippet(
         "for k in range(w.shape[1])) + b",
         "y = F.silu(v).half().float().abs()",
     ]
-    amax = {
-        "percentile": f"np.quantile(y.numpy(), np.float32({rule.alpha!r}))",
-        "percentile-ema": "mean",
-        "minmax": "y.max()",
-        "conv-absmax": "v.half().float().abs().max()",
-        "scale-wx": "x.abs().max() * w.abs().max() / 127",
-    }[rule.observer]
-    if rule.observer == "percentile-ema":
-        lines += [
-            f"batches = [np.quantile(each.numpy(), np.float32({rule.alpha!r})) for each in y]",
-            "mean = batches[0]",
-            f"for batch in batches[1:]: mean += {rule.sigma!r} * (batch - mean)",
-        ]
-    return "\n".join([*lines, f"print(float({amax} / 127))"])
+    return "\n".join([*lines, *before, f"print(float({amax} / 127))"])

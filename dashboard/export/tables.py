@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 
 from dashboard.analysis.report import Judged, format_alpha
 from dashboard.rules.landscape import Landscape
-from dashboard.rules.observers import ALPHA_RULES, MovingAverage
+from dashboard.rules.observers import REGISTERED, MovingAverage
 
 TABLE_COLUMNS = {
     "layer": "{}",
@@ -171,8 +171,8 @@ def _settings(document: dict) -> str:
     rule = document["observer"]
     if rule is None:
         return "stored scales"
-    settings = f" α {document['alpha']:g}" if rule in ALPHA_RULES else ""
-    settings += f" σ {document['sigma']:g}" if rule == "percentile-ema" else ""
+    settings = f" α {document['alpha']:g}" if REGISTERED[rule].uses_alpha else ""
+    settings += f" σ {document['sigma']:g}" if REGISTERED[rule].averages else ""
     settings += "" if document["symmetric"] else " asymmetric"
     return (
         f"{document['batches']} × {document['seq_len']} tokens of {document['text']}, "

@@ -6,7 +6,7 @@ A choice outlives the page that it was made on, and is in the link: see ``rememb
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any, NoReturn
 
@@ -38,7 +38,9 @@ from dashboard.rules.observers import (
     ASYMMETRIC_RULES,
     DEFAULT_ALPHA,
     DEFAULT_RULE,
+    REGISTERED,
     RULES,
+    SYMMETRIC_RULES,
     alpha_grid,
 )
 from dashboard.text import captions
@@ -243,16 +245,28 @@ def _share(text: str) -> float:
     return alpha
 
 
-def rule_box(**options: Any) -> str:
-    """The scale rule."""
-    kept("rule", one_of(RULES))
-    rule = st.selectbox("Scale rule", RULES, key="rule", width=170, **options)
+def rule_box(asymmetric: bool = False) -> str:
+    """The scale rule; ``asymmetric`` where a page has room for rules without a symmetric scale.
+
+    Elsewhere the default takes the place of such a rule.
+    """
+    options = list(RULES if asymmetric else SYMMETRIC_RULES)
+    if kept("rule", one_of(RULES)) not in (None, *options):
+        STATE.rule = DEFAULT_RULE
+    rule = st.selectbox("Scale rule", options, key="rule", width=170, help=rule_help(options))
     return keep("rule", rule, DEFAULT_RULE)
 
 
+def rule_help(names: Iterable[str]) -> str:
+    """What each rule does, a line a rule."""
+    return "\n".join(f"- {name}: {REGISTERED[name].help}" for name in names)
+
+
 def asymmetric_toggle(**options: Any) -> bool:
-    """Whether 0 may have another code than 0, where the rule on show is defined for that."""
+    """Whether 0 may have another code than 0, where the rule on show leaves the choice."""
     kept("asymmetric", switched)
+    if STATE.rule not in SYMMETRIC_RULES:
+        return st.toggle("asymmetric", True, key="only_asymmetric", disabled=True, **options)
     asymmetric = st.toggle(
         "asymmetric",
         key="asymmetric",
@@ -260,6 +274,13 @@ def asymmetric_toggle(**options: Any) -> bool:
         **options,
     )
     return keep("asymmetric", asymmetric, False)
+
+
+def symmetric() -> bool:
+    """Whether the scales on show are: as the toggle says, where the rule leaves the choice."""
+    if STATE.rule not in SYMMETRIC_RULES:
+        return False
+    return not (STATE.asymmetric and STATE.rule in ASYMMETRIC_RULES)
 
 
 def calibrated(choice: Choice, frame: Frame, text: str | None = None) -> Calibration:

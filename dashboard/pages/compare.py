@@ -26,7 +26,7 @@ from dashboard.rules.observers import (
     DEFAULT_ALPHA,
     DEFAULT_RULE,
     PUBLISHED_ALPHAS,
-    RULES,
+    SYMMETRIC_RULES,
     ScaleRule,
 )
 from dashboard.text import captions
@@ -44,7 +44,7 @@ def column_boxes(i: int) -> tuple[str, str, str, str]:
     sources = [*sample_names(), *quantized_sample_names(), *PUBLISHED]
     keys = [f"{name}_{'abcdef'[i]}" for name in ("source", "rule", "alpha", "text")]
     kept(keys[0])
-    kept(keys[1], one_of(RULES))
+    kept(keys[1], one_of(SYMMETRIC_RULES))
     kept(keys[2])
     kept(keys[3])
     source = st.selectbox(
@@ -53,8 +53,8 @@ def column_boxes(i: int) -> tuple[str, str, str, str]:
         help="A sample, a published table, or type a directory, a Hub id or a calibration file.",
     )  # fmt: skip
     given = source in PUBLISHED or source in quantized_sample_names()
-    rule = st.selectbox("Scale rule", RULES, key=keys[1], width=150,
-                        disabled=given)  # fmt: skip
+    rule = st.selectbox("Scale rule", list(SYMMETRIC_RULES), key=keys[1], width=150,
+                        disabled=given, help=choosing.rule_help(SYMMETRIC_RULES))  # fmt: skip
     alpha = st.selectbox("α", ALPHAS, ALPHAS.index(format_alpha(DEFAULT_ALPHA)), key=keys[2],
                          width=130, accept_new_options=True,
                          disabled=given or rule not in ALPHA_RULES)  # fmt: skip

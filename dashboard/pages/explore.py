@@ -25,8 +25,7 @@ from dashboard.pages.refusing import plain, refusals
 from dashboard.pages.remembering import STATE, keep, kept, one_of
 from dashboard.rules.observers import (
     ALPHA_RULES,
-    ASYMMETRIC_RULES,
-    RULES,
+    SYMMETRIC_RULES,
     ScaleRule,
 )
 from dashboard.text import captions
@@ -40,16 +39,12 @@ COUNTS = ("log counts", "linear counts")
 
 def rule_boxes() -> None:
     """The rule on show, the one beside it, and whether 0 may have another code than 0."""
-    choosing.rule_box(
-        help="percentile: the α-quantile of |y|. percentile-ema: Quamba's moving average of each "
-        "batch's. minmax: all of |y|. mse: the least squared error. entropy: TensorRT's. "
-        "conv-absmax: the range before SiLU. scale-wx: x_scale · w_scale, uncalibrated.",
-    )
-    kept("beside", one_of(RULES))
+    choosing.rule_box(asymmetric=True)
+    kept("beside", one_of(SYMMETRIC_RULES))
     beside = st.selectbox(
         "Beside it",
-        RULES,
-        index=RULES.index(MINMAX),
+        list(SYMMETRIC_RULES),
+        index=SYMMETRIC_RULES.index(MINMAX),
         key="beside",
         width=170,
         help="Another rule, at the same α: its numbers stand under the metrics, its cut is dotted.",
@@ -79,7 +74,7 @@ sweep_slot = st.container()
 
 # Analyse. Until all batches are counted, the page shows what the first one says.
 
-symmetric = not (STATE.asymmetric and STATE.rule in ASYMMETRIC_RULES)
+symmetric = choosing.symmetric()
 complete = loading.is_calibrated(source)
 if not complete:
     frame.progress.progress(0.0, plain(f"Loading {source.checkpoint}"))

@@ -53,8 +53,8 @@ for key, most in (("head_groups", heads), ("channel_groups", architecture.head_d
 with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
     alpha, _ = choosing.alpha_slider(counted.silu_output.total, best, width=300)
     observer = st.segmented_control(
-        "Rule of the groups on show", CHANNEL_RULES, default="minmax", key="group_rule",
-        required=True,
+        "Rule of the groups on show", list(CHANNEL_RULES), default="minmax", key="group_rule",
+        required=True, help=choosing.rule_help(CHANNEL_RULES),
     )  # fmt: skip
     head_groups = st.number_input(
         "Head groups", 1, heads, min(4, heads), key="head_groups", width=130

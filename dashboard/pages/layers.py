@@ -11,13 +11,13 @@ from dashboard.pages.exporting import export_bar, quamba_file
 from dashboard.pages.grid import filtered, show_table, table_row
 from dashboard.pages.remembering import STATE
 from dashboard.pages.stored import show_stored
-from dashboard.rules.observers import ALPHA_RULES, ASYMMETRIC_RULES, ScaleRule
+from dashboard.rules.observers import ALPHA_RULES, ScaleRule
 from dashboard.text import captions
 
 
 def boxes() -> None:
     """The rule, and whether 0 may have another code than 0."""
-    choosing.rule_box()
+    choosing.rule_box(asymmetric=True)
     choosing.asymmetric_toggle()
 
 
@@ -27,7 +27,7 @@ if choice.outline.stored:
     st.stop()
 calibration = choosing.calibrated(choice, frame)
 source, layers, part = choice.source, choice.outline.layers, choice.part
-symmetric = not (STATE.asymmetric and STATE.rule in ASYMMETRIC_RULES)
+symmetric = choosing.symmetric()
 alpha, _ = choosing.alpha_slider(
     calibration.layers[0].slices[part].silu_output.total,
     loading.landscape(source, layers[0], part, symmetric).best_alpha,

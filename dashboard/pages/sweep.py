@@ -14,6 +14,7 @@ from dashboard.rules.observers import (
     ASYMMETRIC_RULES,
     DEFAULT_ALPHA,
     DEFAULT_SIGMA,
+    SYMMETRIC_RULES,
     ScaleRule,
 )
 from dashboard.text import captions
@@ -56,7 +57,7 @@ kinds = [
     (f"per tensor, {kind}",
      {name: float(report_scale(counted, ScaleRule(name, each.best_alpha, rule.sigma,
                                                   symmetric=each.symmetric)).output.sqnr_db)
-      for name in ASYMMETRIC_RULES})
+      for name in ASYMMETRIC_RULES if name in SYMMETRIC_RULES or not each.symmetric})
     for kind, each in landscapes.items()
 ]  # fmt: skip
 if choice.source.from_file:

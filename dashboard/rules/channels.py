@@ -17,11 +17,9 @@ from torch import Tensor
 from dashboard.calibration import Calibration, ConvCapture
 from dashboard.calibration.histogram import Histogram, signal_to_noise_db
 from dashboard.checkpoints import Checkpoint, ConvSlice
-from dashboard.rules.observers import ScaleRule, amax
+from dashboard.rules.observers import CHANNEL_RULES, ScaleRule, amax
 from kernels.int8 import scale_from_amax
 from kernels.reference import causal_conv1d
-
-CHANNEL_RULES = ("percentile", "minmax", "mse")
 
 
 @dataclass(frozen=True, eq=False)
