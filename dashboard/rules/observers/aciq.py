@@ -1,7 +1,7 @@
 """aciq: a clipping value from a formula, without a search: analytic clipping for a Laplace density.
 
 R. Banner et al., "Post training 4-bit quantization of convolutional networks for rapid-deployment"
-(arXiv 1810.05723), section 3. Of values with a Laplace density around their mean μ, b = E|x − μ|,
+(arXiv 1810.05723). Of values with a Laplace density around their mean μ, b = E|x − μ|,
 clipped to ±α and quantized with M bits, the expected squared error is
 
     2·b²·e^(−α/b)  +  α² / (3·4^M)        what clipping costs, and what rounding costs
