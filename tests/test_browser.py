@@ -293,7 +293,7 @@ def test_a_quantized_checkpoint_points_from_explore_to_its_layers(browser, serve
     page.goto(f"{server[0]}?checkpoint=mamba2-small-quamba2")
     page.get_by_text("is quantized already").wait_for()
     page.get_by_role("link", name="Its layers").click()
-    page.get_by_role("heading", name=re.compile("α was never used")).wait_for()
+    page.get_by_role("heading", name=re.compile("α is never used")).wait_for()
     page.get_by_role("link", name="Its groups").click()
     page.locator(".st-key-groups svg").wait_for()
     page.close()

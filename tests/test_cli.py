@@ -142,7 +142,7 @@ def test_layers_are_numbers_and_ranges(wanted, layers):
         (["mamba-tiny", "--group-size", "4", "--observer", "entropy"], "percentile, minmax, mse"),
         (["mamba-tiny", "--layers", "x"], "--layers is 'x'; give numbers and ranges"),
         (["mamba-tiny", "--observer", "median"], "--observer: invalid choice: 'median'"),
-        (["mamba-tiny", "--out", "/no/such/place/report"], "No such file or directory"),
+        (["mamba-tiny", "--out", "/no/such/place/report"], "/no/such/place is not a directory"),
         ([], "CHECKPOINT"),
     ],
 )

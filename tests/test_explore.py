@@ -185,6 +185,20 @@ def test_the_link_always_names_the_checkpoint():
     assert metrics(again) == metrics(app)
 
 
+def test_a_press_is_not_undone_by_the_link_that_left_with_it():
+    """The browser sends the link that it has; the one that was just written may be on its way."""
+    app = opened()
+    before = dict(app.query_params)
+    app.select_slider(key="alpha").set_value(0.9996).run()
+    assert "0.9996" in app.query_params["alpha"]
+    for key in [*app.query_params]:
+        del app.query_params[key]
+    app.query_params.update(before)
+    app.select_slider(key="alpha").set_value(0.9997).run()
+    assert app.select_slider(key="alpha").value == 0.9997
+    assert "0.9997" in app.query_params["alpha"]
+
+
 def test_a_link_with_words_that_no_box_knows_falls_to_the_defaults():
     app = opened(layer="99", rule="nonsense", beside="", asymmetric="maybe", alpha="2", slice="q",
                  counts="none")  # fmt: skip

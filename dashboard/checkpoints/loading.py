@@ -75,7 +75,7 @@ def load_checkpoint(source: str, local: bool = True, tolerant: bool = False) -> 
     directory = path.parent if path.is_file() else path
     config = read_json(directory / "config.json")
     is_here = local and Path(source).expanduser().exists()  # else a sample's name, or a Hub id
-    name = directory.absolute().name if is_here else source
+    name = path.absolute().name if is_here else source
     return read_checkpoint(name, directory, path, config, open_weights(path), tolerant)
 
 

@@ -10,6 +10,7 @@ a link, too.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -17,6 +18,7 @@ import numpy as np
 import streamlit as st
 
 STATE = st.session_state
+LATE_SECONDS = 2.0  # for a link that is on its way while the next is written
 APART = {"lang", "present"}  # parts of a link that say how a page is shown, not what
 
 
@@ -29,7 +31,7 @@ def take_link() -> None:
     STATE.setdefault("kept", {})
     STATE.setdefault("asked", {})  # what the link says and no widget has taken yet
     said = {key: text for key, text in st.query_params.items() if key not in APART}
-    if said == STATE.get("written", {}):
+    if said == STATE.get("written", {}) or _is_late(said):
         return
     if not said:
         st.query_params.update(STATE.written)
@@ -40,6 +42,19 @@ def take_link() -> None:
             del STATE.kept[key]
             STATE.pop(key, None)
     STATE.asked = {key: text for key, text in said.items() if key not in STATE.kept}
+
+
+def _is_late(said: dict[str, str]) -> bool:
+    """Whether a link is one that was written over a moment ago, on the same page.
+
+    With each key press the browser sends the link that it has, and the next press may leave before
+    the answer to the last has arrived. Taken for a new link, it would undo the press.
+    """
+    now = time.monotonic()
+    return any(
+        said == link and page == st.context.url and now - since < LATE_SECONDS
+        for since, page, link in STATE.get("over", ())
+    )
 
 
 def kept(key: str, read: Callable[[str], Any] = str) -> Any:
@@ -78,6 +93,9 @@ def put_in_link(key: str, value: Any) -> None:
     said = {name: word for name, word in st.query_params.items() if name not in APART | {key}}
     if text is not None and key not in APART:
         said[key] = text
+    now = time.monotonic()
+    over = [entry for entry in STATE.get("over", ()) if now - entry[0] < LATE_SECONDS]
+    STATE.over = [*over, (now, st.context.url, STATE.get("written", {}))]
     STATE.written = said  # first: a run can be ended where it tells the browser
     if text is None:
         del st.query_params[key]
