@@ -11,7 +11,7 @@ from streamlit.testing.v1 import AppTest
 
 from dashboard import cli
 from dashboard.checkpoints import SAMPLES_DIR
-from dashboard.pages import loading, remembering
+from dashboard.pages import loading
 from dashboard.rules.observers import ALPHA_RULES, RULES, SYMMETRIC_RULES
 from dashboard.text import captions
 
@@ -183,21 +183,6 @@ def test_the_link_always_names_the_checkpoint():
                       for key, value in app.query_params.items()})  # fmt: skip
     assert again.selectbox(key="checkpoint").value == "mamba2-tiny"
     assert metrics(again) == metrics(app)
-
-
-def test_a_press_is_not_undone_by_the_link_that_left_with_it(monkeypatch):
-    """The browser sends the link that it has; the one that was just written may be on its way."""
-    monkeypatch.setattr(remembering, "LATE_SECONDS", 60.0)  # a run takes longer here than a press
-    app = opened()
-    before = dict(app.query_params)
-    app.select_slider(key="alpha").set_value(0.9996).run()
-    assert "0.9996" in app.query_params["alpha"]
-    for key in [*app.query_params]:
-        del app.query_params[key]
-    app.query_params.update(before)
-    app.select_slider(key="alpha").set_value(0.9997).run()
-    assert app.select_slider(key="alpha").value == 0.9997
-    assert "0.9997" in app.query_params["alpha"]
 
 
 def test_a_link_with_words_that_no_box_knows_falls_to_the_defaults():
