@@ -54,7 +54,7 @@ from dashboard.calibration.archive import (
 from dashboard.checkpoints import Checkpoint, CheckpointError, load_backbone, load_checkpoint
 from dashboard.checkpoints.in_memory import is_model, lent_backbone, read_model
 from dashboard.export.documents import bold
-from dashboard.figures import Sheet, decibels, percent, scale_text
+from dashboard.figures import Sheet
 from dashboard.importing import hide_kernels_distribution
 from dashboard.rules import landscape as alphas
 from dashboard.rules.observers import (
@@ -65,6 +65,8 @@ from dashboard.rules.observers import (
     alpha_grid,
 )
 from dashboard.text import captions
+from dashboard.text.language import ENGLISH
+from dashboard.text.numbers import decibels, percent, scale_text
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -133,7 +135,7 @@ class Scale(ScaleReport):
         """From SiLU's input to the INT8 codes, MinMax and scale_wx beside the chosen cut."""
         beside = (ScaleRule(observer) for observer in ("minmax", "scale-wx"))
         others = [(report_scale(self.counted, rule), "baseline") for rule in beside]
-        return figures.transfer(report_slice(self.counted, self), others)
+        return figures.transfer(report_slice(self.counted, self), others, True, ENGLISH)
 
     def __repr__(self) -> str:
         return (
@@ -163,7 +165,7 @@ class Landscape(alphas.Landscape):
     def figure(self) -> Sheet:
         """SQNR over α, with what rounding alone and clipping alone would leave."""
         grid = alpha_grid(self.counted.silu_output.total, (self.best_alpha,))
-        return figures.landscape_under_slider(self, grid, None)
+        return figures.landscape_under_slider(self, grid, None, ENGLISH)
 
     def __repr__(self) -> str:
         return (
@@ -172,7 +174,9 @@ class Landscape(alphas.Landscape):
         )
 
     def _repr_html_(self) -> str:
-        return f"<p>{bold(captions.landscape_caption(self))}</p>{self.figure()._repr_html_()}"
+        return (
+            f"<p>{bold(captions.landscape_caption(self, ENGLISH))}</p>{self.figure()._repr_html_()}"
+        )
 
 
 @dataclass(frozen=True, repr=False)

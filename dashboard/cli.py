@@ -83,6 +83,7 @@ from dashboard.rules.observers import (
     ScaleRule,
 )
 from dashboard.text import captions
+from dashboard.text.language import ENGLISH
 
 # Conv inputs held at once while the kernel runs; a larger model is calibrated in several passes.
 CAPTURE_BYTES = 2**30
@@ -325,7 +326,7 @@ def _recommended(found: Recommendation) -> dict:
     return {
         "alpha": found.alpha,
         "mean_loss_db": found.mean_loss_db(found.alpha),
-        "reason": captions.recommendation(found).replace("**", ""),
+        "reason": captions.recommendation(found, ENGLISH).replace("**", ""),
         "layers": [
             {
                 "layer": choice.layer,

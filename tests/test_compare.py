@@ -23,6 +23,7 @@ from dashboard.analysis.compare import (
 from dashboard.checkpoints import SAMPLES_DIR, load_checkpoint
 from dashboard.pages import choosing, loading
 from dashboard.text import captions
+from dashboard.text.language import ENGLISH
 
 QUICK = ["--batches", "3", "--seq-len", "64"]
 
@@ -42,10 +43,10 @@ def test_layers_are_matched_by_their_own_numbers():
     most = largest(pair)
     assert (most.layer, most.value) == (2, 0.1)  # four times less is more than half as much again
     assert (
-        captions.compare_headline(pair, "x_out_scale")
+        captions.compare_headline(pair, "x_out_scale", ENGLISH)
         == "x_out_scale of layer 2 differs most: 4 times."
     )
-    rows = captions.compare_rows(pair, "x_out_scale")
+    rows = captions.compare_rows(pair, "x_out_scale", ENGLISH)
     assert [list(row.values()) for row in rows] == [
         [0, "0.1000", "–", "–"],
         [1, "0.2000", "0.3000", "+50.0 %"],
@@ -56,11 +57,14 @@ def test_layers_are_matched_by_their_own_numbers():
 def test_columns_without_a_common_quantity_say_so():
     pair = [column("a", 0.1), Column("b", (LayerScales(0, ratio_weight=2.0),))]
     assert largest(pair) is None
-    assert "share no layer" in captions.compare_headline(pair, "x_out_scale")
-    assert "nothing in common" in captions.compare_verdict(pair)
+    assert "share no layer" in captions.compare_headline(pair, "x_out_scale", ENGLISH)
+    assert "nothing in common" in captions.compare_verdict(pair, ENGLISH)
     same = [column("a", 0.1), column("b", 0.1)]
-    assert captions.compare_headline(same, "x_scale") == "x_out_scale is the same in all columns."
-    assert "the same x_out_scale in every layer" in captions.compare_verdict(same)
+    assert (
+        captions.compare_headline(same, "x_scale", ENGLISH)
+        == "x_out_scale is the same in all columns."
+    )
+    assert "the same x_out_scale in every layer" in captions.compare_verdict(same, ENGLISH)
 
 
 def test_the_published_columns_hold_the_printed_figures_and_nothing_else():
@@ -104,7 +108,7 @@ def test_the_drawing_takes_gaps_single_layers_and_infinities(quantity):
         column("b", 0.1, first=7),
         Column("empty", ()),
     ]
-    drawn = figures.compared_lines(columns, quantity).as_dict()
+    drawn = figures.compared_lines(columns, quantity, ENGLISH).as_dict()
     for kind in ("areas", "lines", "texts"):
         for shape in drawn[kind]:
             assert all(math.isfinite(v) for v in (*shape["x"], *shape["y"]))
@@ -161,7 +165,8 @@ def test_names_are_drawn_whole_where_columns_differ():
     label = "mamba-tiny, α 0.9995, out-of-domain.txt"
     columns = [Column(label + end, (LayerScales(0, x_out_scale=0.1),)) for end in ("", "2")]
     texts = [
-        text["text"] for text in figures.compared_lines(columns, "x_out_scale").as_dict()["texts"]
+        text["text"]
+        for text in figures.compared_lines(columns, "x_out_scale", ENGLISH).as_dict()["texts"]
     ]
     whole = " ".join(" ".join(texts).split())
     assert f"A: {label}" in whole and f"B: {label}2" in whole and "…" not in whole

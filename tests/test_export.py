@@ -14,6 +14,7 @@ from dashboard.export import documents, tables
 from dashboard.figures.svg import to_svg
 from dashboard.rules.landscape import Landscape
 from dashboard.rules.observers import SNIPPET_RULES, SYMMETRIC_RULES, ScaleRule, moving_average
+from dashboard.text.language import ENGLISH
 
 BATCHES, SEQ_LEN = 3, 64
 
@@ -64,7 +65,7 @@ def test_the_report_stands_alone_and_keeps_markup_out(mamba):
     made = reports(mamba, ScaleRule("percentile"))
     document = documents.document(mamba.origin, ScaleRule("percentile"), made)
     scales = [[part.chosen for part in each.slices] for each in made]
-    heat = figures.rule_heatmap([0, 1, 2, 3], scales, [row[0] for row in scales])
+    heat = figures.rule_heatmap([0, 1, 2, 3], scales, [row[0] for row in scales], ENGLISH)
     rows = list(tables.slice_rows(document))
     rows[0] |= {"slice": "<script>x</script>"}
     sections = [

@@ -32,6 +32,8 @@ from dashboard.rules.observers import (
     moving_average,
 )
 from dashboard.text import captions
+from dashboard.text.language import ENGLISH
+from dashboard.text.numbers import decibels, scale_text
 
 
 def sliced(v: torch.Tensor, observer="percentile", alpha=0.9995, symmetric=True) -> tuple:
@@ -72,17 +74,17 @@ def drawn(report, rows, counted) -> list:
     average = moving_average(counted.batches, ScaleRule("percentile-ema", order=3))
     grid = alpha_grid(counted.silu_output.total, (found.best_alpha,))
     return [
-        figures.layer_strip(range(3), [report] * 3, [best] * 3, 1),
-        figures.layer_strip(range(5, 25), [report] * 20, [best] * 20, 24),
-        figures.transfer(report, others),
-        figures.transfer(report, others, log_counts=False),
-        figures.scale_table(rows, beside=True),
-        figures.utilization_sweep(sweep_scales(counted), rows),
-        figures.landscape_under_slider(found, grid, report.chosen),
-        figures.alpha_sweep(found, rows),
-        figures.held_out_landscapes(found, found, ("one", "two")),
-        figures.moving_average_chart(average, 0.5),
-        figures.orders_chart(np.array(average.means), average.final, 0.5),
+        figures.layer_strip(range(3), [report] * 3, [best] * 3, 1, ENGLISH),
+        figures.layer_strip(range(5, 25), [report] * 20, [best] * 20, 24, ENGLISH),
+        figures.transfer(report, others, True, ENGLISH),
+        figures.transfer(report, others, log_counts=False, say=ENGLISH),
+        figures.scale_table(rows, beside=True, say=ENGLISH),
+        figures.utilization_sweep(sweep_scales(counted), rows, ENGLISH),
+        figures.landscape_under_slider(found, grid, report.chosen, ENGLISH),
+        figures.alpha_sweep(found, rows, ENGLISH),
+        figures.held_out_landscapes(found, found, ("one", "two"), ENGLISH),
+        figures.moving_average_chart(average, 0.5, ENGLISH),
+        figures.orders_chart(np.array(average.means), average.final, 0.5, ENGLISH),
     ]
 
 
@@ -102,19 +104,19 @@ def test_any_layer_and_any_rule_can_be_drawn_and_told(case, observer, symmetric)
     found = Landscape.of(counted.silu_output, symmetric=symmetric)
     average = moving_average(counted.batches, ScaleRule("percentile-ema"))
     for sentence in (
-        captions.verdict(report, found),
-        captions.proof(report, found),
-        captions.landscape_caption(found),
-        captions.sweep_verdict(found),
-        captions.alpha_sweep_caption(found, rows),
-        captions.average_headline(average, 0.5),
-        captions.average_verdict(average, 0.5),
-        captions.average_caption(average, 0.01),
-        captions.orders_caption(np.array(average.means), 0.5),
-        captions.transfer_caption(report),
-        captions.table_caption(rows),
-        captions.sweep_caption(report),
-        *(metric.value for metric in captions.metrics(report, rows[1])),
+        captions.verdict(report, found, ENGLISH),
+        captions.proof(report, found, ENGLISH),
+        captions.landscape_caption(found, ENGLISH),
+        captions.sweep_verdict(found, ENGLISH),
+        captions.alpha_sweep_caption(found, rows, ENGLISH),
+        captions.average_headline(average, 0.5, ENGLISH),
+        captions.average_verdict(average, 0.5, ENGLISH),
+        captions.average_caption(average, 0.01, ENGLISH),
+        captions.orders_caption(np.array(average.means), 0.5, ENGLISH),
+        captions.transfer_caption(report, ENGLISH),
+        captions.table_caption(rows, ENGLISH),
+        captions.sweep_caption(report, ENGLISH),
+        *(metric.value for metric in captions.metrics(report, rows[1], ENGLISH)),
     ):
         assert sentence and "nan" not in sentence
 
@@ -133,7 +135,7 @@ def test_a_cut_ties_the_output_value_to_its_preimage():
     report, rows, _ = sliced(CASES["like a model's"])
     y_cut = 127 * report.chosen.x_out_scale
     assert F.silu(torch.tensor(preimage(y_cut))).item() == pytest.approx(y_cut, rel=1e-6)
-    lines = figures.transfer(report, [(rows[-1], "baseline")]).as_dict()["lines"]
+    lines = figures.transfer(report, [(rows[-1], "baseline")], True, ENGLISH).as_dict()["lines"]
     (cut,) = [line for line in lines if line["colour"] == "chosen"]
     across, down = (cut["x"], cut["y"])
     assert across[1] == across[2] and down[0] == down[1]  # level to the curve, then straight down
@@ -170,14 +172,18 @@ def test_a_hovered_bin_tells_its_exact_count():
     report, rows, _ = sliced(torch.full((321,), 2.0))
     told = [
         point["text"]
-        for point in figures.transfer(report, [(rows[-1], "baseline")]).as_dict()["hovers"]
+        for point in figures.transfer(report, [(rows[-1], "baseline")], True, ENGLISH).as_dict()[
+            "hovers"
+        ]
     ]
     assert [text.splitlines()[1] for text in told] == ["321 values"]
 
 
 def test_the_strip_answers_a_click_on_each_cell_with_its_layer():
     report, *_ = sliced(CASES["like a model's"])
-    picks = figures.layer_strip(range(5), [report] * 5, [report.chosen] * 5, 2).as_dict()["picks"]
+    picks = figures.layer_strip(range(5), [report] * 5, [report.chosen] * 5, 2, ENGLISH).as_dict()[
+        "picks"
+    ]
     assert [pick["value"] for pick in picks] == [0, 1, 2, 3, 4]
     edges = [edge for pick in picks for edge in pick["x"]]
     assert edges == sorted(edges) and edges[0] >= 0 and edges[-1] <= 1
@@ -185,7 +191,9 @@ def test_the_strip_answers_a_click_on_each_cell_with_its_layer():
 
 def test_sixty_four_layers_are_drawn_without_labels():
     report, *_ = sliced(CASES["like a model's"])
-    data = figures.layer_strip(range(64), [report] * 64, [report.chosen] * 64, 40).as_dict()
+    data = figures.layer_strip(
+        range(64), [report] * 64, [report.chosen] * 64, 40, ENGLISH
+    ).as_dict()
     assert data["texts"] == [] and len(data["picks"]) == 64
 
 
@@ -193,7 +201,9 @@ def test_equal_scales_are_drawn_once():
     report, rows, _ = sliced(CASES["like a model's"], "minmax")
     minmax = [row for row in rows if row.observer == "minmax"]
     others = [(row, "baseline") for row in minmax]
-    labels = [item["text"] for item in figures.transfer(report, others).as_dict()["texts"]]
+    labels = [
+        item["text"] for item in figures.transfer(report, others, True, ENGLISH).as_dict()["texts"]
+    ]
     assert sum(label.startswith("MinMax") for label in labels) == 1
 
 
@@ -227,10 +237,10 @@ def test_ticks_are_round_and_within(span):
 
 
 def test_numbers_as_text():
-    assert figures.scale_text(0.0231) == "0.02310"
-    assert figures.scale_text(2.6) == "2.600"
-    assert figures.decibels(-1.234) == "−1.23 dB"
-    assert figures.decibels(math.inf) == "∞ dB"
+    assert scale_text(0.0231) == "0.02310"
+    assert scale_text(2.6) == "2.600"
+    assert decibels(-1.234) == "−1.23 dB"
+    assert decibels(math.inf) == "∞ dB"
 
 
 def test_the_verdict_has_three_cases():
@@ -241,7 +251,7 @@ def test_the_verdict_has_three_cases():
     ):
         report, _, counted = sliced(CASES["heavy tail"], observer, alpha)
         found = Landscape.of(counted.silu_output)
-        sentence = captions.verdict(report, found)
+        sentence = captions.verdict(report, found, ENGLISH)
         assert told in sentence
         gain = found.best_db - float(report.chosen.output.sqnr_db)
         assert (f"gains {gain:.1f} dB" in sentence) == (gain >= 0.05)
@@ -255,25 +265,25 @@ def test_the_proof_counts_what_clips_and_what_it_costs():
     unclamped = half_away(y.astype(np.float32) / np.float32(scale))
     clipped = (unclamped > 127) | (unclamped < -128)
     error = (unclamped.clip(-128, 127) * scale - y) ** 2
-    sentence = captions.proof(report, Landscape.of(counted.silu_output))
+    sentence = captions.proof(report, Landscape.of(counted.silu_output), ENGLISH)
     assert sentence.startswith(f"{clipped.sum():,} of 50,000 outputs clip (")
     share = float(re.search(r"carry ([0-9.]+) %", sentence).group(1))
     assert share == pytest.approx(100 * error[clipped].sum() / error.sum(), abs=0.1)
     assert 0 < clipped.sum() == report.chosen.output.saturated
 
     whole, _, counted = sliced(v, "minmax")
-    sentence = captions.proof(whole, Landscape.of(counted.silu_output))
+    sentence = captions.proof(whole, Landscape.of(counted.silu_output), ENGLISH)
     assert sentence.startswith("None of 50,000 outputs clips: all of the error is rounding.")
 
 
 def test_captions_claim_only_what_the_data_show():
     small, *_ = sliced(CASES["like a model's"], "scale-wx")
-    assert "values saturate at the lower end too" in captions.transfer_caption(small)
+    assert "values saturate at the lower end too" in captions.transfer_caption(small, ENGLISH)
     positive, *_ = sliced(CASES["all positive"], "scale-wx")
-    assert "lower end" not in captions.transfer_caption(positive)
+    assert "lower end" not in captions.transfer_caption(positive, ENGLISH)
     chosen, *_ = sliced(CASES["like a model's"])
-    assert "cannot choose a scale" in captions.sweep_caption(chosen)
-    assert "cannot choose a scale" not in captions.sweep_caption(small)
+    assert "cannot choose a scale" in captions.sweep_caption(chosen, ENGLISH)
+    assert "cannot choose a scale" not in captions.sweep_caption(small, ENGLISH)
 
 
 def test_a_heatmap_shades_by_value_marks_the_best_and_leaves_gaps():
@@ -294,7 +304,7 @@ def test_a_heatmap_shades_by_value_marks_the_best_and_leaves_gaps():
 def test_the_rule_heatmap_marks_the_best_of_each_row():
     _, rows, _ = sliced(torch.randn(20_000, generator=GENERATOR) * 1.5)
     best = max(rows, key=lambda row: float(row.output.sqnr_db))
-    found = figures.rule_heatmap([3], [rows], [best]).as_dict()
+    found = figures.rule_heatmap([3], [rows], [best], ENGLISH).as_dict()
     texts = {text["text"]: text["bold"] for text in found["texts"]}
     assert texts[f"{float(best.output.sqnr_db):.1f}"]
     worst = min(rows, key=lambda row: float(row.output.sqnr_db))
@@ -304,15 +314,15 @@ def test_the_rule_heatmap_marks_the_best_of_each_row():
 def test_a_cut_says_that_its_number_is_where_it_cuts():
     report, rows, _ = sliced(CASES["like a model's"])
     minmax = next(row for row in rows if row.observer == "minmax")
-    drawn = figures.transfer(report, [(minmax, "beside")]).as_dict()
+    drawn = figures.transfer(report, [(minmax, "beside")], True, ENGLISH).as_dict()
     texts = [text["text"] for text in drawn["texts"]]
-    assert f"MinMax cuts at {figures.scale_text(minmax.high)}" in texts
-    assert f"{report.chosen.short} cuts at {figures.scale_text(report.chosen.high)}" in texts
+    assert f"MinMax cuts at {scale_text(minmax.high)}" in texts
+    assert f"{report.chosen.short} cuts at {scale_text(report.chosen.high)}" in texts
 
 
 def test_batches_speak_of_amax_throughout():
     average = moving_average([Histogram.of(torch.tensor([1.0, 2.0]))], ScaleRule("percentile-ema"))
-    for sentence in (captions.average_verdict(average, 2.5),
-                     captions.orders_caption(np.array([2.0, 3.0]), 2.5)):  # fmt: skip
-        assert figures.scale_text(2.5) in sentence
-    assert "between 2.000 and 3.000" in captions.orders_caption(np.array([2.0, 3.0]), 2.5)
+    for sentence in (captions.average_verdict(average, 2.5, ENGLISH),
+                     captions.orders_caption(np.array([2.0, 3.0]), 2.5, ENGLISH)):  # fmt: skip
+        assert scale_text(2.5) in sentence
+    assert "between 2.000 and 3.000" in captions.orders_caption(np.array([2.0, 3.0]), 2.5, ENGLISH)

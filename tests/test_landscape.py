@@ -12,6 +12,7 @@ from dashboard.checkpoints import load_backbone, load_checkpoint
 from dashboard.rules.landscape import Landscape, landscapes, recommend
 from dashboard.rules.observers import ScaleRule, fine_alphas
 from dashboard.text import captions
+from dashboard.text.language import ENGLISH
 
 
 @pytest.fixture(scope="module")
@@ -105,7 +106,7 @@ def test_the_recommended_alpha_loses_least_on_average():
     assert worst.loss_db[recommended.alpha] == max(
         choice.loss_db[recommended.alpha] for choice in recommended.layers
     )
-    sentence = captions.recommendation(recommended)
+    sentence = captions.recommendation(recommended, ENGLISH)
     assert f"**{recommended.alpha:.6g}" in sentence and "all 3 layers" in sentence
 
 
@@ -172,7 +173,7 @@ def test_one_alpha_is_recommended_for_one_kind_of_scale(calibration):
     found = landscapes(calibration, symmetric=False)
     recommended = recommend(found)
     assert not recommended.symmetric
-    assert "asymmetric" in captions.recommendation(recommended)
+    assert "asymmetric" in captions.recommendation(recommended, ENGLISH)
     losses = [each.loss_db(recommended.alpha) for each in found.values()]
     assert recommended.mean_loss_db(recommended.alpha) == pytest.approx(np.mean(losses))
     mixed = found | {(9, "x"): next(iter(landscapes(calibration).values()))}

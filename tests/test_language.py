@@ -1,4 +1,4 @@
-"""Both catalogues are complete, agree with the sources, and fill in the same numbers and terms."""
+"""Every catalogue is complete, agrees with the sources, and fills in the same numbers and terms."""
 
 import ast
 import re
@@ -6,10 +6,12 @@ from string import Formatter
 
 import pytest
 
+from dashboard.refusals import Refusal
 from dashboard.text.glossary import glossary
 from dashboard.text.language import (
+    CATALOGUES,
+    ENGLISH,
     KEYWORDS,
-    LANGUAGES,
     PACKAGE,
     Language,
     catalogue,
@@ -19,7 +21,7 @@ from dashboard.text.language import (
 )
 from dashboard.text.prose import TERM
 
-CODES = list(LANGUAGES)
+CODES = list(CATALOGUES)
 
 
 def placeholders(text: str) -> set[str]:
@@ -71,8 +73,17 @@ def test_placeholders_marks_and_terms_agree(code):
             assert entry.string.count(mark) == entry.id.count(mark), entry.id
 
 
-def test_english_says_what_the_sources_say():
-    assert all(entry.string == entry.id for entry in catalogue("en") if entry.id)
+def test_english_is_what_the_sources_say():
+    assert language("en") == ENGLISH
+    assert ENGLISH("{n} codes", n=7) == "7 codes"
+
+
+def test_a_refusal_is_said_in_the_readers_language_with_its_reason():
+    chinese = Language("zh-CN", "简体中文", {"{file}: {reason}": "{file}：{reason}", "empty": "空"})
+    error = Refusal("{file}: {reason}", file="{a}.json", reason=Refusal("empty"))
+    assert str(error) == "{a}.json: empty"
+    assert chinese.error(error) == "{a}.json：空"
+    assert chinese.error(ValueError("{plain}")) == "{plain}"
 
 
 def test_chinese_is_chinese_throughout():

@@ -19,11 +19,11 @@ from dashboard.calibration import calibrate, read_text
 from dashboard.calibration.archive import save_calibration
 from dashboard.calibration.histogram import Histogram
 from dashboard.checkpoints import load_backbone, load_checkpoint
-from dashboard.figures import percent, scale_text
 from dashboard.pages import loading
 from dashboard.rules.grouping import sort_and_cluster
 from dashboard.rules.observers import ScaleRule, fine_alphas, moving_average
 from dashboard.text import captions
+from dashboard.text.numbers import percent, scale_text
 from kernels.reference import causal_conv1d
 
 QUICK = {"batches": "3", "seq_len": "64"}

@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 from streamlit.testing.v1 import AppTest
 
 from dashboard.calibration.histogram import Histogram
-from dashboard.figures.style import percent
 from dashboard.rules.landscape import Landscape
 from dashboard.rules.observers import ScaleRule
 from dashboard.text.captions.explore import proof
+from dashboard.text.language import ENGLISH
+from dashboard.text.numbers import percent
 
 SHARES = st.one_of(
     st.floats(1e-9, 1 - 1e-9),
@@ -94,7 +95,7 @@ def test_explores_clipping_and_rounding_add_up(clipping):
     chosen = SimpleNamespace(output=output, rule=ScaleRule("percentile", 0.9995))
     report = SimpleNamespace(chosen=chosen)
     counted = Histogram(np.arange(1, 4, dtype=np.float32), np.array([100, 10, 1]))
-    told = proof(report, Landscape.of(counted, [0.99, 0.9995, 0.99999, 1.0]))
+    told = proof(report, Landscape.of(counted, [0.99, 0.9995, 0.99999, 1.0]), ENGLISH)
     shares = re.search(r"carry (\S+) % of the error; the other (\S+) % is rounding", told)
     assert sum(map(Decimal, shares.groups())) == 100
 

@@ -17,6 +17,7 @@ from dashboard.analysis.report import QuantizedConv, quantize_conv
 from dashboard.calibration import calibrate, read_text
 from dashboard.checkpoints import load_backbone, load_checkpoint
 from dashboard.text import captions
+from dashboard.text.language import ENGLISH
 from kernels import reference
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -60,12 +61,12 @@ def test_a_kernel_that_differs_is_told(conv, monkeypatch):
 
     monkeypatch.setattr(pipeline, "quant_causal_conv1d", off_by_one)
     trace = trace_channel(conv, SCALE_OUT, 0, 3, 4, 8)
-    assert "8 of 8 codes" in captions.pipeline_caption(trace, 2)
+    assert "8 of 8 codes" in captions.pipeline_caption(trace, 2, ENGLISH)
 
 
 def test_the_rows_put_these_numbers_into_the_formulas(conv):
     trace = trace_channel(conv, SCALE_OUT, 0, 3, 4, 8)
-    rows = {row["step"]: row for row in captions.pipeline_rows(trace, 5)}
+    rows = {row["step"]: row for row in captions.pipeline_rows(trace, 5, ENGLISH)}
     plain = {step: row["numbers"].replace("−", "-") for step, row in rows.items()}
     assert plain["window"] == ", ".join(str(c) for c in trace.window[5])
     products = rows["acc"]["numbers"].replace("·", "*").replace("−", "-")
@@ -76,7 +77,7 @@ def test_the_rows_put_these_numbers_into_the_formulas(conv):
 @pytest.mark.parametrize("at", [0, 3, 7])
 def test_the_drawing_has_a_bar_a_step_and_a_click_a_position(conv, at):
     trace = trace_channel(conv, SCALE_OUT / 40, 0, 3, 0, 8)  # so small that values are clipped
-    drawn = figures.pipeline(trace, at).as_dict()
+    drawn = figures.pipeline(trace, at, ENGLISH).as_dict()
     assert [pick["value"] for pick in drawn["picks"]] == list(range(8))
     bars = [area for area in drawn["areas"] if area["colour"] != "panel"]
     assert len(bars) == 6 * 8
@@ -136,7 +137,7 @@ def test_the_ceilings_by_hand():
     assert roof.issue_tb_per_s(8.45) == pytest.approx(132 * 1.98e9 * 128 / 8.45 / 1e12)
     for _, per_byte, speed in roof.points:
         assert speed < min(roof.copy_tb_per_s, roof.issue_tb_per_s(per_byte), roof.special_tb_per_s)
-    told = captions.roofline_caption(roof)
+    told = captions.roofline_caption(roof, ENGLISH)
     assert told.startswith("exact, sequence-last: issue binds, ")
 
 
@@ -144,7 +145,7 @@ def test_the_bars_are_as_long_as_the_shares():
     found = recorded.benchmark()
     for shape in found.shapes:
         rows = [row for row in found.rows if row.shape == shape and row.kind != "copy"]
-        bars = figures.copy_shares(shape, rows).as_dict()["areas"]
+        bars = figures.copy_shares(shape, rows, ENGLISH).as_dict()["areas"]
         whole = 0.9 - 0.25
         for bar, row in zip(bars, rows, strict=True):
             assert (max(bar["x"]) - min(bar["x"])) / whole == pytest.approx(

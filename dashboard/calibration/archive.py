@@ -31,7 +31,7 @@ from dashboard.calibration.capture import (
 )
 from dashboard.calibration.histogram import Histogram
 from dashboard.checkpoints import Checkpoint
-from dashboard.checkpoints.records import one_line, quoted
+from dashboard.refusals import one_line, quoted
 from kernels.arguments import FLOAT32_MAX
 
 FORMAT = "scalescope-calibration-1"

@@ -32,9 +32,9 @@ from dashboard.checkpoints import (
     conv_input,
     find_mixer,
 )
-from dashboard.checkpoints.records import one_line, quoted
 from dashboard.checkpoints.weights import out_of_memory, ran_out_of_memory
 from dashboard.importing import hide_kernels_distribution
+from dashboard.refusals import Refusal, quoted
 from kernels.arguments import sums_fit
 from kernels.int8 import scale_from_amax
 from kernels.reference import causal_conv1d
@@ -51,11 +51,8 @@ LONGEST_NAME = 200
 Tokenizer = Callable[[str], Mapping]  # as transformers' are: a text -> {"input_ids": [...]}
 
 
-class CalibrationError(ValueError):
+class CalibrationError(Refusal):
     """Text or activations that cannot be calibrated on. One sentence, with what to do."""
-
-    def __init__(self, sentence: str) -> None:
-        super().__init__(one_line(sentence))
 
 
 @dataclass(frozen=True, eq=False)

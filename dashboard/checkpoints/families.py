@@ -14,7 +14,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from dashboard.checkpoints.records import Architecture, CheckpointError, ConvSlice, quoted
+from dashboard.checkpoints.records import Architecture, CheckpointError, ConvSlice
+from dashboard.refusals import quoted
 
 SILU = ("silu", "swish")
 LARGEST_SIZE = 2**31 - 1

@@ -20,8 +20,9 @@ from torch import Tensor, nn
 
 from dashboard.checkpoints.families import FAMILIES
 from dashboard.checkpoints.loading import read_checkpoint
-from dashboard.checkpoints.records import Checkpoint, CheckpointError, quoted
+from dashboard.checkpoints.records import Checkpoint, CheckpointError
 from dashboard.checkpoints.weights import Weights, out_of_memory, ran_out_of_memory
+from dashboard.refusals import quoted
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

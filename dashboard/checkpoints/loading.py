@@ -21,9 +21,9 @@ from dashboard.checkpoints.records import (
     ConvWeights,
     LayerFault,
     StoredLayer,
-    quoted,
 )
 from dashboard.checkpoints.weights import SUFFIXES, Weights, open_weights, read_json
+from dashboard.refusals import quoted
 
 logger = logging.getLogger(__name__)
 

@@ -34,9 +34,9 @@ from dashboard.checkpoints.records import (
     StoredCopy,
     StoredLayer,
     StoredSlice,
-    quoted,
 )
 from dashboard.checkpoints.weights import Weights
+from dashboard.refusals import quoted
 from kernels.arguments import sums_fit
 
 RANGES = ("x_head_group_range", "x_dim_group_range")

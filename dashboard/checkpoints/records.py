@@ -10,42 +10,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dashboard.refusals import Refusal
 from kernels.arguments import ConvArguments
 
 CONV_WIDTHS = (2, 3, 4)
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json")
-LONGEST_SENTENCE = 600
-LONGEST_VALUE = 80
 
 
-class CheckpointError(ValueError):
+class CheckpointError(Refusal):
     """A checkpoint that cannot be used. One sentence that names the file and the fault."""
-
-    def __init__(self, sentence: str) -> None:
-        super().__init__(one_line(sentence))
-
-
-def one_line(sentence: str) -> str:
-    """A sentence that may quote what a stranger wrote, as a terminal and a page can show it.
-
-    One line of printable characters, cut where it is long.
-    """
-    line = " ".join(sentence.split())
-    line = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in line)
-    return line if len(line) <= LONGEST_SENTENCE else line[:LONGEST_SENTENCE] + "…"
-
-
-def quoted(value: object) -> str:
-    """A value from a file as an error quotes it: as Python writes it, cut where it is long."""
-    if isinstance(value, dict | list):
-        return f"a {type(value).__name__} of {len(value)}" if len(value) > 4 else _cut(repr(value))
-    if isinstance(value, int) and value.bit_length() > 256:
-        return f"an integer of {value.bit_length()} bits"
-    return _cut(repr(value[:LONGEST_VALUE] if isinstance(value, str) else value))
-
-
-def _cut(text: str) -> str:
-    return text if len(text) <= LONGEST_VALUE + 2 else text[:LONGEST_VALUE] + "…"
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from dashboard.checkpoints.records import CheckpointError, quoted
+from dashboard.checkpoints.records import CheckpointError
+from dashboard.refusals import quoted
 
 logger = logging.getLogger(__name__)
 

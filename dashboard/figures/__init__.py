@@ -16,7 +16,7 @@ from dashboard.figures.layers import layer_strip
 from dashboard.figures.pipeline import pipeline
 from dashboard.figures.scales import scale_table
 from dashboard.figures.speed import copy_shares, roofline
-from dashboard.figures.style import PALETTES, Sheet, decibels, percent, scale_text, signed
+from dashboard.figures.style import PALETTES, Sheet
 from dashboard.figures.sweep import utilization_sweep
 from dashboard.figures.transfer import transfer
 
@@ -26,7 +26,6 @@ __all__ = [
     "alpha_sweep",
     "compared_lines",
     "copy_shares",
-    "decibels",
     "group_heatmap",
     "heatmap",
     "held_out_landscapes",
@@ -34,13 +33,10 @@ __all__ = [
     "layer_strip",
     "moving_average_chart",
     "orders_chart",
-    "percent",
     "pipeline",
     "roofline",
     "rule_heatmap",
     "scale_table",
-    "scale_text",
-    "signed",
     "transfer",
     "utilization_sweep",
 ]

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from dashboard.figures.style import Panel, Sheet, nice_ticks, percent, scale_text
+from dashboard.figures.style import Panel, Sheet, nice_ticks
 from dashboard.rules.observers import MovingAverage
+from dashboard.text.language import Language
+from dashboard.text.numbers import percent, scale_text
 
 LEFT, RIGHT = 0.05, 0.86  # of the width; labels of the lines stand at the right
 PLOT, WEIGHTS, GAP, FOOT, TOP = 260, 90, 42, 44, 14  # px
@@ -13,7 +15,7 @@ ORDERS = 150  # px
 BINS = 60
 
 
-def moving_average_chart(average: MovingAverage, pooled: float) -> Sheet:
+def moving_average_chart(average: MovingAverage, pooled: float, say: Language) -> Sheet:
     """Each batch's quantile, the mean after it, and the quantile of all batches together.
 
     Below, the weight of each batch in the final mean. Batches stand in the order taken, under
@@ -85,7 +87,7 @@ def _draw_weights(sheet: Sheet, average: MovingAverage, height: float) -> None:
     sheet.text((LEFT + RIGHT) / 2, 0.004, "batch, in the order taken", anchor="top center")
 
 
-def orders_chart(finals: np.ndarray, chosen: float, pooled: float) -> Sheet:
+def orders_chart(finals: np.ndarray, chosen: float, pooled: float, say: Language) -> Sheet:
     """How often each final mean came out, over many orders of the same batches.
 
     Args:

@@ -7,7 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from dashboard.analysis.compare import Column, layer_numbers
-from dashboard.figures.style import Panel, Sheet, decibels, nice_ticks, scale_text, spread
+from dashboard.figures.style import Panel, Sheet, nice_ticks, spread
+from dashboard.text.language import Language
+from dashboard.text.numbers import decibels, scale_text
 
 HEIGHT, FOOT = 280, 40  # px
 COLOURS = ("chosen", "output", "saturated", "best", "stranded", "baseline")
@@ -15,7 +17,7 @@ RIGHT = 0.72  # of the width; the names stand beyond
 LONGEST = 30  # characters of a name's line
 
 
-def compared_lines(columns: Sequence[Column], quantity: str) -> Sheet:
+def compared_lines(columns: Sequence[Column], quantity: str, say: Language) -> Sheet:
     """A quantity over the layers; scales and ratios on a logarithmic axis, decibels on an even one.
 
     A layer that a column does not know is left out of its line.

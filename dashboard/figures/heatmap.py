@@ -7,8 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from dashboard.analysis.report import ScaleReport
-from dashboard.figures.style import Panel, Sheet, decibels
+from dashboard.figures.style import Panel, Sheet
 from dashboard.rules.landscape import NEGLIGIBLE_DB
+from dashboard.text.language import Language
+from dashboard.text.numbers import decibels
 
 ROW, HEAD = 26, 34  # px
 LEFT = 0.11  # of the width, for the rows' names
@@ -70,6 +72,7 @@ def rule_heatmap(
     layers: Sequence[int],
     scales: Sequence[Sequence[ScaleReport]],
     bests: Sequence[ScaleReport],
+    say: Language,
 ) -> Sheet:
     """SQNR of every layer under every rule; shade is what is lost against the layer's best α.
 
@@ -98,7 +101,7 @@ def rule_heatmap(
     )
 
 
-def group_heatmap(scales: np.ndarray, widths: np.ndarray, single: float) -> Sheet:
+def group_heatmap(scales: np.ndarray, widths: np.ndarray, single: float, say: Language) -> Sheet:
     """A layer's scale for each (SSD group, head group) row and channel group column.
 
     Args:

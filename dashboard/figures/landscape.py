@@ -12,9 +12,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from dashboard.analysis.report import ScaleReport, format_alpha
-from dashboard.figures.style import Panel, Sheet, decibels, percent, scale_text, spread
+from dashboard.figures.style import Panel, Sheet, spread
 from dashboard.rules.landscape import Landscape
 from dashboard.rules.observers import log_alpha
+from dashboard.text.language import Language
+from dashboard.text.numbers import decibels, percent, scale_text
 
 SMALL = 206  # px
 INSET = 0.016  # of the width: the slider's track is inset by 6 px of 376
@@ -23,7 +25,7 @@ TICKS = (0.5, 0.9, 0.99, 0.999, 0.9999, 0.99999, 0.999999, 0.9999999)
 
 
 def landscape_under_slider(
-    found: Landscape, grid: Sequence[float], chosen: ScaleReport | None
+    found: Landscape, grid: Sequence[float], chosen: ScaleReport | None, say: Language
 ) -> Sheet:
     """The landscape on the slider's own axis, so that the thumb stands on the curve.
 
@@ -129,7 +131,7 @@ class _Curve:
     told: Callable[[float], str]
 
 
-def alpha_sweep(found: Landscape, rules: Sequence[ScaleReport]) -> Sheet:
+def alpha_sweep(found: Landscape, rules: Sequence[ScaleReport], say: Language) -> Sheet:
     """SQNR, its two errors, bits, shares and the scale over α, every rule a mark on each curve.
 
     Args:
@@ -308,7 +310,9 @@ def _draw_rules(
 # Two texts
 
 
-def held_out_landscapes(first: Landscape, second: Landscape, names: tuple[str, str]) -> Sheet:
+def held_out_landscapes(
+    first: Landscape, second: Landscape, names: tuple[str, str], say: Language
+) -> Sheet:
     """SQNR over α of the same slice on two texts, each with its best."""
     height = 300
     sheet = Sheet(height, f"SQNR over α on {names[0]} and on {names[1]}")

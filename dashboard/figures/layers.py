@@ -7,8 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from dashboard.analysis.report import ScaleReport, SliceReport, gain_db
-from dashboard.figures.style import Panel, Sheet, count_height, decibels, steps
+from dashboard.figures.style import Panel, Sheet, count_height, steps
 from dashboard.rules.landscape import NEGLIGIBLE_DB
+from dashboard.text.language import Language
+from dashboard.text.numbers import decibels
 
 HEIGHT = 84  # px
 CELL = 0.89  # of a layer's width; the rest is the gap to the next
@@ -21,6 +23,7 @@ def layer_strip(
     reports: Sequence[SliceReport],
     bests: Sequence[ScaleReport],
     chosen: int,
+    say: Language,
 ) -> Sheet:
     """One cell a layer, side by side on a common value range.
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from dashboard.analysis.report import SILU_MIN
-from dashboard.figures.style import Panel, Sheet, nice_ticks, percent, scale_text, signed, steps
+from dashboard.figures.style import Panel, Sheet, nice_ticks, steps
 from dashboard.figures.transfer import silu
 from dashboard.lesson.holding import CLOSE, Holding
 from dashboard.lesson.outliers import Outlying
@@ -17,17 +17,10 @@ from dashboard.lesson.toy import ToyRun
 from dashboard.lesson.tracing import Trace
 from dashboard.rules.published import OUTLIERS
 from dashboard.text.language import Language
+from dashboard.text.numbers import number, percent, scale_text, signed
 from kernels.int8 import QMAX, QMIN
 
 NARROW = 340  # px: the width of a picture on a phone, for which labels are spaced
-
-
-def number(value: float, digits: int = 3) -> str:
-    """A number with a typographic minus and no zeros that say nothing."""
-    text = f"{value:.{digits}f}"
-    if "." in text:
-        text = text.rstrip("0").rstrip(".")
-    return "0" if text in ("-0", "") else text.replace("-", "−")
 
 
 def axis(sheet: Sheet, panel: Panel, ticks: np.ndarray, drop: float = 0.012) -> None:

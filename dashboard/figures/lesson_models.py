@@ -6,20 +6,13 @@ import numpy as np
 
 from dashboard.analysis.report import format_alpha
 from dashboard.figures.lesson_ideas import axis, box
-from dashboard.figures.style import (
-    Panel,
-    Sheet,
-    count_height,
-    decibels,
-    scale_text,
-    signed,
-    steps,
-)
+from dashboard.figures.style import Panel, Sheet, count_height, steps
 from dashboard.lesson.grouped import CHANNEL_GROUPS, HEAD_GROUPS, GroupedScales
 from dashboard.lesson.trained import Chosen, Guess, Trained
 from dashboard.rules.observers import PUBLISHED_ALPHAS, log_alpha
 from dashboard.rules.published import QUAMBA2_130M
 from dashboard.text.language import Language
+from dashboard.text.numbers import decibels, scale_text, signed
 from kernels.int8 import QMAX
 
 TICKS = (0.99, 0.999, 0.9999, 0.99999)

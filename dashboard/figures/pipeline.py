@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from dashboard.analysis.pipeline import ChannelTrace
-from dashboard.figures.style import Panel, Sheet, signed
+from dashboard.figures.style import Panel, Sheet
+from dashboard.text.language import Language
+from dashboard.text.numbers import signed
 from kernels.int8 import QMAX, QMIN
 
 LANE, GAP, FOOT = 74, 12, 30  # px
@@ -20,7 +22,7 @@ LANES = (
 )
 
 
-def pipeline(trace: ChannelTrace, at: int) -> Sheet:
+def pipeline(trace: ChannelTrace, at: int, say: Language) -> Sheet:
     """Every step over the window, with a cursor.
 
     Args:

@@ -8,15 +8,9 @@ import numpy as np
 
 from dashboard.analysis.report import ScaleReport
 from dashboard.calibration.histogram import CODES
-from dashboard.figures.style import (
-    Panel,
-    Sheet,
-    count_height,
-    decibels,
-    percent,
-    scale_text,
-    signed,
-)
+from dashboard.figures.style import Panel, Sheet, count_height
+from dashboard.text.language import Language
+from dashboard.text.numbers import decibels, percent, scale_text, signed
 from kernels.int8 import QMAX, QMIN
 
 ROW, HEAD = 50, 30  # px
@@ -30,7 +24,7 @@ ERROR_X = (0.775, 0.9)
 SHOWN_NOISE = 0.1
 
 
-def scale_table(rows: Sequence[ScaleReport], beside: bool = False) -> Sheet:
+def scale_table(rows: Sequence[ScaleReport], beside: bool, say: Language) -> Sheet:
     """256 codes, codes used, bits, saturation, error split in two, and SQNR of each scale.
 
     The first row is the chosen scale, the second stands out too where it was asked for ``beside``

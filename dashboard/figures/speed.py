@@ -7,7 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from dashboard.analysis.recorded import Roofline, Timing
-from dashboard.figures.style import Panel, Sheet, percent, spread
+from dashboard.figures.style import Panel, Sheet, spread
+from dashboard.text.language import Language
+from dashboard.text.numbers import percent
 
 BAR, GROUP_GAP, HEAD = 21, 16, 24  # px
 LEFT = 0.25  # of the width, for names
@@ -15,7 +17,7 @@ COLOURS = {"exact": "output", "fast": "best"}
 ROOFLINE_HEIGHT = 320
 
 
-def copy_shares(shape: tuple[int, int, int], rows: Sequence[Timing]) -> Sheet:
+def copy_shares(shape: tuple[int, int, int], rows: Sequence[Timing], say: Language) -> Sheet:
     """A bar a row: how near to a copy of the same bytes, which is the whole width.
 
     Args:
@@ -54,7 +56,7 @@ def copy_shares(shape: tuple[int, int, int], rows: Sequence[Timing]) -> Sheet:
     return sheet
 
 
-def roofline(found: Roofline) -> Sheet:
+def roofline(found: Roofline, say: Language) -> Sheet:
     """TB/s over instructions a byte, under the ceilings of memory, issue and special functions."""
     height = ROOFLINE_HEIGHT
     sheet = Sheet(height, "Roofline: TB/s over instructions a byte, under three ceilings")

@@ -9,14 +9,16 @@ import numpy as np
 
 from dashboard.analysis.report import ScaleReport
 from dashboard.calibration.histogram import Quantized
-from dashboard.figures.style import Panel, Sheet, percent, scale_text
+from dashboard.figures.style import Panel, Sheet
+from dashboard.text.language import Language
+from dashboard.text.numbers import percent, scale_text
 
 PLOT, LEVEL, FOOT = 250, 19, 46  # px: the curves, a row of labels above them, the axis below
 NEAR = 4.0  # scales within this factor could have labels that touch
 RIGHT = 3.2  # the axis ends at this many times the last scale: room for the labels
 
 
-def utilization_sweep(sweep: Quantized, rules: Sequence[ScaleReport]) -> Sheet:
+def utilization_sweep(sweep: Quantized, rules: Sequence[ScaleReport], say: Language) -> Sheet:
     """code_utilization, top_code_utilization and saturation_rate over scale_out.
 
     Args:

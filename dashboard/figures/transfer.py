@@ -21,12 +21,11 @@ from dashboard.figures.style import (
     count_height,
     count_ticks,
     nice_ticks,
-    percent,
-    scale_text,
-    signed,
     spread,
     steps,
 )
+from dashboard.text.language import Language
+from dashboard.text.numbers import percent, scale_text, signed
 from kernels.int8 import QMAX, QMIN
 
 SILU_ARGMIN = -1.2784645427610738  # where SiLU is least
@@ -57,7 +56,8 @@ CUTS = {
 def transfer(
     report: SliceReport,
     others: Sequence[tuple[ScaleReport, str]],
-    log_counts: bool = True,
+    log_counts: bool,
+    say: Language,
 ) -> Sheet:
     """SiLU's input histogram, the curve as the kernel clamps it, its output histogram and codes.
 

@@ -13,8 +13,6 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from dashboard.analysis.report import KernelRun, format_alpha
-from dashboard.figures.lesson_ideas import number
-from dashboard.figures.style import decibels, percent, scale_text, signed
 from dashboard.lesson import outliers, toy
 from dashboard.lesson.quoted import QUOTES, Quote
 from dashboard.lesson.trained import Trained, guessed
@@ -33,6 +31,7 @@ from dashboard.rules.published import (
     mean_evidence,
 )
 from dashboard.text.language import Language
+from dashboard.text.numbers import decibels, number, percent, scale_text, signed
 from kernels.int8 import QMAX
 
 HOLDS, IN_PART, DOES_NOT_FOLLOW = "holds", "in part", "does not follow"

@@ -10,8 +10,11 @@ from dashboard.pages import choosing, loading
 from dashboard.pages.drawing import show
 from dashboard.pages.exporting import export_rows
 from dashboard.pages.remembering import STATE, keep, kept, one_of
+from dashboard.pages.speaking import spoken
 from dashboard.rules.observers import DEFAULT_SIGMA, averaged
 from dashboard.text import captions
+
+say = spoken()
 
 ORDERS = 500
 SIGMAS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
@@ -52,12 +55,12 @@ average = averaged(quantiles, sigma, order)
 pooled = Histogram.sum(batches).abs.quantile(alpha)
 finals = np.array([averaged(quantiles, sigma, seed).final for seed in range(1, ORDERS + 1)])
 
-st.markdown(f"## {captions.average_headline(average, pooled)}")
-st.markdown(captions.average_verdict(average, pooled))
-show(figures.moving_average_chart(average, pooled), key="average")
-st.caption(captions.average_caption(average, sigma))
+st.markdown(f"## {captions.average_headline(average, pooled, say)}")
+st.markdown(captions.average_verdict(average, pooled, say))
+show(figures.moving_average_chart(average, pooled, say), key="average")
+st.caption(captions.average_caption(average, sigma, say))
 export_rows("average", tables.average_rows(average))
 st.divider()
 st.markdown(f"### The same batches in {ORDERS} orders\nHow often each final value comes out.")
-show(figures.orders_chart(finals, average.final, pooled), key="orders")
-st.caption(captions.orders_caption(finals, pooled))
+show(figures.orders_chart(finals, average.final, pooled, say), key="orders")
+st.caption(captions.orders_caption(finals, pooled, say))

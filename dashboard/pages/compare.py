@@ -21,6 +21,7 @@ from dashboard.pages.drawing import show
 from dashboard.pages.exporting import export_bar
 from dashboard.pages.refusing import refusals
 from dashboard.pages.remembering import keep, kept, one_of, whole
+from dashboard.pages.speaking import spoken
 from dashboard.rules.observers import (
     ALPHA_RULES,
     DEFAULT_ALPHA,
@@ -30,6 +31,8 @@ from dashboard.rules.observers import (
     ScaleRule,
 )
 from dashboard.text import captions
+
+say = spoken()
 
 MOST = 6
 BEST = "each layer's best"
@@ -137,13 +140,13 @@ quantity = st.segmented_control(
     label_visibility="collapsed",
 )  # fmt: skip
 keep("quantity", quantity, "x_out_scale")
-headline = captions.compare_headline(columns, quantity)
+headline = captions.compare_headline(columns, quantity, say)
 with headline_slot:
     st.markdown(f"## {headline}")
-    st.markdown(captions.compare_verdict(columns))
-lines = figures.compared_lines(columns, quantity)
+    st.markdown(captions.compare_verdict(columns, say))
+lines = figures.compared_lines(columns, quantity, say)
 show(lines, key="lines")
-rows = captions.compare_rows(columns, quantity)
+rows = captions.compare_rows(columns, quantity, say)
 st.dataframe(rows, hide_index=True, width="stretch")
 st.caption(
     "Of the x slice. Of grouped scales x_out_scale and the ratios are of the mean, as the "
@@ -158,7 +161,7 @@ export_bar(
         "html": lambda: documents.report_html(
             "Scales compared",
             [
-                documents.Section(headline, [captions.compare_verdict(columns)]),
+                documents.Section(headline, [captions.compare_verdict(columns, say)]),
                 documents.Section(quantity, sheet=lines, rows=rows),
             ],
         ),

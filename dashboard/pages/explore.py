@@ -23,12 +23,15 @@ from dashboard.pages.drawing import show
 from dashboard.pages.exporting import export_bar, quamba_file
 from dashboard.pages.refusing import plain, refusals
 from dashboard.pages.remembering import STATE, keep, kept, one_of
+from dashboard.pages.speaking import spoken
 from dashboard.rules.observers import (
     ALPHA_RULES,
     SYMMETRIC_RULES,
     ScaleRule,
 )
 from dashboard.text import captions
+
+say = spoken()
 
 MINMAX = "minmax"
 COUNTS = ("log counts", "linear counts")
@@ -138,12 +141,13 @@ with strip_slot:
         [loading.slice_report(on_show, each, part, rule) for each in choice.outline.layers],
         [loading.best(on_show, each, part, symmetric) for each in choice.outline.layers],
         layer,
+        say,
     )
     show(strip, key="strip", on_pick=pick_layer)
 
 with verdict_slot:
-    st.markdown(f"## {captions.verdict(report, landscape)}")
-    st.markdown(captions.proof(report, landscape))
+    st.markdown(f"## {captions.verdict(report, landscape, say)}")
+    st.markdown(captions.proof(report, landscape, say))
 
 with alpha_slot:
     st.button(
@@ -155,13 +159,13 @@ with alpha_slot:
         args=(landscape.best_rule,),
     )
     shown = report.chosen if rule.observer == "percentile" else None
-    drawn = figures.landscape_under_slider(landscape, grid, shown)
+    drawn = figures.landscape_under_slider(landscape, grid, shown, say)
     show(drawn, key="landscape", on_pick=pick_alpha)
-    st.caption(captions.landscape_caption(landscape))
+    st.caption(captions.landscape_caption(landscape, say))
 
 with metric_slot:
     with st.container(horizontal=True, key="metrics"):
-        for metric in captions.metrics(report, beside):
+        for metric in captions.metrics(report, beside, say):
             st.metric(
                 metric.name,
                 metric.value,
@@ -192,9 +196,9 @@ with hero_slot:
         keep("counts", counts, COUNTS[0])
     others = [(beside, "beside"), (best, "best")]
     others += [(row, "baseline") for row in rows if row.observer in ("minmax", "scale-wx")]
-    hero = figures.transfer(report, others, counts == COUNTS[0])
+    hero = figures.transfer(report, others, counts == COUNTS[0], say)
     show(hero, key="transfer")
-    st.caption(captions.transfer_caption(report))
+    st.caption(captions.transfer_caption(report, say))
 
 with table_slot:
     st.markdown(
@@ -203,20 +207,20 @@ with table_slot:
         "Click a row to choose its rule."
     )
     paired = len(rows) > 1 and rows[1].label == beside.label
-    scale_table = figures.scale_table(rows, paired)
+    scale_table = figures.scale_table(rows, paired, say)
     show(scale_table, key="table", on_pick=pick_row)
-    st.caption(captions.table_caption(rows))
+    st.caption(captions.table_caption(rows, say))
     if complete:
-        st.markdown(captions.recommendation(loading.recommendation(source, symmetric)))
+        st.markdown(captions.recommendation(loading.recommendation(source, symmetric), say))
 
 with sweep_slot:
     st.markdown(
         "### Utilization against scale_wx\n"
         "What each scale_out would use and lose, from scale_wx up to the whole conv output."
     )
-    utilization = figures.utilization_sweep(loading.sweep(on_show, layer, part), rows)
+    utilization = figures.utilization_sweep(loading.sweep(on_show, layer, part), rows, say)
     show(utilization, key="sweep")
-    st.caption(captions.sweep_caption(report))
+    st.caption(captions.sweep_caption(report, say))
 
 if not complete:
     if STATE.get("stopped") == source:
@@ -240,13 +244,13 @@ else:
     with refusals(frame):
         conv = loading.quantized_conv(source, layer, frame.show)
         kernel = run_kernel(conv, [entry.chosen.x_out_scale for entry in slices])
-    frame.status.markdown(captions.kernel_status(kernel))
+    frame.status.markdown(captions.kernel_status(kernel, say))
 layer_report = replace(layer_report, kernel=kernel)
 with kernel_slot:
     if kernel:
-        st.markdown(captions.kernel_sentence(layer_report, kernel, choice.part_name))
+        st.markdown(captions.kernel_sentence(layer_report, kernel, choice.part_name, say))
     with st.expander("All scales and errors of this slice"):
-        st.table(captions.all_measures(layer_report, choice.part_name))
+        st.table(captions.all_measures(layer_report, choice.part_name, say))
         if not rule.symmetric:
             st.caption(captions.NO_RATIOS)
     if not source.from_file:
@@ -271,13 +275,17 @@ export_bar(
             f"{calibration.origin.checkpoint}, layer {layer}, slice {choice.part_name}",
             [
                 documents.Section(
-                    captions.verdict(report, landscape), [captions.proof(report, landscape)], hero
+                    captions.verdict(report, landscape, say),
+                    [captions.proof(report, landscape, say)],
+                    hero,
                 ),
                 documents.Section(
-                    "How each scale uses INT8", [captions.table_caption(rows)], scale_table
+                    "How each scale uses INT8", [captions.table_caption(rows, say)], scale_table
                 ),
                 documents.Section(
-                    "Utilization against scale_wx", [captions.sweep_caption(report)], utilization
+                    "Utilization against scale_wx",
+                    [captions.sweep_caption(report, say)],
+                    utilization,
                 ),
                 documents.Section("Every measure", rows=list(tables.slice_rows(document))),
             ],

@@ -11,10 +11,11 @@ import pandas as pd
 import streamlit as st
 
 from dashboard.analysis.report import LayerReport
-from dashboard.figures import PALETTES, percent
+from dashboard.figures import PALETTES
 from dashboard.figures.style import count_height
 from dashboard.pages.remembering import STATE, keep, kept, one_of
 from dashboard.text import captions
+from dashboard.text.numbers import percent
 
 SCROLLBAR = 16  # px, under the last row where the columns are wider than the page
 BINS = 32  # of a sparkline

@@ -10,9 +10,12 @@ from dashboard.pages.drawing import show
 from dashboard.pages.exporting import export_rows
 from dashboard.pages.refusing import refusals
 from dashboard.pages.remembering import STATE, keep, kept, one_of, whole
+from dashboard.pages.speaking import spoken
 from dashboard.rules.channels import CHANNEL_RULES, even_groups, group_scales
 from dashboard.rules.observers import ScaleRule
 from dashboard.text import captions
+
+say = spoken()
 
 choice, frame = choosing.choose(slices=False, stored=True)
 checkpoint = None if choice.source.from_file else loading.checkpoint(choice.source.checkpoint)
@@ -26,15 +29,15 @@ if checkpoint.is_quantized:
         st.stop()
     stored = checkpoint.stored_layer(choice.layer)
     part = stored.slices[0]
-    st.markdown(f"## {captions.stored_headline([stored], 1)}")
+    st.markdown(f"## {captions.stored_headline([stored], 1, say)}")
     if part.out_scales.ndim != 3:
         st.markdown(captions.NO_GROUPS)
         st.stop()
-    st.markdown(captions.stored_verdict([stored]))
+    st.markdown(captions.stored_verdict([stored], say))
     widths = np.bincount(part.out_group, minlength=part.out_scales.size)
     greatest = float(part.out_scales.max())
-    show(figures.group_heatmap(part.out_scales, widths, greatest), key="groups")
-    st.caption(captions.stored_groups_caption(part))
+    show(figures.group_heatmap(part.out_scales, widths, greatest, say), key="groups")
+    st.caption(captions.stored_groups_caption(part, say))
     st.stop()
 
 architecture = checkpoint.architecture
@@ -92,8 +95,10 @@ tensor = {
 clustered = found["clustered"]
 on_show = clustered[observer]
 
-st.markdown(f"## {captions.groups_headline(clustered, tensor)}")
-st.markdown(captions.groups_verdict(clustered, found["as_quamba2"], tensor, format_alpha(alpha)))
+st.markdown(f"## {captions.groups_headline(clustered, tensor, say)}")
+st.markdown(
+    captions.groups_verdict(clustered, found["as_quamba2"], tensor, format_alpha(alpha), say)
+)
 st.markdown(
     "### Each group's scale\nAfter Quamba2: channels are sorted within each head, heads clustered "
     "by the shape of that profile, its positions by k-means. Here a channel counts by its maximum, "
@@ -104,11 +109,11 @@ st.markdown(
 single = loading.scale_report(choice.source, choice.layer, 0, rules[observer]).x_out_scale
 show(
     figures.group_heatmap(
-        on_show.scales.reshape(grouping.shape), np.bincount(grouping.group), single
+        on_show.scales.reshape(grouping.shape), np.bincount(grouping.group), single, say
     ),
     key="groups",
 )
-st.caption(captions.groups_caption(on_show.scales, single))
+st.caption(captions.groups_caption(on_show.scales, single, say))
 
 st.markdown("### What each kind of group buys, SQNR by rule")
 rows = [("one scale for the slice", tensor)] + [
@@ -118,7 +123,7 @@ rows = [("one scale for the slice", tensor)] + [
                        ("clustered", "by maximum"),
                        ("single", "each channel"))
 ]  # fmt: skip
-st.dataframe(captions.kind_rows(rows), hide_index=True, width="stretch")
+st.dataframe(captions.kind_rows(rows, say), hide_index=True, width="stretch")
 export_rows("groups", [{"scale": name} | sqnr_db for name, sqnr_db in rows])
 
 slices = calibration.layer(choice.layer).slices
@@ -131,5 +136,5 @@ expanded[checkpoint.slices[0].channels].copy_(expanded.new_tensor(on_show.per_ch
 with refusals(frame):
     conv = loading.quantized_conv(choice.source, choice.layer, frame.show)
     run = run_kernel(conv, expanded)
-frame.status.markdown(captions.kernel_status(run))
-st.markdown(captions.groups_kernel(run, run.sqnr_db[0], on_show))
+frame.status.markdown(captions.kernel_status(run, say))
+st.markdown(captions.groups_kernel(run, run.sqnr_db[0], on_show, say))

@@ -10,9 +10,12 @@ from dashboard.pages import choosing, loading
 from dashboard.pages.drawing import show
 from dashboard.pages.exporting import export_rows
 from dashboard.pages.remembering import STATE, keep, kept
+from dashboard.pages.speaking import spoken
 from dashboard.rules.landscape import Landscape
 from dashboard.rules.observers import ALPHA_RULES, ScaleRule
 from dashboard.text import captions
+
+say = spoken()
 
 JUDGED = "out-of-domain.txt"
 
@@ -68,12 +71,12 @@ def landscapes(layer: int) -> tuple[Landscape, Landscape]:
 pair = landscapes(choice.layer)
 bests = [landscapes(layer) for layer in choice.outline.layers]
 
-st.markdown(f"## {captions.held_out_headline(here, names, pair[1])}")
-st.markdown(captions.held_out_verdict(here, names, pair))
+st.markdown(f"## {captions.held_out_headline(here, names, pair[1], say)}")
+st.markdown(captions.held_out_verdict(here, names, pair, say))
 st.markdown(f"### SQNR over α, layer {choice.layer}, on both texts")
-show(figures.held_out_landscapes(*pair, names), key="held_out")
-st.caption(captions.held_out_caption(pair, names))
+show(figures.held_out_landscapes(*pair, names, say), key="held_out")
+st.caption(captions.held_out_caption(pair, names, say))
 st.divider()
 st.markdown(f"### Every layer\nScales calibrated on {names[0]}; each column says on which text.")
-st.dataframe(captions.held_out_rows(judged, bests, names), hide_index=True, width="stretch")
+st.dataframe(captions.held_out_rows(judged, bests, names, say), hide_index=True, width="stretch")
 export_rows("held_out", tables.judged_rows(judged, names))

@@ -10,9 +10,12 @@ from dashboard.pages import choosing, loading
 from dashboard.pages.drawing import show
 from dashboard.pages.refusing import refusals
 from dashboard.pages.remembering import STATE, keep, kept, whole
+from dashboard.pages.speaking import spoken
 from dashboard.rules.observers import ALPHA_RULES, DEFAULT_ALPHA, ScaleRule
 from dashboard.text import captions
 from kernels.listing import LAYOUTS, generated_ptx
+
+say = spoken()
 
 WINDOW = 48  # positions on show
 
@@ -34,11 +37,13 @@ def show_speed() -> None:
         "Shape (B × D × L)", shapes, default=list(shapes)[2], key="shape", required=True
     )
     rows = [row for row in recorded.rows if row.shape == shapes[shape] and row.kind != "copy"]
-    show(figures.copy_shares(shapes[shape], rows), key="speed")
-    st.caption(f"{captions.speed_caption(rows)} {captions.recorded_caption(recorded)}")
+    show(figures.copy_shares(shapes[shape], rows, say), key="speed")
+    st.caption(f"{captions.speed_caption(rows, say)} {captions.recorded_caption(recorded, say)}")
     st.markdown("### What binds it")
-    show(figures.roofline(roofline()), key="roofline")
-    st.caption(f"{captions.roofline_caption(roofline())} {captions.recorded_caption(recorded)}")
+    show(figures.roofline(roofline(), say), key="roofline")
+    st.caption(
+        f"{captions.roofline_caption(roofline(), say)} {captions.recorded_caption(recorded, say)}"
+    )
 
     st.divider()
     st.markdown("### What it compiles to")
@@ -50,7 +55,7 @@ def show_speed() -> None:
         asked = st.toggle("Show the PTX", key="ptx")
     if asked:
         listing = generated_ptx(layout, mode)
-        st.caption(captions.listing_caption(listing))
+        st.caption(captions.listing_caption(listing, say))
         st.code(listing.text, language=None, height=420, line_numbers=True)
 
 
@@ -108,11 +113,11 @@ def pick_position() -> None:
     STATE.position = first + STATE.pipeline.picked
 
 
-st.markdown(f"## {captions.pipeline_headline(trace, at)}")
-st.markdown(captions.pipeline_caption(trace, at))
-show(figures.pipeline(trace, at), key="pipeline", on_pick=pick_position)
-st.table(captions.pipeline_rows(trace, at))
+st.markdown(f"## {captions.pipeline_headline(trace, at, say)}")
+st.markdown(captions.pipeline_caption(trace, at, say))
+show(figures.pipeline(trace, at, say), key="pipeline", on_pick=pick_position)
+st.table(captions.pipeline_rows(trace, at, say))
 st.caption(captions.PIPELINE_NOTE)
 
-frame.status.markdown(captions.kernel_status(run))
+frame.status.markdown(captions.kernel_status(run, say))
 show_speed()

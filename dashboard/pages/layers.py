@@ -10,9 +10,12 @@ from dashboard.pages.drawing import show
 from dashboard.pages.exporting import export_bar, quamba_file
 from dashboard.pages.grid import filtered, show_table, table_row
 from dashboard.pages.remembering import STATE
+from dashboard.pages.speaking import spoken
 from dashboard.pages.stored import show_stored
 from dashboard.rules.observers import ALPHA_RULES, ScaleRule
 from dashboard.text import captions
+
+say = spoken()
 
 
 def boxes() -> None:
@@ -23,7 +26,7 @@ def boxes() -> None:
 
 choice, frame = choosing.choose(boxes, layers=False, stored=True)
 if choice.outline.stored:
-    show_stored(choice, frame)
+    show_stored(choice, frame, say)
     st.stop()
 calibration = choosing.calibrated(choice, frame)
 source, layers, part = choice.source, choice.outline.layers, choice.part
@@ -41,7 +44,7 @@ rules = [rule, ScaleRule("percentile", recommended, symmetric=symmetric), *basel
 scales = [
     distinct(loading.scale_report(source, layer, part, each) for each in rules) for layer in layers
 ]
-heat = figures.rule_heatmap(layers, scales, [each.bests[part] for each in reports])
+heat = figures.rule_heatmap(layers, scales, [each.bests[part] for each in reports], say)
 
 
 def pick_cell() -> None:
@@ -64,8 +67,8 @@ def link_to(layer: int) -> None:
     )
 
 
-st.markdown(f"## {captions.layers_headline(reports, part)}")
-st.markdown(captions.layers_verdict(reports, part))
+st.markdown(f"## {captions.layers_headline(reports, part, say)}")
+st.markdown(captions.layers_verdict(reports, part, say))
 settings: dict[str, str | int] = {
     "checkpoint": source.checkpoint,
     "rule": rule.observer,
@@ -93,7 +96,7 @@ show(heat, key="rules", on_pick=pick_cell)
 picked_of, picked_layer = STATE.get("picked_layer", (None, None))
 if picked_of == source and picked_layer in layers:
     link_to(picked_layer)
-st.caption(captions.rules_caption(layers, scales))
+st.caption(captions.rules_caption(layers, scales, say))
 
 document = documents.document(calibration.origin, rule, reports)
 known = None if source.from_file else loading.checkpoint(source.checkpoint)
@@ -108,13 +111,13 @@ export_bar(
             f"{calibration.origin.checkpoint}: scales of every layer",
             [
                 documents.Section(
-                    captions.layers_headline(reports, part),
-                    [captions.layers_verdict(reports, part)],
+                    captions.layers_headline(reports, part, say),
+                    [captions.layers_verdict(reports, part, say)],
                     rows=list(tables.slice_rows(document)),
                 ),
                 documents.Section(
                     "Every layer under every rule",
-                    [captions.rules_caption(layers, scales)],
+                    [captions.rules_caption(layers, scales, say)],
                     sheet=heat,
                 ),
             ],

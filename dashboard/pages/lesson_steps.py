@@ -9,7 +9,6 @@ import streamlit as st
 from dashboard.analysis.report import format_alpha
 from dashboard.calibration import DEFAULT_BATCHES, DEFAULT_SEQ_LEN, DEFAULT_TEXT
 from dashboard.checkpoints import sample_names
-from dashboard.figures import percent
 from dashboard.lesson import grouped, holding, outliers, shapes, toy, tracing
 from dashboard.lesson.screens import Screen
 from dashboard.lesson.screens import choosing as choosing_screen
@@ -30,6 +29,7 @@ from dashboard.pages.waiting import Frame, Studied
 from dashboard.rules.observers import DEFAULT_ALPHA, PUBLISHED_ALPHAS, ScaleRule, alpha_grid
 from dashboard.rules.published import OUTLIERS, TOY
 from dashboard.text.language import Language
+from dashboard.text.numbers import percent
 
 DEFAULT_MODEL = "mamba2-small"
 DEFAULT_CHANNEL, DEFAULT_POSITION = 33, 112  # a large value, within a word

@@ -13,6 +13,7 @@ from dashboard.pages.exporting import export_bar
 from dashboard.pages.refusing import plain, refusals, visible
 from dashboard.pages.remembering import keep, kept
 from dashboard.text import captions
+from dashboard.text.language import Language
 
 FORMATS = {"x_scale": "%.8f", "w_scale": "%.8f", "scale_wx": "%.3e", "least x_out_scale": "%.8f",
            "mean": "%.8f", "greatest": "%.8f", "ratio_weight": "%.4f",
@@ -23,18 +24,18 @@ JUDGED = {"stored / nearest": "%.4f", "reaches α": "%.6f",
           "sqnr_db": "%.2f", "best gains": "%+.2f", "input scale / text's": "%.3f"}  # fmt: skip
 
 
-def show_stored(choice: Choice, frame: Frame) -> None:
+def show_stored(choice: Choice, frame: Frame, say: Language) -> None:
     """Every layer's stored scales, whether α was used, and a live run with the stored weights."""
     checkpoint = loading.checkpoint(choice.source.checkpoint)
     layers = checkpoint.stored
-    st.markdown(f"## {captions.stored_headline(layers, checkpoint.n_layers)}")
-    st.markdown(captions.stored_verdict(layers))
+    st.markdown(f"## {captions.stored_headline(layers, checkpoint.n_layers, say)}")
+    st.markdown(captions.stored_verdict(layers, say))
     runs = loading.stored_runs(choice.source.checkpoint)
-    frame.status.markdown(captions.stored_status(list(runs.values())))
+    frame.status.markdown(captions.stored_status(list(runs.values()), say))
     document = stored.stored_document(checkpoint, checkpoint.layers, runs)
     rows = [row for row in tables.slice_rows(document) if row["slice"] == choice.part_name]
     st.dataframe(
-        captions.stored_rows(rows),
+        captions.stored_rows(rows, say),
         hide_index=True,
         width="stretch",
         column_config={
@@ -51,10 +52,10 @@ def show_stored(choice: Choice, frame: Frame) -> None:
         "stored",
         {"csv": lambda: tables.as_csv(document), "json": lambda: tables.as_json(document)},
     )
-    _show_health(choice, frame)
+    _show_health(choice, frame, say)
 
 
-def _show_health(choice: Choice, frame: Frame) -> None:
+def _show_health(choice: Choice, frame: Frame, say: Language) -> None:
     """Is each scale sound; with the float model, where it comes from and what it costs."""
     checkpoint = loading.checkpoint(choice.source.checkpoint)
     st.markdown("### Health\nIs each scale sound, and where does it come from?")
@@ -80,7 +81,7 @@ def _show_health(choice: Choice, frame: Frame) -> None:
     st.markdown(plain(health.sentence(found)))
     rows = health.rows(found, choice.part_name)
     st.dataframe(
-        captions.health_rows(rows),
+        captions.health_rows(rows, say),
         hide_index=True,
         width="stretch",
         column_config={

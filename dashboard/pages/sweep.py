@@ -9,6 +9,7 @@ from dashboard.pages import choosing, loading
 from dashboard.pages.drawing import show
 from dashboard.pages.exporting import export_rows
 from dashboard.pages.remembering import kept
+from dashboard.pages.speaking import spoken
 from dashboard.rules.channels import CHANNEL_RULES, even_groups, group_scales
 from dashboard.rules.observers import (
     ASYMMETRIC_RULES,
@@ -18,6 +19,8 @@ from dashboard.rules.observers import (
     ScaleRule,
 )
 from dashboard.text import captions
+
+say = spoken()
 
 choice, frame = choosing.choose()
 choosing.tell_symmetric()
@@ -31,17 +34,17 @@ rows = distinct(
     for each in (rule, *baselines(rule))
 )
 
-st.markdown(f"## {captions.sweep_verdict(landscape)}")
-st.markdown(captions.landscape_caption(landscape))
-show(figures.alpha_sweep(landscape, rows), key="alpha_sweep")
-st.caption(captions.alpha_sweep_caption(landscape, rows))
+st.markdown(f"## {captions.sweep_verdict(landscape, say)}")
+st.markdown(captions.landscape_caption(landscape, say))
+show(figures.alpha_sweep(landscape, rows, say), key="alpha_sweep")
+st.caption(captions.alpha_sweep_caption(landscape, rows, say))
 export_rows("alpha_sweep", tables.landscape_rows(landscape))
 
 st.divider()
 st.markdown("### The α to use\nThe best α of every layer, and one for the whole model.")
 found = loading.recommendation(choice.source)
-st.markdown(captions.recommendation(found))
-st.dataframe(captions.recommendation_rows(found), hide_index=True, width="stretch")
+st.markdown(captions.recommendation(found, say))
+st.dataframe(captions.recommendation_rows(found, say), hide_index=True, width="stretch")
 
 st.divider()
 st.markdown(
@@ -76,5 +79,5 @@ else:
                                          ScaleRule(observer, landscape.best_alpha)).sqnr_db
                   for observer in CHANNEL_RULES})
             )  # fmt: skip
-st.dataframe(captions.kind_rows(kinds), hide_index=True, width="stretch")
-st.caption(captions.kinds_caption(kinds, landscapes))
+st.dataframe(captions.kind_rows(kinds, say), hide_index=True, width="stretch")
+st.caption(captions.kinds_caption(kinds, landscapes, say))

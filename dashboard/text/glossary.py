@@ -8,9 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from dashboard.analysis.report import SILU_MIN
-from dashboard.figures.style import signed
 from dashboard.rules.observers import DEFAULT_SIGMA
 from dashboard.text.language import Language
+from dashboard.text.numbers import signed
 from kernels.int8 import QMAX, QMIN
 
 

@@ -1,17 +1,18 @@
-"""The language that the lesson speaks: message catalogues, and which of them a reader gets.
+"""The language that a reader is spoken to in: message catalogues, and which of them it is.
 
-A message is written where it is said, in English, as the argument of a ``Language``:
+A message is written where it is needed, in English, as the argument of a ``Language``:
 
     say("{count} of {total} values saturate", count=3, total=8)
 
 and looked up in that language's catalogue, a text file that translators know (gettext's .po), read
-once at the start by Babel. Numbers are computed and formatted before they get here, so that a
-catalogue holds words alone. Messages may carry the marks of ``dashboard.text.prose``.
+once at the start by Babel. English has none: it is what the sources say. Numbers are computed and
+formatted before they get here, so that a catalogue holds words alone. Messages may carry the marks
+of ``dashboard.text.prose``. The sentence of a ``Refusal`` is a message, too.
 
     python -m dashboard.text.language
 
-brings the catalogues up to date with the sources: new messages are entered, those that nobody says
-any more are dropped, and in Chinese a new one waits, empty, for its translation.
+brings the catalogues up to date with the sources: new messages are entered and wait, empty, for
+their translation; those that are in no source any more are dropped.
 """
 
 from __future__ import annotations
@@ -26,13 +27,16 @@ from babel.messages.catalog import Catalog
 from babel.messages.extract import extract_from_file
 from babel.messages.pofile import read_po, write_po
 
+from dashboard.refusals import Refusal, one_line
+
 PACKAGE = Path(__file__).resolve().parents[1]
 LOCALES = PACKAGE / "text" / "locales"
 DOMAIN = "scalescope.po"
 KEYWORDS = {"say": None, "_say": None}
 
 # How each language is called in a link and by browsers, its catalogue's folder, and its own name.
-LANGUAGES = {"en": ("en", "English"), "zh-CN": ("zh_CN", "简体中文")}
+LANGUAGES = {"en": ("", "English"), "zh-CN": ("zh_CN", "简体中文")}
+CATALOGUES = tuple(code for code, (folder, _) in LANGUAGES.items() if folder)
 
 
 @dataclass(frozen=True)
@@ -45,8 +49,18 @@ class Language:
 
     def __call__(self, message: str, /, **values: object) -> str:
         """The message in this language; one that its catalogue lacks stays English."""
-        found = self.messages.get(message, message)
-        return found.format(**values) if values else found
+        words = self.messages.get(message, message)
+        return words.format(**values) if values else words
+
+    def error(self, error: ValueError) -> str:
+        """The sentence of a refusal in this language; another error's as it stands."""
+        if not isinstance(error, Refusal):
+            return one_line(str(error))
+        reasons = {
+            name: self.error(value) if isinstance(value, Refusal) else value
+            for name, value in error.values.items()
+        }
+        return one_line(self(error.template, **reasons))
 
 
 @cache
@@ -57,7 +71,10 @@ def language(code: str) -> Language:
     """
     if code not in LANGUAGES:
         raise ValueError(f"language is {code!r}; allowed are {', '.join(LANGUAGES)}")
-    return Language(code, LANGUAGES[code][1], _messages(code))
+    return Language(code, LANGUAGES[code][1], {} if code == "en" else _messages(code))
+
+
+ENGLISH = Language("en", LANGUAGES["en"][1], {})  # of a terminal, of files, and of Python
 
 
 def _messages(code: str) -> dict[str, str]:
@@ -102,13 +119,15 @@ def said() -> dict[str, list[str]]:
 def update() -> None:
     """Bring every catalogue up to date with the sources."""
     messages = said()
-    for code, (folder, _) in LANGUAGES.items():
+    for code in CATALOGUES:
+        folder = LANGUAGES[code][0]
         path = LOCALES / folder / DOMAIN
         known = _messages(code) if path.exists() else {}
         fresh = Catalog(locale=folder, project="Scalescope", fuzzy=False)
         for message, modules in messages.items():
-            string = message if code == "en" else known.get(message, "")
-            fresh.add(message, string, locations=[(module, 0) for module in modules])
+            fresh.add(
+                message, known.get(message, ""), locations=[(module, 0) for module in modules]
+            )
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("wb") as file:
             write_po(file, fresh, width=100, omit_header=True, include_lineno=False)

@@ -2,11 +2,11 @@
 
 from dashboard.analysis.report import format_alpha
 from dashboard.figures.lesson_models import score
-from dashboard.figures.style import signed
 from dashboard.lesson.screens import Answer, Question, Screen, Table
 from dashboard.lesson.trained import Chosen
 from dashboard.rules.observers import PUBLISHED_ALPHAS
 from dashboard.text.language import Language
+from dashboard.text.numbers import signed
 
 DEFENSIBLE_DB = 0.5  # lost on average: as good as anybody could want
 

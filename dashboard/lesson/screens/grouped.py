@@ -1,9 +1,7 @@
 """Step 8: (1, 4, 4)."""
 
 from dashboard.analysis.report import format_alpha
-from dashboard.figures.lesson_ideas import number
 from dashboard.figures.lesson_models import groups
-from dashboard.figures.style import decibels, percent, scale_text, signed
 from dashboard.lesson.grouped import GroupedScales, Groups
 from dashboard.lesson.screens import Answer, Question, Screen, Table
 from dashboard.rules.published import (
@@ -16,6 +14,7 @@ from dashboard.rules.published import (
     mean_evidence,
 )
 from dashboard.text.language import Language
+from dashboard.text.numbers import decibels, number, percent, scale_text, signed
 from kernels.int8 import QMAX
 
 LAYERS_STEP = 6  # of the lesson: every layer's curve over α

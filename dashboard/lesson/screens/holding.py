@@ -1,9 +1,10 @@
 """Step 1: what INT8 can hold."""
 
-from dashboard.figures.lesson_ideas import handful, number
+from dashboard.figures.lesson_ideas import handful
 from dashboard.lesson.holding import Holding
 from dashboard.lesson.screens import Answer, Question, Screen, Table
 from dashboard.text.language import Language
+from dashboard.text.numbers import number
 from kernels.int8 import QMAX
 
 ASKED = 0.02  # the scale that the question speaks of

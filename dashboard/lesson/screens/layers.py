@@ -2,11 +2,11 @@
 
 from dashboard.analysis.report import format_alpha
 from dashboard.figures.lesson_models import every_layer
-from dashboard.figures.style import decibels, percent, scale_text, signed
 from dashboard.lesson.screens import Answer, Question, Screen, Table
 from dashboard.lesson.trained import Trained
 from dashboard.rules.observers import PUBLISHED_ALPHAS
 from dashboard.text.language import Language
+from dashboard.text.numbers import decibels, percent, scale_text, signed
 
 
 def screen(trained: Trained, layer: int, alpha: float, say: Language) -> Screen:

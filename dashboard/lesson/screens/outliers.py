@@ -1,11 +1,11 @@
 """Step 5: why not simply MinMax, and why not simply a percentile."""
 
-from dashboard.figures.lesson_ideas import number, two_rulers
-from dashboard.figures.style import decibels, percent, scale_text
+from dashboard.figures.lesson_ideas import two_rulers
 from dashboard.lesson.outliers import Outlying, outlying
 from dashboard.lesson.screens import Answer, Question, Screen, Table
 from dashboard.rules.published import OUTLIERS
 from dashboard.text.language import Language
+from dashboard.text.numbers import decibels, number, percent, scale_text
 
 
 def screen(found: Outlying, say: Language) -> Screen:

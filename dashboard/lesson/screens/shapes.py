@@ -1,11 +1,11 @@
 """Step 3: SiLU reshapes the distribution."""
 
 from dashboard.analysis.report import SILU_MIN
-from dashboard.figures.lesson_ideas import folded, number
-from dashboard.figures.style import percent, signed
+from dashboard.figures.lesson_ideas import folded
 from dashboard.lesson.screens import Answer, Question, Screen
 from dashboard.lesson.shapes import Reshaped, reshape, stranded_codes
 from dashboard.text.language import Language
+from dashboard.text.numbers import number, percent, signed
 from kernels.int8 import QMAX, QMIN
 
 ASKED_AMAX = 5.0

@@ -1,13 +1,13 @@
 """Step 4: the published toy example, computed again."""
 
 from dashboard.analysis.report import format_alpha
-from dashboard.figures.lesson_ideas import number, toy_errors
-from dashboard.figures.style import percent
+from dashboard.figures.lesson_ideas import toy_errors
 from dashboard.lesson.screens import Answer, Question, Screen, Table
 from dashboard.lesson.toy import COARSE_ALPHA, conv_absmax_scale, quantile_scale, run
 from dashboard.rules.observers import PUBLISHED_ALPHAS
 from dashboard.rules.published import TOY
 from dashboard.text.language import Language
+from dashboard.text.numbers import number, percent
 from kernels.int8 import QMAX
 
 

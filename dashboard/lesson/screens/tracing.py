@@ -1,10 +1,10 @@
 """Step 2: the kernel's four steps on real numbers."""
 
-from dashboard.figures.lesson_ideas import four_steps, number
-from dashboard.figures.style import scale_text
+from dashboard.figures.lesson_ideas import four_steps
 from dashboard.lesson.screens import Answer, Question, Screen
 from dashboard.lesson.tracing import Trace
 from dashboard.text.language import Language
+from dashboard.text.numbers import number, scale_text
 
 
 def screen(trace: Trace, say: Language, checkpoint: str, layer: int) -> Screen:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from dashboard.figures.style import percent, scale_text
 from dashboard.rules.observers import MovingAverage
+from dashboard.text.language import Language
+from dashboard.text.numbers import percent, scale_text
 from kernels.int8 import QMAX
 
 
-def average_verdict(average: MovingAverage, pooled: float) -> str:
+def average_verdict(average: MovingAverage, pooled: float, say: Language) -> str:
     """What the average and the pooled quantile come to, and what the first batch weighs."""
     return (
         f"It ends at {scale_text(average.final)}, the pooled quantile is {scale_text(pooled)}. "
@@ -18,7 +19,7 @@ def average_verdict(average: MovingAverage, pooled: float) -> str:
     )
 
 
-def orders_caption(finals: np.ndarray, pooled: float) -> str:
+def orders_caption(finals: np.ndarray, pooled: float, say: Language) -> str:
     """How far the order alone moves amax, and so the scale."""
     low, high = float(finals.min()), float(finals.max())
     return (
@@ -28,7 +29,7 @@ def orders_caption(finals: np.ndarray, pooled: float) -> str:
     )
 
 
-def average_headline(average: MovingAverage, pooled: float) -> str:
+def average_headline(average: MovingAverage, pooled: float, say: Language) -> str:
     """How far the moving average ends from the quantile of everything."""
     away = average.final / pooled - 1 if pooled else 0.0
     if abs(away) < 0.0005:
@@ -39,7 +40,7 @@ def average_headline(average: MovingAverage, pooled: float) -> str:
     )
 
 
-def average_caption(average: MovingAverage, sigma: float) -> str:
+def average_caption(average: MovingAverage, sigma: float, say: Language) -> str:
     """The weight of the first batch, now and after many."""
     if len(average.order) == 1:
         return "One batch is its own average."

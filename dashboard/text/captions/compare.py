@@ -7,12 +7,13 @@ from collections.abc import Sequence
 import numpy as np
 
 from dashboard.analysis.compare import Column, Difference, differences, largest, layer_numbers
-from dashboard.figures.style import decibels, percent, scale_text, signed
+from dashboard.text.language import Language
+from dashboard.text.numbers import decibels, percent, scale_text, signed
 
 NOTHING_SHARED = "These columns share no layer of which both know the same quantity."
 
 
-def compare_headline(columns: Sequence[Column], quantity: str) -> str:
+def compare_headline(columns: Sequence[Column], quantity: str, say: Language) -> str:
     """Where the quantity on show differs most; where no column knows it, which one does."""
     known = [d for d in differences(columns, quantity) if np.isfinite(d.relative)]
     if known and quantity == "sqnr_db":
@@ -45,7 +46,7 @@ def _times(factor: float) -> str:
     return f"{factor:,.3g} times" if factor >= 1.1 else f"by {percent(factor - 1)}"
 
 
-def compare_verdict(columns: Sequence[Column]) -> str:
+def compare_verdict(columns: Sequence[Column], say: Language) -> str:
     """For each column: how its scales and its SQNR lie against the first's."""
     return " ".join(_against_first(columns, i) for i in range(1, len(columns)))
 
@@ -79,7 +80,7 @@ def _against_first(columns: Sequence[Column], i: int) -> str:
     return f"**{columns[i].label}**: {'; '.join(told) if told else 'nothing in common'}."
 
 
-def compare_rows(columns: Sequence[Column], quantity: str) -> list[dict]:
+def compare_rows(columns: Sequence[Column], quantity: str, say: Language) -> list[dict]:
     """A row a layer: the quantity in each column, and how far from the first."""
     found = {(d.layer, d.column): d for d in differences(columns, quantity)}
     rows = []

@@ -15,13 +15,14 @@ from dashboard.analysis.report import (
     SliceReport,
     format_alpha,
 )
-from dashboard.figures.style import decibels, percent, scale_text, signed
 from dashboard.rules.landscape import NEGLIGIBLE_DB, Landscape
 from dashboard.rules.observers import PUBLISHED_ALPHAS
+from dashboard.text.language import Language
+from dashboard.text.numbers import decibels, percent, scale_text, signed
 from kernels.int8 import QMAX
 
 
-def verdict(report: SliceReport, found: Landscape) -> str:
+def verdict(report: SliceReport, found: Landscape, say: Language) -> str:
     """Whether there is a better percentile than the scale on show; ``found`` is of its kind."""
     _check_kind(report.chosen, found)
     chosen = report.chosen
@@ -41,7 +42,7 @@ def _check_kind(chosen: ScaleReport, found: Landscape) -> None:
         raise ValueError("a symmetric scale and an asymmetric one are not held against each other")
 
 
-def proof(report: SliceReport, found: Landscape) -> str:
+def proof(report: SliceReport, found: Landscape, say: Language) -> str:
     """How many values clip, what they cost, and what the usual choices of the same kind lose."""
     _check_kind(report.chosen, found)
     output = report.chosen.output
@@ -63,7 +64,7 @@ def proof(report: SliceReport, found: Landscape) -> str:
     return f"{told} Against {best}, {', '.join(lost[:-1])} and {lost[-1]}."
 
 
-def landscape_caption(found: Landscape) -> str:
+def landscape_caption(found: Landscape, say: Language) -> str:
     """Which side is limited by what, and how wide the top is."""
     first, last = found.within(0.5)
     told = "" if found.symmetric else "Asymmetric scales. "
@@ -85,7 +86,7 @@ class Metric:
     help: str
 
 
-def metrics(report: SliceReport, beside: ScaleReport) -> tuple[Metric, ...]:
+def metrics(report: SliceReport, beside: ScaleReport, say: Language) -> tuple[Metric, ...]:
     """The six numbers beside the transfer figure, each held to that of another scale."""
     chosen, output = report.chosen, report.chosen.output
     name, other = beside.short, beside.output
@@ -131,7 +132,7 @@ def metrics(report: SliceReport, beside: ScaleReport) -> tuple[Metric, ...]:
     )
 
 
-def all_measures(report: LayerReport, name: str) -> dict[str, list[str]]:
+def all_measures(report: LayerReport, name: str, say: Language) -> dict[str, list[str]]:
     """Every measure of one slice by its name, with six digits, as columns of a table."""
     values = report.measures(name)
     return {
@@ -147,7 +148,7 @@ def measure_text(value: object) -> str:
     return str(value) if isinstance(value, list) else f"{value:.6g}"
 
 
-def transfer_caption(report: SliceReport) -> str:
+def transfer_caption(report: SliceReport, say: Language) -> str:
     """What to notice in the transfer figure."""
     scale = report.chosen.x_out_scale
     stranded = report.chosen.stranded_codes
@@ -176,7 +177,7 @@ def transfer_caption(report: SliceReport) -> str:
     return floor + spread + tail
 
 
-def table_caption(rows: Sequence[ScaleReport]) -> str:
+def table_caption(rows: Sequence[ScaleReport], say: Language) -> str:
     """Whether more bits were more signal, among the scales shown."""
     best = max(rows, key=lambda r: float(r.output.sqnr_db))
     fair = [r for r in rows if float(r.output.saturation_rate) < 0.5]
@@ -201,7 +202,7 @@ def table_caption(rows: Sequence[ScaleReport]) -> str:
     return text
 
 
-def sweep_caption(report: SliceReport) -> str:
+def sweep_caption(report: SliceReport, say: Language) -> str:
     """Utilization against scale_wx, in a sentence."""
     wx = report.silu_output.quantize(report.scales.scale_wx)
     chosen = report.chosen
@@ -226,7 +227,7 @@ def _times(ratio: float) -> str:
     return "exactly" if ratio == 1 else f"{ratio:,.3g} times"
 
 
-def kernel_status(run: KernelRun) -> str:
+def kernel_status(run: KernelRun, say: Language) -> str:
     """Which backend ran, how long it took, how many codes differ from the reference."""
     dot = ":green[●]" if run.differing_codes == 0 else ":red[●]"
     return (
@@ -235,7 +236,7 @@ def kernel_status(run: KernelRun) -> str:
     )
 
 
-def kernel_sentence(report: LayerReport, run: KernelRun, name: str) -> str:
+def kernel_sentence(report: LayerReport, run: KernelRun, name: str, say: Language) -> str:
     """What rounding the inputs costs on top of rounding the output."""
     index = next(i for i, part in enumerate(report.slices) if part.name == name)
     live = run.sqnr_db[index]

@@ -8,8 +8,9 @@ import numpy as np
 
 from dashboard.analysis.report import KernelRun
 from dashboard.checkpoints import StoredSlice
-from dashboard.figures.style import decibels, scale_text, signed
 from dashboard.rules.channels import GroupScales
+from dashboard.text.language import Language
+from dashboard.text.numbers import decibels, scale_text, signed
 
 NO_HEADS = (
     "Mamba-1 has no heads, so there is nothing to sort and cluster. Groups of neighbouring "
@@ -18,7 +19,9 @@ NO_HEADS = (
 NO_GROUPS = "This layer stores one scale for x, not a table of groups."
 
 
-def groups_headline(found: Mapping[str, GroupScales], tensor: Mapping[str, float]) -> str:
+def groups_headline(
+    found: Mapping[str, GroupScales], tensor: Mapping[str, float], say: Language
+) -> str:
     """What grouping buys over the same rule's one scale, by MinMax and by the percentile."""
     gains = {rule: found[rule].sqnr_db - tensor[rule] for rule in ("minmax", "percentile")}
     return (
@@ -32,6 +35,7 @@ def groups_verdict(
     as_quamba2: Mapping[str, GroupScales],
     tensor: Mapping[str, float],
     alpha: str,
+    say: Language,
 ) -> str:
     """Whether the groups or the rule did it: the two are told apart."""
     stored = as_quamba2["minmax"].sqnr_db
@@ -53,7 +57,7 @@ def _times(gain_db: float) -> str:
     return "as well" if gain_db < 0.05 else f"{gain_db:.1f} dB better"
 
 
-def groups_caption(scales: np.ndarray, single: float) -> str:
+def groups_caption(scales: np.ndarray, single: float, say: Language) -> str:
     """How far the groups' scales lie from the one that would serve all."""
     return (
         f"The groups' scales lie between {scale_text(float(scales.min()))} and "
@@ -63,7 +67,7 @@ def groups_caption(scales: np.ndarray, single: float) -> str:
     )
 
 
-def stored_groups_caption(part: StoredSlice) -> str:
+def stored_groups_caption(part: StoredSlice, say: Language) -> str:
     """The stored table; by MinMax the greatest group's scale is the whole slice's."""
     scales = part.out_scales
     return (
@@ -73,7 +77,7 @@ def stored_groups_caption(part: StoredSlice) -> str:
     )
 
 
-def groups_kernel(run: KernelRun, live: float, found: GroupScales) -> str:
+def groups_kernel(run: KernelRun, live: float, found: GroupScales, say: Language) -> str:
     """What the kernel made of the expanded scales."""
     return (
         f"Live kernel with {len(found.per_channel):,} expanded scales for x: **{decibels(live)}** "

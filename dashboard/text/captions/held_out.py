@@ -8,11 +8,12 @@ from dashboard.analysis.report import (
     Judged,
     format_alpha,
 )
-from dashboard.figures.style import decibels, percent, scale_text
 from dashboard.rules.landscape import NEGLIGIBLE_DB, Landscape
+from dashboard.text.language import Language
+from dashboard.text.numbers import decibels, percent, scale_text
 
 
-def held_out_headline(here: Judged, names: tuple[str, str], there: Landscape) -> str:
+def held_out_headline(here: Judged, names: tuple[str, str], there: Landscape, say: Language) -> str:
     """What the calibrated scale loses on the other text, against the best α there."""
     loss = there.best_db - float(here.there.sqnr_db)
     if loss < NEGLIGIBLE_DB:
@@ -20,7 +21,9 @@ def held_out_headline(here: Judged, names: tuple[str, str], there: Landscape) ->
     return f"On {names[1]} this scale loses {loss:.1f} dB against the best α there."
 
 
-def held_out_verdict(here: Judged, names: tuple[str, str], pair: Sequence[Landscape]) -> str:
+def held_out_verdict(
+    here: Judged, names: tuple[str, str], pair: Sequence[Landscape], say: Language
+) -> str:
     """The same scale on both texts: SQNR and saturation."""
     own, there = here.own.output, here.there
     return (
@@ -32,7 +35,7 @@ def held_out_verdict(here: Judged, names: tuple[str, str], pair: Sequence[Landsc
     )
 
 
-def held_out_caption(pair: Sequence[Landscape], names: tuple[str, str]) -> str:
+def held_out_caption(pair: Sequence[Landscape], names: tuple[str, str], say: Language) -> str:
     """What the best scale of one text would lose on the other."""
     moved = pair[0].scales[pair[0].best] / pair[1].scales[pair[1].best]
     return (
@@ -46,6 +49,7 @@ def held_out_rows(
     judged: Sequence[Judged],
     bests: Sequence[tuple[Landscape, Landscape]],
     names: tuple[str, str],
+    say: Language,
 ) -> list[dict]:
     """A row a layer: saturation, SQNR and best α on each text."""
     return [

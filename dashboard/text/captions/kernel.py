@@ -8,7 +8,8 @@ import numpy as np
 
 from dashboard.analysis.pipeline import ChannelTrace
 from dashboard.analysis.recorded import Benchmark, Roofline, Timing
-from dashboard.figures.style import percent, signed
+from dashboard.text.language import Language
+from dashboard.text.numbers import percent, signed
 from kernels.int8 import QMAX, QMIN
 from kernels.listing import Listing
 
@@ -28,7 +29,7 @@ PIPELINE_NOTE = (
 )
 
 
-def pipeline_rows(trace: ChannelTrace, at: int) -> list[dict]:
+def pipeline_rows(trace: ChannelTrace, at: int, say: Language) -> list[dict]:
     """A row a step, with its formula, these numbers in it, and what comes out."""
     seen = [int(code) for code in trace.window[at]]
     products = " ".join(
@@ -65,7 +66,7 @@ def _code(value: int) -> str:
     return str(int(value)) if value >= 0 else f"({signed(float(value), 0)})"
 
 
-def pipeline_headline(trace: ChannelTrace, at: int) -> str:
+def pipeline_headline(trace: ChannelTrace, at: int, say: Language) -> str:
     """From the code that came in to the code that goes out."""
     return (
         f"Position {trace.positions[at]}: SiLU makes {signed(float(trace.s[at]), 4)}, the kernel "
@@ -73,7 +74,7 @@ def pipeline_headline(trace: ChannelTrace, at: int) -> str:
     )
 
 
-def pipeline_caption(trace: ChannelTrace, at: int) -> str:
+def pipeline_caption(trace: ChannelTrace, at: int, say: Language) -> str:
     """What the code stands for, and whether the kernel that ran agrees."""
     stands = float(trace.code[at]) * trace.scale_out
     error = stands - float(trace.s[at])
@@ -86,7 +87,7 @@ def pipeline_caption(trace: ChannelTrace, at: int) -> str:
     )
 
 
-def listing_caption(listing: Listing) -> str:
+def listing_caption(listing: Listing, say: Language) -> str:
     """Where the PTX on show was made."""
     lines = listing.text.count("\n")
     if listing.recorded:
@@ -94,7 +95,7 @@ def listing_caption(listing: Listing) -> str:
     return f"Compiled here, on an {listing.where}. {lines:,} lines."
 
 
-def recorded_caption(found: Benchmark) -> str:
+def recorded_caption(found: Benchmark, say: Language) -> str:
     """Which machine the figures are of."""
     return (
         f"Recorded on an {found.device}, {found.date}, torch {found.torch}, Triton "
@@ -102,7 +103,7 @@ def recorded_caption(found: Benchmark) -> str:
     )
 
 
-def speed_caption(rows: Sequence[Timing]) -> str:
+def speed_caption(rows: Sequence[Timing], say: Language) -> str:
     """How the two modes compare with a copy, and what fast costs."""
     scalar = [r for r in rows if r.scales == "scalar" and r.layout == "sequence-last"]
     exact, fast = (next(r for r in scalar if r.mode == mode) for mode in ("exact", "fast"))
@@ -113,7 +114,7 @@ def speed_caption(rows: Sequence[Timing]) -> str:
     )
 
 
-def roofline_caption(found: Roofline) -> str:
+def roofline_caption(found: Roofline, say: Language) -> str:
     """What binds the fastest and the slowest variant."""
     told = []
     for name, per_byte, speed in (found.points[0], found.points[1]):

@@ -7,13 +7,14 @@ from collections.abc import Sequence
 import numpy as np
 
 from dashboard.analysis.report import LayerReport, ScaleReport, format_alpha, gain_db
-from dashboard.figures.style import decibels
 from dashboard.rules.landscape import NEGLIGIBLE_DB
+from dashboard.text.language import Language
+from dashboard.text.numbers import decibels
 
 NO_ROW = "No layer lies in this range."
 
 
-def layers_headline(reports: Sequence[LayerReport], part: int) -> str:
+def layers_headline(reports: Sequence[LayerReport], part: int, say: Language) -> str:
     """The layer that loses most under the chosen rule, in a sentence."""
     gains = _gains(reports, part)
     most = int(np.argmax(gains))
@@ -22,7 +23,7 @@ def layers_headline(reports: Sequence[LayerReport], part: int) -> str:
     return f"Layer {reports[most].layer} loses most: {gains[most]:.1f} dB against its best α."
 
 
-def layers_verdict(reports: Sequence[LayerReport], part: int) -> str:
+def layers_verdict(reports: Sequence[LayerReport], part: int, say: Language) -> str:
     """How the losses and the best α are spread over the layers."""
     gains = _gains(reports, part)
     near = sum(gain < 0.5 for gain in gains)
@@ -44,7 +45,9 @@ def _gains(reports: Sequence[LayerReport], part: int) -> list[float]:
     return [gain_db(each.slices[part].chosen, each.bests[part]) for each in reports]
 
 
-def rules_caption(layers: Sequence[int], scales: Sequence[Sequence[ScaleReport]]) -> str:
+def rules_caption(
+    layers: Sequence[int], scales: Sequence[Sequence[ScaleReport]], say: Language
+) -> str:
     """Which rule does best in how many layers, and which costs most on average.
 
     ``scales[i]`` holds every rule's scale of ``layers[i]``, in the same order.

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dashboard.analysis.health import MOST_LOST_DB, NEIGHBOURS_RATIO
 from dashboard.analysis.stored import StoredRun
 from dashboard.checkpoints import StoredLayer
-from dashboard.figures.style import percent
+from dashboard.text.language import Language
+from dashboard.text.numbers import percent
 
 NO_FLOAT_WEIGHTS = (
     "This checkpoint is quantized already: there is no float model to calibrate, only the scales "
@@ -36,7 +37,7 @@ HEALTH = (
 FLOAT_LAYER = "This layer keeps a float convolution: its activations have 16 bits and no scale."
 
 
-def stored_headline(layers: Sequence[StoredLayer], count: int) -> str:
+def stored_headline(layers: Sequence[StoredLayer], count: int, say: Language) -> str:
     """Whether α had any part in the stored scales; ``count`` is that of all Mamba layers."""
     if not layers:
         return "No stored scales: every convolution is float, its activations have 16 bits."
@@ -57,7 +58,7 @@ def stored_headline(layers: Sequence[StoredLayer], count: int) -> str:
     return f"Stored scales, of which Quamba sets {used} of {len(layers)} by a percentile α.{rest}"
 
 
-def stored_verdict(layers: Sequence[StoredLayer]) -> str:
+def stored_verdict(layers: Sequence[StoredLayer], say: Language) -> str:
     """The shapes of x_out_scales, and whether two places that hold the same scale agree."""
     if not layers:
         return "Such a model is W4A16: 4-bit weights in its projections, 16-bit activations."
@@ -82,7 +83,7 @@ def stored_verdict(layers: Sequence[StoredLayer]) -> str:
     )  # fmt: skip
 
 
-def stored_rows(rows: Sequence[dict]) -> list[dict]:
+def stored_rows(rows: Sequence[dict], say: Language) -> list[dict]:
     """The columns of a stored table; of several scales the least, mean and greatest."""
     return [_stored_row(row) for row in rows]
 
@@ -107,7 +108,7 @@ def _stored_row(row: dict) -> dict:
     }
 
 
-def stored_status(runs: Sequence[StoredRun]) -> str:
+def stored_status(runs: Sequence[StoredRun], say: Language) -> str:
     """Which backend ran every layer, and how many codes differ from the reference."""
     if not runs:
         return "no INT8 convolution to run"
@@ -119,7 +120,7 @@ def stored_status(runs: Sequence[StoredRun]) -> str:
     )
 
 
-def health_rows(rows: Sequence[dict]) -> list[dict]:
+def health_rows(rows: Sequence[dict], say: Language) -> list[dict]:
     """The rows of ``health.rows`` for a page: a share is printed as everywhere else."""
     return [
         row | {"saturation_rate": "–" if share is None else percent(share)}

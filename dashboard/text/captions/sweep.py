@@ -10,12 +10,13 @@ from dashboard.analysis.report import (
     ScaleReport,
     format_alpha,
 )
-from dashboard.figures.style import decibels, scale_text, signed
 from dashboard.rules.landscape import Landscape, Recommendation
 from dashboard.rules.observers import PUBLISHED_ALPHAS
+from dashboard.text.language import Language
+from dashboard.text.numbers import decibels, scale_text, signed
 
 
-def recommendation(found: Recommendation) -> str:
+def recommendation(found: Recommendation, say: Language) -> str:
     """One α for the model, with the reason."""
     alpha = found.alpha
     worst = found.worst
@@ -35,7 +36,7 @@ def recommendation(found: Recommendation) -> str:
     )
 
 
-def sweep_verdict(found: Landscape) -> str:
+def sweep_verdict(found: Landscape, say: Language) -> str:
     """The best α, and what it gains over the published two and MinMax."""
     gains = ", ".join(
         f"{decibels(found.loss_db(alpha), 2)} over {name}"
@@ -44,7 +45,7 @@ def sweep_verdict(found: Landscape) -> str:
     return f"Best α {format_alpha(found.best_alpha)}: {decibels(found.best_db)}, {gains}."
 
 
-def recommendation_rows(found: Recommendation) -> list[dict]:
+def recommendation_rows(found: Recommendation, say: Language) -> list[dict]:
     """A row a layer and slice: its best α, and what others lose there."""
     return [
         {
@@ -62,7 +63,7 @@ def recommendation_rows(found: Recommendation) -> list[dict]:
     ]
 
 
-def alpha_sweep_caption(found: Landscape, rows: Sequence[ScaleReport]) -> str:
+def alpha_sweep_caption(found: Landscape, rows: Sequence[ScaleReport], say: Language) -> str:
     """Where more bits and fewer saturated values part from more signal."""
     bits = found.output.effective_bits
     richest = int(np.argmax(bits))
@@ -80,7 +81,7 @@ def alpha_sweep_caption(found: Landscape, rows: Sequence[ScaleReport]) -> str:
     return told
 
 
-def kind_rows(kinds: Sequence[tuple[str, dict[str, float]]]) -> list[dict]:
+def kind_rows(kinds: Sequence[tuple[str, dict[str, float]]], say: Language) -> list[dict]:
     """A row a kind of scale, a column a rule: SQNR, or a dash where a rule is not defined."""
     rules = list(dict.fromkeys(rule for _, found in kinds for rule in found))
     return [
@@ -92,7 +93,7 @@ def kind_rows(kinds: Sequence[tuple[str, dict[str, float]]]) -> list[dict]:
 
 
 def kinds_caption(
-    kinds: Sequence[tuple[str, dict[str, float]]], found: Mapping[str, Landscape]
+    kinds: Sequence[tuple[str, dict[str, float]]], found: Mapping[str, Landscape], say: Language
 ) -> str:
     """What each kind buys over one symmetric scale a tensor, by the least squared error.
 

@@ -1,0 +1,52 @@
+"""What is said to whoever gave something that cannot be used: one sentence that translates.
+
+A refusal is raised where the fault is seen, long before anything knows who reads it. So it keeps
+the English sentence as a template, and beside it what fills the gaps:
+
+    raise CheckpointError("{path} has no config.json", path=path)
+
+``str(error)`` is the English sentence, which a terminal shows; a page looks the template up in its
+reader's catalogue (``dashboard.text.language``) and fills in the same values.
+"""
+
+from __future__ import annotations
+
+LONGEST_SENTENCE = 600
+LONGEST_VALUE = 80
+
+
+class Refusal(ValueError):
+    """Something given that cannot be used. One sentence that names what it was and what is allowed.
+
+    Args:
+        template: the sentence in English, with a gap ``{name}`` for each of ``values``. Without
+            values it is taken as it stands, braces included.
+        values: what fills the gaps; a refusal among them is a reason, said in the same language.
+    """
+
+    def __init__(self, template: str, /, **values: object) -> None:
+        self.template, self.values = template, values
+        super().__init__(one_line(template.format(**values) if values else template))
+
+
+def one_line(sentence: str) -> str:
+    """A sentence that may quote what a stranger wrote, as a terminal and a page can show it.
+
+    One line of printable characters, cut where it is long.
+    """
+    line = " ".join(sentence.split())
+    line = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in line)
+    return line if len(line) <= LONGEST_SENTENCE else line[:LONGEST_SENTENCE] + "…"
+
+
+def quoted(value: object) -> str:
+    """A value from a file as an error quotes it: as Python writes it, cut where it is long."""
+    if isinstance(value, dict | list):
+        return f"a {type(value).__name__} of {len(value)}" if len(value) > 4 else _cut(repr(value))
+    if isinstance(value, int) and value.bit_length() > 256:
+        return f"an integer of {value.bit_length()} bits"
+    return _cut(repr(value[:LONGEST_VALUE] if isinstance(value, str) else value))
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= LONGEST_VALUE + 2 else text[:LONGEST_VALUE] + "…"
