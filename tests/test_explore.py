@@ -14,7 +14,6 @@ from dashboard.checkpoints import SAMPLES_DIR
 from dashboard.pages import loading
 from dashboard.rules.observers import ALPHA_RULES, RULES, SYMMETRIC_RULES
 from dashboard.text import captions
-from dashboard.text.language import ENGLISH
 
 # The page on a short calibration.
 opened = partial(opening.opened, "app", batches="2", seq_len="64")
@@ -40,7 +39,7 @@ def test_a_small_sample_opens_without_a_click(first):
     }
     assert first.select_slider(key="alpha").label == "Percentile α"
     assert first.select_slider(key="alpha").value == 0.9995
-    assert set(metrics(first, ENGLISH)) == {
+    assert set(metrics(first)) == {
         "sqnr_db", "saturation_rate", "x_out_scale", "effective_bits", "code_utilization",
         "top_code_utilization",
     }  # fmt: skip
@@ -64,7 +63,7 @@ def test_the_page_shows_the_figures_of_the_command_line(first, capsys):
 
 def test_alpha_the_layer_and_the_slice_change_the_numbers():
     app = opened(checkpoint="mamba2-tiny")
-    seen = [metrics(app, ENGLISH)]
+    seen = [metrics(app)]
     for change in (
         lambda: app.select_slider(key="alpha").set_value(0.99),
         lambda: app.selectbox(key="layer").set_value(2),
@@ -74,7 +73,7 @@ def test_alpha_the_layer_and_the_slice_change_the_numbers():
     ):
         change().run()
         assert not app.exception
-        seen.append(metrics(app, ENGLISH))
+        seen.append(metrics(app))
         assert seen[-1] != seen[-2]
 
 
@@ -86,7 +85,7 @@ def test_every_rule_is_shown(rule):
 
 
 def test_scale_wx_is_one_scale_wx_and_saturates():
-    shown = metrics(opened(rule="scale-wx"), ENGLISH)
+    shown = metrics(opened(rule="scale-wx"))
     assert float(shown["saturation_rate"].split()[0]) > 80
     assert shown["code_utilization"] == "100 %"
 
@@ -163,7 +162,7 @@ def test_the_first_batch_is_shown_while_the_rest_is_counted(monkeypatch):
     monkeypatch.setattr(loading, "calibrate", stopped_by_the_user)
     app = opened(checkpoint="mamba-tiny", batches="3", seq_len="48")
     assert app.info[0].value == "Stopped. The charts show the first of 3 batches."
-    assert metrics(app, ENGLISH)  # of the first batch
+    assert metrics(app)  # of the first batch
     assert "differ from the reference" not in told(app)
 
     monkeypatch.setattr(loading, "calibrate", calibrate)
@@ -183,7 +182,7 @@ def test_the_link_always_names_the_checkpoint():
     again = opened(**{key: value[0] if isinstance(value, list) else value
                       for key, value in app.query_params.items()})  # fmt: skip
     assert again.selectbox(key="checkpoint").value == "mamba2-tiny"
-    assert metrics(again, ENGLISH) == metrics(app, ENGLISH)
+    assert metrics(again) == metrics(app)
 
 
 def test_a_link_with_words_that_no_box_knows_falls_to_the_defaults():
