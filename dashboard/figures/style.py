@@ -30,14 +30,11 @@ __all__ = [
     "Sheet",
     "count_height",
     "count_ticks",
-    "decibels",
     "nice_ticks",
-    "percent",
-    "scale_text",
-    "signed",
     "spread",
     "steps",
 ]
+
 
 @dataclass(frozen=True)
 class Panel:

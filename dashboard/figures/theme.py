@@ -1,8 +1,8 @@
 """What every figure shares: colours, the look of axes and labels, and documents that stand alone.
 
 A figure is a ``plotly.graph_objects.Figure``. It names its colours by the light palette's hex
-values, one to a concept, so that whoever shows it on a dark page can exchange them: ``themed`` here,
-the component on a page. It says in ``layout.meta`` what it shows to whoever cannot see it (``alt``)
+values, one to a concept, so that whoever shows it on a dark page can exchange them: ``themed``
+here, the component on a page. It says in ``layout.meta`` what it shows to whoever cannot see it (``alt``)
 and which rectangles answer a click (``picks``).
 
 Axes are held still unless a figure frees them (``fixedrange=False``, where there is a tail to look
@@ -383,7 +383,7 @@ def document_scripts(themes: bool = True) -> str:
     read = {path.stem: path.read_text("utf-8") for path in PLOTLY_JS.parent.glob("*.js")}
     exchange = json.dumps(exchanges("dark")) if themes else "null"
     return (
-        f"<script>{read[PLOTLY_JS.stem]}</script><script type=\"module\">"
+        f'<script>{read[PLOTLY_JS.stem]}</script><script type="module">'
         f"const EXCHANGE={exchange},NARROW={NARROW};\n{read['prepare']}{read['document']}</script>"
     )
 
