@@ -2,8 +2,8 @@
 
 A figure is a ``plotly.graph_objects.Figure``. It names its colours by the light palette's hex
 values, one to a concept, so that whoever shows it on a dark page can exchange them: ``themed``
-here, the component on a page. It says in ``layout.meta`` what it shows to whoever cannot see it (``alt``)
-and which rectangles answer a click (``picks``).
+here, the component on a page. It says in ``layout.meta`` what it shows to whoever cannot see it
+(``alt``) and which rectangles answer a click (``picks``).
 
 Axes are held still unless a figure frees them (``fixedrange=False``, where there is a tail to look
 at): then they zoom and pan, and a double click brings the whole back.
