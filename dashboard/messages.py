@@ -13,7 +13,7 @@ extracts, so it is written out where ``Message`` is called.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TypeGuard
 
 
@@ -50,4 +50,16 @@ def filled(template: str, values: Mapping[str, object], comma: str = ", ") -> st
 
 def is_list(value: object) -> TypeGuard[tuple[str, ...]]:
     """Whether it is a tuple of strings: a list in words. A shape is not, it has numbers."""
-    return isinstance(value, tuple) and all(isinstance(item, str) for item in value)
+    return isinstance(value, tuple) and value != () and all(isinstance(v, str) for v in value)
+
+
+def both(items: Sequence[str]) -> str:
+    """A list that ends in "and": "x, B and C"; of one item the item."""
+    *others, last = items
+    return Message("{items} and {last}", items=tuple(others), last=last) if others else last
+
+
+def either(items: Sequence[str]) -> str:
+    """A list that ends in "or": ".safetensors or .bin"; of one item the item."""
+    *others, last = items
+    return Message("{items} or {last}", items=tuple(others), last=last) if others else last

@@ -52,9 +52,11 @@ def one_line(sentence: str) -> str:
 def quoted(value: object) -> str:
     """A value from a file as an error quotes it: as Python writes it, cut where it is long."""
     if isinstance(value, dict | list):
-        return f"a {type(value).__name__} of {len(value)}" if len(value) > 4 else _cut(repr(value))
+        if len(value) > 4:
+            return Message("a {kind} of {count}", kind=type(value).__name__, count=len(value))
+        return _cut(repr(value))
     if isinstance(value, int) and value.bit_length() > 256:
-        return f"an integer of {value.bit_length()} bits"
+        return Message("an integer of {bits} bits", bits=value.bit_length())
     return _cut(repr(value[:LONGEST_VALUE] if isinstance(value, str) else value))
 
 

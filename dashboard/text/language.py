@@ -26,7 +26,7 @@ from pathlib import Path
 from babel.messages.catalog import Catalog
 from babel.messages.pofile import read_po
 
-from dashboard.messages import Message, filled, is_list
+from dashboard.messages import Message, both, filled, is_list
 from dashboard.refusals import Refusal, one_line
 
 LOCALES = Path(__file__).resolve().parent / "locales"
@@ -75,8 +75,7 @@ class Language:
 
     def both(self, items: Sequence[str]) -> str:
         """A list that ends in "and": "x, B and C"; of one item the item."""
-        *others, last = items
-        return self("{items} and {last}", items=self.listed(others), last=last) if others else last
+        return self(both(items))
 
     def clauses(self, items: Iterable[str]) -> str:
         """Clauses of one sentence side by side: "x is finer; y is the same"."""
