@@ -35,16 +35,17 @@ class Message(str):
         self.template, self.values = template, values
         return self
 
-    def filled(self, **values: object) -> Message:
-        """The same message with its gaps filled: of a label that has settings, for example."""
-        return Message(self.template, **{**self.values, **values})
+
+def filled(self, **values: object) -> Message:
+    """The same message with its gaps filled: of a label that has settings, for example."""
+    return Message(self.template, **{**self.values, **values})
 
 
-def filled(template: str, values: Mapping[str, object], comma: str = ", ") -> str:
-    """A template with its values; tuples of strings are joined by ``comma``."""
+def filled(template: str, values: Mapping[str, object]) -> str:
+    """A template with its values; tuples of strings are joined by commas."""
     if not values:
         return template
-    words = {n: comma.join(value) if is_list(value) else value for n, value in values.items()}
+    words = {name: ", ".join(v) if is_list(v) else v for name, v in values.items()}
     return template.format(**words)
 
 

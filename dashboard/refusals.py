@@ -22,14 +22,16 @@ class Refusal(ValueError):
 
     Args:
         template: the sentence in English, with a gap ``{name}`` for each of ``values``. Without
-            values it is taken as it stands, braces included.
+            values it is taken as it stands, braces included. Or a ``Message``, with its own values.
         values: what fills the gaps; a refusal among them is a reason, put into the same language.
 
     ``message`` is the sentence with its template, on one line; ``str`` of the error is its English.
     """
 
     def __init__(self, template: str, /, **values: object) -> None:
-        self.message = Message(template, **{n: _filling(value) for n, value in values.items()})
+        given = template if isinstance(template, Message) else Message(template, **values)
+        fillings = {name: _filling(value) for name, value in given.values.items()}
+        self.message = Message(given.template, **fillings)
         super().__init__(one_line(self.message))
 
 

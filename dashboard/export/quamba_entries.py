@@ -55,7 +55,7 @@ def scale_entries(reports: Sequence[LayerReport], n_groups: int | None) -> Entri
     entries: Entries = {}
     for report in reports:
         if reason := refusal(report.slices[0].chosen.rule):
-            raise Refusal("{reason}", reason=reason)
+            raise Refusal(reason)
         if report.finer:
             raise Refusal("scales of neighbouring channels are no groups of Quamba's")
         prefix = f"backbone.layers.{report.layer}.mixer."
@@ -100,7 +100,7 @@ def replaced(
     Raises Refusal for a rule that its groups cannot have, and for another model's weights.
     """
     if reason := refusal(rule):
-        raise Refusal("{reason}", reason=reason)
+        raise Refusal(reason)
     entries: Entries = {}
     for counted in layers:
         if counted.layer not in quantized.stored_layers:

@@ -55,7 +55,7 @@ def quamba_file(
         checkpoint: None where a calibration file took its place, which does not say how many SSD
             groups there are.
     """
-    told = quamba_entries.refusal(reports[0].slices[0].chosen.rule)
+    told: str | None = quamba_entries.refusal(reports[0].slices[0].chosen.rule)
     if told is None and checkpoint is None:
         told = "A calibration file does not know Quamba's groups: its scales leave as JSON or CSV."
     if told is not None or checkpoint is None:

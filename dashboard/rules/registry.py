@@ -70,7 +70,8 @@ class Rule:
     """
 
     name: str  # as the command line, links and files have it
-    help: str  # one line, without a full stop; of the rules here a ``Message``, as label and short
+    # One line, without a full stop. It and the labels are a ``Message`` where they are words.
+    help: str
     label: str  # of a row or a cut; "{alpha}" and "{sigma}" stand for the settings
     short: str  # the label where room is scarce
     amax: Amax | None = None
