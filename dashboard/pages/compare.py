@@ -164,6 +164,7 @@ export_bar(
                 documents.Section(headline, [captions.compare_verdict(columns, say)]),
                 documents.Section(quantity, sheet=lines, rows=rows),
             ],
+            say,
         ),
     },
 )

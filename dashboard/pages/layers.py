@@ -121,6 +121,7 @@ export_bar(
                     sheet=heat,
                 ),
             ],
+            say,
         ),
     },
     note,
