@@ -53,7 +53,7 @@ def ready(page: Page) -> None:
     """Wait until the live kernel has reported and everything is drawn."""
     page.get_by_text("differ from the reference").wait_for()
     for key in DRAWINGS:
-        page.locator(f".st-key-{key} svg").wait_for()
+        page.locator(f".st-key-{key} svg").first.wait_for()
 
 
 def number(page: Page, metric: str) -> str:
@@ -61,8 +61,20 @@ def number(page: Page, metric: str) -> str:
     return shown.locator("[data-testid=stMetricValue]").inner_text()
 
 
+# What a drawing consists of: a figure's plot, or a sheet in its shadow tree.
+DRAWN = """(key) => {
+  const plot = document.querySelector(`.st-key-${key} .plot`);
+  if (plot) return plot.innerHTML;
+  for (const host of document.querySelectorAll(`.st-key-${key} *`)) {
+    const svg = host.shadowRoot?.querySelector('svg');
+    if (svg) return svg.innerHTML;
+  }
+  return null;
+}"""
+
+
 def drawing(page: Page, key: str) -> str:
-    return page.locator(f".st-key-{key} svg").inner_html()
+    return page.evaluate(DRAWN, key)
 
 
 def box_of(found: Locator) -> dict[str, float]:
@@ -84,13 +96,7 @@ def changed(page: Page, before: dict[str, str]) -> dict[str, str]:
     """What is seen once the scale has changed and all four drawings with it."""
     for key in DRAWINGS:
         page.wait_for_function(
-            """([key, old]) => {
-              for (const host of document.querySelectorAll(`.st-key-${key} *`)) {
-                const svg = host.shadowRoot?.querySelector('svg');
-                if (svg && svg.innerHTML !== old) return true;
-              }
-              return false;
-            }""",
+            f"([key, old]) => {{ const now = ({DRAWN})(key); return now && now !== old; }}",
             arg=[key, before[key]],
         )
     value = page.locator("[data-testid=stMetricValue]").filter(has_text=before["x_out_scale"])
@@ -115,7 +121,7 @@ def test_alpha_and_layer_change_the_numbers_and_nothing_breaks(page, server):
     assert len({numbers["sqnr_db"] for numbers in (first, alpha, layer)}) == 3
 
     # A click on the strip's first cell goes back to layer 0, with the new α.
-    page.locator(".st-key-strip .pick").first.click()
+    page.locator(".st-key-strip .plot").click(position={"x": 40, "y": 60})
     again = changed(page, layer)
     assert {k: again[k] for k in ("sqnr_db", "x_out_scale")} == {
         k: alpha[k] for k in ("sqnr_db", "x_out_scale")

@@ -1,9 +1,9 @@
 """What every figure shares: colours, the look of axes and labels, and documents that stand alone.
 
 A figure is a ``plotly.graph_objects.Figure``. It names its colours by the light palette's hex
-values, one to a concept, so that whoever shows it on a dark page can exchange them: ``themed`` here,
-the component on a page. It says in ``layout.meta`` what it shows to whoever cannot see it (``alt``)
-and which rectangles answer a click (``picks``).
+values, one to a concept, so that whoever shows it on a dark page can exchange them: ``themed``
+here, the component on a page. It says in ``layout.meta`` what it shows to whoever cannot see it
+(``alt``) and which rectangles answer a click (``picks``).
 
 Axes are held still unless a figure frees them (``fixedrange=False``, where there is a tail to look
 at): then they zoom and pan, and a double click brings the whole back.
@@ -64,9 +64,8 @@ FONT = "system-ui, 'Noto Sans', 'Noto Sans CJK SC', 'PingFang SC', 'Microsoft Ya
 TEXT_SIZE = 12.5  # px, of labels
 SMALL_SIZE = 11  # px, of what only helps to read
 
-# The part of plotly.js that draws these figures; it must be of the version that plotly's wheel has.
+# The part of plotly.js that draws these figures, of the version that plotly itself carries.
 PLOTLY_JS = Path(__file__).parent / "plotlyjs" / "plotly-cartesian.min.js"
-PLOTLY_JS_VERSION = "4.1.1"
 
 
 def faded(concept: str, opacity: float) -> str:
@@ -245,6 +244,37 @@ def dots(
     }  # fmt: skip
 
 
+def sensors(
+    x: ArrayLike,
+    width: ArrayLike,
+    text: Sequence[str],
+    bottom: ArrayLike = 0.0,
+    top: ArrayLike = 1.0,
+    upright: bool = True,
+    **rest: Any,
+) -> dict[str, Any]:
+    """Unseen bars that say their ``text`` wherever the pointer is upon them.
+
+    Args:
+        x: the middles of upright bars; of lying ones (``upright=False``) their heights.
+        bottom, top: where upright bars begin and end; lying ones left and right.
+    """
+    bottom, top = single(bottom), single(top)
+    middle, length = single(x), np.broadcast_to(top - bottom, np.shape(x))
+    return {
+        "type": "bar",
+        "orientation": "v" if upright else "h",
+        "x": middle if upright else length,
+        "y": length if upright else middle,
+        "base": np.broadcast_to(bottom, np.shape(x)),
+        "width": single(np.broadcast_to(width, np.shape(x))),
+        "customdata": list(text),
+        "hovertemplate": "%{customdata}<extra></extra>",
+        "marker": {"opacity": 0},
+        **rest,
+    }
+
+
 def label(
     x: float,
     y: float,
@@ -383,7 +413,7 @@ def document_scripts(themes: bool = True) -> str:
     read = {path.stem: path.read_text("utf-8") for path in PLOTLY_JS.parent.glob("*.js")}
     exchange = json.dumps(exchanges("dark")) if themes else "null"
     return (
-        f"<script>{read[PLOTLY_JS.stem]}</script><script type=\"module\">"
+        f'<script>{read[PLOTLY_JS.stem]}</script><script type="module">'
         f"const EXCHANGE={exchange},NARROW={NARROW};\n{read['prepare']}{read['document']}</script>"
     )
 
