@@ -66,6 +66,7 @@ async function paint(root) {
   root.painted = state;
   const { figure, zoom } = prepared(root);
   const { layout } = figure;
+  root.dataset.theme = isDark(root) ? "dark" : "light";
   root.scale = zoom;
   root.meta = layout.meta;
   root.style.height = `${layout.height * zoom}px`;
