@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import plotly.graph_objects as go
 from markupsafe import Markup
 
 from dashboard.analysis.report import LayerReport
@@ -18,6 +19,7 @@ from dashboard.calibration import Origin
 from dashboard.checkpoints import ConvSlice
 from dashboard.figures.style import PALETTES, Sheet
 from dashboard.figures.svg import to_svg
+from dashboard.figures.theme import document_scripts, to_html
 from dashboard.rules.observers import ScaleRule
 from dashboard.text.language import Language
 from dashboard.text.templates import templates
@@ -55,7 +57,7 @@ class Section:
 
     heading: str
     words: Sequence[str] = ()
-    sheet: Sheet | None = None
+    figure: go.Figure | Sheet | None = None
     rows: Sequence[dict] = ()
 
 
@@ -66,15 +68,23 @@ def report_html(title: str, sections: Sequence[Section], say: Language) -> str:
     ``say`` already.
     """
     template = templates(Path(__file__).parent).get_template("report.html")
+    drawn_by_script = any(isinstance(section.figure, go.Figure) for section in sections)
     return template.render(
-        title=title, sections=sections, width=REPORT_WIDTH, drawn=_drawn, language=say.code
+        title=title,
+        sections=sections,
+        width=REPORT_WIDTH,
+        scripts=Markup(document_scripts() if drawn_by_script else ""),
+        drawn=_drawn,
+        language=say.code,
     )
 
 
-def _drawn(sheet: Sheet) -> Markup:
+def _drawn(figure: go.Figure | Sheet) -> Markup:
     """A figure as the document holds it: in both palettes, of which its style sheet shows one."""
+    if isinstance(figure, go.Figure):
+        return Markup(to_html(figure, REPORT_WIDTH))
     drawings = (
-        f'<div class="{theme}">{to_svg(sheet, REPORT_WIDTH, theme)}</div>' for theme in PALETTES
+        f'<div class="{theme}">{to_svg(figure, REPORT_WIDTH, theme)}</div>' for theme in PALETTES
     )
     return Markup("\n".join(drawings))
 

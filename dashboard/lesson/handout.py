@@ -9,10 +9,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import plotly.graph_objects as go
 from markupsafe import Markup
 
 from dashboard.figures.style import Sheet
 from dashboard.figures.svg import to_svg
+from dashboard.figures.theme import document_scripts, to_html
 from dashboard.lesson.screens import Screen, Table
 from dashboard.text import prose
 from dashboard.text.glossary import glossary
@@ -29,6 +31,7 @@ def handout(screens: Sequence[Screen | str], subject: str, say: Language) -> str
         subject: what they were computed from: a checkpoint and its calibration.
     """
     template = templates(Path(__file__).parent).get_template("handout.html")
+    drawn_by_script = any(isinstance(s, Screen) and not isinstance(s.sheet, Sheet) for s in screens)
     return template.render(
         title=say("What one scale does"),
         subject=subject,
@@ -36,6 +39,7 @@ def handout(screens: Sequence[Screen | str], subject: str, say: Language) -> str
         terms=glossary(say).values(),
         answers_heading=say("Answers"),
         glossary_heading=say("Glossary"),
+        scripts=Markup(document_scripts(themes=False) if drawn_by_script else ""),
         drawn=_drawn,
         table=_table,
         table_style=Markup(prose.TABLE_STYLE),
@@ -43,9 +47,9 @@ def handout(screens: Sequence[Screen | str], subject: str, say: Language) -> str
     )
 
 
-def _drawn(sheet: Sheet) -> Markup:
+def _drawn(figure: go.Figure | Sheet) -> Markup:
     """A figure as the document holds it."""
-    return Markup(to_svg(sheet))
+    return Markup(to_svg(figure) if isinstance(figure, Sheet) else to_html(figure))
 
 
 def _table(table: Table) -> Markup:
