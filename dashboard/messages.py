@@ -36,11 +36,6 @@ class Message(str):
         return self
 
 
-def filled(self, **values: object) -> Message:
-    """The same message with its gaps filled: of a label that has settings, for example."""
-    return Message(self.template, **{**self.values, **values})
-
-
 def filled(template: str, values: Mapping[str, object]) -> str:
     """A template with its values; tuples of strings are joined by commas."""
     if not values:

@@ -56,8 +56,10 @@ class Frame:
             for layer in counted.layers:
                 if layer.slices[0].silu_output.absmax == 0:
                     raise CalibrationError(
-                        f"layer {layer.layer} of {source.checkpoint} gives nothing but zeros, so "
-                        "there is nothing to learn from it; choose another checkpoint"
+                        "layer {layer} of {checkpoint} gives nothing but zeros, so there is "
+                        "nothing to learn from it; choose another checkpoint",
+                        layer=layer.layer,
+                        checkpoint=source.checkpoint,
                     )
         self._slot.empty()
         return Studied(outline.source, outline)
