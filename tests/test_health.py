@@ -161,7 +161,7 @@ def by_hand(stored, capture, index: int) -> tuple[float, float]:
     order = torch.cdist(rows.double(), ours.double()).argmin(dim=1)
     x = F.pad(capture.x[:, order], (3, 0))
     v = F.conv1d(x, capture.weight[order][:, None], capture.bias[order], groups=len(order))
-    y = F.silu(v).half().double()[:, stored.slices[index].part.channels]
+    y = F.silu(v).half().double()[:, stored.slices[index].conv_slice.channels]
     scale = torch.from_numpy(stored.slices[index].scale_out).double()[:, None]
     codes = torch.sign(y) * torch.floor(torch.abs(y / scale) + 0.5)
     error = codes.clamp(-128, 127) * scale - y

@@ -25,7 +25,7 @@ class Place(NamedTuple):
     distinct: int
 
 
-class Spool:
+class BatchStore:
     """Histograms in a temporary file, which is gone when the last of them is."""
 
     def __init__(self) -> None:
@@ -37,8 +37,8 @@ class Spool:
         """Append one: counts, then values."""
         place = Place(self._end, len(histogram.counts))
         padding = bytes(-histogram.values.nbytes % ALIGNMENT)
-        for part in (histogram.counts.data, histogram.values.data, padding):
-            self._end += self._file.write(part)
+        for content in (histogram.counts.data, histogram.values.data, padding):
+            self._end += self._file.write(content)
         return place
 
     def get(self, place: Place) -> Histogram:

@@ -22,7 +22,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dashboard.calibration.batch_store import Place, Spool
+from dashboard.calibration.batch_store import BatchStore, Place
 from dashboard.calibration.histogram import PATTERNS, Histogram, count_patterns
 from dashboard.checkpoints import (
     SAMPLES_DIR,
@@ -407,9 +407,11 @@ def calibrate(
     layer and the batch.
     """
     wanted = sorted(checkpoint.layers if layers is None else set(layers))
-    spool = Spool()
+    store = BatchStore()
     tallies = {
-        layer: [_Tally(part, checkpoint.conv(layer), spool) for part in checkpoint.slices]
+        layer: [
+            _Tally(conv_slice, checkpoint.conv(layer), store) for conv_slice in checkpoint.slices
+        ]
         for layer in wanted
     }
     kept: dict[int, list[Tensor]] = {layer: [] for layer in sorted(set(keep))}
@@ -429,7 +431,7 @@ def calibrate(
                         "layer {layer}, batch {batch}, slice {slice}: {reason}",
                         layer=layer,
                         batch=batch,
-                        slice=tally.part.name,
+                        slice=tally.conv_slice.name,
                         reason=error,
                     ) from None
         if on_progress:
@@ -553,11 +555,11 @@ def visit_conv_inputs(
 class _Tally:
     """The running counts of one slice."""
 
-    def __init__(self, part: ConvSlice, conv: ConvWeights, spool: Spool) -> None:
-        self.part = part
-        self.spool = spool
-        self.w_amax = float(conv.weight[part.channels].abs().amax())
-        self.b_amax = float(conv.bias[part.channels].abs().amax())
+    def __init__(self, conv_slice: ConvSlice, conv: ConvWeights, store: BatchStore) -> None:
+        self.conv_slice = conv_slice
+        self.store = store
+        self.w_amax = float(conv.weight[conv_slice.channels].abs().amax())
+        self.b_amax = float(conv.bias[conv_slice.channels].abs().amax())
         self.x_amax = 0.0
         self.input_counts = torch.zeros(PATTERNS, dtype=torch.int64)
         self.output_counts = torch.zeros(PATTERNS, dtype=torch.int64)
@@ -565,7 +567,7 @@ class _Tally:
 
     def add(self, x: Tensor, v: Tensor, y: Tensor) -> None:
         """Count this slice of one batch: (1, D, L) each, all channels."""
-        x, v, y = (values[:, self.part.channels] for values in (x, v, y))
+        x, v, y = (values[:, self.conv_slice.channels] for values in (x, v, y))
         amax = float(x.abs().amax())
         if not amax < float("inf"):
             raise Refusal("the conv input contains NaN or infinite values")
@@ -573,15 +575,15 @@ class _Tally:
         self.x_amax = max(self.x_amax, amax)
         self.input_counts += count_patterns(v).cpu()
         self.output_counts += counts
-        self.batches.append(self.spool.put(Histogram.from_patterns(counts)))
+        self.batches.append(self.store.put(Histogram.from_patterns(counts)))
 
     def calibration(self) -> SliceCalibration:
         return SliceCalibration(
-            name=self.part.name,
+            name=self.conv_slice.name,
             x_amax=self.x_amax,
             w_amax=self.w_amax,
             b_amax=self.b_amax,
             silu_input=Histogram.from_patterns(self.input_counts),
             silu_output=Histogram.from_patterns(self.output_counts),
-            batches=tuple(map(self.spool.get, self.batches)),
+            batches=tuple(map(self.store.get, self.batches)),
         )

@@ -194,7 +194,7 @@ def _translate(checkpoint: Checkpoint, config_class: Any) -> object:
 
 def _own_dtype(state: dict[str, Tensor]) -> torch.dtype:
     """That of the weights that the mixers project with."""
-    mixer = next(found["mixer"] for name in state if (found := MIXER_TENSOR.fullmatch(name)))
+    mixer = next(match["mixer"] for name in state if (match := MIXER_TENSOR.fullmatch(name)))
     return state[f"{mixer}.in_proj.weight"].dtype
 
 

@@ -130,8 +130,8 @@ def _open_files(paths: Collection[Path]) -> Weights:
         if path.suffix == ".safetensors":
             names, readers[path] = _open_safetensors(path)
         else:
-            names, readers[path], found = _open_pickle(path)
-            numbers |= found
+            names, readers[path], plain_numbers = _open_pickle(path)
+            numbers |= plain_numbers
         files.update(dict.fromkeys(names, path))
     return Weights(files, lambda name: readers[files[name]](name), numbers)
 

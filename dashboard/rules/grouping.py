@@ -122,10 +122,10 @@ def sort_and_cluster(
     for ssd in range(n_groups):
         clusters = _cluster_heads(profiles[ssd], head_groups)
         head_ends[ssd] = np.cumsum([len(heads) for heads in clusters])
-        for part, heads in enumerate(clusters):
-            places = np.arange(head_ends[ssd, part] - len(heads), head_ends[ssd, part])
+        for head_group, heads in enumerate(clusters):
+            places = np.arange(head_ends[ssd, head_group] - len(heads), head_ends[ssd, head_group])
             rows = profiles[ssd, places if as_quamba2 else heads]
-            dim_ends[ssd, part] = _cluster_positions(rows.T, channel_groups, as_quamba2)
+            dim_ends[ssd, head_group] = _cluster_positions(rows.T, channel_groups, as_quamba2)
             head_order.append(ssd * heads_each + heads)
             first = (ssd * heads_each + heads)[:, None] * head_dim
             channel_order.append((first + ranked[ssd, heads]).ravel())

@@ -55,7 +55,9 @@ def to_html(text: str, terms: Mapping[str, Term] | None = None) -> str:
 
     Raises KeyError for a term that the glossary lacks.
     """
-    return "".join(f"<p>{inline(part, terms)}</p>" for part in re.split(r"\n\s*\n", text.strip()))
+    return "".join(
+        f"<p>{inline(paragraph, terms)}</p>" for paragraph in re.split(r"\n\s*\n", text.strip())
+    )
 
 
 def inline(text: str, terms: Mapping[str, Term] | None = None) -> str:

@@ -44,8 +44,8 @@ def verdict(report: SliceReport, landscape: Landscape, say: Language) -> str:
     return say("This scale is too coarse: α {alpha} gains {gain}.", **best)
 
 
-def _check_kind(chosen: ScaleReport, found: Landscape) -> None:
-    if chosen.rule.symmetric != found.symmetric:
+def _check_kind(chosen: ScaleReport, landscape: Landscape) -> None:
+    if chosen.rule.symmetric != landscape.symmetric:
         raise ValueError("a symmetric scale and an asymmetric one are not held against each other")
 
 
