@@ -58,7 +58,7 @@ class Column:
 
 
 def calibrated_column(label: str, reports: Sequence[LayerReport]) -> Column:
-    """Of reports under one rule, each layer's x slice."""
+    """The x slice of each layer, from reports under one rule."""
     return Column(
         label,
         tuple(
@@ -156,7 +156,7 @@ def layer_numbers(columns: Sequence[Column]) -> list[int]:
 
 
 def differences(columns: Sequence[Column], quantity: str) -> list[Difference]:
-    """Of every layer that both the first column and another know."""
+    """The differences of every layer for which the first column and another have the quantity."""
     differing = []
     for layer in layer_numbers(columns):
         first = columns[0].value(layer, quantity)

@@ -519,7 +519,7 @@ def _widths(checkpoint: Checkpoint) -> str:
 
 
 def document(health: Health) -> dict:
-    """As ``check --format json`` writes it."""
+    """The examination as ``check --format json`` writes it: in English, numbers unrounded."""
     return {
         "checkpoint": health.checkpoint,
         "against": health.against,

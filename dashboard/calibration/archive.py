@@ -72,7 +72,7 @@ def is_calibration_file(source: str) -> bool:
         path = Path(source).expanduser()
         if not source.endswith(SUFFIX) or not path.is_file():
             return False
-    except (OSError, RuntimeError):  # a name too long, a home that nobody has: no file
+    except (OSError, RuntimeError):  # a name too long, a home directory of no user: no file
         return False
     return not (path.parent / "config.json").is_file() or _states_format(path)
 

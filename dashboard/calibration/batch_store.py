@@ -26,7 +26,7 @@ class Place(NamedTuple):
 
 
 class BatchStore:
-    """Histograms in a temporary file, which is gone when the last of them is."""
+    """Histograms in a temporary file, which is deleted with the last of them."""
 
     def __init__(self) -> None:
         self._file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 (closed with the last view)

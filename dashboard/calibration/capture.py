@@ -133,13 +133,15 @@ class SliceCalibration:
 
 @dataclass(frozen=True)
 class LayerCalibration:
+    """The counts of one layer, slice by slice; ``layer`` is the model's own number."""
+
     layer: int
     slices: tuple[SliceCalibration, ...]
 
 
 @dataclass(frozen=True)
 class Origin:
-    """What was calibrated on what."""
+    """Which checkpoint was calibrated, on which text, in how many batches of how many tokens."""
 
     checkpoint: str
     family: str
@@ -303,7 +305,7 @@ def _read_file(source: str) -> tuple[Path, bytes]:
         is_file, exists = path.is_file(), path.exists()
         size = path.stat().st_size if is_file else 0
         content = path.read_bytes() if is_file and size <= LARGEST_TEXT else b""
-    except (OSError, RuntimeError, ValueError) as error:  # a home that nobody has, a NUL
+    except (OSError, RuntimeError, ValueError) as error:  # a home directory of no user, a NUL
         reason = getattr(error, "strerror", None) or error
         raise CalibrationError(
             "{path} cannot be read: {reason}", path=name, reason=reason

@@ -166,7 +166,7 @@ def _adopt(checkpoint: Checkpoint, config_class: Any) -> object:
 
 
 def _translate(checkpoint: Checkpoint, config_class: Any) -> object:
-    """From the state-spaces repository's words."""
+    """The state-spaces repository's configuration in transformers' words."""
     ssm = checkpoint.config.get("ssm_cfg") or {}
     architecture = checkpoint.architecture
     common = dict(

@@ -101,7 +101,10 @@ def _exact(values: Tensor) -> Histogram:
 
 
 def even_groups(channels: int, size: int) -> np.ndarray:
-    """(D,) the group of each channel, ``size`` neighbours to a group; the last may be smaller."""
+    """(D,) the group of each channel, ``size`` neighbours to a group; the last may be smaller.
+
+    Raises Refusal for a size below 1.
+    """
     if size < 1:
         raise Refusal("size is {size}; a group has at least one channel", size=size)
     return np.arange(channels) // size

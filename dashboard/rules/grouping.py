@@ -12,8 +12,8 @@ The steps are those of ``group_wise_sort_indices`` in its ``reorder_utils.py``:
 
 Quamba2 sorts by a channel's mean |y| (``channels.channel_means``). MinMax scales are set by maxima,
 and sorting by those gives 1.6 to 3.0 dB more on mamba2-small, so both are offered. With
-``as_quamba2``, step 3 is also what stands there to the letter: k-means starts at evenly spaced
-positions, once, and sees the profiles of the heads that had the group's places *before* step 2.
+``as_quamba2``, step 3 is exactly as it is there: k-means starts at evenly spaced positions, once,
+and sees the profiles of the heads that had the group's places *before* step 2.
 
 A scale then belongs to an SSD group, a head group and a channel group, and the two tables of range
 ends, with head_dim, say which channels those are. Here only the grouping is made: any scale rule

@@ -150,7 +150,7 @@ class Recommendation:
 def landscapes(
     calibration: Calibration, symmetric: bool = True
 ) -> dict[tuple[int, str], Landscape]:
-    """Of every slice of every layer, by (layer, slice)."""
+    """The landscape of every slice of every calibrated layer, by (layer, slice)."""
     return {
         (layer.layer, counted.name): Landscape.of(counted.silu_output, symmetric=symmetric)
         for layer in calibration.layers

@@ -61,7 +61,7 @@ def to_html(text: str, terms: Mapping[str, Term] | None = None) -> str:
 
 
 def inline(text: str, terms: Mapping[str, Term] | None = None) -> str:
-    """The same, without paragraphs."""
+    """A message's marks as HTML, without paragraphs; arguments and errors as of ``to_html``."""
 
     def explained(match: re.Match) -> str:
         key, words = match[1], match[2] or match[1]

@@ -244,16 +244,16 @@ def table_caption(rows: Sequence[ScaleReport], say: Language) -> str:
             best=say(best.label),
             sqnr=decibels(float(best.output.sqnr_db)),
         )
-    hungriest = max(rows, key=lambda r: int(r.output.codes_used))
-    rate = float(hungriest.output.saturation_rate)
+    most_codes = max(rows, key=lambda r: int(r.output.codes_used))
+    rate = float(most_codes.output.saturation_rate)
     if rate < 0.5:
         return first
     return say.sentences(
         first,
         say(
             "{rule} touches {codes} codes by saturating {rate} of the values.",
-            rule=say(hungriest.label),
-            codes=int(hungriest.output.codes_used),
+            rule=say(most_codes.label),
+            codes=int(most_codes.output.codes_used),
             rate=percent(rate),
         ),
     )

@@ -79,7 +79,7 @@ def recommendation_rows(recommended: Recommendation, say: Language) -> list[dict
 
 
 def alpha_sweep_caption(landscape: Landscape, rows: Sequence[ScaleReport], say: Language) -> str:
-    """Where more bits and fewer saturated values part from more signal."""
+    """Where effective bits and SQNR are greatest, and which rules lie outside of the axis."""
     bits = landscape.output.effective_bits
     richest = int(np.argmax(bits))
     beyond = [say(row.short) for row in rows if row.x_out_scale > landscape.scales[-1]]
