@@ -72,15 +72,27 @@ def proof(report: SliceReport, landscape: Landscape, say: Language) -> str:
             "None of {total} outputs clips: all of the error is rounding.",
             total=f"{int(output.total):,}",
         )
-    usual = [(f"α = {format_alpha(alpha)}", alpha) for alpha in PUBLISHED_ALPHAS]
-    losses = say.both([
-        say("{choice} loses {loss}", choice=choice, loss=decibels(landscape.loss_db(alpha), 1))
-        for choice, alpha in (*usual, ("MinMax", 1.0))
-    ])  # fmt: skip
+    low, high = PUBLISHED_ALPHAS
+    losses = {
+        "low": format_alpha(low),
+        "low_loss": decibels(landscape.loss_db(low), 1),
+        "high": format_alpha(high),
+        "high_loss": decibels(landscape.loss_db(high), 1),
+        "minmax_loss": decibels(landscape.loss_db(1.0), 1),
+    }
     if landscape.symmetric:
-        return say.sentences(clipped, say("Against the best α, {losses}.", losses=losses))
-    asymmetric = say("Against the best α, all of them asymmetric, {losses}.", losses=losses)
-    return say.sentences(clipped, asymmetric)
+        usual = say(
+            "Against the best α, α = {low} loses {low_loss}, α = {high} loses {high_loss} and "
+            "MinMax loses {minmax_loss}.",
+            **losses,
+        )
+    else:
+        usual = say(
+            "Against the best α, all of them asymmetric, α = {low} loses {low_loss}, α = {high} "
+            "loses {high_loss} and MinMax loses {minmax_loss}.",
+            **losses,
+        )
+    return say.sentences(clipped, usual)
 
 
 def landscape_caption(landscape: Landscape, say: Language) -> str:

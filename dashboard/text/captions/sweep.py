@@ -27,8 +27,10 @@ def recommendation(recommended: Recommendation, say: Language) -> str:
         "mean": decibels(recommended.mean_loss_db(alpha)),
         "most": decibels(worst.loss_db[alpha]),
         "where": where,
-        "others": say.listed(f"{name} {decibels(recommended.mean_loss_db(a), 1)}"
-                             for name, a in others),
+        "others": say.listed(
+            say("{choice} {loss}", choice=name, loss=decibels(recommended.mean_loss_db(a), 1))
+            for name, a in others
+        ),
     }  # fmt: skip
     if recommended.symmetric:
         return say(
