@@ -7,7 +7,6 @@ from string import Formatter
 import pytest
 
 from dashboard.refusals import Refusal
-from dashboard.rules.observers import RULES, ScaleRule
 from dashboard.text.glossary import glossary
 from dashboard.text.language import (
     CATALOGUES,
@@ -21,7 +20,6 @@ from dashboard.text.language import (
     said,
 )
 from dashboard.text.prose import TERM
-from dashboard.text.rule_names import rule_label, rules_help, short_label
 
 CODES = list(CATALOGUES)
 
@@ -80,17 +78,6 @@ def test_english_is_what_the_sources_say():
     assert ENGLISH("{n} codes", n=7) == "7 codes"
 
 
-def test_a_rule_is_called_by_its_label_and_explained_in_the_readers_language():
-    rule = ScaleRule("percentile-ema", 0.9995, sigma=0.02, symmetric=False)
-    assert rule_label(rule, ENGLISH) == "α 0.9995, average σ 0.02, asymmetric"
-    assert rule_label(rule, language("zh-CN")) == "α 0.9995，滑动平均 σ 0.02，非对称"
-    assert short_label(ScaleRule("minmax"), language("zh-CN")) == "MinMax"
-    for code in CODES:
-        lines = rules_help(RULES, language(code)).splitlines()
-        assert [line.split(":")[0] for line in lines] == [f"- {name}" for name in RULES]
-        assert all(re.search(r"[\u4e00-\u9fff]", line) for line in lines)
-
-
 def test_a_refusal_is_said_in_the_readers_language_with_its_reason():
     chinese = Language("zh-CN", "简体中文", {"{file}: {reason}": "{file}：{reason}", "empty": "空"})
     error = Refusal("{file}: {reason}", file="{a}.json", reason=Refusal("empty"))
@@ -103,8 +90,7 @@ def test_chinese_is_chinese_throughout():
     plain = {entry.id for entry in catalogue("zh-CN")
              if entry.id and not re.search(r"[\u4e00-\u9fff]", entry.string)}  # fmt: skip
     # Symbols and names alone; every sentence has a Chinese character.
-    assert plain == {"3  SiLU", "INT8", "MinMax", "SQNR", "SQNR (sqnr_db)", "amax", "pa-1.0",
-                     "at {alpha}", "scale_wx", "α {alpha}"}  # fmt: skip
+    assert plain == {"3  SiLU", "INT8", "SQNR", "SQNR (sqnr_db)", "amax", "pa-1.0", "at {alpha}"}
 
 
 def test_numbers_are_filled_in_and_an_unknown_message_stays_english():

@@ -17,6 +17,7 @@ from dashboard.checkpoints import ConvSlice
 from dashboard.figures.style import Sheet
 from dashboard.figures.svg import to_svg
 from dashboard.rules.observers import ScaleRule
+from dashboard.text.language import Language
 
 REPORT_WIDTH = 1040  # px, of its drawings
 
@@ -51,13 +52,18 @@ class Section:
     rows: Sequence[dict] = ()
 
 
-def report_html(title: str, sections: Sequence[Section]) -> str:
-    """A report that stands alone: one HTML file with its drawings, light or dark as its reader."""
+def report_html(title: str, origin: str, sections: Sequence[Section], say: Language) -> str:
+    """A report that stands alone: one HTML file with its drawings, light or dark as its reader.
+
+    Args:
+        origin: a sentence that says where its numbers come from.
+    """
     body = "".join(_section(section) for section in sections)
     return (
-        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
-        f'<meta name="viewport" content="width=device-width"><style>{_STYLE}</style></head>'
-        f"<body><h1>{escape(title)}</h1>{body}</body></html>\n"
+        f'<!doctype html><html lang="{say.code}"><head><meta charset="utf-8">'
+        f'<title>{escape(title)}</title><meta name="viewport" content="width=device-width">'
+        f"<style>{_STYLE}</style></head><body><h1>{escape(title)}</h1><p>{escape(origin)}</p>"
+        f"{body}</body></html>\n"
     )
 
 

@@ -24,6 +24,7 @@ from dashboard.checkpoints import Checkpoint, StoredLayer
 from dashboard.rules.channels import CHANNEL_RULES, group_scales
 from dashboard.rules.grouping import CHANNEL_GROUPS, HEAD_GROUPS
 from dashboard.rules.observers import ScaleRule, output_scale
+from dashboard.text.language import message
 
 Entries = dict[str, Tensor | float]
 
@@ -31,7 +32,7 @@ Entries = dict[str, Tensor | float]
 def refusal(rule: ScaleRule) -> str | None:
     """Why scales by a rule have no place in a Quamba checkpoint; None where they have one."""
     if not rule.symmetric:
-        return (
+        return Message(
             "Quamba's checkpoints have no place for a zero point: asymmetric scales leave as JSON "
             "or CSV alone."
         )

@@ -7,11 +7,7 @@ A message is written where it is needed, in English, as the argument of a ``Lang
 and looked up in that language's catalogue, a text file that translators know (gettext's .po), read
 once at the start by Babel. English has none: it is what the sources say. Numbers are computed and
 formatted before they get here, so that a catalogue holds words alone. Messages may carry the marks
-of ``dashboard.text.prose``. The sentence of a ``Refusal`` is a message, too, and so are the help
-and the labels of every registered scale rule. What is said elsewhere than where it is written is
-marked as a message there:
-
-    title = message("Held-out")     …     say(title)
+of ``dashboard.text.prose``. The sentence of a ``Refusal`` is a message, too.
 
     python -m dashboard.text.language
 
@@ -32,12 +28,11 @@ from babel.messages.extract import extract_from_file
 from babel.messages.pofile import read_po, write_po
 
 from dashboard.refusals import Refusal, one_line
-from dashboard.rules.observers import REGISTERED
 
 PACKAGE = Path(__file__).resolve().parents[1]
 LOCALES = PACKAGE / "text" / "locales"
 DOMAIN = "scalescope.po"
-KEYWORDS = {"say": None, "_say": None, "message": None}
+KEYWORDS = {"say": None, "_say": None}
 
 # How each language is called in a link and by browsers, its catalogue's folder, and its own name.
 LANGUAGES = {"en": ("", "English"), "zh-CN": ("zh_CN", "简体中文")}
@@ -66,11 +61,6 @@ class Language:
             for name, value in error.values.items()
         }
         return one_line(self(error.template, **reasons))
-
-
-def message(text: str, /) -> str:
-    """Marks an English message that another module says later, for the catalogues."""
-    return text
 
 
 @cache
@@ -114,21 +104,15 @@ def preferred(asked: str | None) -> str:
 def said() -> dict[str, list[str]]:
     """Every message in the sources, with the modules that say it, in the order of the sources.
 
-    Babel does not look into f-strings: a message has to be said outside of one. The messages of a
-    scale rule are read from the register.
+    Babel does not look into f-strings: a message has to be said outside of one.
     """
     found: dict[str, list[str]] = {}
     for path in [PACKAGE.parent / "app.py", *sorted(PACKAGE.rglob("*.py"))]:
         name = path.relative_to(PACKAGE.parent).as_posix()
-        for _, text, _, _ in extract_from_file("python", path, keywords=KEYWORDS):
-            modules = found.setdefault(str(text), [])
+        for _, message, _, _ in extract_from_file("python", path, keywords=KEYWORDS):
+            modules = found.setdefault(str(message), [])
             if name not in modules:
                 modules.append(name)
-    for rule in REGISTERED.values():
-        name = f"dashboard/rules/observers/{rule.name.replace('-', '_')}.py"
-        for text in {rule.help: 0, rule.label: 0, rule.short: 0}:
-            if text != rule.name:
-                found.setdefault(text, []).append(name)
     return found
 
 
