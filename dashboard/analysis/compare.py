@@ -13,6 +13,7 @@ import numpy as np
 
 from dashboard.analysis.report import LayerReport, scale_spread
 from dashboard.checkpoints import Checkpoint
+from dashboard.messages import Message
 from dashboard.rules.published import (
     QUAMBA2_2_7B_NAME,
     QUAMBA2_2_7B_PA_1_LAYER_0,
@@ -110,7 +111,7 @@ def published_columns() -> dict[str, Column]:
     }
     found = {}
     for name, rows in tables.items():
-        label = f"{name} (published)"
+        label = Message("{name} (published)", name=name)
         whole = name == QUAMBA2_130M_NAME  # the other runs' input and weight scales are not known
         found[label] = Column(
             label,
@@ -122,11 +123,11 @@ def published_columns() -> dict[str, Column]:
                 for row, out in rows
             ),
         )  # fmt: skip
-    label = f"{QUAMBA2_2_7B_NAME} (published ratios)"
+    label = Message("{name} (published ratios)", name=QUAMBA2_2_7B_NAME)
     found[label] = Column(
         label, tuple(LayerScales(row.layer, ratio_weight=row.ratio_2_7b) for row in QUAMBA2_130M)
     )
-    label = f"{QUAMBA2_2_7B_NAME}, pa-1 (published)"
+    label = Message("{name} (published)", name=f"{QUAMBA2_2_7B_NAME}, pa-1")
     found[label] = Column(label, (LayerScales(0, x_out_scale=QUAMBA2_2_7B_PA_1_LAYER_0),))
     return found
 

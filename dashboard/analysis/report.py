@@ -8,6 +8,7 @@ many codes the kernel that ran gives differently from the reference on the same 
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ from dashboard.calibration import (
 )
 from dashboard.calibration.histogram import Histogram, Quantized, signal_to_noise_db
 from dashboard.checkpoints import ConvSlice
+from dashboard.messages import Message
 from dashboard.rules.channels import GroupScales
 from dashboard.rules.landscape import Landscape
 from dashboard.rules.observers import (
@@ -40,6 +42,8 @@ from kernels import default_backend, quant_causal_conv1d
 from kernels.int8 import QMAX, QMIN, dequantize, quantize, round_half_away, scale_from_amax
 from kernels.reference import accumulate, causal_conv1d, dequantize_conv, silu
 
+logger = logging.getLogger(__name__)
+
 SILU_MIN = -0.27846454276107378  # SiLU's least value
 
 
@@ -47,7 +51,7 @@ SILU_MIN = -0.27846454276107378  # SiLU's least value
 class ScaleReport:
     """What one choice of scale_out does to one slice's output."""
 
-    label: str
+    label: str  # by ``rule_label``: a ``Message``
     rule: ScaleRule
     x_out_scale: float
     zero_point: int
@@ -233,12 +237,12 @@ def report_scale(counted: SliceCalibration, rule: ScaleRule) -> ScaleReport:
     return ScaleReport(rule_label(rule), rule, chosen.scale, chosen.zero_point, output)
 
 
-def rule_label(rule: ScaleRule) -> str:
+def rule_label(rule: ScaleRule) -> Message:
     """A rule and what of its settings matters."""
-    label = rule.registered.label.format(
-        alpha=format_alpha(rule.alpha), sigma=format_alpha(rule.sigma)
+    label = Message(
+        rule.registered.label, alpha=format_alpha(rule.alpha), sigma=format_alpha(rule.sigma)
     )
-    return label if rule.symmetric else f"{label}, asymmetric"
+    return label if rule.symmetric else Message("{rule}, asymmetric", rule=label)
 
 
 def format_alpha(alpha: float) -> str:
@@ -410,6 +414,9 @@ def run_kernel(
         error = dequantize(codes[i], scale_out[:, None]) - conv.y[i]
         for k, part in enumerate(conv.slices):
             noise[k] += _energy(error[part.channels])
+    if differing:
+        logger.warning("%s gives %d of %d codes other than the reference", backend, differing,
+                       codes.numel())  # fmt: skip
     return KernelRun(
         backend=backend,
         time_ms=time_ms,

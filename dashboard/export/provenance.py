@@ -10,10 +10,9 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from dashboard.analysis.report import format_alpha
+from dashboard.analysis.report import format_alpha, rule_label
 from dashboard.rules.observers import ScaleRule
 from dashboard.text.language import Language
-from dashboard.text.rule_names import rule_label
 
 LONGEST = 40  # characters of a checkpoint's or a text's name in a file's name
 
@@ -67,7 +66,7 @@ class Provenance:
             "{checkpoint}, calibrated on {batches} × {tokens} tokens of {text}; rule {rule}; "
             "{date}.",
             checkpoint=self.checkpoint, batches=self.batches, tokens=self.seq_len, text=self.text,
-            rule=rule_label(self.rule, say), date=self.date,
+            rule=say(rule_label(self.rule)), date=self.date,
         )  # fmt: skip
 
 

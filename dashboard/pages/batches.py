@@ -5,6 +5,7 @@ import streamlit as st
 from dashboard import figures
 from dashboard.analysis.averages import ORDERS, study_average
 from dashboard.export import tables
+from dashboard.messages import Message
 from dashboard.pages import controls
 from dashboard.pages.drawing import show
 from dashboard.pages.exporting import export_rows

@@ -8,6 +8,7 @@ from dashboard.analysis.report import run_kernel
 from dashboard.lesson.claims import DOES_NOT_FOLLOW, HOLDS, IN_PART, Claim, additions
 from dashboard.lesson.claims import claims as examined
 from dashboard.lesson.quoted import ANALYSIS, COMMIT, CONCLUSION, FOLDER, REPOSITORY, Quote
+from dashboard.messages import Message
 from dashboard.pages import loading, registry, speaking
 from dashboard.pages.lesson_steps import studied, trained
 from dashboard.pages.refusing import refusals

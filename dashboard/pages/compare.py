@@ -15,10 +15,11 @@ from dashboard.analysis.compare import (
     published_columns,
     stored_column,
 )
-from dashboard.analysis.report import format_alpha
+from dashboard.analysis.report import format_alpha, rule_label
 from dashboard.calibration import DEFAULT_TEXT, text_names
 from dashboard.checkpoints import quantized_sample_names, sample_names
 from dashboard.export import documents, tables
+from dashboard.messages import Message
 from dashboard.pages import controls, loading
 from dashboard.pages.controls import Choice
 from dashboard.pages.drawing import show
@@ -38,7 +39,6 @@ from dashboard.rules.observers import (
 )
 from dashboard.text import captions
 from dashboard.text.language import Language
-from dashboard.text.rule_names import rule_label
 
 MOST = 6
 LETTERS = "ABCDEF"
@@ -131,7 +131,7 @@ def compare(frame: Frame, say: Language) -> None:
                 origin.sentence(say),
                 [
                     documents.Section(headline, [verdict]),
-                    documents.Section(quantity, sheet=lines, rows=rows),
+                    documents.Section(quantity, figure=lines, rows=rows),
                 ],
                 say,
             ),
@@ -214,7 +214,7 @@ def _first_column(choice: Choice, say: Language) -> Column:
         column = stored_column("", loading.checkpoint(name))
         return replace(column, label=say("{checkpoint}, stored", checkpoint=_short(name)))
     column = loading.column(choice.source, choice.rule.observer, choice.rule.alpha)
-    return replace(column, label=_label(choice.source, rule_label(choice.rule, say), say))
+    return replace(column, label=_label(choice.source, say(rule_label(choice.rule)), say))
 
 
 def _column(i: int, wanted: ColumnChoice, choice: Choice, frame: Frame) -> Column:
@@ -236,7 +236,7 @@ def _column(i: int, wanted: ColumnChoice, choice: Choice, frame: Frame) -> Colum
     if alpha is None and wanted.observer in ALPHA_RULES:
         rule = say("best α, {rule}", rule=wanted.observer)
     else:
-        rule = rule_label(ScaleRule(wanted.observer, alpha or choice.rule.alpha), say)
+        rule = say(rule_label(ScaleRule(wanted.observer, alpha or choice.rule.alpha)))
     return replace(column, label=_label(outline.source, rule, say))
 
 

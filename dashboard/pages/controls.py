@@ -22,6 +22,7 @@ from dashboard.calibration import (
     text_names,
 )
 from dashboard.checkpoints import quantized_sample_names, sample_names
+from dashboard.messages import Message
 from dashboard.pages import loading, registry, waiting
 from dashboard.pages.refusing import refusals
 from dashboard.pages.remembering import (
@@ -40,6 +41,7 @@ from dashboard.rules.observers import (
     ASYMMETRIC_RULES,
     DEFAULT_ALPHA,
     DEFAULT_RULE,
+    REGISTERED,
     RULES,
     SYMMETRIC_RULES,
     ScaleRule,
@@ -47,7 +49,6 @@ from dashboard.rules.observers import (
 )
 from dashboard.text import captions
 from dashboard.text.language import Language
-from dashboard.text.rule_names import rules_help
 
 MOST_BATCHES, MOST_TOKENS = 1024, 8192
 FIRST_BATCH = Message(
@@ -211,7 +212,7 @@ def _calibration_box(name: str, say: Language) -> loading.Source:
 
 def _lead_to_stored(frame: Frame) -> None:
     """Of a quantized checkpoint: that there is nothing to calibrate, and where its scales are."""
-    frame.progress.info(captions.NO_FLOAT_WEIGHTS, icon=":material/info:")
+    frame.progress.info(frame.say(captions.NO_FLOAT_WEIGHTS), icon=":material/info:")
     registry.link("layers", frame.say("Its layers"))
     registry.link("groups", frame.say("Its groups"))
     st.stop()
@@ -349,3 +350,8 @@ def use(rule: ScaleRule) -> None:
     STATE.rule, STATE.asymmetric = rule.observer, not rule.symmetric
     if rule.observer in ALPHA_RULES:
         STATE.alpha = rule.alpha
+
+
+def rules_help(rules: Sequence[str], say: Language) -> str:
+    """What each rule does, as Markdown, a line a rule."""
+    return "\n".join(f"- {name}: {say(REGISTERED[name].help)}" for name in rules)

@@ -13,6 +13,7 @@ import streamlit as st
 
 from dashboard import figures
 from dashboard.analysis.report import format_alpha
+from dashboard.messages import Message
 from dashboard.pages import controls, live, loading
 from dashboard.pages.controls import Choice
 from dashboard.pages.drawing import show

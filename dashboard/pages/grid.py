@@ -87,7 +87,9 @@ def show_table(rows: Sequence[dict], rule: ScaleRule, key: str, say: Language) -
     for name, (form, width, _) in COLUMNS.items():
         if rows[0][name] is None:
             frame[name] = "–"
-            config[name] = st.column_config.TextColumn(name, width=width, help=captions.NO_RATIOS)
+            config[name] = st.column_config.TextColumn(
+                name, width=width, help=say(captions.NO_RATIOS)
+            )
         elif form or name in SHARES:
             config[name] = st.column_config.NumberColumn(name, format=form, width=width)
         else:

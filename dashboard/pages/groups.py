@@ -7,6 +7,7 @@ from dashboard import figures
 from dashboard.analysis.kinds import GroupStudy, study_groups, with_groups
 from dashboard.analysis.report import format_alpha, run_kernel
 from dashboard.checkpoints import Checkpoint
+from dashboard.messages import Message
 from dashboard.pages import controls, loading, registry
 from dashboard.pages.drawing import show
 from dashboard.pages.exporting import export_rows
@@ -40,11 +41,11 @@ def groups(frame: Frame, say: Language) -> None:
     )
     checkpoint = None if choice.source.from_file else loading.checkpoint(choice.source.checkpoint)
     if checkpoint is None:
-        frame.progress.info(captions.NO_CHANNELS, icon=":material/info:")
+        frame.progress.info(say(captions.NO_CHANNELS), icon=":material/info:")
     elif checkpoint.is_quantized:
         _show_stored_groups(checkpoint, choice.layer, say)
     elif checkpoint.architecture.n_groups is None:
-        frame.progress.info(captions.NO_HEADS, icon=":material/info:")
+        frame.progress.info(say(captions.NO_HEADS), icon=":material/info:")
         settings = {"checkpoint": MAMBA2}
         registry.link("groups", say("The groups of {checkpoint}", checkpoint=MAMBA2), settings)
         registry.link("sweep", say("Groups of neighbouring channels"), st.query_params.to_dict())
@@ -54,13 +55,13 @@ def groups(frame: Frame, say: Language) -> None:
 
 def _show_stored_groups(checkpoint: Checkpoint, layer: int, say: Language) -> None:
     if layer not in checkpoint.stored_layers:
-        st.markdown(f"## {captions.FLOAT_LAYER}")
+        st.markdown(f"## {say(captions.FLOAT_LAYER)}")
         return
     stored = checkpoint.stored_layer(layer)
     x = stored.slices[0]
     st.markdown(f"## {captions.stored_headline([stored], 1, say)}")
     if x.out_scales.ndim != 3:
-        st.markdown(captions.NO_GROUPS)
+        st.markdown(say(captions.NO_GROUPS))
         return
     st.markdown(captions.stored_verdict([stored], say))
     widths = np.bincount(x.out_group, minlength=x.out_scales.size)

@@ -8,6 +8,7 @@ from dashboard import figures
 from dashboard.analysis.report import judge_layers
 from dashboard.calibration import text_names
 from dashboard.export import tables
+from dashboard.messages import Message
 from dashboard.pages import controls, loading, waiting
 from dashboard.pages.drawing import show
 from dashboard.pages.exporting import export_rows
@@ -32,7 +33,7 @@ def held_out(frame: Frame, say: Language) -> None:
     """Scales of one text, and what they make of another, layer by layer."""
     choice = controls.choose(frame, SYMMETRIC_RULES)
     if choice.source.from_file:
-        frame.progress.info(captions.NO_SECOND_TEXT, icon=":material/info:")
+        frame.progress.info(say(captions.NO_SECOND_TEXT), icon=":material/info:")
         st.stop()
     with frame.own:
         other = replace(choice.source, text=_second_text(say))

@@ -6,6 +6,7 @@ from dashboard import figures
 from dashboard.analysis.pipeline import trace_channel, window_around
 from dashboard.analysis.recorded import benchmark, roofline
 from dashboard.analysis.report import run_kernel
+from dashboard.messages import Message
 from dashboard.pages import controls, loading
 from dashboard.pages.drawing import show
 from dashboard.pages.refusing import refusals
@@ -31,7 +32,9 @@ def kernel(frame: Frame, say: Language) -> None:
     """One channel, step by step; below it what was measured of the kernel, and its PTX."""
     choice = controls.choose(frame, SYMMETRIC_RULES, stored=True)
     if choice.source.from_file or choice.outline.stored:
-        reason = captions.NO_TRACE_STORED if choice.outline.stored else captions.NO_TRACE_FILE
+        reason = (
+            say(captions.NO_TRACE_STORED) if choice.outline.stored else say(captions.NO_TRACE_FILE)
+        )
         frame.progress.info(reason, icon=":material/info:")
     else:
         _show_channel(choice, frame, say)
@@ -62,7 +65,7 @@ def _show_channel(choice: controls.Choice, frame: Frame, say: Language) -> None:
     st.markdown(captions.pipeline_caption(trace, at, say))
     show(figures.pipeline(trace, at, say), key="pipeline", on_pick=pick_position)
     st.table(captions.pipeline_rows(trace, at, say))
-    st.caption(captions.PIPELINE_NOTE)
+    st.caption(say(captions.PIPELINE_NOTE))
 
 
 def _place_boxes(choice: controls.Choice, say: Language) -> tuple[int, int, int]:

@@ -6,6 +6,7 @@ from dashboard import figures
 from dashboard.analysis.report import baselines
 from dashboard.export import documents, tables
 from dashboard.export.provenance import labelled
+from dashboard.messages import Message
 from dashboard.pages import controls, loading
 from dashboard.pages.drawing import show
 from dashboard.pages.exporting import export_bar, origin_of, quamba_file
@@ -49,7 +50,7 @@ def layers(frame: Frame, say: Language) -> None:
     if rows:
         show_table(rows, rule, "layers_table", say)
     else:
-        st.info(captions.NO_ROW, icon=":material/filter_alt_off:")
+        st.info(say(captions.NO_ROW), icon=":material/filter_alt_off:")
 
     def pick_cell() -> None:
         """A click on the heatmap opens a layer in Explore under a rule."""

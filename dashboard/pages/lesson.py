@@ -9,6 +9,7 @@ from dataclasses import replace
 import streamlit as st
 
 from dashboard.lesson.handout import handout
+from dashboard.messages import Message
 from dashboard.pages import keys, speaking
 from dashboard.pages.drawing import show
 from dashboard.pages.lesson_steps import DEFAULT_MODEL, STEPS, printed, source_of

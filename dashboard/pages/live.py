@@ -20,10 +20,10 @@ from dashboard.text.language import Language
 def run(choice: Choice, study: SliceStudy, frame: Frame) -> KernelRun | None:
     """Run the kernel with the scales of every slice, where it can; the heading says how it went."""
     if choice.source.from_file:
-        frame.status.markdown(captions.NO_KERNEL_FILE)
+        frame.status.markdown(frame.say(captions.NO_KERNEL_FILE))
         return None
     if not choice.rule.symmetric:
-        frame.status.markdown(captions.NO_KERNEL_ASYMMETRIC)
+        frame.status.markdown(frame.say(captions.NO_KERNEL_ASYMMETRIC))
         return None
     with refusals(frame):
         conv = loading.quantized_conv(choice.source, choice.layer, frame.show)
@@ -42,7 +42,7 @@ def show(choice: Choice, study: SliceStudy, kernel: KernelRun | None, say: Langu
     with st.expander(say("All scales and errors of this slice")):
         st.table(captions.all_measures(layer, name, say))
         if not choice.rule.symmetric:
-            st.caption(captions.NO_RATIOS)
+            st.caption(say(captions.NO_RATIOS))
     if not choice.source.from_file:
         source, conv = choice.source, loading.checkpoint(choice.source.checkpoint)
         code = documents.snippet(

@@ -20,6 +20,7 @@ import streamlit as st
 from streamlit.navigation.page import StreamlitPage
 
 from dashboard.analysis.report import format_alpha
+from dashboard.messages import Message
 from dashboard.pages import address, heading
 from dashboard.pages.remembering import STATE
 from dashboard.pages.speaking import spoken

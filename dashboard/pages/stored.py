@@ -37,17 +37,18 @@ def show_stored(choice: Choice, frame: Frame, say: Language) -> None:
     document = stored.stored_document(checkpoint, checkpoint.layers, runs)
     rows = [row for row in tables.slice_rows(document) if row["slice"] == choice.slice_name]
     st.dataframe(
-        captions.stored_rows(rows, say),
+        captions.stored_rows(rows, layers, say),
         hide_index=True,
         width="stretch",
         column_config={
-            name: st.column_config.NumberColumn(name, format=form) for name, form in FORMATS.items()
+            say(name): st.column_config.NumberColumn(say(name), format=form)
+            for name, form in FORMATS.items()
         },
     )
     if runs:
-        st.caption(captions.STAND_IN)
+        st.caption(say(captions.STAND_IN))
     if checkpoint.faults:
-        faults = "; ".join(
+        faults = say.clauses(
             say("Layer {layer}: {fault}", layer=fault.layer, fault=fault.sentence)
             for fault in checkpoint.faults
         )
@@ -92,19 +93,19 @@ def _show_health(choice: Choice, frame: Frame, say: Language) -> None:
             against = loading.outline(replace(choice.source, checkpoint=name)).source
         report = loading.checked(choice.source.checkpoint, against, frame.show)
     frame.progress.empty()
-    st.markdown(plain(health.sentence(report)))
+    st.markdown(plain(say(health.sentence(report))))
     rows = health.rows(report, choice.slice_name)
     st.dataframe(
-        captions.health_rows(rows, say),
+        captions.health_rows(report, choice.slice_name, say),
         hide_index=True,
         width="stretch",
         column_config={
-            name: st.column_config.NumberColumn(name, format=form)
+            say(name): st.column_config.NumberColumn(say(name), format=form)
             for name, form in JUDGED.items()
             if name in rows[0]
         },
     )
-    st.caption(captions.HEALTH if name else captions.HEALTH_ALONE)
+    st.caption(say(captions.HEALTH) if name else say(captions.HEALTH_ALONE))
     origin = origin_of(choice, None)
     export_bar(
         "health",

@@ -6,6 +6,7 @@ from dashboard import figures
 from dashboard.analysis.kinds import channel_kinds, tensor_kinds
 from dashboard.analysis.report import baselines
 from dashboard.export import tables
+from dashboard.messages import Message
 from dashboard.pages import controls, loading
 from dashboard.pages.drawing import show
 from dashboard.pages.exporting import export_rows
@@ -73,7 +74,7 @@ def _show_kinds(
     asymmetric = loading.landscape(source, layer, index, symmetric=False)
     kinds = tensor_kinds(choice.counted, (landscape, asymmetric), rule.sigma)
     if source.from_file:
-        st.caption(captions.NO_CHANNELS)
+        st.caption(say(captions.NO_CHANNELS))
     else:
         width = choice.outline.widths[index]
         kept("group_size", whole(2, width))

@@ -4,6 +4,7 @@ import html
 
 import streamlit as st
 
+from dashboard.messages import Message
 from dashboard.pages.registry import page
 from dashboard.pages.waiting import Frame
 from dashboard.text.glossary import glossary

@@ -10,6 +10,7 @@ from typing import NoReturn
 from streamlit.delta_generator import DeltaGenerator
 
 from dashboard.calibration import Calibration, Progress
+from dashboard.messages import Message
 from dashboard.pages import loading
 from dashboard.pages.refusing import plain, refusals, refuse
 from dashboard.pages.remembering import STATE
