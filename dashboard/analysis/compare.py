@@ -109,11 +109,11 @@ def published_columns() -> dict[str, Column]:
         "Quamba2-130m-w4a8, pa-0.5": [(row, row.pa_0_5) for row in QUAMBA2_130M],
         "Quamba2-130m-w4a8, pa-1.0": [(row, row.pa_1_0) for row in QUAMBA2_130M],
     }
-    found = {}
+    columns: dict[str, Column] = {}
     for name, rows in tables.items():
         label = Message("{name} (published)", name=name)
         whole = name == QUAMBA2_130M_NAME  # the other runs' input and weight scales are not known
-        found[label] = Column(
+        columns[label] = Column(
             label,
             tuple(
                 LayerScales(row.layer, row.x_scale, row.w_scale, row.scale_wx, out,
@@ -124,12 +124,12 @@ def published_columns() -> dict[str, Column]:
             ),
         )  # fmt: skip
     label = Message("{name} (published ratios)", name=QUAMBA2_2_7B_NAME)
-    found[label] = Column(
+    columns[label] = Column(
         label, tuple(LayerScales(row.layer, ratio_weight=row.ratio_2_7b) for row in QUAMBA2_130M)
     )
     label = Message("{name} (published)", name=f"{QUAMBA2_2_7B_NAME}, pa-1")
-    found[label] = Column(label, (LayerScales(0, x_out_scale=QUAMBA2_2_7B_PA_1_LAYER_0),))
-    return found
+    columns[label] = Column(label, (LayerScales(0, x_out_scale=QUAMBA2_2_7B_PA_1_LAYER_0),))
+    return columns
 
 
 @dataclass(frozen=True)

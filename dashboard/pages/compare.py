@@ -12,6 +12,7 @@ from dashboard.analysis.compare import (
     QUANTITIES,
     Column,
     compared_rows,
+    layer_numbers,
     published_columns,
     stored_column,
 )
@@ -100,7 +101,7 @@ def compare(frame: Frame, say: Language) -> None:
     lines = figures.compared_lines(columns, quantity, say)
     show(lines, key="lines")
     rows = captions.compare_rows(columns, quantity, say)
-    show_layers(rows, lambda _: choice.rule, "compared", say)
+    show_layers(rows, layer_numbers(columns), lambda _: choice.rule, "compared", say)
     st.caption(
         say(
             "Of the x slice. Of grouped scales x_out_scale and the ratios are of the mean, as the "

@@ -101,38 +101,44 @@ def show_table(rows: Sequence[dict], rule: ScaleRule, key: str, say: Language) -
         help=say("Number of values (log) over the output's range."),
     )
     shades = {name: colour for name, (_, _, colour) in COLUMNS.items() if colour}
-    _show(frame, config, shades, lambda _: rule, key, say)
+    layers = [row["layer"] for row in rows]
+    config["layer"] = st.column_config.NumberColumn(say("layer"), width=56, pinned=True)
+    _show(frame, layers, config, shades, lambda _: rule, key, say)
     st.caption(say("*Open* shows a layer in Explore. Click a column's name to sort."))
 
 
 def show_layers(
-    rows: Sequence[dict], rule_of: Callable[[int], ScaleRule], key: str, say: Language
+    rows: Sequence[dict],
+    layers: Sequence[int],
+    rule_of: Callable[[int], ScaleRule],
+    key: str,
+    say: Language,
 ) -> None:
     """A table with a row for each layer, or for several of one; a press opens it in Explore.
 
     Args:
-        rows: each with "layer" among its columns; all else is text.
+        rows: of words and numbers as text, the layer first.
+        layers: the layer of each row, by the model's own number.
         rule_of: the rule to open a row under, by the row's place.
     """
-    _show(pd.DataFrame(rows), {}, {}, rule_of, key, say)
+    _show(pd.DataFrame(rows), layers, {}, {}, rule_of, key, say)
 
 
 def _show(
     frame: pd.DataFrame,
+    layers: Sequence[int],
     config: dict[str, Any],
     shades: dict[str, str],
     rule_of: Callable[[int], ScaleRule],
     key: str,
     say: Language,
 ) -> None:
-    layers = frame["layer"].tolist()
     frame.insert(1, "open", say("Open"))
 
     def open_row() -> None:
         row = STATE[f"{key}_open"].row
         lead_to_layer(layers[row], rule_of(row))
 
-    config["layer"] = st.column_config.NumberColumn(say("layer"), width=56, pinned=True)
     config["open"] = st.column_config.ButtonColumn(
         "", width=64, type="tertiary", key=f"{key}_open", on_click=open_row,
         help=say("This layer in Explore."),

@@ -12,6 +12,7 @@ from dashboard.messages import Message
 from dashboard.pages import controls, loading, waiting
 from dashboard.pages.drawing import show
 from dashboard.pages.exporting import export_rows
+from dashboard.pages.grid import show_layers
 from dashboard.pages.registry import page
 from dashboard.pages.remembering import keep, kept
 from dashboard.pages.waiting import Frame
@@ -57,7 +58,7 @@ def held_out(frame: Frame, say: Language) -> None:
     st.markdown("### " + say("Every layer"))
     st.markdown(say("Scales calibrated on {text}; each column says on which text.", text=names[0]))
     rows = captions.held_out_rows(judged, pairs, names, say)
-    st.dataframe(rows, hide_index=True, width="stretch")
+    show_layers(rows, layers, lambda _: choice.rule, "judged_layers", say)
     export_rows("held-out", choice, choice.rule, tables.judged_rows(judged, names), say)
 
 

@@ -86,8 +86,10 @@ def prepare(frame: Frame, source: loading.Source) -> Studied:
         for layer in waiting.calibrated(frame, outline.source).layers:
             if layer.slices[0].silu_output.absmax == 0:
                 raise CalibrationError(
-                    f"layer {layer.layer} of {source.checkpoint} gives nothing but zeros, so "
-                    "there is nothing to learn from it; choose another checkpoint"
+                    "layer {layer} of {checkpoint} gives nothing but zeros, so there is "
+                    "nothing to learn from it; choose another checkpoint",
+                    layer=layer.layer,
+                    checkpoint=source.checkpoint,
                 )
     return Studied(outline.source, outline)
 

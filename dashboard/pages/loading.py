@@ -233,15 +233,24 @@ def _check_size(source: Source, loaded: Checkpoint) -> None:
     layer = LAYER_BYTES * source.batches * source.seq_len * loaded.conv_dim
     forward = source.seq_len * _forward_bytes(loaded)
     if max(layer, forward) > MOST_BYTES:
-        told = (
-            f"one layer of {source.batches} batches of {source.seq_len} tokens"
-            if layer > forward
-            else f"the forward of one batch of {source.seq_len} tokens"
-        )
+        limits = {
+            "model": loaded.name,
+            "size": f"{max(layer, forward) / 1e9:.1f} GB",
+            "most": f"{MOST_BYTES / 1e9:.1f} GB",
+            "seq_len": source.seq_len,
+        }
+        if layer > forward:
+            raise CalibrationError(
+                "one layer of {batches} batches of {seq_len} tokens takes about {size} in {model}, "
+                "and a page may take {most}: ask for fewer tokens, or calibrate at the command "
+                "line",
+                batches=source.batches,
+                **limits,
+            )
         raise CalibrationError(
-            f"{told} takes about {max(layer, forward) / 1e9:.1f} GB in {loaded.name}, and a page "
-            f"may take {MOST_BYTES / 1e9:.1f} GB: ask for fewer tokens, or calibrate at the "
-            "command line"
+            "the forward of one batch of {seq_len} tokens takes about {size} in {model}, and a "
+            "page may take {most}: ask for fewer tokens, or calibrate at the command line",
+            **limits,
         )
 
 

@@ -10,6 +10,7 @@ from dashboard.messages import Message
 from dashboard.pages import controls, loading
 from dashboard.pages.drawing import show
 from dashboard.pages.exporting import export_rows
+from dashboard.pages.grid import show_layers
 from dashboard.pages.refusing import refusals
 from dashboard.pages.registry import page
 from dashboard.pages.remembering import keep, kept, whole
@@ -50,8 +51,14 @@ def sweep(frame: Frame, say: Language) -> None:
     st.markdown(say("The best α of every layer, and one for the whole model."))
     recommendation = loading.recommendation(choice.source)
     st.markdown(captions.recommendation(recommendation, say))
-    rows_of_layers = captions.recommendation_rows(recommendation, say)
-    st.dataframe(rows_of_layers, hide_index=True, width="stretch")
+    found = recommendation.layers
+    show_layers(
+        captions.recommendation_rows(recommendation, say),
+        [best.layer for best in found],
+        lambda row: ScaleRule("percentile", found[row].alpha),
+        "recommended",
+        say,
+    )
 
     st.divider()
     _show_kinds(choice, frame, landscape, rule, say)
