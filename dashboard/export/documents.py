@@ -11,11 +11,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
+import plotly.graph_objects as go
+
 from dashboard.analysis.report import LayerReport
 from dashboard.calibration import Origin
 from dashboard.checkpoints import ConvSlice
 from dashboard.figures.style import Sheet
 from dashboard.figures.svg import to_svg
+from dashboard.figures.theme import document_scripts, to_html
 from dashboard.rules.observers import ScaleRule
 
 REPORT_WIDTH = 1040  # px, of its drawings
@@ -47,16 +50,18 @@ class Section:
 
     heading: str
     words: Sequence[str] = ()
-    sheet: Sheet | None = None
+    figure: go.Figure | Sheet | None = None
     rows: Sequence[dict] = ()
 
 
 def report_html(title: str, sections: Sequence[Section]) -> str:
     """A report that stands alone: one HTML file with its drawings, light or dark as its reader."""
     body = "".join(_section(section) for section in sections)
+    scripts = document_scripts() if 'class="plotly-figure"' in body else ""
     return (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
-        f'<meta name="viewport" content="width=device-width"><style>{_STYLE}</style></head>'
+        f'<meta name="viewport" content="width=device-width"><style>{_STYLE}</style>'
+        f"{scripts}</head>"
         f"<body><h1>{escape(title)}</h1>{body}</body></html>\n"
     )
 
@@ -76,11 +81,13 @@ _STYLE = (
 def _section(section: Section) -> str:
     words = "".join(f"<p>{bold(text)}</p>" for text in section.words)
     drawing = table = ""
-    if section.sheet:
+    if isinstance(section.figure, Sheet):
         drawing = "".join(
-            f'<div class="{theme}">{to_svg(section.sheet, REPORT_WIDTH, theme)}</div>'
+            f'<div class="{theme}">{to_svg(section.figure, REPORT_WIDTH, theme)}</div>'
             for theme in ("light", "dark")
         )
+    elif section.figure is not None:
+        drawing = to_html(section.figure, REPORT_WIDTH)
     if section.rows:
         head = "".join(f"<th>{escape(str(name))}</th>" for name in section.rows[0])
         lines = "".join(

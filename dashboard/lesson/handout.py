@@ -8,7 +8,9 @@ from __future__ import annotations
 import html
 from collections.abc import Sequence
 
+from dashboard.figures.style import Sheet
 from dashboard.figures.svg import to_svg
+from dashboard.figures.theme import document_scripts, to_html
 from dashboard.lesson.screens import Screen
 from dashboard.text import prose
 from dashboard.text.glossary import glossary
@@ -48,7 +50,7 @@ def handout(screens: Sequence[Screen | str], subject: str, say: Language) -> str
             continue
         parts = [
             prose.to_html(screen.claim),
-            to_svg(screen.sheet),
+            to_svg(screen.sheet) if isinstance(screen.sheet, Sheet) else to_html(screen.sheet),
             prose.to_html(screen.reading),
         ]
         if screen.table and not screen.table.spoils:
@@ -63,11 +65,14 @@ def handout(screens: Sequence[Screen | str], subject: str, say: Language) -> str
         body.append(_section(f"{number} · {screen.title}", "".join(parts)))
     body.append(_answers(screens, say))
     body.append(_glossary(say))
+    pictured = any(isinstance(s, Screen) and not isinstance(s.sheet, Sheet) for s in screens)
+    scripts = document_scripts(themes=False) if pictured else ""
     return (
         f'<!doctype html><html lang="{say.code}"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width,initial-scale=1">'
         f"<title>{title}</title>"
-        f"<style>{STYLE}{prose.TABLE_STYLE}</style></head><body>{''.join(body)}</body></html>"
+        f"<style>{STYLE}{prose.TABLE_STYLE}</style>{scripts}</head>"
+        f"<body>{''.join(body)}</body></html>"
     )
 
 

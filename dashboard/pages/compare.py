@@ -162,7 +162,7 @@ export_bar(
             "Scales compared",
             [
                 documents.Section(headline, [captions.compare_verdict(columns, say)]),
-                documents.Section(quantity, sheet=lines, rows=rows),
+                documents.Section(quantity, figure=lines, rows=rows),
             ],
         ),
     },
