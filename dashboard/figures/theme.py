@@ -18,6 +18,7 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
+from unicodedata import east_asian_width
 
 import numpy as np
 import plotly.graph_objects as go
@@ -138,6 +139,15 @@ def template() -> go.layout.Template:
             "xaxis": axis,
             "yaxis": axis,
             "annotationdefaults": {"showarrow": False, "captureevents": False},
+            "legend": {
+                "orientation": "h",
+                "x": 0,
+                "y": 1,
+                "xanchor": "left",
+                "yanchor": "bottom",
+                "maxheight": 0.6,
+                "font": {"size": TEXT_SIZE, "color": LIGHT["text"]},
+            },
             "separators": ".,",
             "uniformtext": {"mode": False},
         }
@@ -153,7 +163,8 @@ def new_figure(height: int, alt: str, **layout: Any) -> go.Figure:
         layout: more of plotly's layout; ``meta`` may name ``picks`` and ``narrow``.
 
     ``meta["narrow"]`` is what of the layout is different where the page leaves it less than
-    ``NARROW`` px, as a mapping of plotly's own names ("margin.l", "xaxis2.domain").
+    ``NARROW`` px, or less than ``meta["narrow_under"]``, as a mapping of plotly's own names
+    ("margin.l", "xaxis2.domain", "data[0].textfont.size").
     """
     meta = {"alt": alt, "picks": [], **layout.pop("meta", {})}
     return go.Figure(layout={"template": template(), "height": height, "meta": meta, **layout})
@@ -275,6 +286,11 @@ def sensors(
     }
 
 
+def plain(text: str) -> str:
+    """A text as plotly takes it, which would read markup in it; line feeds part its lines."""
+    return html.escape(text, quote=False).replace("\n", "<br>")
+
+
 def label(
     x: float,
     y: float,
@@ -297,7 +313,7 @@ def label(
         halo: whether it has the page's ground, to stay legible upon lines.
     """
     vertical, horizontal = anchor.split()
-    words = html.escape(text, quote=False).replace("\n", "<br>")
+    words = plain(text)
     return {
         "x": float(x),
         "y": float(y),
@@ -353,6 +369,20 @@ def single(values: ArrayLike) -> np.ndarray:
 
 
 # Heights, ticks and places
+
+
+def text_width(text: str, size: float = TEXT_SIZE, bold: bool = False) -> float:
+    """How wide a text is at most, in px: its longest line, in the widest font that is likely."""
+    em = sum(1.0 if east_asian_width(sign) in "WF" else 0.7 if bold else 0.63 for sign in text)
+    if "\n" in text:
+        return max(text_width(part, size, bold) for part in text.split("\n"))
+    return em * size
+
+
+def tick_step(names: Sequence[str], room: float, size: float = 12) -> int:
+    """Every how manieth of evenly spaced names fits, where all together have ``room`` px."""
+    widest = max((text_width(name, size) for name in names), default=0.0)
+    return max(1, int(np.ceil(len(names) * (widest + 8) / room)))
 
 
 def steps(edges: np.ndarray, heights: np.ndarray, low: float, high: float) -> tuple:

@@ -6,7 +6,8 @@ export function inColours(text, exchange) {
   return text.replace(new RegExp(escaped.join("|"), "g"), (colour) => exchange[colour]);
 }
 
-// What of a layout is different where there is little room: "xaxis2.domain", "annotations[0].x".
+// What is different where there is little room: "xaxis2.domain", "annotations[0].x", and of the
+// traces "data[0].textfont.size".
 function set(layout, name, value) {
   const steps = name.replace(/\[(\d+)\]/g, ".$1").split(".");
   const last = steps.pop();
@@ -15,10 +16,12 @@ function set(layout, name, value) {
   inner[last] = value;
 }
 
-// The layout for a width in px and a font.
-export function fit(layout, width, narrow, family) {
-  if (width < narrow)
-    for (const [name, value] of Object.entries(layout.meta.narrow ?? {})) set(layout, name, value);
+// The figure's layout, for a width in px and a font.
+export function fit(figure, width, narrow, family) {
+  const { layout } = figure;
+  if (width < (layout.meta.narrow_under ?? narrow))
+    for (const [name, value] of Object.entries(layout.meta.narrow ?? {}))
+      set(name.startsWith("data[") ? figure : layout, name, value);
   layout.width = Math.max(Math.round(width), 40);
   layout.autosize = false;
   layout.font = { family };

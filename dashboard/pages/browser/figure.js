@@ -49,7 +49,7 @@ function prepared(root) {
   const { layout } = figure;
   const zoom = fitting(root, data.zoom, layout.height);
   const family = getComputedStyle(root).getPropertyValue("--st-font") || "sans-serif";
-  fit(layout, root.clientWidth / zoom, narrow, family);
+  fit(figure, root.clientWidth / zoom, narrow, family);
   // A finger that scrolls the page must not be taken for one that zooms; the bar has buttons.
   if (!zooms(layout).length || matchMedia("(pointer: coarse)").matches) layout.dragmode = false;
   return { figure, zoom };
