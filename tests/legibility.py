@@ -44,7 +44,8 @@ class Paper:
     def check(self, figure: go.Figure, widths: tuple[int, ...] = WIDTHS) -> None:
         """Fails where a label cannot be read."""
         for width in widths:
-            assert self.faults(figure, width) == [], f"at {width} px"
+            faults = self.faults(figure, width)
+            assert not faults, f"at {width} px: {faults}"
 
     def picture(self, figure: go.Figure, width: int, path: str) -> None:
         """A screenshot, to look at."""

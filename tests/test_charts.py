@@ -3,20 +3,24 @@
 import numpy as np
 import plotly.graph_objects as go
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from dashboard import figures
 from dashboard.analysis.compare import QUANTITIES, Column, LayerScales
 from dashboard.figures import theme
+from dashboard.rules.observers import MovingAverage, averaged
 from dashboard.text.language import ENGLISH, language
 
 CHINESE = language("zh-CN")
 LANGUAGES = st.sampled_from([ENGLISH, CHINESE])
 
-# Each example is drawn in a browser, at three widths.
+# Each example is drawn in a browser, at three widths, which is too slow to look for the simplest.
 drawn_in_a_browser = settings(
-    max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=12,
+    deadline=None,
+    phases=(Phase.explicit, Phase.reuse, Phase.generate),
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 
 
@@ -138,3 +142,70 @@ def test_a_name_with_markup_is_a_name():
         "<b>A: &lt;b&gt;%{x}&lt;/b&gt;0</b>",
         "B: &lt;b&gt;%{x}&lt;/b&gt;1",
     ]
+
+
+# Batches
+
+
+@st.composite
+def averages(draw) -> tuple[MovingAverage, float, np.ndarray]:
+    """Batches' quantiles near one another or far apart; the average in one order, and in others."""
+    around, spread = draw(magnitudes()), draw(st.sampled_from([0.0, 1e-6, 1e-3, 0.5]))
+    count = draw(st.sampled_from([1, 2, 7, 64, 300]))
+    shares = np.random.default_rng(draw(st.integers(0, 9))).random(count)
+    quantiles = (around * (1 + spread * shares)).tolist()
+    if draw(st.booleans()):
+        quantiles[0] = 0.0
+    sigma = draw(st.sampled_from([0.001, 0.01, 1.0]))
+    average = averaged(quantiles, sigma, draw(st.sampled_from([None, 5])))
+    finals = np.array([averaged(quantiles, sigma, seed).final for seed in range(1, 9)])
+    return average, float(np.mean(quantiles)), finals
+
+
+@drawn_in_a_browser
+@given(averages(), LANGUAGES)
+def test_moving_averages_can_be_read(paper, made, say):
+    average, pooled, finals = made
+    for figure in (
+        figures.moving_average_chart(average, pooled, say),
+        figures.orders_chart(finals, average.final, pooled, say),
+    ):
+        check_meta(figure)
+        paper.check(figure)
+
+
+def test_the_moving_average_is_drawn_as_it_is_defined():
+    quantiles, sigma = [1.0, 3.0, 2.0], 0.25
+    average = averaged(quantiles, sigma, None)
+    figure = figures.moving_average_chart(average, 2.5, ENGLISH)
+    pooled, mean, dots, weights = figure.data
+    assert list(pooled.y) == [2.5, 2.5] and pooled.line.dash != "solid"
+    assert list(mean.y) == [1.0, 1.0 + 0.25 * 2.0, 1.5 + 0.25 * 0.5]  # m + σ (q − m)
+    assert list(dots.y) == quantiles and dots.x.tolist() == [0, 1, 2]
+    assert list(weights.y) == pytest.approx([0.75**2, 0.25 * 0.75, 0.25])
+    assert hovers(dots)[1] == "batch 1: its quantile 3.000<br>mean after it 1.500"
+    assert hovers(weights)[0] == "batch 0: weight 56 %"
+    assert mean.name == "moving average, at its end: 1.625"
+    assert "56 %" in figure.layout.annotations[0].text
+    assert "35 % below the pooled quantile" in figure.layout.meta["alt"]
+
+
+def test_batches_stand_in_the_order_taken_under_their_own_numbers():
+    average = averaged([1.0, 2.0, 3.0, 4.0, 5.0], 0.1, 3)
+    figure = figures.moving_average_chart(average, 3.0, ENGLISH)
+    assert figure.layout.xaxis.ticktext == tuple(map(str, average.order)) != tuple("01234")
+    assert list(figure.data[2].y) == [1.0 + batch for batch in average.order]
+
+
+def test_every_order_is_counted_once_between_the_bars_edges():
+    finals = np.array([1.0, 1.0, 1.2, 2.0])
+    figure = figures.orders_chart(finals, 1.2, 1.7, ENGLISH)
+    bars, here, pooled = figure.data
+    half = bars.width / 2
+    for x, count in zip(bars.x, bars.y, strict=True):
+        assert count == ((finals >= x - half) & (finals < x + half)).sum()
+    assert sum(bars.y) == 4
+    assert here.x == (1.2, 1.2) and here.name == "this order: 1.200"
+    assert pooled.x == (1.7, 1.7) and pooled.name == "pooled: 1.700"
+    assert hovers(bars)[0].endswith("<br>2 orders")
+    assert "between 1.000 and 2.000" in figure.layout.meta["alt"]

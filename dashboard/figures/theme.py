@@ -379,6 +379,36 @@ def text_width(text: str, size: float = TEXT_SIZE, bold: bool = False) -> float:
     return em * size
 
 
+def number_ticks(
+    low: float, high: float, room: float = np.inf, about: int = 6, unit: str = ""
+) -> dict[str, list]:
+    """Round numbers for an axis that holds still, as many as fit side by side into ``room`` px."""
+    for most in range(about, 1, -1):
+        ticks = nice_ticks(low, high, most)
+        texts = [f"{text}{unit}" for text in tick_texts(ticks)]
+        if most == 2 or sum(text_width(text, 12) + 14 for text in texts) <= room:
+            break
+    return {"tickvals": ticks.tolist(), "ticktext": texts}
+
+
+def tick_texts(ticks: np.ndarray) -> list[str]:
+    """Evenly spaced numbers with as many digits as tell them apart, small ones by powers of ten."""
+    step = float(np.diff(ticks).min()) if len(ticks) > 1 else float(np.abs(ticks).max(initial=1.0))
+    most = float(np.abs(ticks).max(initial=0.0))
+    power = int(np.floor(np.log10(most))) if most > 0 else 0
+    power = power if power < -4 or power > 6 else 0
+    decimals = max(0, power - int(np.floor(np.log10(step or 1.0) + 1e-9)))
+    texts = []
+    for tick in ticks:
+        text = f"{tick / 10.0**power:.{decimals}f}".replace("-", "−")
+        text = "0" if float(tick) == 0 else text
+        texts.append(text + (f"·10{str(power).translate(_RAISED)}" if power and tick else ""))
+    return texts
+
+
+_RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+
 def tick_step(names: Sequence[str], room: float, size: float = 12) -> int:
     """Every how manieth of evenly spaced names fits, where all together have ``room`` px."""
     widest = max((text_width(name, size) for name in names), default=0.0)
