@@ -18,7 +18,7 @@ function set(figure, name, value) {
 // The figure for a width in px and a font.
 export function fit(figure, width, narrow, family) {
   const { layout } = figure;
-  if (width < narrow)
+  if (width < (layout.meta.narrow_under ?? narrow))
     for (const [name, value] of Object.entries(layout.meta.narrow ?? {})) set(figure, name, value);
   layout.width = Math.max(Math.round(width), 40);
   layout.autosize = false;
