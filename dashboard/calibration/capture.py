@@ -31,6 +31,7 @@ from dashboard.checkpoints import (
     ConvWeights,
     conv_input,
     find_mixer,
+    mixer_multiplier,
 )
 from dashboard.checkpoints.weights import out_of_memory, ran_out_of_memory
 from dashboard.importing import hide_kernels_distribution
@@ -468,7 +469,7 @@ def visit_conv_inputs(
     def hook_for(layer: int, mixer: nn.Module) -> Callable[[nn.Module, tuple, Tensor], None]:
         def hook(_module: nn.Module, _inputs: tuple, output: Tensor) -> None:
             nonlocal visiting
-            x = conv_input(checkpoint, mixer, output)
+            x = conv_input(checkpoint, mixer_multiplier(mixer), output)
             visiting = True
             visit(batch, layer, x.to(torch.float32).contiguous())
             visiting = False
