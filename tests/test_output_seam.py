@@ -145,7 +145,7 @@ def test_a_layer_without_a_convolution_is_refused_and_nothing_is_touched(loaded)
     before = state_of(model)
     replacements = dict.fromkeys([0, 1], lambda x, compute_y: compute_y())
     with (
-        pytest.raises(CheckpointError, match="layer 1 has no convolution to replace; .* 0, 2, 3"),
+        pytest.raises(CheckpointError, match=r"layer 1 has no convolution to replace; .* 0, 2, 3"),
         replaced_outputs(checkpoint, model.base_model, replacements),
     ):
         pass

@@ -11,6 +11,7 @@ Nothing in a checkpoint is executed: weights are read from safetensors, or from 
 """
 
 from dashboard.checkpoints.backbone import (
+    backbone_of,
     conv_input,
     default_device,
     find_mixer,
@@ -48,6 +49,7 @@ __all__ = [
     "StoredCopy",
     "StoredLayer",
     "StoredSlice",
+    "backbone_of",
     "conv_input",
     "default_device",
     "find_mixer",

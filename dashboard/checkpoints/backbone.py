@@ -44,11 +44,17 @@ def load_backbone(checkpoint: Checkpoint, device: str | None = None) -> nn.Modul
 def load_language_model(checkpoint: Checkpoint, device: str | None = None) -> nn.Module:
     """The model with its LM head: token ids (B, L) to ``.logits`` (B, L, vocabulary).
 
-    Its ``base_model`` is what ``load_backbone`` gives. Arguments and errors are those of
+    Its ``backbone_of`` is what ``load_backbone`` gives. Arguments and errors are those of
     ``load_backbone``; a checkpoint without a head of its own or one tied to its embedding is
     refused, too.
     """
     return _load(checkpoint, "ForCausalLM", device)
+
+
+def backbone_of(model: nn.Module) -> nn.Module:
+    """A language model's part without its head, which hooks go into."""
+    backbone: Any = model.base_model
+    return backbone
 
 
 def _load(checkpoint: Checkpoint, kind: str, device: str | None) -> nn.Module:

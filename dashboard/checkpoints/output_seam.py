@@ -68,9 +68,10 @@ def replaced_outputs(
 def _replaced_output(
     checkpoint: Checkpoint, mixer: nn.Module, replacement: Replacement
 ) -> Iterator[None]:
-    conv = mixer.get_submodule("conv1d")
+    conv: Any = mixer.get_submodule("conv1d")
     weight, bias = conv.weight, conv.bias
-    activation: Any = mixer.activation
+    owner: Any = mixer  # the type of a module's attributes is Tensor or Module
+    activation = owner.activation
     multiplier = mixer_multiplier(mixer)
     first = checkpoint.conv_offset
     channels = slice(first, first + checkpoint.conv_dim)
@@ -94,14 +95,14 @@ def _replaced_output(
         conv.weight = nn.Parameter(identity, requires_grad=False)
         if bias is not None:
             conv.bias = nn.Parameter(torch.zeros_like(bias), requires_grad=False)
-        mixer.activation = None
+        owner.activation = None
         if multiplier is not None:  # Falcon-H1 multiplies after the hook, and y must stay y
             ones = multiplier.clone()
             ones[..., channels] = 1
-            mixer.mup_vector = ones
+            owner.mup_vector = ones
         yield
     finally:
         handle.remove()
-        conv.weight, conv.bias, mixer.activation = weight, bias, activation
+        conv.weight, conv.bias, owner.activation = weight, bias, activation
         if multiplier is not None:
-            mixer.mup_vector = multiplier
+            owner.mup_vector = multiplier
