@@ -5,10 +5,12 @@ from pathlib import Path
 import streamlit as st
 
 from dashboard.importing import freeze_imports, imported
+from dashboard.logs import log_to_stderr
 
 ICON = Path(__file__).resolve().parent / "dashboard" / "pages" / "icon.svg"
 st.set_page_config(page_title="Scalescope", page_icon=ICON, layout="wide")
 freeze_imports()
+log_to_stderr()
 say = imported("dashboard.pages.speaking").spoken()
 
 # A figure's frame has a height and would scroll by what hangs below it, its menu.

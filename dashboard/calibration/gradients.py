@@ -152,7 +152,7 @@ class GradientTally:
 
 
 def next_token_loss(logits: Tensor, tokens: Tensor) -> Tensor:
-    """−Σ log p(next token) in nats, a scalar; logits (B, L, V), tokens (B, L), the last has none."""
+    """−Σ log p(next token) in nats, a scalar, of logits (B, L, V) and tokens (B, L)."""
     predicted, following = logits[:, :-1].flatten(0, 1), tokens[:, 1:].flatten()
     return F.cross_entropy(predicted.float(), following, reduction="sum")
 
