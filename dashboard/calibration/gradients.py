@@ -23,11 +23,13 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from dashboard.calibration.faults import CalibrationError, model_fault
 from dashboard.calibration.histogram import (
@@ -157,6 +159,45 @@ def next_token_loss(logits: Tensor, tokens: Tensor) -> Tensor:
     return F.cross_entropy(predicted.float(), following, reduction="sum")
 
 
+class _SharedSelections(TorchFunctionMode):
+    """Makes ``states[:, :, t]``, step after step, cost its backward pass once and not once a step.
+
+    transformers' plain scan of Mamba-1 walks along time so. The gradient of one selection is a
+    tensor of the whole's size, zero elsewhere: 512 of those a layer take a minute where the rest
+    takes a second. Unbound at once, the steps are the same views of the same values, and their
+    gradients are put together once.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._unbound: dict[int, tuple[Tensor, int, tuple[Tensor, ...]]] = {}
+
+    def __torch_function__(
+        self, func: Callable, types: Any, args: tuple = (), kwargs: dict | None = None
+    ) -> Any:
+        if func is Tensor.__getitem__ and args[0].requires_grad and isinstance(args[1], tuple):
+            whole, key = args
+            numbers = [i for i, entry in enumerate(key) if type(entry) is int]
+            others = [entry for entry in key if type(entry) is not int]
+            if len(numbers) == 1 and all(entry == slice(None) for entry in others):
+                (dim,) = numbers
+                if whole.shape[dim] > 1:
+                    return self._steps(whole, dim)[key[dim]]
+        return func(*args, **(kwargs or {}))
+
+    def _steps(self, whole: Tensor, dim: int) -> tuple[Tensor, ...]:
+        known = self._unbound.get(id(whole))
+        if known is None or known[1] != dim:
+            if len(self._unbound) == MOST_SELECTED:
+                self._unbound.pop(next(iter(self._unbound)))
+            # The tensor is kept with its steps, so that its id is nobody else's.
+            known = self._unbound[id(whole)] = whole, dim, whole.unbind(dim)
+        return known[2]
+
+
+MOST_SELECTED = 4  # tensors that one scan walks along: Ā, B̄u, C
+
+
 def visit_gradients(
     checkpoint: Checkpoint,
     model: nn.Module,
@@ -201,7 +242,7 @@ def visit_gradients(
         for batch, ids in enumerate(tokens):
             ids = ids[None].to(device)
             try:
-                with torch.enable_grad():
+                with torch.enable_grad(), _SharedSelections():
                     loss = next_token_loss(model(ids, use_cache=False).logits, ids)
                     gradients = torch.autograd.grad(loss, [outputs[layer] for layer in wanted])
             except Exception as error:  # of a strange configuration
