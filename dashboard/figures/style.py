@@ -1,9 +1,7 @@
-"""What every figure shares: colours, numbers as text, and the sheet that it is drawn on.
+"""The sheet that a drawing which is not yet a plotly figure is drawn on, and its panels.
 
 A figure is a ``Sheet``: areas, lines and text in shares of its width and height, on which a
-``Panel`` places its data. It knows neither the browser nor the theme; the page draws it. That is
-what makes an answer to a slider cheap: four such drawings are painted in the time in which one
-charting widget lays out its axes.
+``Panel`` places its data. It knows neither the browser nor the theme; the page draws it.
 """
 
 from __future__ import annotations

@@ -64,9 +64,8 @@ FONT = "system-ui, 'Noto Sans', 'Noto Sans CJK SC', 'PingFang SC', 'Microsoft Ya
 TEXT_SIZE = 12.5  # px, of labels
 SMALL_SIZE = 11  # px, of what only helps to read
 
-# The part of plotly.js that draws these figures; it must be of the version that plotly's wheel has.
+# The part of plotly.js that draws these figures, of the version that plotly itself carries.
 PLOTLY_JS = Path(__file__).parent / "plotlyjs" / "plotly-cartesian.min.js"
-PLOTLY_JS_VERSION = "4.1.1"
 
 
 def faded(concept: str, opacity: float) -> str:
@@ -243,6 +242,37 @@ def dots(
         "marker": {"color": colour, "size": size, "line": rim, "opacity": 1}, **rest,
         **_on_hover(rest),
     }  # fmt: skip
+
+
+def sensors(
+    x: ArrayLike,
+    width: ArrayLike,
+    text: Sequence[str],
+    bottom: ArrayLike = 0.0,
+    top: ArrayLike = 1.0,
+    upright: bool = True,
+    **rest: Any,
+) -> dict[str, Any]:
+    """Unseen bars that say their ``text`` wherever the pointer is upon them.
+
+    Args:
+        x: the middles of upright bars; of lying ones (``upright=False``) their heights.
+        bottom, top: where upright bars begin and end; lying ones left and right.
+    """
+    bottom, top = single(bottom), single(top)
+    middle, length = single(x), np.broadcast_to(top - bottom, np.shape(x))
+    return {
+        "type": "bar",
+        "orientation": "v" if upright else "h",
+        "x": middle if upright else length,
+        "y": length if upright else middle,
+        "base": np.broadcast_to(bottom, np.shape(x)),
+        "width": single(np.broadcast_to(width, np.shape(x))),
+        "customdata": list(text),
+        "hovertemplate": "%{customdata}<extra></extra>",
+        "marker": {"opacity": 0},
+        **rest,
+    }
 
 
 def label(

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import plotly.graph_objects as go
+
 from dashboard.figures import Sheet
 
 
@@ -47,7 +49,7 @@ class Screen:
     title: str
     claim: str
     task: str  # what to do with the control
-    sheet: Sheet
+    sheet: go.Figure | Sheet
     reading: str  # what the picture says now
     question: Question
     table: Table | None = None

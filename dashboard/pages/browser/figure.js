@@ -66,6 +66,7 @@ async function paint(root) {
   root.painted = state;
   const { figure, zoom } = prepared(root);
   const { layout } = figure;
+  root.dataset.theme = isDark(root) ? "dark" : "light";
   root.scale = zoom;
   root.meta = layout.meta;
   root.style.height = `${layout.height * zoom}px`;
@@ -88,11 +89,8 @@ async function paint(root) {
 // Where a pick lies, in px of the plot.
 function placed(plot, pick) {
   const { _size: size } = plot._fullLayout;
-  const ends = (values, name, length, start) => {
-    if (name === "paper") {
-   === "paper" && length === size.h ? (v) => (1 - v) * length : (v) => v * length;
-      return values.map((value) => start + along(value));
-    }
+  const ends = (values, name, start, length) => {
+    if (name === "paper") return values.map((value) => start + value * length);
     const axis = plot._fullLayout[name.replace(/^([xy])/, "$1axis")];
     return values.map((value) => axis._offset + axis.d2p(value));
   };
