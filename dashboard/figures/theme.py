@@ -167,8 +167,9 @@ def new_figure(
         layout: more of plotly's layout; ``meta`` may name ``picks`` and ``narrow``.
 
     ``meta["narrow"]`` is what is different where the page leaves it less than ``NARROW`` px, or
-    less than ``meta["narrow_under"]``, as a mapping of plotly's own names, the layout's ("margin.l", "annotations[3].x") and, with
-    "data" before them, the traces' ("data[2].visible"). ``meta["linked"]`` names axes that follow
+    less than ``meta["narrow_under"]``, as a mapping of plotly's own names, the layout's
+    ("margin.l", "annotations[3].x") and, with "data" before them, the traces'
+    ("data[2].visible"). ``meta["linked"]`` names axes that follow
     another when it is zoomed: {"yaxis3": ["yaxis", 0.5]} shows what it shows, and below that half
     as much again.
     """
@@ -279,14 +280,6 @@ def texts(
         "textposition": position, "textfont": {"size": size, "color": LIGHT[concept]},
         "cliponaxis": False, "hoverinfo": "skip", **rest,
     }  # fmt: skip
-
-
-def text_width(text: str, size: float = TEXT_SIZE, bold: bool = False) -> float:
-    """About how wide a line of text is, in px, rather more than less, whatever the font."""
-    wide = sum(
-        1.0 if ord(letter) > 0x2E7F else 0.32 if letter in " .,:;'|il·" else 0.6 for letter in text
-    )
-    return wide * size * (1.06 if bold else 1.0)
 
 
 def tick_text(value: float) -> str:
