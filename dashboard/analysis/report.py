@@ -20,6 +20,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from dashboard.calibration import (
+    Calibration,
     ConvCapture,
     LayerCalibration,
     SliceCalibration,
@@ -298,6 +299,21 @@ def judge(layer: int, own: SliceCalibration, other: SliceCalibration, rule: Scal
     """Calibrate on ``own`` and quantize ``other``'s output with the same scale."""
     chosen = report_scale(own, rule)
     return Judged(layer, chosen, other.silu_output.quantize(chosen.x_out_scale, chosen.zero_point))
+
+
+def judge_layers(
+    own: Calibration, other: Calibration, index: int, rule: ScaleRule
+) -> tuple[Judged, ...]:
+    """A slice of every layer, calibrated on the one text and judged on the other.
+
+    Args:
+        own, other: two calibrations of one checkpoint.
+        index: of the slice.
+    """
+    return tuple(
+        judge(here.layer, here.slices[index], there.slices[index], rule)
+        for here, there in zip(own.layers, other.layers, strict=True)
+    )
 
 
 def sweep_scales(counted: SliceCalibration, points: int = 240) -> Quantized:
