@@ -86,3 +86,13 @@ def browser():
         browser = launched(playwright)
         yield browser
         browser.close()
+
+
+@pytest.fixture(scope="module")
+def paper(browser):
+    """A page on which figures are drawn and their labels measured."""
+    from legibility import Paper
+
+    paper = Paper(browser)
+    yield paper
+    paper.page.close()

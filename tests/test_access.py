@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import parse_qs, quote, urlsplit
 
+import opening
 import pytest
-import streamlit as st
 import streamlit.config
 from playwright.sync_api import Page
 from streamlit.testing.v1 import AppTest
@@ -18,7 +18,6 @@ from dashboard.checkpoints import SAMPLES_DIR
 from dashboard.pages import loading
 from dashboard.pages.access import CLOSED, is_loopback, is_open
 
-PAGES = SAMPLES_DIR.parent / "dashboard" / "pages"
 EVERYWHERE = (None, "", "0.0.0.0", "::", "192.168.1.7", "example.org", "unix:///run/scalescope")
 HERE = ("localhost", "LOCALHOST", "127.0.0.1", "127.8.9.10", "::1", "[::1]")
 
@@ -79,10 +78,7 @@ def reachable(monkeypatch):
 
 
 def opened(page: str, **settings: str) -> AppTest:
-    app = AppTest.from_file(str(PAGES / f"{page}.py"), default_timeout=60)
-    for name, value in ({"batches": "2", "seq_len": "64"} | settings).items():
-        app.query_params[name] = value
-    return app.run()
+    return opening.asked(page, **({"batches": "2", "seq_len": "64"} | settings)).run()
 
 
 def told(app: AppTest) -> list[str]:
@@ -93,20 +89,17 @@ def told(app: AppTest) -> list[str]:
 
 BOXES = [
     ("explore", "checkpoint"), ("explore", "text"), ("layers", "checkpoint"), ("layers", "text"),
-    ("groups", "checkpoint"), ("sweep", "text"), ("batches", "text"), ("held_out", "text"),
-    ("held_out", "judged"), ("held_out", "checkpoint"), ("kernel", "text"), ("compare", "source_a"),
-    ("compare", "source_b"), ("compare", "text_a"), ("compare", "text_b"), ("claims", "checkpoint"),
+    ("groups", "checkpoint"), ("sweep", "text"), ("batches", "text"), ("held-out", "text"),
+    ("held-out", "judged"), ("held-out", "checkpoint"), ("kernel", "text"),
+    ("compare", "checkpoint"),
+    ("compare", "source_b"), ("compare", "text"), ("compare", "text_b"), ("claims", "checkpoint"),
     ("lesson", "checkpoint"), ("groups", "text"), ("kernel", "checkpoint"), ("sweep", "checkpoint"),
     ("batches", "checkpoint"), ("against", "layers"),
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize(("page", "box"), BOXES)
-def test_every_box_refuses_every_path_in_the_same_words(
-    page, box, reachable, tmp_path, monkeypatch
-):
-    # A page that runs alone knows no other to link to.
-    monkeypatch.setattr(st, "page_link", lambda *_, **__: None)
+def test_every_box_refuses_every_path_in_the_same_words(page, box, reachable, tmp_path):
     here = tmp_path / "counts.safetensors"
     here.write_bytes(b"")
     more = {"step": "2"} if page == "lesson" else {}

@@ -91,7 +91,7 @@ def test_a_link_restores_the_step_its_settings_and_the_language(browser, address
 
 def test_the_browsers_language_is_the_first(browser, address):
     page = opened(browser, address, locale="zh-CN")
-    page.get_by_role("heading", name="1 · 一个数决定 INT8 能容纳什么").wait_for()
+    page.get_by_role("heading", name="1 · 一个数决定 INT8 能表示什么").wait_for()
     page.get_by_role("link", name="课程").wait_for()
     closed(page)
 
@@ -220,7 +220,7 @@ def test_a_claim_leads_to_the_step_that_shows_it_and_the_step_is_kept(browser, a
     widens.get_by_role("link", name="查看").click()
     on_step(page, 7)
     assert "step=7" in page.url and "lang=zh-CN" in page.url
-    expect(page.get_by_role("combobox", name="模型")).to_have_value("mamba2-tiny")
+    expect(page.get_by_role("combobox", name="检查点")).to_have_value("mamba2-tiny")
     closed(page)
 
 
