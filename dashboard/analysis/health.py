@@ -23,7 +23,7 @@ from dashboard.calibration.histogram import Histogram
 from dashboard.checkpoints import Checkpoint, ConvWeights, StoredLayer, StoredSlice
 from dashboard.messages import Message
 from dashboard.refusals import Refusal
-from dashboard.rules.channels import GroupScales, evaluate_scales, group_scales, pooled_outputs
+from dashboard.rules.channels import evaluate_scales, group_scales, pooled_outputs
 from dashboard.rules.observers import ALPHA_RULES, PUBLISHED_ALPHAS, ScaleRule, amax
 from kernels.int8 import QMAX, QMIN, scale_from_amax
 
@@ -367,9 +367,12 @@ def evaluate_slice(
         outputs, group = [counted.silu_output], np.zeros(1, np.int64)
     present, group = np.unique(group, return_inverse=True)  # a group may have no channel
     scales = part.out_scales.ravel()[present]
-    stored = evaluate_scales(outputs, group, scales)
+    # Pooled once: from here on each group is one output, under whatever rule.
+    pooled = pooled_outputs(outputs, group)
+    group = np.arange(len(pooled))
+    stored = evaluate_scales(pooled, group, scales)
     candidates = {
-        rule: group_scales(outputs, group, rule).scales
+        rule: group_scales(pooled, group, rule).scales
         for rule in (ScaleRule("minmax"), ScaleRule("mse"),
                      *(ScaleRule("percentile", alpha) for alpha in PUBLISHED_ALPHAS))
     }  # fmt: skip
@@ -380,17 +383,17 @@ def evaluate_slice(
             candidates[rule] = np.array([one], dtype=np.float32)
     within = sum(
         output.count_within(-QMAX * scale, QMAX * scale)
-        for output, scale in zip(pooled_outputs(outputs, group), scales.tolist(), strict=True)
+        for output, scale in zip(pooled, scales.tolist(), strict=True)
     )
     logs = {rule: np.log(scales.astype(np.float64) / own) for rule, own in candidates.items()}
     distances = {rule: float(np.abs(log).mean()) for rule, log in logs.items()}
     reached = _two_digits(within / stored.total)
     if min(distances.values()) > SAME_RATIO and 0 < reached < 1:
         rule = ScaleRule("percentile", reached)
-        logs[rule] = np.log(scales / group_scales(outputs, group, rule).scales.astype(np.float64))
+        logs[rule] = np.log(scales / group_scales(pooled, group, rule).scales.astype(np.float64))
         distances[rule] = float(np.abs(logs[rule]).mean())
     nearest = min(distances, key=lambda rule: distances[rule])
-    best: GroupScales = group_scales(outputs, group, ScaleRule("mse"))
+    best = evaluate_scales(pooled, group, candidates[ScaleRule("mse")])
     return SliceEvaluation(
         name=part.name,
         nearest=nearest,

@@ -23,6 +23,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dashboard.calibration.batch_store import Place, Spool
+from dashboard.calibration.faults import CalibrationError, first_line, model_fault
+from dashboard.calibration.gradients import GradientSums, GradientTally, visit_gradients
 from dashboard.calibration.histogram import PATTERNS, Histogram, count_patterns
 from dashboard.checkpoints import (
     SAMPLES_DIR,
@@ -32,6 +34,7 @@ from dashboard.checkpoints import (
     ConvWeights,
     conv_input,
     find_mixer,
+    mixer_multiplier,
 )
 from dashboard.checkpoints.weights import out_of_memory, ran_out_of_memory
 from dashboard.importing import hide_kernels_distribution
@@ -50,10 +53,6 @@ LONGEST_NAME = 200
 
 
 Tokenizer = Callable[[str], Mapping]  # as transformers' are: a text -> {"input_ids": [...]}
-
-
-class CalibrationError(Refusal):
-    """Text or activations that cannot be calibrated on. One sentence, with what to do."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,6 +80,7 @@ class ConvCapture:
     x: Tensor  # (N, D, L), before the conv
     weight: Tensor  # (D, W)
     bias: Tensor  # (D,)
+    gradient: Tensor | None = None  # (N, D, L), d loss / d y, where it was asked for
 
 
 @dataclass(frozen=True)
@@ -108,6 +108,7 @@ class SliceCalibration:
     silu_input: Histogram  # v, the float convolution's output
     silu_output: Histogram  # y
     batches: tuple[Histogram, ...]  # of y, one for each calibration batch, in order
+    gradients: GradientSums | None = None  # at the values of y, where they were counted
 
     def __post_init__(self) -> None:
         scales = self.scales
@@ -353,7 +354,7 @@ def _tokenize(
         raise CheckpointError(
             "{path} has a tokenizer that cannot be used: {reason}",
             path=checkpoint.path,
-            reason=_first_line(error),
+            reason=first_line(error),
         ) from error
     if len(tokens) and not 0 <= int(tokens.min()) <= int(tokens.max()) < checkpoint.vocab_size:
         raise CheckpointError(
@@ -381,10 +382,6 @@ def is_panic(error: BaseException) -> bool:
     return type(error).__name__ == "PanicException"
 
 
-def _first_line(error: BaseException) -> str:
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)
-
-
 def calibrate(
     checkpoint: Checkpoint,
     backbone: nn.Module,
@@ -392,6 +389,7 @@ def calibrate(
     *,
     layers: Collection[int] | None = None,
     keep: Collection[int] = (),
+    gradients: bool = False,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> Calibration:
     """Run the calibration batches through the model and count what its convolutions make.
@@ -400,7 +398,10 @@ def calibrate(
         checkpoint, backbone: from ``load_checkpoint`` and ``load_backbone``.
         text: from ``read_text``.
         layers: which layers to count; None means all.
-        keep: the layers whose conv input is kept (4·N·D·L bytes each).
+        keep: the layers whose conv input is kept (4·N·D·L bytes each), and with it the gradient
+            where gradients are counted (as many again).
+        gradients: count those of the loss, too, by one backward pass a batch; ``backbone`` is then
+            the whole model, from ``load_language_model``, and a batch has two tokens at least.
         on_progress: called after each layer of each batch; what it raises ends the calibration.
 
     Raises CalibrationError where activations are not finite or leave float16's range, naming the
@@ -413,17 +414,20 @@ def calibrate(
         for layer in wanted
     }
     kept: dict[int, list[Tensor]] = {layer: [] for layer in sorted(set(keep))}
+    kept_gradients: dict[int, list[Tensor]] = {layer: [] for layer in kept}
 
-    def visit(batch: int, layer: int, x: Tensor) -> None:
+    def visit(batch: int, layer: int, x: Tensor, gradient: Tensor | None = None) -> None:
         if layer in kept:
             kept[layer].append(x.cpu())
+            if gradient is not None:
+                kept_gradients[layer].append(gradient.cpu())
         if layer in tallies:
             conv = checkpoint.conv(layer)
             v = causal_conv1d(x, conv.weight.to(x.device), conv.bias.to(x.device))
             y = F.silu(v)
             for tally in tallies[layer]:
                 try:
-                    tally.add(x, v, y)
+                    tally.add(x, v, y, gradient)
                 except Refusal as error:
                     raise CalibrationError(
                         "layer {layer}, batch {batch}, slice {slice}: {reason}",
@@ -440,7 +444,10 @@ def calibrate(
     visited = {*wanted, *kept}
     logger.info("calibrating %d layers of %s on %s", len(visited), checkpoint.name, extent)
     begun = time.perf_counter()
-    visit_conv_inputs(checkpoint, backbone, text.tokens, visited, visit)
+    if gradients:
+        visit_gradients(checkpoint, backbone, text.tokens, visited, visit)
+    else:
+        visit_conv_inputs(checkpoint, backbone, text.tokens, visited, visit)
     logger.info("calibrated %s in %.1f s", checkpoint.name, time.perf_counter() - begun)
     return Calibration(
         origin=Origin(
@@ -458,6 +465,7 @@ def calibrate(
                 torch.cat(parts),
                 checkpoint.conv(layer).weight,
                 checkpoint.conv(layer).bias,
+                torch.cat(kept_gradients[layer]) if gradients else None,
             )
             for layer, parts in kept.items()
         ),
@@ -512,7 +520,7 @@ def visit_conv_inputs(
     def hook_for(layer: int, mixer: nn.Module) -> Callable[[nn.Module, tuple, Tensor], None]:
         def hook(_module: nn.Module, _inputs: tuple, output: Tensor) -> None:
             nonlocal visiting
-            x = conv_input(checkpoint, mixer, output)
+            x = conv_input(checkpoint, mixer_multiplier(mixer), output)
             visiting = True
             visit(batch, layer, x.to(torch.float32).contiguous())
             visiting = False
@@ -531,20 +539,7 @@ def visit_conv_inputs(
     except Exception as error:  # whatever a strange configuration makes transformers raise
         if visiting:
             raise
-        if ran_out_of_memory(error):
-            raise CalibrationError(
-                "{path}: {seq_len} tokens a batch take more memory than there is; ask for shorter "
-                "batches: {reason}",
-                path=checkpoint.path,
-                seq_len=tokens.shape[1],
-                reason=_first_line(error),
-            ) from error
-        logger.info("running %s", checkpoint.path, exc_info=error)
-        raise CalibrationError(
-            "{path}: the model cannot be run: {reason}",
-            path=checkpoint.path,
-            reason=_first_line(error),
-        ) from error
+        raise model_fault(error, checkpoint, tokens.shape[1]) from error
     finally:
         for hook in hooks:
             hook.remove()
@@ -562,8 +557,9 @@ class _Tally:
         self.input_counts = torch.zeros(PATTERNS, dtype=torch.int64)
         self.output_counts = torch.zeros(PATTERNS, dtype=torch.int64)
         self.batches: list[Place] = []
+        self.gradients: GradientTally | None = None
 
-    def add(self, x: Tensor, v: Tensor, y: Tensor) -> None:
+    def add(self, x: Tensor, v: Tensor, y: Tensor, gradient: Tensor | None) -> None:
         """Count this slice of one batch: (1, D, L) each, all channels."""
         x, v, y = (values[:, self.part.channels] for values in (x, v, y))
         amax = float(x.abs().amax())
@@ -574,14 +570,19 @@ class _Tally:
         self.input_counts += count_patterns(v).cpu()
         self.output_counts += counts
         self.batches.append(self.spool.put(Histogram.from_patterns(counts)))
+        if gradient is not None:
+            self.gradients = self.gradients or GradientTally()
+            self.gradients.add(y, gradient[:, self.part.channels])
 
     def calibration(self) -> SliceCalibration:
+        output = Histogram.from_patterns(self.output_counts)
         return SliceCalibration(
             name=self.part.name,
             x_amax=self.x_amax,
             w_amax=self.w_amax,
             b_amax=self.b_amax,
             silu_input=Histogram.from_patterns(self.input_counts),
-            silu_output=Histogram.from_patterns(self.output_counts),
+            silu_output=output,
             batches=tuple(map(self.spool.get, self.batches)),
+            gradients=None if self.gradients is None else self.gradients.sums_of(output),
         )

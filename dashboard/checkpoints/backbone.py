@@ -40,6 +40,27 @@ def load_backbone(checkpoint: Checkpoint, device: str | None = None) -> nn.Modul
 
     Raises CheckpointError where the weights do not fit the configuration, or are quantized already.
     """
+    return _load(checkpoint, "Model", device)
+
+
+def load_language_model(checkpoint: Checkpoint, device: str | None = None) -> nn.Module:
+    """The model with its LM head: token ids (B, L) to ``.logits`` (B, L, vocabulary).
+
+    Its ``backbone_of`` is what ``load_backbone`` gives. Arguments and errors are those of
+    ``load_backbone``; a checkpoint without a head of its own or one tied to its embedding is
+    refused, too.
+    """
+    return _load(checkpoint, "ForCausalLM", device)
+
+
+def backbone_of(model: nn.Module) -> nn.Module:
+    """A language model's part without its head, which hooks go into."""
+    backbone: Any = model.base_model
+    return backbone
+
+
+def _load(checkpoint: Checkpoint, kind: str, device: str | None) -> nn.Module:
+    """The model that transformers calls <family's classes><kind>."""
     device = device or default_device()
     if checkpoint.is_quantized:
         raise CheckpointError(
@@ -54,7 +75,7 @@ def load_backbone(checkpoint: Checkpoint, device: str | None = None) -> nn.Modul
             path=checkpoint.path / "config.json",
         )
     begun = time.perf_counter()
-    config_class, model_class = _import_classes(checkpoint.family)
+    config_class, model_class = _import_classes(checkpoint.family, kind)
     config = _config(checkpoint, config_class)
     weights = open_weights(checkpoint.weights_path)
     state = {name: _as_module(name, weights.read(name)) for name in weights.files}
@@ -125,7 +146,7 @@ def _as_module(name: str, tensor: Tensor) -> Tensor:
     return tensor
 
 
-def _import_classes(family: str) -> tuple[Any, Any]:
+def _import_classes(family: str, kind: str) -> tuple[Any, Any]:
     # Imported here: reading a checkpoint does not need transformers, and it takes over a second.
     hide_kernels_distribution()
     package, classes = f"transformers.models.{family}", FAMILIES[family].classes
@@ -134,7 +155,7 @@ def _import_classes(family: str) -> tuple[Any, Any]:
     messages = imported("transformers.utils.logging")
     messages.set_verbosity_error()  # it warns at every start that the fast CUDA path is missing
     messages.disable_progress_bar()
-    return getattr(configuration, f"{classes}Config"), getattr(modeling, f"{classes}Model")
+    return getattr(configuration, f"{classes}Config"), getattr(modeling, f"{classes}{kind}")
 
 
 def _config(checkpoint: Checkpoint, config_class: Any) -> object:
@@ -177,6 +198,7 @@ def _translate(checkpoint: Checkpoint, config_class: Any) -> object:
         conv_kernel=checkpoint.convs[0].weight.shape[1],
         layer_norm_epsilon=checkpoint.config.get("norm_epsilon", 1e-5),
         residual_in_fp32=checkpoint.config.get("residual_in_fp32", True),
+        tie_word_embeddings=checkpoint.config.get("tie_embeddings", True),
     )
     if checkpoint.family == "mamba":
         rank = ssm.get("dt_rank", "auto")
@@ -204,15 +226,19 @@ def find_mixer(backbone: nn.Module, layer: int) -> nn.Module:
     return next(m for m in block.modules() if hasattr(m, "in_proj") and hasattr(m, "conv1d"))
 
 
-def conv_input(checkpoint: Checkpoint, mixer: nn.Module, projected: Tensor) -> Tensor:
+def mixer_multiplier(mixer: nn.Module) -> Tensor | None:
+    """(1, 1, projected): what Falcon-H1 multiplies in_proj's output by; None elsewhere."""
+    return getattr(mixer, "mup_vector", None)
+
+
+def conv_input(checkpoint: Checkpoint, multiplier: Tensor | None, projected: Tensor) -> Tensor:
     """What the convolution gets of in_proj's output: (B, L, projected) -> (B, D, L), a view or not.
 
-    Falcon-H1 multiplies that output by a vector before it goes on.
+    ``multiplier`` as ``mixer_multiplier`` gives it.
     """
     first = checkpoint.conv_offset
     channels = slice(first, first + checkpoint.conv_dim)
     x = projected[..., channels]
-    multiplier = getattr(mixer, "mup_vector", None)
     if multiplier is not None:
         x = x * multiplier[..., channels]
     return x.transpose(1, 2)

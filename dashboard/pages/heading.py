@@ -23,7 +23,7 @@ div:has(> .st-key-own_controls){min-width:min(600px,100%)}
 .st-key-alpha_slot{width:100%!important}}
 /* A figure's frame has a height and would scroll by what hangs below it, its menu. */
 [data-testid=stElementContainer]:has(>.stBidiComponent){overflow:visible}
-.st-key-address{position:absolute;width:1px!important}
+.st-key-address,.st-key-preload{position:absolute;width:1px!important}
 """
 ALPHA_WIDTH = 376  # px of the slider, and of the figure under it
 
