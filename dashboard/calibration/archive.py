@@ -72,7 +72,7 @@ def is_calibration_file(source: str) -> bool:
         path = Path(source).expanduser()
         if not source.endswith(SUFFIX) or not path.is_file():
             return False
-    except (OSError, RuntimeError):  # a name too long, a home that nobody has: no file
+    except (OSError, RuntimeError):  # a name too long, a home directory of no user: no file
         return False
     return not (path.parent / "config.json").is_file() or _states_format(path)
 
@@ -92,10 +92,12 @@ def save_calibration(path: str | Path, calibration: Calibration) -> None:
     """
     arrays: dict[str, np.ndarray] = {}
     for layer in calibration.layers:
-        for part in layer.slices:
-            arrays |= _slice_arrays(f"layers.{layer.layer}.{part.name}", part)
+        for counted in layer.slices:
+            arrays |= _slice_arrays(f"layers.{layer.layer}.{counted.name}", counted)
     origin = calibration.origin
-    layers = [[layer.layer, [part.name for part in layer.slices]] for layer in calibration.layers]
+    layers = [
+        [layer.layer, [counted.name for counted in layer.slices]] for layer in calibration.layers
+    ]
     metadata = {
         "format": FORMAT,
         **{name: str(value) for name, value in vars(origin).items()},
@@ -117,12 +119,12 @@ def write_whole(path: Path, content: bytes) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def _slice_arrays(prefix: str, part: SliceCalibration) -> dict[str, np.ndarray]:
-    batches = part.batches
+def _slice_arrays(prefix: str, counted: SliceCalibration) -> dict[str, np.ndarray]:
+    batches = counted.batches
     return {
-        f"{prefix}.amax": np.array([part.x_amax, part.w_amax, part.b_amax]),
-        **_histogram_arrays(f"{prefix}.silu_input", part.silu_input),
-        **_histogram_arrays(f"{prefix}.silu_output", part.silu_output),
+        f"{prefix}.amax": np.array([counted.x_amax, counted.w_amax, counted.b_amax]),
+        **_histogram_arrays(f"{prefix}.silu_input", counted.silu_input),
+        **_histogram_arrays(f"{prefix}.silu_output", counted.silu_output),
         f"{prefix}.batches.values": _joined([b.values for b in batches], np.float16),
         f"{prefix}.batches.counts": _narrow(_joined([b.counts for b in batches], np.int64)),
         f"{prefix}.batches.lengths": np.array([len(b.values) for b in batches], np.int64),
@@ -162,11 +164,11 @@ def load_calibration(path: str | Path) -> Calibration:
                     wanted=repr(FORMAT),
                 )
             origin = _read_origin(metadata, path)
-            names = set(file.keys())
+            entries = set(file.keys())
 
             def array(name: str, dtypes: Sequence[str]) -> np.ndarray:
                 """A list of numbers of one of the dtypes, as safetensors calls them."""
-                if name not in names:
+                if name not in entries:
                     raise CalibrationError("{path} lacks {entry}", path=path, entry=name)
                 stored = file.get_slice(name)
                 if stored.get_dtype() not in dtypes or len(stored.get_shape()) != 1:
@@ -183,9 +185,9 @@ def load_calibration(path: str | Path) -> Calibration:
 
             layers = tuple(
                 LayerCalibration(
-                    layer, tuple(_read_slice(array, path, origin, layer, part) for part in parts)
+                    layer, tuple(_read_slice(array, path, origin, layer, name) for name in names)
                 )
-                for layer, parts in _read_layers(metadata, path)
+                for layer, names in _read_layers(metadata, path)
             )
     except (OSError, SafetensorError, MemoryError) as error:
         raise CalibrationError(
@@ -219,13 +221,13 @@ def _read_origin(metadata: dict[str, str], path: Path) -> Origin:
 def _read_layers(metadata: dict[str, str], path: Path) -> list[tuple[int, list[str]]]:
     """Each layer's number and slices: the same slices in all, as a model has them."""
     try:
-        layers = [(layer, parts) for layer, parts in json.loads(metadata["layers"])]
+        layers = [(layer, names) for layer, names in json.loads(metadata["layers"])]
         numbers = [layer for layer, _ in layers]
         fits = bool(layers) and (
             all(type(layer) is int and 0 <= layer < MOST_COUNTED for layer in numbers)
             and numbers == sorted(set(numbers))
             and layers[0][1] in SLICES
-            and all(parts == layers[0][1] for _, parts in layers)
+            and all(names == layers[0][1] for _, names in layers)
         )
     except (KeyError, ValueError, TypeError, RecursionError):
         fits = False

@@ -22,7 +22,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dashboard.calibration.batch_store import Place, Spool
+from dashboard.calibration.batch_store import BatchStore, Place
 from dashboard.calibration.faults import CalibrationError, first_line, model_fault
 from dashboard.calibration.gradients import GradientSums, GradientTally, visit_gradients
 from dashboard.calibration.histogram import PATTERNS, Histogram, count_patterns
@@ -134,13 +134,15 @@ class SliceCalibration:
 
 @dataclass(frozen=True)
 class LayerCalibration:
+    """The counts of one layer, slice by slice; ``layer`` is the model's own number."""
+
     layer: int
     slices: tuple[SliceCalibration, ...]
 
 
 @dataclass(frozen=True)
 class Origin:
-    """What was calibrated on what."""
+    """Which checkpoint was calibrated, on which text, in how many batches of how many tokens."""
 
     checkpoint: str
     family: str
@@ -304,7 +306,7 @@ def _read_file(source: str) -> tuple[Path, bytes]:
         is_file, exists = path.is_file(), path.exists()
         size = path.stat().st_size if is_file else 0
         content = path.read_bytes() if is_file and size <= LARGEST_TEXT else b""
-    except (OSError, RuntimeError, ValueError) as error:  # a home that nobody has, a NUL
+    except (OSError, RuntimeError, ValueError) as error:  # a home directory of no user, a NUL
         reason = getattr(error, "strerror", None) or error
         raise CalibrationError(
             "{path} cannot be read: {reason}", path=name, reason=reason
@@ -408,9 +410,11 @@ def calibrate(
     layer and the batch.
     """
     wanted = sorted(checkpoint.layers if layers is None else set(layers))
-    spool = Spool()
+    store = BatchStore()
     tallies = {
-        layer: [_Tally(part, checkpoint.conv(layer), spool) for part in checkpoint.slices]
+        layer: [
+            _Tally(conv_slice, checkpoint.conv(layer), store) for conv_slice in checkpoint.slices
+        ]
         for layer in wanted
     }
     kept: dict[int, list[Tensor]] = {layer: [] for layer in sorted(set(keep))}
@@ -433,7 +437,7 @@ def calibrate(
                         "layer {layer}, batch {batch}, slice {slice}: {reason}",
                         layer=layer,
                         batch=batch,
-                        slice=tally.part.name,
+                        slice=tally.conv_slice.name,
                         reason=error,
                     ) from None
         if on_progress:
@@ -548,11 +552,11 @@ def visit_conv_inputs(
 class _Tally:
     """The running counts of one slice."""
 
-    def __init__(self, part: ConvSlice, conv: ConvWeights, spool: Spool) -> None:
-        self.part = part
-        self.spool = spool
-        self.w_amax = float(conv.weight[part.channels].abs().amax())
-        self.b_amax = float(conv.bias[part.channels].abs().amax())
+    def __init__(self, conv_slice: ConvSlice, conv: ConvWeights, store: BatchStore) -> None:
+        self.conv_slice = conv_slice
+        self.store = store
+        self.w_amax = float(conv.weight[conv_slice.channels].abs().amax())
+        self.b_amax = float(conv.bias[conv_slice.channels].abs().amax())
         self.x_amax = 0.0
         self.input_counts = torch.zeros(PATTERNS, dtype=torch.int64)
         self.output_counts = torch.zeros(PATTERNS, dtype=torch.int64)
@@ -561,7 +565,7 @@ class _Tally:
 
     def add(self, x: Tensor, v: Tensor, y: Tensor, gradient: Tensor | None) -> None:
         """Count this slice of one batch: (1, D, L) each, all channels."""
-        x, v, y = (values[:, self.part.channels] for values in (x, v, y))
+        x, v, y = (values[:, self.conv_slice.channels] for values in (x, v, y))
         amax = float(x.abs().amax())
         if not amax < float("inf"):
             raise Refusal("the conv input contains NaN or infinite values")
@@ -569,20 +573,20 @@ class _Tally:
         self.x_amax = max(self.x_amax, amax)
         self.input_counts += count_patterns(v).cpu()
         self.output_counts += counts
-        self.batches.append(self.spool.put(Histogram.from_patterns(counts)))
+        self.batches.append(self.store.put(Histogram.from_patterns(counts)))
         if gradient is not None:
             self.gradients = self.gradients or GradientTally()
-            self.gradients.add(y, gradient[:, self.part.channels])
+            self.gradients.add(y, gradient[:, self.conv_slice.channels])
 
     def calibration(self) -> SliceCalibration:
         output = Histogram.from_patterns(self.output_counts)
         return SliceCalibration(
-            name=self.part.name,
+            name=self.conv_slice.name,
             x_amax=self.x_amax,
             w_amax=self.w_amax,
             b_amax=self.b_amax,
             silu_input=Histogram.from_patterns(self.input_counts),
             silu_output=output,
-            batches=tuple(map(self.spool.get, self.batches)),
+            batches=tuple(map(self.store.get, self.batches)),
             gradients=None if self.gradients is None else self.gradients.sums_of(output),
         )

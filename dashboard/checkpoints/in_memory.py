@@ -3,7 +3,7 @@
 What ``loading`` reads from config.json and the files of weights, a model has at hand: its
 configuration in the words in which transformers would save it, and its tensors by name. So both
 are read by the same functions, and nothing is written to a disk. ``backbone`` builds a model of its
-own that nobody else uses; this one belongs to somebody, and is given back as it was.
+own; this one belongs to the caller, and is given back as it was.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 def is_model(source: object) -> TypeGuard[PreTrainedModel]:
     """Whether it is a model of transformers, with a head or without."""
-    transformers = sys.modules.get("transformers")  # else nobody can have made one
+    transformers = sys.modules.get("transformers")  # not imported: no model was made with it
     return transformers is not None and isinstance(source, transformers.PreTrainedModel)
 
 

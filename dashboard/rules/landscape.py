@@ -50,8 +50,8 @@ class Landscape:
             scales = np.array([scale_from_amax(output.abs.quantile(float(a))) for a in tried])
             return Landscape(tried, scales, output.quantize(scales))
         made = [range_scale(*percentile_range(output, float(alpha))) for alpha in tried]
-        scales = np.array([each.scale for each in made])
-        zero_points = np.array([each.zero_point for each in made])
+        scales = np.array([chosen.scale for chosen in made])
+        zero_points = np.array([chosen.zero_point for chosen in made])
         return Landscape(tried, scales, output.quantize(scales, zero_points), symmetric=False)
 
     def at_least(self, alpha: float) -> Landscape:
@@ -103,8 +103,8 @@ class Landscape:
         index = int(np.searchsorted(self.alphas, alpha))
         if index == len(self.alphas) or self.alphas[index] != alpha:
             raise ValueError(f"alpha {alpha} was not tried; 1 − α must have two digits")
-        found = float(self.sqnr_db[index])
-        return 0.0 if found == self.best_db else self.best_db - found
+        sqnr_db = float(self.sqnr_db[index])
+        return 0.0 if sqnr_db == self.best_db else self.best_db - sqnr_db
 
     def within(self, loss_db: float) -> tuple[float, float]:
         """The first and the last α around the best that lose at most ``loss_db``."""
@@ -150,36 +150,39 @@ class Recommendation:
 def landscapes(
     calibration: Calibration, symmetric: bool = True
 ) -> dict[tuple[int, str], Landscape]:
-    """Of every slice of every layer, by (layer, slice)."""
+    """The landscape of every slice of every calibrated layer, by (layer, slice)."""
     return {
-        (layer.layer, part.name): Landscape.of(part.silu_output, symmetric=symmetric)
+        (layer.layer, counted.name): Landscape.of(counted.silu_output, symmetric=symmetric)
         for layer in calibration.layers
-        for part in layer.slices
+        for counted in layer.slices
     }
 
 
-def recommend(found: Mapping[tuple[int, str], Landscape]) -> Recommendation:
+def recommend(by_slice: Mapping[tuple[int, str], Landscape]) -> Recommendation:
     """The α that loses least on average, over every layer and slice, against each one's best.
 
-    Tried is each α that all of them tried. The average is over decibels, so that each slice counts
-    the same however large its values are. All must be symmetric, or all asymmetric.
+    Args:
+        by_slice: as ``landscapes`` gives them, all symmetric or all asymmetric.
+
+    Every α that all of them tried is considered. The average is over decibels, so that each slice
+    counts the same however large its values are. Raises ValueError for landscapes of both kinds.
     """
-    kinds = {each.symmetric for each in found.values()}
+    kinds = {landscape.symmetric for landscape in by_slice.values()}
     if len(kinds) > 1:
         raise ValueError("some landscapes are symmetric and some are not; one α is for one kind")
-    shared = set.intersection(*(set(each.alphas.tolist()) for each in found.values()))
+    shared = set.intersection(*(set(landscape.alphas.tolist()) for landscape in by_slice.values()))
     common = sorted(shared)
-    losses = [[each.loss_db(alpha) for alpha in common] for each in found.values()]
+    losses = [[landscape.loss_db(alpha) for alpha in common] for landscape in by_slice.values()]
     alpha = common[int(np.argmin(np.mean(losses, axis=0)))]
     choices = tuple(
         LayerChoice(
             layer=layer,
             slice=name,
-            alpha=each.best_alpha,
-            x_out_scale=float(each.scales[each.best]),
-            sqnr_db=each.best_db,
-            loss_db={a: each.loss_db(a) for a in (*PUBLISHED_ALPHAS, 1.0, alpha)},
+            alpha=landscape.best_alpha,
+            x_out_scale=float(landscape.scales[landscape.best]),
+            sqnr_db=landscape.best_db,
+            loss_db={a: landscape.loss_db(a) for a in (*PUBLISHED_ALPHAS, 1.0, alpha)},
         )
-        for (layer, name), each in found.items()
+        for (layer, name), landscape in by_slice.items()
     )
     return Recommendation(alpha, choices, kinds.pop())

@@ -37,6 +37,7 @@ def scale_text(scale: float) -> str:
 
 
 def decibels(value: float, digits: int = 2) -> str:
+    """A number of decibels with its unit and a typographic minus: 41.32 dB, −0.50 dB, ∞ dB."""
     return "∞ dB" if np.isinf(value) and value > 0 else f"{signed(value, digits)} dB"
 
 
