@@ -29,10 +29,12 @@ import torch
 from cachetools import LRUCache
 from torch import Tensor, nn
 
+from dashboard.analysis.prediction import predicted_nats
 from dashboard.analysis.quantized_forward import LayerQuantization, quantized_outputs
-from dashboard.calibration import CalibrationError, CalibrationText
+from dashboard.calibration import Calibration, CalibrationError, CalibrationText
 from dashboard.calibration.faults import model_fault
 from dashboard.checkpoints import Checkpoint, backbone_of
+from dashboard.rules.observers import ScaleRule
 
 ERRORS = 2.0  # standard errors below which a difference is noise: 95 % of what chance alone gives
 KEPT_LOGITS = 2**30  # bytes of the float model's logits that are kept; else it runs again
@@ -327,6 +329,46 @@ def study(
 
         chosen = [quantizations[layer] for layer in layers]
         yield layers, measure(checkpoint, model, run, chosen, mode, results, on_window)
+
+
+@dataclass(frozen=True, eq=False)
+class MeasuredSetting:
+    """Some layers under one rule: what it was predicted to cost, and what it costs."""
+
+    layers: tuple[int, ...]
+    rule: ScaleRule
+    mode: str
+    impact: Impact
+    predicted_nats: float | None  # of mode "output" alone, where gradients were counted
+
+    def measures(self) -> dict:
+        """Under the names of the definitions."""
+        return {**self.impact.measures(), "predicted_nats": self.predicted_nats}
+
+
+def study_rule(
+    checkpoint: Checkpoint,
+    model: nn.Module,
+    run: FloatRun,
+    calibration: Calibration,
+    quantizations: Mapping[int, LayerQuantization],
+    rule: ScaleRule,
+    subsets: Sequence[tuple[int, ...]],
+    mode: str = "output",
+    results: Results | None = None,
+    on_progress: Callable[[ImpactProgress], None] | None = None,
+) -> Iterator[MeasuredSetting]:
+    """``study``, each subset with its prediction from what ``calibration`` counted."""
+    predicted = {
+        layer: predicted_nats(calibration, [entry]) if mode == "output" else None
+        for layer, entry in quantizations.items()
+    }
+    measured = study(checkpoint, model, run, quantizations, subsets, mode, results, on_progress)
+    for layers, impact in measured:
+        costs = [predicted[layer] for layer in layers]
+        known = [cost for cost in costs if cost is not None]
+        total = float(sum(known)) if len(known) == len(costs) else None
+        yield MeasuredSetting(layers, rule, mode, impact, total)
 
 
 def alone(layers: Sequence[int]) -> list[tuple[int, ...]]:
