@@ -29,9 +29,9 @@ import torch
 from cachetools import LRUCache
 from torch import Tensor, nn
 
-from dashboard.analysis.prediction import predicted_nats
+from dashboard.analysis.prediction import PlannedLayer
 from dashboard.analysis.quantized_forward import LayerQuantization, quantized_outputs
-from dashboard.calibration import Calibration, CalibrationError, CalibrationText
+from dashboard.calibration import CalibrationError, CalibrationText
 from dashboard.calibration.faults import model_fault
 from dashboard.checkpoints import Checkpoint, backbone_of
 from dashboard.rules.observers import ScaleRule
@@ -145,7 +145,7 @@ class ImpactProgress:
     def __str__(self) -> str:
         return (
             f"setting {self.setting + 1} of {self.settings}, window {self.window + 1} of "
-            f"{self.windows}, {self.left_s:.0f} s left"
+            f"{self.windows}"
         )
 
 
@@ -350,24 +350,25 @@ def study_rule(
     checkpoint: Checkpoint,
     model: nn.Module,
     run: FloatRun,
-    calibration: Calibration,
-    quantizations: Mapping[int, LayerQuantization],
+    planned: Mapping[int, PlannedLayer],
     rule: ScaleRule,
     subsets: Sequence[tuple[int, ...]],
     mode: str = "output",
     results: Results | None = None,
     on_progress: Callable[[ImpactProgress], None] | None = None,
 ) -> Iterator[MeasuredSetting]:
-    """``study``, each subset with its prediction from what ``calibration`` counted."""
-    predicted = {
-        layer: predicted_nats(calibration, [entry]) if mode == "output" else None
-        for layer, entry in quantizations.items()
-    }
+    """``study``, each subset with the sum of its layers' predictions.
+
+    Args:
+        planned: by layer, from ``plan_layers`` under ``rule``.
+    """
+    quantizations = {layer: entry.quantization for layer, entry in planned.items()}
     measured = study(checkpoint, model, run, quantizations, subsets, mode, results, on_progress)
     for layers, impact in measured:
-        costs = [predicted[layer] for layer in layers]
+        costs = [planned[layer].predicted_nats for layer in layers]
         known = [cost for cost in costs if cost is not None]
-        total = float(sum(known)) if len(known) == len(costs) else None
+        is_predicted = mode == "output" and len(known) == len(costs)
+        total = float(sum(known)) if is_predicted else None
         yield MeasuredSetting(layers, rule, mode, impact, total)
 
 

@@ -7,34 +7,87 @@ as if their errors were independent.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
-from dashboard.analysis.quantized_forward import LayerQuantization
+from dashboard.analysis.quantized_forward import (
+    LayerQuantization,
+    SliceQuantization,
+    chosen_slices,
+    quantize_layer,
+)
 from dashboard.calibration import Calibration, ConvCapture, LayerCalibration
 from dashboard.calibration.gradients import GradientSums
-from dashboard.rules.channels import channel_gradients
+from dashboard.checkpoints import Checkpoint, ConvSlice
+from dashboard.rules.channels import (
+    channel_gradients,
+    channel_outputs,
+    even_groups,
+    group_scales,
+)
+from dashboard.rules.observers import ScaleRule
 
 
-def predicted_nats(
-    calibration: Calibration, quantizations: Sequence[LayerQuantization]
-) -> float | None:
-    """What these layers are predicted to cost together; None where no gradients were counted.
+@dataclass(frozen=True, eq=False)
+class PlannedLayer:
+    """Scales for one layer, and what they are predicted to cost by themselves."""
 
-    Where a layer has scales of single channels or groups, ``calibration`` has to hold its capture.
+    quantization: LayerQuantization
+    predicted_nats: float | None  # None where no gradients were counted
+
+    @property
+    def layer(self) -> int:
+        return self.quantization.layer
+
+
+def plan_layers(
+    checkpoint: Checkpoint,
+    calibration: Calibration,
+    rule: ScaleRule,
+    names: Collection[str] | None = None,
+    group_size: int | None = None,
+) -> dict[int, PlannedLayer]:
+    """Every calibrated layer under a rule, by its number.
+
+    Args:
+        names: the slices to quantize; None means all.
+        group_size: neighbouring channels to a scale, for which ``calibration`` has to hold the
+            captures; None gives a scale to each slice.
+
+    Raises ValueError for a name that is no slice's, and for a rule that has no groups.
     """
-    costs = [
-        predict_layer(calibration.layer(entry.layer), entry, _capture(calibration, entry.layer))
-        for entry in quantizations
-    ]
-    known = [cost for cost in costs if cost is not None]
-    return float(sum(known)) if len(known) == len(costs) else None
+    planned = {}
+    for counted in calibration.layers:
+        capture = None
+        if group_size is None:
+            layer = quantize_layer(counted, checkpoint.slices, rule, names)
+        else:
+            capture = calibration.capture(counted.layer)
+            layer = quantize_groups(counted, checkpoint.slices, rule, capture, group_size, names)
+        planned[counted.layer] = PlannedLayer(layer, predict_layer(counted, layer, capture))
+    return planned
 
 
-def _capture(calibration: Calibration, layer: int) -> ConvCapture | None:
-    captures = [capture for capture in calibration.captures if capture.layer == layer]
-    return captures[0] if captures else None
+def quantize_groups(
+    counted: LayerCalibration,
+    parts: Sequence[ConvSlice],
+    rule: ScaleRule,
+    capture: ConvCapture,
+    group_size: int,
+    names: Collection[str] | None = None,
+) -> LayerQuantization:
+    """A scale for each ``group_size`` neighbouring channels; 1 gives each channel its own.
+
+    Arguments and errors as of ``quantize_layer`` and ``channels.group_scales``.
+    """
+    slices = []
+    for part, own in chosen_slices(counted, parts, names):
+        groups = even_groups(part.width, group_size)
+        scales = group_scales(channel_outputs(capture, part), groups, rule)
+        slices.append(SliceQuantization(part, own.scales, scales.per_channel))
+    return LayerQuantization(counted.layer, tuple(slices))
 
 
 def predict_layer(
