@@ -38,7 +38,7 @@ from dashboard.checkpoints import (
 )
 from dashboard.checkpoints.weights import out_of_memory, ran_out_of_memory
 from dashboard.importing import hide_kernels_distribution
-from dashboard.refusals import quoted
+from dashboard.refusals import Refusal, quoted
 from kernels.arguments import sums_fit
 from kernels.int8 import scale_from_amax
 from kernels.reference import causal_conv1d
@@ -114,9 +114,13 @@ class SliceCalibration:
         scales = self.scales
         if not sums_fit(scales.x_scale, scales.w_scale, scales.b_scale):
             raise CalibrationError(
-                f"slice {self.name} has maxima of {self.x_amax:g} before the convolution, "
-                f"{self.w_amax:g} in its weights and {self.b_amax:g} in its bias; the sums of INT8 "
-                "codes with their scales must stay within float32"
+                "slice {slice} has maxima of {x} before the convolution, {w} in its weights and "
+                "{b} in its bias; the sums of INT8 codes with their scales must stay within "
+                "float32",
+                slice=self.name,
+                x=f"{self.x_amax:g}",
+                w=f"{self.w_amax:g}",
+                b=f"{self.b_amax:g}",
             )
 
     @property
@@ -254,8 +258,13 @@ def cut_text(
         )
     if len(tokens) < wanted:
         raise CalibrationError(
-            f"{name} has {len(tokens):,} tokens; {batches} batches of {seq_len} need {wanted:,}: "
-            "ask for fewer batches, or give a longer text"
+            "{text} has {tokens} tokens; {batches} batches of {seq_len} need {wanted}: ask for "
+            "fewer batches, or give a longer text",
+            text=name,
+            tokens=f"{len(tokens):,}",
+            batches=batches,
+            seq_len=seq_len,
+            wanted=f"{wanted:,}",
         )
     digest = hashlib.sha256(content).hexdigest()
     return CalibrationText(name, digest, tokens[begin:wanted].view(batches, seq_len))
@@ -264,7 +273,9 @@ def cut_text(
 def _check_size(batches: int, seq_len: int) -> None:
     if batches < 1 or seq_len < 1:
         raise CalibrationError(
-            f"{batches} batches of {seq_len} tokens were asked for; both must be at least 1"
+            "{batches} batches of {seq_len} tokens were asked for; both must be at least 1",
+            batches=batches,
+            seq_len=seq_len,
         )
 
 
@@ -279,17 +290,23 @@ def given_tokens(checkpoint: Checkpoint, tokens: Tensor) -> CalibrationText:
     """
     if tokens.dim() != 2 or not tokens.numel():
         raise CalibrationError(
-            f"the token ids have shape {tuple(tokens.shape)}; they must be (N, L): N batches of L "
-            "tokens, both at least 1"
+            "the token ids have shape {shape}; they must be (N, L): N batches of L tokens, both at "
+            "least 1",
+            shape=tuple(tokens.shape),
         )
     if tokens.is_floating_point() or tokens.is_complex() or tokens.dtype == torch.bool:
-        raise CalibrationError(f"the token ids are {tokens.dtype}; they must be whole numbers")
+        raise CalibrationError(
+            "the token ids are {dtype}; they must be whole numbers", dtype=tokens.dtype
+        )
     ids = tokens.detach().to("cpu", torch.int64, copy=True).contiguous()
     least, most = int(ids.min()), int(ids.max())
     if not 0 <= least <= most < checkpoint.vocab_size:
         raise CalibrationError(
-            f"the token ids go from {least} to {most}; the model's vocabulary has "
-            f"{checkpoint.vocab_size}, from 0"
+            "the token ids go from {least} to {most}; the model's vocabulary has {vocabulary}, "
+            "from 0",
+            least=least,
+            most=most,
+            vocabulary=checkpoint.vocab_size,
         )
     digest = hashlib.sha256(ids.numpy().astype("<i8").tobytes()).hexdigest()
     return CalibrationText("token ids", digest, ids)
@@ -304,12 +321,20 @@ def _read_file(source: str) -> tuple[Path, bytes]:
         content = path.read_bytes() if is_file and size <= LARGEST_TEXT else b""
     except (OSError, RuntimeError, ValueError) as error:  # a home that nobody has, a NUL
         reason = getattr(error, "strerror", None) or error
-        raise CalibrationError(f"{name} cannot be read: {reason}") from None
+        raise CalibrationError(
+            "{path} cannot be read: {reason}", path=name, reason=reason
+        ) from None
+    if not exists:
+        raise CalibrationError("{path} cannot be read: No such file or directory", path=name)
     if not is_file:  # to read a pipe would be to wait for its writer
-        reason = "it is not a file" if exists else "No such file or directory"
-        raise CalibrationError(f"{name} cannot be read: {reason}")
+        raise CalibrationError("{path} cannot be read: it is not a file", path=name)
     if size > LARGEST_TEXT:
-        raise CalibrationError(f"{name} has {size:,} bytes; a text has at most {LARGEST_TEXT:,}")
+        raise CalibrationError(
+            "{path} has {size} bytes; a text has at most {largest}",
+            path=name,
+            size=f"{size:,}",
+            largest=f"{LARGEST_TEXT:,}",
+        )
     return path, content
 
 
@@ -319,13 +344,17 @@ def _tokenize(
     try:
         text = content.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise CalibrationError(f"{source} is not UTF-8 text: {error.reason}") from None
+        raise CalibrationError(
+            "{path} is not UTF-8 text: {reason}", path=source, reason=error.reason
+        ) from None
     if tokenizer is None and checkpoint.reads_bytes:
         return torch.tensor(list(content), dtype=torch.int64)
     if tokenizer is None and not checkpoint.has_tokenizer:
         raise CheckpointError(
-            f"{checkpoint.path} has a vocabulary of {checkpoint.vocab_size} and no tokenizer.json; "
-            "put the model's tokenizer beside its weights"
+            "{path} has a vocabulary of {vocabulary} and no tokenizer.json; put the model's "
+            "tokenizer beside its weights",
+            path=checkpoint.path,
+            vocabulary=checkpoint.vocab_size,
         )
     try:
         if tokenizer is None:
@@ -338,12 +367,17 @@ def _tokenize(
             raise out_of_memory(checkpoint.path, error) from error
         logger.info("tokenizer of %s", checkpoint.path, exc_info=error)
         raise CheckpointError(
-            f"{checkpoint.path} has a tokenizer that cannot be used: {first_line(error)}"
+            "{path} has a tokenizer that cannot be used: {reason}",
+            path=checkpoint.path,
+            reason=first_line(error),
         ) from error
     if len(tokens) and not 0 <= int(tokens.min()) <= int(tokens.max()) < checkpoint.vocab_size:
         raise CheckpointError(
-            f"{checkpoint.path} has a tokenizer that gives token {int(tokens.max())}; the model's "
-            f"vocabulary has {checkpoint.vocab_size}"
+            "{path} has a tokenizer that gives token {token}; the model's vocabulary has "
+            "{vocabulary}",
+            path=checkpoint.path,
+            token=int(tokens.max()),
+            vocabulary=checkpoint.vocab_size,
         )
     return tokens
 
@@ -409,9 +443,13 @@ def calibrate(
             for tally in tallies[layer]:
                 try:
                     tally.add(x, v, y, gradient)
-                except ValueError as error:
+                except Refusal as error:
                     raise CalibrationError(
-                        f"layer {layer}, batch {batch}, slice {tally.part.name}: {error}"
+                        "layer {layer}, batch {batch}, slice {slice}: {reason}",
+                        layer=layer,
+                        batch=batch,
+                        slice=tally.part.name,
+                        reason=error,
                     ) from None
         if on_progress:
             done = checkpoint.layers.index(layer) + 1
@@ -453,7 +491,7 @@ def _counted(layer: int, tallies: Sequence[_Tally]) -> LayerCalibration:
     try:
         return LayerCalibration(layer, tuple(tally.calibration() for tally in tallies))
     except CalibrationError as error:
-        raise CalibrationError(f"layer {layer}, {error}") from None
+        raise CalibrationError("layer {layer}, {reason}", layer=layer, reason=error) from None
 
 
 def calibrate_in_passes(
@@ -551,7 +589,7 @@ class _Tally:
         x, v, y = (values[:, self.part.channels] for values in (x, v, y))
         amax = float(x.abs().amax())
         if not amax < float("inf"):
-            raise ValueError("the conv input contains NaN or infinite values")
+            raise Refusal("the conv input contains NaN or infinite values")
         counts = count_patterns(y).cpu()
         self.x_amax = max(self.x_amax, amax)
         self.input_counts += count_patterns(v).cpu()

@@ -21,6 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dashboard.refusals import Refusal
 from kernels.int8 import QMAX, QMIN
 
 CODES = np.arange(QMIN, QMAX + 1)  # (256,) every INT8 code
@@ -76,7 +77,7 @@ def count_patterns(values: Tensor) -> Tensor:
         (65536,) int64 on the same device; entry i counts the pattern that reads as the int16
         i - 32768.
 
-    Raises ValueError where a value is NaN, infinite, or beyond float16's range (|v| >= 65520).
+    Raises Refusal where a value is NaN, infinite, or beyond float16's range (|v| >= 65520).
     """
     chunks = values.detach().reshape(-1).split(CHUNK)
     if values.is_cuda or len(chunks) == 1:
@@ -88,9 +89,11 @@ def count_patterns(values: Tensor) -> Tensor:
             counts = torch.stack(list(pool.map(_count_chunks, shares))).sum(0)
     not_finite = int(counts[_FINITE:_PLUS_ZERO].sum() + counts[_PLUS_ZERO + _FINITE :].sum())
     if not_finite:
-        raise ValueError(
-            f"{not_finite:,} of {values.numel():,} values are NaN, infinite or beyond float16's "
-            "range (±65,504); a scale needs finite activations"
+        raise Refusal(
+            "{count} of {total} values are NaN, infinite or beyond float16's range (±65,504); a "
+            "scale needs finite activations",
+            count=f"{not_finite:,}",
+            total=f"{values.numel():,}",
         )
     return counts
 

@@ -18,6 +18,7 @@ from dashboard.checkpoints.loading import LAYER_TENSOR, MIXER_TENSOR
 from dashboard.checkpoints.records import Checkpoint, CheckpointError
 from dashboard.checkpoints.weights import open_weights, out_of_memory, ran_out_of_memory
 from dashboard.importing import hide_kernels_distribution, imported
+from dashboard.refusals import Refusal
 from kernels import available_backends
 
 logger = logging.getLogger(__name__)
@@ -63,13 +64,15 @@ def _load(checkpoint: Checkpoint, kind: str, device: str | None) -> nn.Module:
     device = device or default_device()
     if checkpoint.is_quantized:
         raise CheckpointError(
-            f"{checkpoint.path} is quantized already: it has no float weights to calibrate with, "
-            "only the scales that it stores"
+            "{path} is quantized already: it has no float weights to calibrate with, only the "
+            "scales that it stores",
+            path=checkpoint.path,
         )
     if checkpoint.config.get("quantization_config"):
         raise CheckpointError(
-            f"{checkpoint.path / 'config.json'}: quantization_config says that the weights are "
-            "quantized in a way that is neither float nor Quamba's"
+            "{path}: quantization_config says that the weights are quantized in a way that is "
+            "neither float nor Quamba's",
+            path=checkpoint.path / "config.json",
         )
     begun = time.perf_counter()
     config_class, model_class = _import_classes(checkpoint.family, kind)
@@ -81,7 +84,7 @@ def _load(checkpoint: Checkpoint, kind: str, device: str | None) -> nn.Module:
     on_cpu = torch.device(device).type == "cpu"
     try:
         _check_size(config, model_class, state)
-        model, told = model_class.from_pretrained(
+        model, loaded = model_class.from_pretrained(
             None,
             config=config,
             state_dict=state,
@@ -92,19 +95,31 @@ def _load(checkpoint: Checkpoint, kind: str, device: str | None) -> nn.Module:
         if ran_out_of_memory(error):
             raise out_of_memory(checkpoint.path, error) from error
         logger.info("building the model of %s", checkpoint.path, exc_info=error)
-        reason = str(error).strip() or type(error).__name__
         raise CheckpointError(
-            f"{checkpoint.path} does not fit its config.json: {reason}"
+            "{path} does not fit its config.json: {reason}",
+            path=checkpoint.path,
+            reason=error
+            if isinstance(error, Refusal)
+            else str(error).strip() or type(error).__name__,
         ) from error
     # Left alone, transformers would fill what is missing with random numbers, and drop the rest.
-    surplus = [name for name in told["unexpected_keys"] if LAYER_TENSOR.match(name)]
-    wanting = {"missing": told["missing_keys"], "not of this model": surplus}
-    for fault, names in wanting.items():
-        if names:
-            raise CheckpointError(
-                f"{checkpoint.path} does not fit its config.json: of its tensors {len(names)} are "
-                f"{fault}, as {min(names)}"
-            )
+    missing = loaded["missing_keys"]
+    if missing:
+        raise CheckpointError(
+            "{path} does not fit its config.json: of its tensors {count} are missing, as {tensor}",
+            path=checkpoint.path,
+            count=len(missing),
+            tensor=min(missing),
+        )
+    surplus = [name for name in loaded["unexpected_keys"] if LAYER_TENSOR.match(name)]
+    if surplus:
+        raise CheckpointError(
+            "{path} does not fit its config.json: of its tensors {count} are not of this model, as "
+            "{tensor}",
+            path=checkpoint.path,
+            count=len(surplus),
+            tensor=min(surplus),
+        )
     model = model.to(device).eval().requires_grad_(False)
     took = time.perf_counter() - begun
     logger.info("%s (%s) loaded on %s in %.1f s", checkpoint.name, checkpoint.family, device, took)
@@ -117,7 +132,11 @@ def _check_size(config: object, model_class: Any, state: dict[str, Tensor]) -> N
         wanted = sum(parameter.numel() for parameter in model_class(config).parameters())
     stored = sum(tensor.numel() for tensor in state.values())
     if wanted > MOST_SHARING * stored:
-        raise ValueError(f"it describes {wanted:,} parameters, and the weights hold {stored:,}")
+        raise Refusal(
+            "it describes {wanted} parameters, and the weights hold {stored}",
+            wanted=f"{wanted:,}",
+            stored=f"{stored:,}",
+        )
 
 
 def _as_module(name: str, tensor: Tensor) -> Tensor:
@@ -150,7 +169,9 @@ def _config(checkpoint: Checkpoint, config_class: Any) -> object:
         logger.info("the configuration of %s", checkpoint.path, exc_info=error)
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise CheckpointError(
-            f"{checkpoint.path / 'config.json'} is refused by transformers: {reason}"
+            "{path} is refused by transformers: {reason}",
+            path=checkpoint.path / "config.json",
+            reason=reason,
         ) from error
 
 
