@@ -162,9 +162,10 @@ def new_figure(height: int, alt: str, **layout: Any) -> go.Figure:
         alt: what the figure shows, the finding first, for whoever cannot see it.
         layout: more of plotly's layout; ``meta`` may name ``picks`` and ``narrow``.
 
-    ``meta["narrow"]`` is what of the layout is different where the page leaves it less than
-    ``NARROW`` px, or less than ``meta["narrow_under"]``, as a mapping of plotly's own names
-    ("margin.l", "xaxis2.domain", "data[0].textfont.size").
+    ``meta["narrow"]`` is what of the figure is different where the page leaves it less than
+    ``NARROW`` px, as a mapping of plotly's own names ("margin.l", "xaxis2.domain",
+    "data[0].textfont.size"). ``meta["under"]`` is a list of such widths and mappings, for a figure
+    that knows better where it gets too narrow; the later ones prevail.
     """
     meta = {"alt": alt, "picks": [], **layout.pop("meta", {})}
     return go.Figure(layout={"template": template(), "height": height, "meta": meta, **layout})

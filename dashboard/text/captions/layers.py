@@ -56,9 +56,11 @@ def rules_caption(
     labels = [scale.short for scale in scales[0]]
     best = sqnr >= sqnr.max(axis=1, keepdims=True) - NEGLIGIBLE_DB
     leading = int(best.sum(axis=0).argmax())
-    worst = int(sqnr.mean(axis=0).argmin())
+    with np.errstate(invalid="ignore"):
+        lost = np.nan_to_num(sqnr.max(axis=1, keepdims=True) - sqnr, nan=0.0)
+    worst = int(lost.mean(axis=0).argmax())
     return (
         f"{labels[leading]} is within 0.05 dB of the best of these in "
         f"{int(best[:, leading].sum())} of {len(layers)} layers. {labels[worst]} costs most, "
-        f"{decibels(float((sqnr.max(axis=1) - sqnr[:, worst]).mean()), 1)} on average."
+        f"{decibels(float(lost[:, worst].mean()), 1)} on average."
     )
