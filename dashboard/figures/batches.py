@@ -206,11 +206,11 @@ def orders_chart(finals: np.ndarray, chosen: float, pooled: float, say: Language
     return figure
 
 
-def _around(values: tuple[float, ...], share: float) -> list[float]:
+def _around(values: tuple[float, ...], share: float) -> tuple[float, float]:
     """An axis around all values, with room on both sides where they are all the same."""
     low, high = min(values), max(values)
     room = share * (high - low) or 0.1 * abs(high) or 1.0
-    return [low - room, high + room]
+    return low - room, high + room
 
 
 def _exact(trace: dict, **coordinates: object) -> dict:
