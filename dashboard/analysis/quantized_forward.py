@@ -61,7 +61,7 @@ class LayerQuantization:
 
     @property
     def names(self) -> tuple[str, ...]:
-        return tuple(entry.conv_slice.name for entry in self.slices)
+        return tuple(entry.part.name for entry in self.slices)
 
     @property
     def digest(self) -> str:
@@ -70,7 +70,7 @@ class LayerQuantization:
         for entry in self.slices:
             scales = entry.scales
             whole.update(
-                f"|{entry.conv_slice.name} {scales.x_scale!r} {scales.w_scale!r} {scales.b_scale!r} "
+                f"|{entry.part.name} {scales.x_scale!r} {scales.w_scale!r} {scales.b_scale!r} "
                 f"{entry.zero_point} {entry.scale_out.shape}".encode()
             )
             whole.update(np.ascontiguousarray(entry.scale_out, "<f4").tobytes())
@@ -140,7 +140,7 @@ def _replacement(
 ) -> Replacement:
     """What one layer's y becomes; D' of its D channels are quantized."""
     slices = quantization.slices
-    widths = torch.tensor([entry.conv_slice.width for entry in slices])
+    widths = torch.tensor([entry.part.width for entry in slices])
 
     def per_channel(values: Sequence[float]) -> Tensor:
         return torch.tensor(values, dtype=torch.float32).repeat_interleave(widths).to(device)
@@ -149,7 +149,7 @@ def _replacement(
     scale_w = per_channel([entry.scales.w_scale for entry in slices])
     scale_b = per_channel([entry.scales.b_scale for entry in slices])
     scale_out = torch.from_numpy(
-        np.concatenate([np.broadcast_to(e.scale_out, (e.conv_slice.width,)) for e in slices])
+        np.concatenate([np.broadcast_to(e.scale_out, (e.part.width,)) for e in slices])
     ).to(device)
     zero_point = per_channel([entry.zero_point for entry in slices])
     is_symmetric = all(entry.zero_point == 0 for entry in slices)
@@ -179,7 +179,7 @@ def _replacement(
         y = compute_y().to(torch.float32).clone()
         pieces = y_hat.split(widths.tolist(), dim=1)
         for entry, piece in zip(slices, pieces, strict=True):
-            y[:, entry.conv_slice.channels] = piece
+            y[:, entry.part.channels] = piece
         return y
 
     return replacement
@@ -187,7 +187,7 @@ def _replacement(
 
 def _gather(by_channel: Tensor, slices: Sequence[SliceQuantization]) -> Tensor:
     """(D, …) -> (D', …): the channels of the slices, one after the other."""
-    return torch.cat([by_channel[entry.conv_slice.channels] for entry in slices])
+    return torch.cat([by_channel[entry.part.channels] for entry in slices])
 
 
 def fake_quantize(values: Tensor, scale: Tensor, zero_point: Tensor) -> Tensor:
