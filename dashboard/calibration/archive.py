@@ -3,10 +3,11 @@
 Histograms say all that a scale depends on, so a calibration that took hours can be kept and asked
 for any rule and any α later. For each layer and slice the file holds the histograms as pairs of
 arrays (float16 values, ascending; counts in the narrowest unsigned integers that hold them), those
-of the batches end to end with the number of values in each, and three maxima. Its metadata say
-which checkpoint (SHA-256 of its files), which text (SHA-256), and how many batches of what length.
-A calibration file stands wherever a checkpoint does; only the live kernel needs more, the conv
-input itself.
+of the batches end to end with the number of values in each, and three maxima. Where gradients were
+counted it holds their two sums for each value of the output, too, and of how many tokens' losses
+they are; a file without them is as good for everything else. Its metadata say which checkpoint
+(SHA-256 of its files), which text (SHA-256), and how many batches of what length. A calibration
+file stands wherever a checkpoint does; only the live kernel needs more, the conv input itself.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import json
 import logging
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +31,7 @@ from dashboard.calibration.capture import (
     Origin,
     SliceCalibration,
 )
+from dashboard.calibration.gradients import GradientSums
 from dashboard.calibration.histogram import Histogram
 from dashboard.checkpoints import Checkpoint
 from dashboard.messages import either
@@ -45,6 +47,7 @@ VALUES = ("F16",)  # safetensors' names of dtypes
 COUNTS = ("U8", "U16", "U32", "U64", "I64")
 MOST_COUNTED = 10**9  # batches, tokens, a layer's number
 MOST_VALUES = 2**53  # what float64 still counts one by one
+LARGEST_GRADIENTS = 1e200  # of Σ g²: products with squared float16 values stay finite
 FINGERPRINTED = ("config.json", "*.safetensors", "*.bin", "*.index.json")
 
 
@@ -128,6 +131,18 @@ def _slice_arrays(prefix: str, counted: SliceCalibration) -> dict[str, np.ndarra
         f"{prefix}.batches.values": _joined([b.values for b in batches], np.float16),
         f"{prefix}.batches.counts": _narrow(_joined([b.counts for b in batches], np.int64)),
         f"{prefix}.batches.lengths": np.array([len(b.values) for b in batches], np.int64),
+        **_gradient_arrays(f"{prefix}.gradients", counted.gradients),
+    }
+
+
+def _gradient_arrays(prefix: str, gradients: GradientSums | None) -> dict[str, np.ndarray]:
+    """Their values are those of the output's histogram, which lie there already."""
+    if gradients is None:
+        return {}
+    return {
+        f"{prefix}.squares": gradients.squares,
+        f"{prefix}.sums": gradients.sums,
+        f"{prefix}.tokens": np.array([gradients.tokens], np.int64),
     }
 
 
@@ -185,7 +200,8 @@ def load_calibration(path: str | Path) -> Calibration:
 
             layers = tuple(
                 LayerCalibration(
-                    layer, tuple(_read_slice(array, path, origin, layer, name) for name in names)
+                    layer,
+                    tuple(_read_slice(array, entries, path, origin, layer, name) for name in names),
                 )
                 for layer, names in _read_layers(metadata, path)
             )
@@ -242,6 +258,7 @@ def _read_layers(metadata: dict[str, str], path: Path) -> list[tuple[int, list[s
 
 def _read_slice(
     array: Callable[[str, Sequence[str]], np.ndarray],
+    entries: Collection[str],
     path: Path,
     origin: Origin,
     layer: int,
@@ -268,13 +285,44 @@ def _read_slice(
             path=path,
             entry=prefix,
         )
+    gradients = None
+    if f"{prefix}.gradients.squares" in entries:
+        gradients = _read_gradients(array, path, f"{prefix}.gradients", silu_output)
     try:
         x_amax, w_amax, b_amax = maxima.tolist()
-        return SliceCalibration(name, x_amax, w_amax, b_amax, silu_input, silu_output, batches)
+        return SliceCalibration(
+            name, x_amax, w_amax, b_amax, silu_input, silu_output, batches, gradients
+        )
     except CalibrationError as error:
         raise CalibrationError(
             "{path}: layer {layer}, {reason}", path=path, layer=layer, reason=error
         ) from None
+
+
+def _read_gradients(
+    array: Callable[[str, Sequence[str]], np.ndarray],
+    path: Path,
+    prefix: str,
+    output: Histogram,
+) -> GradientSums:
+    squares, sums = (array(f"{prefix}.{name}", ("F64",)) for name in ("squares", "sums"))
+    tokens = array(f"{prefix}.tokens", ("I64",))
+    if not (
+        squares.shape == sums.shape == output.values.shape
+        and np.isfinite(squares).all()
+        and (squares >= 0).all()
+        and squares.sum() <= LARGEST_GRADIENTS
+        and (sums * sums <= LARGEST_GRADIENTS).all()
+        and tokens.shape == (1,)
+        and 1 <= tokens[0] <= MOST_VALUES
+    ):
+        raise CalibrationError(
+            "{path}: {prefix} must have two finite sums for each value of the output, the squares "
+            "not negative, and the number of tokens that they are of",
+            path=path,
+            prefix=prefix,
+        )
+    return GradientSums(output.values, squares, sums, int(tokens[0]))
 
 
 def _read_batches(

@@ -203,6 +203,7 @@ def read_text(
     batches: int = DEFAULT_BATCHES,
     seq_len: int = DEFAULT_SEQ_LEN,
     tokenizer: Tokenizer | None = None,
+    first: int = 0,
 ) -> CalibrationText:
     """Cut a text into calibration batches.
 
@@ -211,12 +212,13 @@ def read_text(
         source: the name of a text that comes with the project, or a file.
         batches, seq_len: N and L, both >= 1.
         tokenizer: in place of the checkpoint's own, as in ``cut_text``.
+        first: the batch to begin with: those before it are left out, as they were read before.
 
     Raises CalibrationError for a text that cannot be read or is too short.
     """
     _check_size(batches, seq_len)
     path, content = _read_file(source)
-    text = cut_text(checkpoint, source, content, batches, seq_len, tokenizer)
+    text = cut_text(checkpoint, source, content, batches, seq_len, tokenizer, first)
     return replace(text, name=path.name)
 
 
@@ -227,6 +229,7 @@ def cut_text(
     batches: int = DEFAULT_BATCHES,
     seq_len: int = DEFAULT_SEQ_LEN,
     tokenizer: Tokenizer | None = None,
+    first: int = 0,
 ) -> CalibrationText:
     """Cut a text that is at hand into calibration batches.
 
@@ -237,12 +240,24 @@ def cut_text(
         batches, seq_len: N and L, both >= 1.
         tokenizer: of transformers, or anything that is called with a text and gives a mapping with
             "input_ids".
+        first: the batch to begin with, as in ``read_text``.
 
     Raises CalibrationError for a text that cannot be read or is too short.
     """
     _check_size(batches, seq_len)
     tokens = _tokenize(checkpoint, content, name, tokenizer)
-    wanted = batches * seq_len
+    begin, wanted = first * seq_len, (first + batches) * seq_len
+    if first and len(tokens) < wanted:
+        raise CalibrationError(
+            "{name} has {tokens} tokens; {batches} batches of {seq_len} after the first {first} "
+            "need {wanted}: ask for fewer, or give another text",
+            name=name,
+            tokens=f"{len(tokens):,}",
+            batches=batches,
+            seq_len=seq_len,
+            first=first,
+            wanted=f"{wanted:,}",
+        )
     if len(tokens) < wanted:
         raise CalibrationError(
             "{text} has {tokens} tokens; {batches} batches of {seq_len} need {wanted}: ask for "
@@ -254,7 +269,7 @@ def cut_text(
             wanted=f"{wanted:,}",
         )
     digest = hashlib.sha256(content).hexdigest()
-    return CalibrationText(name, digest, tokens[:wanted].view(batches, seq_len))
+    return CalibrationText(name, digest, tokens[begin:wanted].view(batches, seq_len))
 
 
 def _check_size(batches: int, seq_len: int) -> None:
@@ -490,17 +505,27 @@ def calibrate_in_passes(
     layers: Sequence[int],
     most_bytes: int,
     on_progress: Callable[[Progress], None] | None = None,
+    gradients: bool = False,
 ) -> Iterator[Calibration]:
     """``calibrate`` with the conv inputs of every layer, as many layers a pass as fit.
 
     Args:
-        most_bytes: of the conv inputs that one pass keeps, one layer's at least.
+        most_bytes: of the conv inputs, and the gradients, that one pass keeps, one layer's at
+            least.
+        gradients: as ``calibrate`` has it.
     """
-    size = max(1, most_bytes // (4 * text.tokens.numel() * checkpoint.conv_dim))
+    one_layer = 4 * text.tokens.numel() * checkpoint.conv_dim * (2 if gradients else 1)
+    size = max(1, most_bytes // one_layer)
     for first in range(0, len(layers), size):
         group = layers[first : first + size]
         yield calibrate(
-            checkpoint, backbone, text, layers=group, keep=group, on_progress=on_progress
+            checkpoint,
+            backbone,
+            text,
+            layers=group,
+            keep=group,
+            gradients=gradients,
+            on_progress=on_progress,
         )
 
 

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dashboard.calibration import Calibration, ConvCapture
+from dashboard.calibration.gradients import GradientSums
 from dashboard.calibration.histogram import Histogram, signal_to_noise_db
 from dashboard.checkpoints import Checkpoint, ConvSlice
 from dashboard.refusals import Refusal
@@ -68,6 +69,23 @@ def channel_outputs(capture: ConvCapture, conv_slice: ConvSlice) -> tuple[Histog
         causal_conv1d(x, capture.weight[conv_slice.channels], capture.bias[conv_slice.channels])
     )
     return tuple(_exact(channel) for channel in y.transpose(0, 1))
+
+
+def channel_gradients(capture: ConvCapture, part: ConvSlice) -> tuple[GradientSums, ...]:
+    """Σ g² and Σ g of each channel of a slice, over all batches: D of them.
+
+    Raises ValueError where the gradient was not kept.
+    """
+    if capture.gradient is None:
+        raise ValueError(f"the gradient of layer {capture.layer} was not kept")
+    x = capture.x[:, part.channels]
+    y = F.silu(causal_conv1d(x, capture.weight[part.channels], capture.bias[part.channels]))
+    gradient = capture.gradient[:, part.channels]
+    tokens = y.shape[0] * (y.shape[2] - 1)  # the last of a batch has no next one
+    return tuple(
+        GradientSums.of(own, g, tokens)
+        for own, g in zip(y.transpose(0, 1), gradient.transpose(0, 1), strict=True)
+    )
 
 
 def channels_of(
