@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from by_hand import half_away
+from oracles import half_away
 
 from dashboard.analysis.report import quantize_conv
 from dashboard.calibration import calibrate, read_text
