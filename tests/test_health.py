@@ -163,7 +163,7 @@ def by_hand(stored, capture) -> list[tuple[float, float]]:
     output = F.silu(v).half().double()
     measured = []
     for own in stored.slices:
-        plain = requantize(output[:, own.part.channels], own.scale_out[:, None])
+        plain = requantize(output[:, own.conv_slice.channels], own.scale_out[:, None])
         measured.append((plain.sqnr_db, plain.saturation_rate))
     return measured
 

@@ -250,7 +250,7 @@ def test_a_link_names_a_choice_in_no_language():
 
 @pytest.mark.parametrize("code", LANGUAGES)
 def test_the_glossary_lists_every_term(code):
-    words = told(opened("terms", lang=code))
+    words = told(opened("glossary", lang=code))
     for formula in ("scale_wx = x_scale · w_scale", "10 · log₁₀(Σ y² / Σ (ŷ − y)²)"):
         assert formula in words
     assert bool(HAN.search(words.replace("简体中文", ""))) == (code == "zh-CN")

@@ -85,7 +85,7 @@ def check_scales(quantized, calibration) -> None:
         assert stored.mixer == "W8A8QMamba2" and not stored.alpha_used
         assert stored.mismatches == () and len(stored.copies) == 5
         for scales in stored.slices:
-            own = scales.part.channels
+            own = scales.conv_slice.channels
             groups = range(scales.out_scales.size)
             by_hand = [amax[own][scales.out_group == g].max() / 127 for g in groups]
             # A step of float16, where a sum in another order or a division rounds to the next.
@@ -361,7 +361,7 @@ def test_quamba2_without_groups_has_one_scale_for_x_and_one_an_ssd_group_for_b(t
     layer = stored_checkpoint(tmp_path, "ungrouped").stored_layer(0)
     assert layer.alpha_used
     x, b, c = layer.slices
-    assert (x.part.width, b.part.width, c.part.width) == (8, 6, 6)
+    assert (x.conv_slice.width, b.conv_slice.width, c.conv_slice.width) == (8, 6, 6)
     assert x.scale_out == pytest.approx([0.03] * 8)
     assert b.scale_out == pytest.approx([0.04] * 3 + [0.05] * 3)
     assert c.scale_out == pytest.approx([0.06] * 6)
