@@ -15,6 +15,7 @@ from dashboard.analysis.report import KernelRun
 from dashboard.calibration import calibrate, read_text
 from dashboard.calibration.histogram import Histogram
 from dashboard.checkpoints import load_backbone, load_checkpoint
+from dashboard.lesson.calibrated import Trained, TrainedLayer
 from dashboard.lesson.claims import (
     DOES_NOT_FOLLOW,
     HOLDS,
@@ -24,8 +25,7 @@ from dashboard.lesson.claims import (
     claims,
     verdict_of,
 )
-from dashboard.lesson.quoted import DOCUMENTS, QUOTES
-from dashboard.lesson.trained import Trained, TrainedLayer
+from dashboard.lesson.quotations import DOCUMENTS, QUOTES
 from dashboard.rules.landscape import Landscape, landscapes, recommend
 from dashboard.rules.published import PA_DIFFERENCES_PRINTED, QUAMBA2_130M
 from dashboard.text.language import LANGUAGES, language

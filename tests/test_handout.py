@@ -9,7 +9,9 @@ from transformers import AutoModelForCausalLM, Mamba2Config
 
 from dashboard.figures.style import PALETTES, Sheet
 from dashboard.figures.svg import to_svg
-from dashboard.lesson import holding, outliers, shapes
+from dashboard.lesson import int8_range as holding
+from dashboard.lesson import outliers
+from dashboard.lesson import silu_shape as shapes
 from dashboard.lesson.handout import handout
 from dashboard.lesson.screens import holding as holding_screen
 from dashboard.lesson.screens import outliers as outliers_screen

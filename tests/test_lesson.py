@@ -8,8 +8,25 @@ from by_hand import half_away
 from dashboard.analysis.report import quantize_conv
 from dashboard.calibration import calibrate, read_text
 from dashboard.checkpoints import load_backbone, load_checkpoint
-from dashboard.lesson import grouped, holding, outliers, shapes, toy, tracing
-from dashboard.lesson.trained import Chosen, Trained, TrainedLayer, guessed
+from dashboard.lesson import (
+    group_scales as grouped,
+)
+from dashboard.lesson import (
+    int8_range as holding,
+)
+from dashboard.lesson import (
+    kernel_steps as tracing,
+)
+from dashboard.lesson import (
+    outliers,
+)
+from dashboard.lesson import (
+    silu_shape as shapes,
+)
+from dashboard.lesson import (
+    toy_example as toy,
+)
+from dashboard.lesson.calibrated import Chosen, Trained, TrainedLayer, guessed
 from dashboard.rules.channels import channel_outputs
 from dashboard.rules.landscape import Landscape, landscapes, recommend
 from dashboard.rules.published import TOY

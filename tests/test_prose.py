@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from dashboard.lesson.holding import Holding
+from dashboard.lesson.int8_range import Holding
 from dashboard.text.glossary import Term, glossary
 from dashboard.text.language import language
 from dashboard.text.prose import plain, table_html, to_html

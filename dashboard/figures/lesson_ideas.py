@@ -10,11 +10,11 @@ import numpy as np
 from dashboard.analysis.report import SILU_MIN
 from dashboard.figures.style import Panel, Sheet, nice_ticks, steps
 from dashboard.figures.transfer import silu
-from dashboard.lesson.holding import CLOSE, Holding
+from dashboard.lesson.int8_range import CLOSE, Holding
+from dashboard.lesson.kernel_steps import Trace
 from dashboard.lesson.outliers import Outlying
-from dashboard.lesson.shapes import Reshaped
-from dashboard.lesson.toy import ToyRun
-from dashboard.lesson.tracing import Trace
+from dashboard.lesson.silu_shape import Reshaped
+from dashboard.lesson.toy_example import ToyRun
 from dashboard.rules.published import OUTLIERS
 from dashboard.text.language import Language
 from dashboard.text.numbers import number, percent, scale_text, signed

@@ -7,8 +7,8 @@ import numpy as np
 from dashboard.analysis.report import format_alpha
 from dashboard.figures.lesson_ideas import axis, box
 from dashboard.figures.style import Panel, Sheet, count_height, steps
-from dashboard.lesson.grouped import CHANNEL_GROUPS, HEAD_GROUPS, GroupedScales
-from dashboard.lesson.trained import Chosen, Guess, Trained
+from dashboard.lesson.calibrated import Chosen, Guess, Trained
+from dashboard.lesson.group_scales import CHANNEL_GROUPS, HEAD_GROUPS, GroupedScales
 from dashboard.rules.observers import PUBLISHED_ALPHAS, log_alpha
 from dashboard.rules.published import QUAMBA2_130M
 from dashboard.text.language import Language

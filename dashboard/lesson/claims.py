@@ -13,9 +13,10 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from dashboard.analysis.report import KernelRun, format_alpha
-from dashboard.lesson import outliers, toy
-from dashboard.lesson.quoted import QUOTES, Quote
-from dashboard.lesson.trained import Trained, guessed
+from dashboard.lesson import outliers
+from dashboard.lesson import toy_example as toy
+from dashboard.lesson.calibrated import Trained, guessed
+from dashboard.lesson.quotations import QUOTES, Quote
 from dashboard.rules.landscape import NEGLIGIBLE_DB
 from dashboard.rules.observers import DEFAULT_SIGMA, PUBLISHED_ALPHAS, averaged
 from dashboard.rules.published import (

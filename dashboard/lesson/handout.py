@@ -9,7 +9,7 @@ import html
 from collections.abc import Sequence
 
 from dashboard.figures.svg import to_svg
-from dashboard.lesson.screens import Screen
+from dashboard.lesson.screen import Screen
 from dashboard.text import prose
 from dashboard.text.glossary import glossary
 from dashboard.text.language import Language

@@ -6,7 +6,7 @@ import streamlit as st
 
 from dashboard.analysis.report import run_kernel
 from dashboard.lesson.claims import DOES_NOT_FOLLOW, HOLDS, IN_PART, Claim, additions, claims
-from dashboard.lesson.quoted import ANALYSIS, COMMIT, CONCLUSION, FOLDER, REPOSITORY, Quote
+from dashboard.lesson.quotations import ANALYSIS, COMMIT, CONCLUSION, FOLDER, REPOSITORY, Quote
 from dashboard.pages import loading, speaking
 from dashboard.pages.lesson_steps import studied, trained
 from dashboard.pages.refusing import refusals

@@ -9,8 +9,26 @@ import streamlit as st
 from dashboard.analysis.report import format_alpha
 from dashboard.calibration import DEFAULT_BATCHES, DEFAULT_SEQ_LEN, DEFAULT_TEXT
 from dashboard.checkpoints import sample_names
-from dashboard.lesson import grouped, holding, outliers, shapes, toy, tracing
-from dashboard.lesson.screens import Screen
+from dashboard.lesson import (
+    group_scales as grouped,
+)
+from dashboard.lesson import (
+    int8_range as holding,
+)
+from dashboard.lesson import (
+    kernel_steps as tracing,
+)
+from dashboard.lesson import (
+    outliers,
+)
+from dashboard.lesson import (
+    silu_shape as shapes,
+)
+from dashboard.lesson import (
+    toy_example as toy,
+)
+from dashboard.lesson.calibrated import MOST_LAYERS, Chosen, Trained, TrainedLayer, guessed
+from dashboard.lesson.screen import Screen
 from dashboard.lesson.screens import choosing as choosing_screen
 from dashboard.lesson.screens import grouped as grouped_screen
 from dashboard.lesson.screens import holding as holding_screen
@@ -20,7 +38,6 @@ from dashboard.lesson.screens import ratios as ratios_screen
 from dashboard.lesson.screens import shapes as shapes_screen
 from dashboard.lesson.screens import toy as toy_screen
 from dashboard.lesson.screens import tracing as tracing_screen
-from dashboard.lesson.trained import MOST_LAYERS, Chosen, Trained, TrainedLayer, guessed
 from dashboard.pages import loading
 from dashboard.pages.refusing import refusals
 from dashboard.pages.remembering import STATE, keep, kept, one_of, switched, whole

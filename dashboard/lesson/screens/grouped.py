@@ -2,8 +2,8 @@
 
 from dashboard.analysis.report import format_alpha
 from dashboard.figures.lesson_models import groups
-from dashboard.lesson.grouped import GroupedScales, Groups
-from dashboard.lesson.screens import Answer, Question, Screen, Table
+from dashboard.lesson.group_scales import GroupedScales, Groups
+from dashboard.lesson.screen import Answer, Question, Screen, Table
 from dashboard.rules.published import (
     GROUPS_130M,
     PA_BOUND_PRINTED,

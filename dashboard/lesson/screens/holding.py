@@ -1,8 +1,8 @@
 """Step 1: what INT8 can hold."""
 
 from dashboard.figures.lesson_ideas import handful
-from dashboard.lesson.holding import Holding
-from dashboard.lesson.screens import Answer, Question, Screen, Table
+from dashboard.lesson.int8_range import Holding
+from dashboard.lesson.screen import Answer, Question, Screen, Table
 from dashboard.text.language import Language
 from dashboard.text.numbers import number
 from kernels.int8 import QMAX

@@ -2,8 +2,8 @@
 
 from dashboard.analysis.report import format_alpha
 from dashboard.figures.lesson_models import every_layer
-from dashboard.lesson.screens import Answer, Question, Screen, Table
-from dashboard.lesson.trained import Trained
+from dashboard.lesson.calibrated import Trained
+from dashboard.lesson.screen import Answer, Question, Screen, Table
 from dashboard.rules.observers import PUBLISHED_ALPHAS
 from dashboard.text.language import Language
 from dashboard.text.numbers import decibels, percent, scale_text, signed

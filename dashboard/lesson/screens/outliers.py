@@ -2,7 +2,7 @@
 
 from dashboard.figures.lesson_ideas import two_rulers
 from dashboard.lesson.outliers import Outlying, outlying
-from dashboard.lesson.screens import Answer, Question, Screen, Table
+from dashboard.lesson.screen import Answer, Question, Screen, Table
 from dashboard.rules.published import OUTLIERS
 from dashboard.text.language import Language
 from dashboard.text.numbers import decibels, number, percent, scale_text

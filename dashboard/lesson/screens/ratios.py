@@ -1,8 +1,8 @@
 """Step 7: the ratio trap."""
 
 from dashboard.figures.lesson_models import ratios
-from dashboard.lesson.screens import Answer, Question, Screen, Table
-from dashboard.lesson.trained import Guess, Trained
+from dashboard.lesson.calibrated import Guess, Trained
+from dashboard.lesson.screen import Answer, Question, Screen, Table
 from dashboard.rules.published import QUAMBA2_2_7B_PA_1_LAYER_0, QUAMBA2_130M, X_OUT_SCALES
 from dashboard.text.language import Language
 from dashboard.text.numbers import percent, signed

@@ -2,8 +2,8 @@
 
 from dashboard.analysis.report import SILU_MIN
 from dashboard.figures.lesson_ideas import folded
-from dashboard.lesson.screens import Answer, Question, Screen
-from dashboard.lesson.shapes import Reshaped, reshape, stranded_codes
+from dashboard.lesson.screen import Answer, Question, Screen
+from dashboard.lesson.silu_shape import Reshaped, reshape, stranded_codes
 from dashboard.text.language import Language
 from dashboard.text.numbers import number, percent, signed
 from kernels.int8 import QMAX, QMIN

@@ -2,8 +2,8 @@
 
 from dashboard.analysis.report import format_alpha
 from dashboard.figures.lesson_ideas import toy_errors
-from dashboard.lesson.screens import Answer, Question, Screen, Table
-from dashboard.lesson.toy import COARSE_ALPHA, conv_absmax_scale, quantile_scale, run
+from dashboard.lesson.screen import Answer, Question, Screen, Table
+from dashboard.lesson.toy_example import COARSE_ALPHA, conv_absmax_scale, quantile_scale, run
 from dashboard.rules.observers import PUBLISHED_ALPHAS
 from dashboard.rules.published import TOY
 from dashboard.text.language import Language

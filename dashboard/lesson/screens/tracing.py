@@ -1,8 +1,8 @@
 """Step 2: the kernel's four steps on real numbers."""
 
 from dashboard.figures.lesson_ideas import four_steps
-from dashboard.lesson.screens import Answer, Question, Screen
-from dashboard.lesson.tracing import Trace
+from dashboard.lesson.kernel_steps import Trace
+from dashboard.lesson.screen import Answer, Question, Screen
 from dashboard.text.language import Language
 from dashboard.text.numbers import number, scale_text
 
