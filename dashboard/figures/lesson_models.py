@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 import numpy as np
 
 from dashboard.analysis.report import format_alpha
+from dashboard.calibration.histogram import Histogram
 from dashboard.figures.lesson_ideas import axis, box
 from dashboard.figures.style import Panel, Sheet, count_height, steps
-from dashboard.lesson.calibrated import Chosen, Guess, Trained
-from dashboard.lesson.group_scales import CHANNEL_GROUPS, HEAD_GROUPS, GroupedScales
+from dashboard.rules.landscape import Landscape
 from dashboard.rules.observers import PUBLISHED_ALPHAS, log_alpha
 from dashboard.rules.published import QUAMBA2_130M
 from dashboard.text.language import Language
@@ -20,12 +22,18 @@ TICKS = (0.99, 0.999, 0.9999, 0.99999)
 # 6. Every layer
 
 
-def every_layer(trained: Trained, chosen: int, alpha: float, say: Language) -> Sheet:
+def every_layer(
+    landscapes: Mapping[int, Landscape],
+    chosen: int,
+    alpha: float,
+    output: Histogram,
+    say: Language,
+) -> Sheet:
     """SQNR over α of every layer, each with its best; and one layer's values with the cut."""
     height = 500
     sheet = Sheet(height, say("SQNR over α for every layer, and where α cuts one layer's values"))
-    t_end = max(log_alpha(float(each.landscape.alphas[-2])) for each in trained.layers) + 0.25
-    best = [each.landscape.best_db for each in trained.layers]
+    t_end = max(log_alpha(float(curve.alphas[-2])) for curve in landscapes.values()) + 0.25
+    best = [curve.best_db for curve in landscapes.values()]
     panel = Panel(0.1, 0.98, 0.48, 0.93, (2.0, t_end + 0.05), (min(best) - 14, max(best) + 2))
     sheet.text(0, 0.985, say("SQNR"), "text", "bottom right", bold=True)
     sheet.text(0.98, 0.985, say("each layer's best α"), "best", "bottom left", bold=True)
@@ -33,19 +41,19 @@ def every_layer(trained: Trained, chosen: int, alpha: float, say: Language) -> S
         y = float(panel.y(value))
         sheet.line([panel.left, panel.right], [y, y], "grid")
         sheet.text(panel.left - 0.012, y, f"{value:.0f} dB", anchor="middle left", size=11)
-    for each in sorted(trained.layers, key=lambda each: each.layer == chosen):
-        found, current = each.landscape, each.layer == chosen
-        t = np.array([log_alpha(float(a)) for a in found.alphas])
+    for number in sorted(landscapes, key=lambda number: number == chosen):
+        curve, current = landscapes[number], number == chosen
+        t = np.array([log_alpha(float(a)) for a in curve.alphas])
         t[-1] = t_end
-        inside = (t >= panel.x_range[0]) & (found.sqnr_db >= panel.y_range[0])
-        curve_x, curve_y = panel.x(t), panel.y(found.sqnr_db)
+        inside = (t >= panel.x_range[0]) & (curve.sqnr_db >= panel.y_range[0])
+        curve_x, curve_y = panel.x(t), panel.y(curve.sqnr_db)
         sheet.line(curve_x[inside], curve_y[inside], "chosen" if current else "baseline",
                    2.4 if current else 1.2)  # fmt: skip
-        best_x, best_y = float(curve_x[found.best]), float(curve_y[found.best])
+        best_x, best_y = float(curve_x[curve.best]), float(curve_y[curve.best])
         sheet.dot(best_x, best_y, "best", 10 if current else 7)
-        told = say("layer {layer}: best α {alpha}, {sqnr}", layer=each.layer,
-                   alpha=format_alpha(found.best_alpha), sqnr=decibels(found.best_db))  # fmt: skip
-        sheet.hover(best_x, best_y, told)
+        words = say("layer {layer}: best α {alpha}, {sqnr}", layer=number,
+                   alpha=format_alpha(curve.best_alpha), sqnr=decibels(curve.best_db))  # fmt: skip
+        sheet.hover(best_x, best_y, words)
     for value in TICKS:
         x = float(panel.x(log_alpha(value)))
         sheet.line([x, x], [panel.bottom, panel.bottom - 0.01], "line")
@@ -55,22 +63,22 @@ def every_layer(trained: Trained, chosen: int, alpha: float, say: Language) -> S
         x = float(panel.x(log_alpha(value)))
         sheet.line([x, x], [panel.bottom, panel.top], "baseline", 1.1, "6 5")
         sheet.text(x, panel.top, format_alpha(value), "muted", "top center", 11.5, halo="page")
-    layer = trained.layer(chosen)
+    layer = landscapes[chosen]
+    sqnr_db = float(layer.sqnr_db[layer.index(alpha)])
     at = float(panel.x(min(log_alpha(alpha), t_end)))
-    y = float(panel.y(np.clip(layer.sqnr_db(alpha), *panel.y_range)))
+    y = float(panel.y(np.clip(sqnr_db, *panel.y_range)))
     sheet.line([at, at], [panel.bottom, y], "chosen", 1.8)
     sheet.dot(at, y, "chosen", 10)
     side = "middle left" if at > 0.5 else "middle right"
     sheet.text(at + (-0.025 if at > 0.5 else 0.025), panel.bottom + 0.03,
-               f"α {format_alpha(alpha)}: {decibels(layer.sqnr_db(alpha), 1)}", "text", side, 13,
+               f"α {format_alpha(alpha)}: {decibels(sqnr_db, 1)}", "text", side, 13,
                bold=True, halo="page")  # fmt: skip
 
-    output = layer.silu_output
     top_y = 1.04 * output.max
     edges = np.linspace(output.min, output.max, 160)
     heights = count_height(output.rebin(edges), log=True)
     below = Panel(0.02, 0.98, 0.09, 0.35, (output.min, top_y), (0.0, 1.12 * float(heights.max())))
-    cut = layer.scale(alpha) * QMAX
+    cut = float(layer.scales[layer.index(alpha)]) * QMAX
     for colour, low, high in (("output", -np.inf, cut), ("saturated", cut, np.inf)):
         position, outline = steps(edges, heights, low, high)
         sheet.area(below.x(position), below.y(outline), colour)
@@ -89,12 +97,18 @@ def every_layer(trained: Trained, chosen: int, alpha: float, say: Language) -> S
 # 7. Ratios
 
 
-def ratios(trained: Trained, guess: Guess, shown: bool, say: Language) -> Sheet:
+def ratios(
+    checkpoint: str,
+    own: Mapping[int, float],
+    guessed: int,
+    guess: float,
+    shown: bool,
+    say: Language,
+) -> Sheet:
     """Both ratios of the published layers, and the like-for-like ones of this model with a gap."""
     rows = len(QUAMBA2_130M)
-    mine = trained.layers
     line = 26
-    height = 70 + line * (rows + len(mine)) + 92
+    height = 70 + line * (rows + len(own)) + 92
     sheet = Sheet(height, say("Both ratios of each published layer, and this model's"))
     x_range = (0.0, np.log10(400.0))
     panel = Panel(0.16, 0.97, 0.0, 1.0, x_range, (0.0, 1.0))
@@ -127,61 +141,63 @@ def ratios(trained: Trained, guess: Guess, shown: bool, say: Language) -> Sheet:
         put(row.ratio_wx, y, "output", f"{row.ratio_wx:.3g}",
             "middle left" if row.ratio_wx > 100 else "middle right")  # fmt: skip
     start = 58 + line * rows + 8
-    words = say("{checkpoint}, at each layer's best α", checkpoint=trained.checkpoint)
+    words = say("{checkpoint}, at each layer's best α", checkpoint=checkpoint)
     sheet.text(0, y_of(start), words, "text", "bottom right", bold=True)
-    for i, layer in enumerate(mine):
+    for i, (layer, ratio) in enumerate(own.items()):
         y = y_of(start + 34 + line * i)
-        hidden = layer.layer == guess.layer and not shown
-        sheet.text(0, y, say("layer {layer}", layer=layer.layer), anchor="middle right")
-        if layer.layer == guess.layer:  # the last row: there is room under it
-            x = float(panel.x(np.log10(max(guess.guess, 1.0))))
-            words = say("your guess {ratio}", ratio=f"{guess.guess:.0f}")
+        hidden = layer == guessed and not shown
+        sheet.text(0, y, say("layer {layer}", layer=layer), anchor="middle right")
+        if layer == guessed:  # the last row: there is room under it
+            x = float(panel.x(np.log10(max(guess, 1.0))))
+            words = say("your guess {ratio}", ratio=f"{guess:.0f}")
             sheet.dot(x, y, "chosen", 10)
             sheet.text(min(x, 0.9), y - 9 / height, words, "chosen", "bottom center", 12, bold=True)
         if not hidden:
-            put(layer.best_ratio_wx, y, "output", f"{layer.best_ratio_wx:.1f}")
+            put(ratio, y, "output", f"{ratio:.1f}")
     return sheet
 
 
 # 8. (1, 4, 4)
 
 
-def groups(made: GroupedScales, say: Language) -> Sheet:
+def groups(scales: np.ndarray, tensor_scale: float, alpha: float, say: Language) -> Sheet:
     """Sixteen scales as a square of squares, and the one scale in which α does act."""
     height = 430
     sheet = Sheet(height, say("Sixteen scales, one for each group, beside the one of the tensor"))
-    most, least = float(made.scales.max()), float(made.scales.min())
+    scales = scales.reshape(-1, scales.shape[-1])
+    head_groups, channel_groups = scales.shape
+    most, least = float(scales.max()), float(scales.min())
     left, right, bottom, top = 0.13, 0.97, 0.2, 0.88
-    sheet.text(0, 0.99, say("{count} scales by MinMax", count=made.scales.size), "output",
+    sheet.text(0, 0.99, say("{count} scales by MinMax", count=scales.size), "output",
                "bottom right", bold=True)  # fmt: skip
-    for column in range(CHANNEL_GROUPS):
-        x = left + (column + 0.5) * (right - left) / CHANNEL_GROUPS
+    for column in range(channel_groups):
+        x = left + (column + 0.5) * (right - left) / channel_groups
         sheet.text(x, 0.895, str(column), anchor="top center", size=11.5)
     sheet.text(right, 0.99, say("channel group →"), anchor="bottom left")
     sheet.text(0, top, say("head\ngroup\n↓"), anchor="bottom right")
-    for row in range(HEAD_GROUPS):
-        for column in range(CHANNEL_GROUPS):
-            scale = float(made.scales[row, column])
-            x0 = left + column * (right - left) / CHANNEL_GROUPS
-            x1 = left + (column + 1) * (right - left) / CHANNEL_GROUPS
-            y1 = top - row * (top - bottom) / HEAD_GROUPS
-            y0 = top - (row + 1) * (top - bottom) / HEAD_GROUPS
+    for row in range(head_groups):
+        for column in range(channel_groups):
+            scale = float(scales[row, column])
+            x0 = left + column * (right - left) / channel_groups
+            x1 = left + (column + 1) * (right - left) / channel_groups
+            y1 = top - row * (top - bottom) / head_groups
+            y0 = top - (row + 1) * (top - bottom) / head_groups
             share = (scale - least) / (most - least) if most > least else 0.0
             box(sheet, x0 + 0.004, x1 - 0.004, y0 + 0.006, y1 - 0.006, "output",
                 0.08 + 0.42 * share)  # fmt: skip
             sheet.text((x0 + x1) / 2, (y0 + y1) / 2, scale_text(scale), "text", size=13)
-        y = top - (row + 0.5) * (top - bottom) / HEAD_GROUPS
+        y = top - (row + 0.5) * (top - bottom) / head_groups
         sheet.text(left - 0.02, y, str(row), anchor="middle left", size=11.5)
 
-    panel = Panel(left, right, 0.0, 0.1, (0.0, 1.15 * max(most, made.tensor_scale)), (0.0, 1.0))
+    panel = Panel(left, right, 0.0, 0.1, (0.0, 1.15 * max(most, tensor_scale)), (0.0, 1.0))
     sheet.line([left, right], [0.06, 0.06], "line")
-    for scale in made.scales.ravel():
+    for scale in scales.ravel():
         x = float(panel.x(scale))
         sheet.line([x, x], [0.045, 0.075], "output", 2)
-    x = float(panel.x(made.tensor_scale))
+    x = float(panel.x(tensor_scale))
     sheet.dot(x, 0.06, "chosen", 12)
-    words = say("one scale, α {alpha}: {scale}", alpha=format_alpha(made.alpha),
-                scale=scale_text(made.tensor_scale))  # fmt: skip
+    words = say("one scale, α {alpha}: {scale}", alpha=format_alpha(alpha),
+                scale=scale_text(tensor_scale))  # fmt: skip
     sheet.text(min(max(x, 0.3), 0.72), 0.14, words, "text", "middle center", 13, bold=True,
                halo="page")  # fmt: skip
     sheet.text(left, 0.03, "0", anchor="bottom center", size=11)
@@ -192,14 +208,20 @@ def groups(made: GroupedScales, say: Language) -> Sheet:
 # 9. Choose
 
 
-def score(chosen: Chosen, say: Language) -> Sheet:
+def score(
+    layers: Sequence[int],
+    alphas: Sequence[float],
+    sqnr_db: Sequence[float],
+    best_db: Sequence[float],
+    loss_db: Sequence[float],
+    say: Language,
+) -> Sheet:
     """A bar a layer: the SQNR bought, up to the best possible."""
-    layers = chosen.trained.layers
     line = 44
     height = 54 + line * len(layers) + 30
     sheet = Sheet(height, say("The SQNR of each layer by your α, against the best possible"))
-    best = max(each.landscape.best_db for each in layers)
-    low = min(min(chosen.sqnr_db), best - 12) - 2
+    best = max(best_db)
+    low = min(min(sqnr_db), best - 12) - 2
     panel = Panel(0.14, 0.8, 0.0, 1.0, (low, best + 0.5), (0.0, 1.0))
     sheet.text(panel.left, 1, say("SQNR by your α"), "output", "bottom right", bold=True)
     sheet.text(1, 1, say("lost"), "saturated", "bottom left", bold=True)
@@ -208,17 +230,17 @@ def score(chosen: Chosen, say: Language) -> Sheet:
         x = float(panel.x(tick))
         sheet.line([x, x], [30 / height, 1 - 34 / height], "grid")
         sheet.text(x, 26 / height, f"{tick:.0f} dB", anchor="bottom center", size=11)
-    for i, (each, alpha, found, loss) in enumerate(
-        zip(layers, chosen.alphas, chosen.sqnr_db, chosen.loss_db, strict=True)
+    for i, (layer, alpha, sqnr, top, loss) in enumerate(
+        zip(layers, alphas, sqnr_db, best_db, loss_db, strict=True)
     ):
         y = 1 - (58 + line * i) / height
         half = 12 / height
-        x, end = float(panel.x(found)), float(panel.x(each.landscape.best_db))
+        x, end = float(panel.x(sqnr)), float(panel.x(top))
         box(sheet, panel.left, x, y - half, y + half, "output", 0.85)
         if loss > 0:
             box(sheet, x, end, y - half, y + half, "saturated", 0.25)
         sheet.line([end, end], [y - 1.4 * half, y + 1.4 * half], "best", 3)
-        sheet.text(0, y, say("layer {layer}", layer=each.layer), "text", "middle right")
+        sheet.text(0, y, say("layer {layer}", layer=layer), "text", "middle right")
         sheet.text(panel.left + 0.012, y, f"α {format_alpha(alpha)}", "on-input", "middle right",
                    12, halo="output")  # fmt: skip
         sheet.text(1, y, f"{signed(loss, 2)} dB", "saturated" if loss >= 0.05 else "best",

@@ -6,10 +6,14 @@ One HTML file that needs nothing else: pictures are inline SVG, and nothing is f
 from __future__ import annotations
 
 import html
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 from dashboard.figures.svg import to_svg
-from dashboard.lesson.screen import Screen
+from dashboard.lesson.calibrated import CalibratedModel
+from dashboard.lesson.screen import Introduction, Screen, control_values
+from dashboard.lesson.steps import STEPS
 from dashboard.text import prose
 from dashboard.text.glossary import glossary
 from dashboard.text.language import Language
@@ -32,36 +36,69 @@ section.step:first-of-type{break-before:auto}}
 """
 
 
-def handout(screens: Sequence[Screen | str], subject: str, say: Language) -> str:
+@dataclass(frozen=True)
+class PrintedStep:
+    """A step as it is printed; a sentence in place of a screen that the model does not allow."""
+
+    introduction: Introduction
+    screen: Screen | str
+
+
+def printed_steps(
+    model: CalibratedModel, layer: int, settings: Mapping[str, Any], say: Language
+) -> list[PrintedStep]:
+    """Every step as its reader last set it, or as it comes.
+
+    Args:
+        layer: the layer of the steps that are about one.
+        settings: values by the keys of controls; what another model's control had is moved to the
+            nearest option of this one's.
+    """
+    printed = []
+    for step in STEPS:
+        subject: dict[str, Any] = {} if step.on == "nothing" else {"model": model}
+        if step.on == "layer":
+            subject["layer"] = layer
+        screen: Screen | str
+        try:
+            controls = step.controls(**subject, say=say)
+            screen = step.screen(**subject, **control_values(controls, settings), say=say)
+        except ValueError as error:
+            screen = say.error(error)
+        printed.append(PrintedStep(step.introduce(say), screen))
+    return printed
+
+
+def handout(steps: Sequence[PrintedStep], subject: str, say: Language) -> str:
     """The whole document.
 
     Args:
-        screens: the lesson's steps, in order, with the settings that they are to be printed with;
-            a sentence in place of one that the subject does not allow.
+        steps: the lesson's, in order.
         subject: what they were computed from: a checkpoint and its calibration.
     """
     title = html.escape(say("What one scale does"))
     body = [f"<h1>{title}</h1>", f"<p>{html.escape(subject)}</p>"]
-    for number, screen in enumerate(screens, 1):
-        if isinstance(screen, str):
-            body.append(_section(str(number), f"<p>{html.escape(screen)}</p>"))
+    for number, step in enumerate(steps, 1):
+        heading = f"{number} · {step.introduction.title}"
+        if isinstance(step.screen, str):
+            body.append(_section(heading, f"<p>{html.escape(step.screen)}</p>"))
             continue
-        parts = [
-            prose.to_html(screen.claim),
-            to_svg(screen.sheet),
-            prose.to_html(screen.reading),
-        ]
+        screen = step.screen
+        blocks = [prose.to_html(step.introduction.claim), to_svg(screen.sheet)]
+        if screen.excerpt:
+            blocks.append(prose.excerpt_html(*screen.excerpt))
+        blocks.append(prose.to_html(screen.reading))
         if screen.table and not screen.table.spoils:
-            parts.append(prose.table_html(screen.table.header, screen.table.rows))
+            blocks.append(prose.table_html(screen.table.header, screen.table.rows))
         if screen.note:
-            parts.append(prose.to_html(screen.note))
+            blocks.append(prose.to_html(screen.note))
         options = "".join(f"<li>{prose.inline(a.text)}</li>" for a in screen.question.answers)
-        parts.append(
+        blocks.append(
             f'<div class="question"><b>{prose.inline(screen.question.prompt)}</b>'
             f"<ol>{options}</ol></div>"
         )
-        body.append(_section(f"{number} · {screen.title}", "".join(parts)))
-    body.append(_answers(screens, say))
+        body.append(_section(heading, "".join(blocks)))
+    body.append(_answers(steps, say))
     body.append(_glossary(say))
     return (
         f'<!doctype html><html lang="{say.code}"><head><meta charset="utf-8">'
@@ -71,19 +108,19 @@ def handout(screens: Sequence[Screen | str], subject: str, say: Language) -> str
     )
 
 
-def _answers(screens: Sequence[Screen | str], say: Language) -> str:
+def _answers(steps: Sequence[PrintedStep], say: Language) -> str:
     rows = []
-    for number, screen in enumerate(screens, 1):
-        if isinstance(screen, str):
+    for number, step in enumerate(steps, 1):
+        if isinstance(step.screen, str):
             continue
-        right = screen.question.right
-        letter = chr(ord("A") + screen.question.answers.index(right))
+        question, table = step.screen.question, step.screen.table
+        letter = chr(ord("A") + question.answers.index(question.right))
         rows.append(
-            f"<p><b>{number}: {letter}.</b> {prose.inline(right.text)}<br>"
-            f"{prose.inline(right.reply)}</p>"
+            f"<p><b>{number}: {letter}.</b> {prose.inline(question.right.text)}<br>"
+            f"{prose.inline(question.right.reply)}</p>"
         )
-        if screen.table and screen.table.spoils:
-            rows.append(prose.table_html(screen.table.header, screen.table.rows))
+        if table and table.spoils:
+            rows.append(prose.table_html(table.header, table.rows))
     return _section(say("Answers"), "".join(rows))
 
 

@@ -98,13 +98,17 @@ class Landscape:
     def best_db(self) -> float:
         return float(self.sqnr_db[self.best])
 
-    def loss_db(self, alpha: float) -> float:
-        """What one of ``alphas`` loses against the best; 0 where neither makes an error."""
+    def index(self, alpha: float) -> int:
+        """Where an α stands in ``alphas``; raises ValueError for one that was not tried."""
         index = int(np.searchsorted(self.alphas, alpha))
         if index == len(self.alphas) or self.alphas[index] != alpha:
             raise ValueError(f"alpha {alpha} was not tried; 1 − α must have two digits")
-        found = float(self.sqnr_db[index])
-        return 0.0 if found == self.best_db else self.best_db - found
+        return index
+
+    def loss_db(self, alpha: float) -> float:
+        """What one of ``alphas`` loses against the best; 0 where neither makes an error."""
+        sqnr_db = float(self.sqnr_db[self.index(alpha)])
+        return 0.0 if sqnr_db == self.best_db else self.best_db - sqnr_db
 
     def within(self, loss_db: float) -> tuple[float, float]:
         """The first and the last α around the best that lose at most ``loss_db``."""

@@ -1,1 +1,0 @@
-"""One screen a step, of the records that the modules beside this folder make."""
