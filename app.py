@@ -5,15 +5,18 @@ from pathlib import Path
 import streamlit as st
 
 from dashboard.importing import freeze_imports, imported
+from dashboard.logs import log_to_stderr
 
 ICON = Path(__file__).resolve().parent / "dashboard" / "pages" / "icon.svg"
 st.set_page_config(page_title="Scalescope", page_icon=ICON, layout="wide")
 freeze_imports()
+log_to_stderr()
+imported("dashboard.pages.assets").preload()
 say = imported("dashboard.pages.speaking").spoken()
 
 # A figure's frame has a height and would scroll by what hangs below it, its menu.
 FRAMES = "[data-testid=stElementContainer]:has(>.stBidiComponent){overflow:visible}"
-ADDRESS = ".st-key-address{position:absolute;width:1px!important}"
+ADDRESS = ".st-key-address,.st-key-preload{position:absolute;width:1px!important}"
 st.html(f"<style>{FRAMES}{ADDRESS}</style>")
 imported("dashboard.pages.address").follow()
 

@@ -53,7 +53,6 @@ from dashboard.calibration.archive import (
 )
 from dashboard.checkpoints import Checkpoint, CheckpointError, load_backbone, load_checkpoint
 from dashboard.checkpoints.in_memory import is_model, lent_backbone, read_model
-from dashboard.export.documents import bold
 from dashboard.figures import Sheet
 from dashboard.importing import hide_kernels_distribution
 from dashboard.rules import landscape as alphas
@@ -64,7 +63,7 @@ from dashboard.rules.observers import (
     ScaleRule,
     alpha_grid,
 )
-from dashboard.text import captions
+from dashboard.text import captions, prose
 from dashboard.text.language import ENGLISH
 from dashboard.text.numbers import decibels, percent, scale_text
 
@@ -174,9 +173,8 @@ class Landscape(alphas.Landscape):
         )
 
     def _repr_html_(self) -> str:
-        return (
-            f"<p>{bold(captions.landscape_caption(self, ENGLISH))}</p>{self.figure()._repr_html_()}"
-        )
+        caption = prose.to_html(captions.landscape_caption(self, ENGLISH))
+        return caption + self.figure()._repr_html_()
 
 
 @dataclass(frozen=True, repr=False)

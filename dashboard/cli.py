@@ -6,23 +6,28 @@
     python -m dashboard export CHECKPOINT        calibrate, and write scales as Quamba stores them
 
 Exit status 0; 1 where ``check`` finds a fault; 2, with one line on standard error, for anything
-wrong with what was given.
+wrong with what was given. What was asked for goes to standard output or to ``--out``; how far the
+work is and what is logged (``--log-level``) to standard error, the former on a terminal alone.
 """
 
 from __future__ import annotations
 
 import argparse
 import io
+import logging
 import os
 import shutil
 import sys
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
 
 import numpy as np
 import torch
+from tqdm import tqdm
+from tqdm.contrib.logging import logging_redirect_tqdm
 
 from dashboard.analysis import health
 from dashboard.analysis.report import (
@@ -40,7 +45,6 @@ from dashboard.calibration import (
     DEFAULT_SEQ_LEN,
     DEFAULT_TEXT,
     Calibration,
-    CalibrationError,
     CalibrationText,
     ConvCapture,
     LayerCalibration,
@@ -60,13 +64,14 @@ from dashboard.calibration.archive import (
 )
 from dashboard.checkpoints import (
     Checkpoint,
-    CheckpointError,
     default_device,
     load_backbone,
     load_checkpoint,
     open_weights,
 )
 from dashboard.export import documents, quamba_entries, tables
+from dashboard.logs import LEVELS, PACKAGES, log_to_stderr
+from dashboard.refusals import Refusal
 from dashboard.rules.channels import (
     CHANNEL_RULES,
     channel_outputs,
@@ -85,13 +90,15 @@ from dashboard.rules.observers import (
 from dashboard.text import captions
 from dashboard.text.language import ENGLISH
 
+logger = logging.getLogger(__name__)
+
 # Conv inputs held at once while the kernel runs; a larger model is calibrated in several passes.
 CAPTURE_BYTES = 2**30
 
-MOST_LAYERS = 10_000  # a longer range is a slip of the finger, and is refused below
+MOST_LAYERS = 10_000  # of one range; a longer one is refused without being counted out
 
 
-class UsageError(ValueError):
+class UsageError(Refusal):
     """An argument that cannot be used."""
 
 
@@ -102,9 +109,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             stream.reconfigure(errors="replace")  # a terminal may not know α or ×
     arguments = _parser().parse_args(argv)
     try:
+        log_to_stderr(arguments.log_level)
         return arguments.run(arguments)
-    except (CheckpointError, CalibrationError, UsageError, OSError) as error:
-        print(f"dashboard: {' '.join(str(error).split())}", file=sys.stderr)
+    except (Refusal, OSError) as error:
+        logger.debug("refused", exc_info=error)
+        sys.stderr.write(f"dashboard: {' '.join(str(error).split())}\n")
         return 2
 
 
@@ -122,7 +131,7 @@ def _write(text: str, out: str | None) -> None:
 
 
 def _check_place(out: str | None) -> None:
-    """Found before the work, not after it: a directory that is not there."""
+    """Refuse a directory that is not there before the work, not after it."""
     if out is not None and not Path(out).absolute().parent.is_dir():
         raise UsageError(f"--out is {out!r}; {Path(out).parent} is not a directory")
 
@@ -132,18 +141,18 @@ def _run_check(arguments: argparse.Namespace) -> int:
     _check_place(arguments.out)
     quantized = load_checkpoint(arguments.checkpoint, tolerant=True)
     try:
-        found = health.inspect(quantized)
+        report = health.inspect(quantized)
         if arguments.against is not None:
-            found = _evaluate(found, quantized, arguments)
+            report = _evaluate(report, quantized, arguments)
     except ValueError as error:
         raise UsageError(str(error)) from error
     writes = {"table": health.as_table, "json": lambda h: tables.as_json(health.document(h))}
-    _write(writes[arguments.format](found), arguments.out)
-    return 0 if found.is_sound else 1
+    _write(writes[arguments.format](report), arguments.out)
+    return 0 if report.is_sound else 1
 
 
 def _evaluate(
-    found: health.Health, quantized: Checkpoint, arguments: argparse.Namespace
+    report: health.Health, quantized: Checkpoint, arguments: argparse.Namespace
 ) -> health.Health:
     model = load_checkpoint(arguments.against)
     if model.is_quantized:
@@ -153,8 +162,8 @@ def _evaluate(
     layers = sorted(set(quantized.stored_layers) & set(model.layers))
     for calibration in _calibrate_in_passes(model, text, layers):
         outputs = channels_of(calibration, model)
-        found = health.evaluate(found, quantized, model, calibration, outputs)
-    return found
+        report = health.evaluate(report, quantized, model, calibration, outputs)
+    return report
 
 
 def _run_calibrate(arguments: argparse.Namespace) -> int:
@@ -165,8 +174,9 @@ def _run_calibrate(arguments: argparse.Namespace) -> int:
     _check_place(arguments.out)
     checkpoint = load_checkpoint(arguments.checkpoint)
     text = read_text(checkpoint, arguments.text, arguments.batches, arguments.seq_len)
-    calibration = calibrate(checkpoint, load_backbone(checkpoint), text, on_progress=_show_progress)
-    _clear_progress()
+    backbone = load_backbone(checkpoint)
+    with _progress_bar() as show:
+        calibration = calibrate(checkpoint, backbone, text, on_progress=show)
     origin = replace(calibration.origin, fingerprint=fingerprint(checkpoint))
     save_calibration(out, replace(calibration, origin=origin))
     return 0
@@ -199,7 +209,7 @@ def _run_export(arguments: argparse.Namespace) -> int:
             write_whole(out, quamba_entries.as_bytes(entries))
         else:
             _export_into(load_checkpoint(arguments.into), model, text, rule, out)
-    except (CheckpointError, CalibrationError, UsageError):
+    except Refusal:
         raise
     except ValueError as error:
         raise UsageError(str(error)) from error
@@ -253,15 +263,15 @@ def analyze(arguments: argparse.Namespace) -> dict:
     if arguments.group_size is not None:
         _check_groups(arguments.group_size, rule)
     if is_calibration_file(arguments.checkpoint):
-        origin, reports, found = _analyze_file(arguments, rule)
+        origin, reports, every_alpha = _analyze_file(arguments, rule)
     else:
         checkpoint = load_checkpoint(arguments.checkpoint)
         if checkpoint.is_quantized:
             return _analyze_stored(checkpoint, arguments)
-        origin, reports, found = _analyze_checkpoint(checkpoint, arguments, rule)
+        origin, reports, every_alpha = _analyze_checkpoint(checkpoint, arguments, rule)
     document = documents.document(origin, rule, reports)
     if arguments.recommend:
-        document["recommended"] = _recommended(recommend(found))
+        document["recommended"] = _recommended(recommend(every_alpha))
     return document
 
 
@@ -285,16 +295,18 @@ def _analyze_file(arguments: argparse.Namespace, rule: ScaleRule) -> Analysis:
     saved = load_calibration(arguments.checkpoint)
     layers = parse_layers(arguments.layers, [layer.layer for layer in saved.layers])
     chosen = replace(saved, layers=tuple(saved.layer(layer) for layer in layers))
-    found = landscapes(chosen, rule.symmetric)
+    every_alpha = landscapes(chosen, rule.symmetric)
     reports = [
-        LayerReport(each.layer, report_slices(each, rule), None, bests=report_bests(each, found))
-        for each in chosen.layers
+        LayerReport(
+            layer.layer, report_slices(layer, rule), None, bests=report_bests(layer, every_alpha)
+        )
+        for layer in chosen.layers
     ]
-    return saved.origin, reports, found
+    return saved.origin, reports, every_alpha
 
 
 def _analyze_stored(checkpoint: Checkpoint, arguments: argparse.Namespace) -> dict:
-    """What a quantized checkpoint stores; no rule has a part in it."""
+    """What a quantized checkpoint stores, whatever the rule."""
     if arguments.group_size or arguments.recommend:
         raise UsageError(
             f"{checkpoint.path} is quantized already; --group-size and --recommend need a "
@@ -310,23 +322,23 @@ def _analyze_checkpoint(
     layers = parse_layers(arguments.layers, checkpoint.layers)
     text = read_text(checkpoint, arguments.text, arguments.batches, arguments.seq_len)
     reports: list[LayerReport] = []
-    found: dict[tuple[int, str], Landscape] = {}
+    every_alpha: dict[tuple[int, str], Landscape] = {}
     for calibration in _calibrate_in_passes(checkpoint, text, layers):
         origin = calibration.origin
-        found |= landscapes(calibration, rule.symmetric)
+        every_alpha |= landscapes(calibration, rule.symmetric)
         for layer in calibration.layers:
             capture = calibration.capture(layer.layer)
             report = _report_layer(checkpoint, layer, capture, rule, arguments.group_size)
-            reports.append(replace(report, bests=report_bests(layer, found)))
-    return origin, reports, found
+            reports.append(replace(report, bests=report_bests(layer, every_alpha)))
+    return origin, reports, every_alpha
 
 
-def _recommended(found: Recommendation) -> dict:
+def _recommended(recommendation: Recommendation) -> dict:
     """One α for the model, and each slice's best, as JSON."""
     return {
-        "alpha": found.alpha,
-        "mean_loss_db": found.mean_loss_db(found.alpha),
-        "reason": captions.recommendation(found, ENGLISH).replace("**", ""),
+        "alpha": recommendation.alpha,
+        "mean_loss_db": recommendation.mean_loss_db(recommendation.alpha),
+        "reason": captions.recommendation(recommendation, ENGLISH).replace("**", ""),
         "layers": [
             {
                 "layer": choice.layer,
@@ -336,7 +348,7 @@ def _recommended(found: Recommendation) -> dict:
                 "sqnr_db": choice.sqnr_db,
                 "loss_db": {format_alpha(alpha): loss for alpha, loss in choice.loss_db.items()},
             }
-            for choice in found.layers
+            for choice in recommendation.layers
         ],
     }
 
@@ -346,10 +358,8 @@ def _calibrate_in_passes(
 ) -> Iterator[Calibration]:
     """As many layers a pass as their conv inputs fit in ``CAPTURE_BYTES``."""
     backbone = load_backbone(checkpoint)
-    yield from calibrate_in_passes(
-        checkpoint, backbone, text, layers, CAPTURE_BYTES, _show_progress
-    )
-    _clear_progress()
+    with _progress_bar() as show:
+        yield from calibrate_in_passes(checkpoint, backbone, text, layers, CAPTURE_BYTES, show)
 
 
 def _report_layer(
@@ -363,7 +373,7 @@ def _report_layer(
     slices = report_slices(calibration, rule)
     finer = None
     if group_size:
-        outputs = [channel_outputs(capture, part) for part in checkpoint.slices]
+        outputs = [channel_outputs(capture, conv_slice) for conv_slice in checkpoint.slices]
         finer = tuple(group_scales(o, even_groups(len(o), group_size), rule) for o in outputs)
     if not rule.symmetric:
         return LayerReport(calibration.layer, slices, None, finer)
@@ -371,7 +381,7 @@ def _report_layer(
         capture, checkpoint.slices, [part.scales for part in slices], default_device()
     )
     if finer:
-        scale_out = torch.from_numpy(np.concatenate([each.per_channel for each in finer]))
+        scale_out = torch.from_numpy(np.concatenate([groups.per_channel for groups in finer]))
     else:
         scale_out = per_channel(
             checkpoint.slices, [part.chosen.x_out_scale for part in slices], "cpu"
@@ -406,14 +416,28 @@ def _ranges(numbers: Sequence[int]) -> str:
     return ", ".join(f"{run[0]} to {run[-1]}" if len(run) > 1 else str(run[0]) for run in runs)
 
 
-def _show_progress(progress: Progress) -> None:
-    if sys.stderr.isatty():
-        print(f"\r{progress}\033[K", end="", file=sys.stderr, flush=True)
+BAR = "{desc} {percentage:3.0f} %|{bar:30}| {elapsed}, {remaining} left"
 
 
-def _clear_progress() -> None:
-    if sys.stderr.isatty():
-        print("\r\033[K", end="", file=sys.stderr, flush=True)
+@contextmanager
+def _progress_bar() -> Iterator[Callable[[Progress], None]]:
+    """A bar on standard error, gone afterwards; nothing at all where that is not a terminal.
+
+    Gives what a calibration is to call. Lines that are logged meanwhile appear above the bar.
+    """
+    loggers = [logging.getLogger(name) for name in PACKAGES]
+    with (
+        logging_redirect_tqdm(loggers),
+        tqdm(total=1, bar_format=BAR, leave=False, disable=None, dynamic_ncols=True) as bar,
+    ):
+
+        def show(progress: Progress) -> None:
+            if progress.share < bar.n:  # another pass, over further layers
+                bar.reset()
+            bar.set_description_str(str(progress), refresh=False)
+            bar.update(progress.share - bar.n)
+
+        yield show
 
 
 class _Parser(argparse.ArgumentParser):
@@ -497,3 +521,10 @@ def _add_source(command: argparse.ArgumentParser, help: str) -> None:
     command.add_argument("--text", default=DEFAULT_TEXT, metavar="FILE", help="UTF-8 text")
     command.add_argument("--batches", type=int, default=DEFAULT_BATCHES, metavar="N")
     command.add_argument("--seq-len", type=int, default=DEFAULT_SEQ_LEN, metavar="L")
+    command.add_argument(
+        "--log-level",
+        choices=LEVELS,
+        metavar="LEVEL",
+        help=f"{', '.join(LEVELS)}: what is logged to standard error; default: SCALESCOPE_LOG, or "
+        "warning",
+    )

@@ -11,6 +11,8 @@ reader's catalogue (``dashboard.text.language``) and fills in the same values.
 
 from __future__ import annotations
 
+from dashboard.messages import Message, is_list
+
 LONGEST_SENTENCE = 600
 LONGEST_VALUE = 80
 
@@ -21,12 +23,20 @@ class Refusal(ValueError):
     Args:
         template: the sentence in English, with a gap ``{name}`` for each of ``values``. Without
             values it is taken as it stands, braces included.
-        values: what fills the gaps; a refusal among them is a reason, said in the same language.
+        values: what fills the gaps; a refusal among them is a reason, put into the same language.
+
+    ``message`` is the sentence with its template, on one line; ``str`` of the error is its English.
     """
 
     def __init__(self, template: str, /, **values: object) -> None:
-        self.template, self.values = template, values
-        super().__init__(one_line(template.format(**values) if values else template))
+        self.message = Message(template, **{n: _filling(value) for n, value in values.items()})
+        super().__init__(one_line(self.message))
+
+
+def _filling(value: object) -> object:
+    if isinstance(value, Refusal):
+        return value.message
+    return value if isinstance(value, Message) or is_list(value) else one_line(str(value))
 
 
 def one_line(sentence: str) -> str:

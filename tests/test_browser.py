@@ -53,7 +53,7 @@ def ready(page: Page) -> None:
     """Wait until the live kernel has reported and everything is drawn."""
     page.get_by_text("differ from the reference").wait_for()
     for key in DRAWINGS:
-        page.locator(f".st-key-{key} svg").wait_for()
+        page.locator(f".st-key-{key} svg").first.wait_for()
 
 
 def number(page: Page, metric: str) -> str:
@@ -61,8 +61,20 @@ def number(page: Page, metric: str) -> str:
     return shown.locator("[data-testid=stMetricValue]").inner_text()
 
 
+# What a drawing consists of: a figure's plot, or a sheet in its shadow tree.
+DRAWN = """(key) => {
+  const plot = document.querySelector(`.st-key-${key} .plot`);
+  if (plot) return plot.innerHTML;
+  for (const host of document.querySelectorAll(`.st-key-${key} *`)) {
+    const svg = host.shadowRoot?.querySelector('svg');
+    if (svg) return svg.innerHTML;
+  }
+  return null;
+}"""
+
+
 def drawing(page: Page, key: str) -> str:
-    return page.locator(f".st-key-{key} svg").inner_html()
+    return page.evaluate(DRAWN, key)
 
 
 def box_of(found: Locator) -> dict[str, float]:
@@ -84,13 +96,7 @@ def changed(page: Page, before: dict[str, str]) -> dict[str, str]:
     """What is seen once the scale has changed and all four drawings with it."""
     for key in DRAWINGS:
         page.wait_for_function(
-            """([key, old]) => {
-              for (const host of document.querySelectorAll(`.st-key-${key} *`)) {
-                const svg = host.shadowRoot?.querySelector('svg');
-                if (svg && svg.innerHTML !== old) return true;
-              }
-              return false;
-            }""",
+            f"([key, old]) => {{ const now = ({DRAWN})(key); return now && now !== old; }}",
             arg=[key, before[key]],
         )
     value = page.locator("[data-testid=stMetricValue]").filter(has_text=before["x_out_scale"])
@@ -115,7 +121,7 @@ def test_alpha_and_layer_change_the_numbers_and_nothing_breaks(page, server):
     assert len({numbers["sqnr_db"] for numbers in (first, alpha, layer)}) == 3
 
     # A click on the strip's first cell goes back to layer 0, with the new α.
-    page.locator(".st-key-strip .pick").first.click()
+    page.locator(".st-key-strip .plot").click(position={"x": 40, "y": 60})
     again = changed(page, layer)
     assert {k: again[k] for k in ("sqnr_db", "x_out_scale")} == {
         k: alpha[k] for k in ("sqnr_db", "x_out_scale")
@@ -152,9 +158,9 @@ def test_a_checkpoint_that_is_none_says_so_and_another_can_be_chosen(page):
 def lies_within(page: Page, drawings: list[str], width: int, scheme: str) -> None:
     main = box_of(page.locator("[data-testid=stMainBlockContainer]"))
     for key in drawings:
-        root = page.locator(f".st-key-{key} .sheet")
-        expect(root).to_have_class(f"sheet {scheme}")
-        drawn = box_of(root.locator("svg"))
+        root = page.locator(f".st-key-{key} :is(.sheet, .scalescope-figure)")
+        expect(root.and_(page.locator(f".{scheme}, [data-theme={scheme}]"))).to_have_count(1)
+        drawn = box_of(root.locator("svg").first)
         assert drawn["width"] > 300
         assert drawn["x"] + drawn["width"] <= main["x"] + main["width"] + 1
         # A label may lean a few pixels over the edge of its drawing, not leave the page.
@@ -178,7 +184,7 @@ def test_nothing_lies_outside_the_page_in_either_theme(browser, server, width, s
     for name, drawings in OTHERS.items():
         page.goto(f"{server[0]}/{name}?checkpoint=mamba2-tiny")
         for key in drawings:
-            page.locator(f".st-key-{key} svg").wait_for()
+            page.locator(f".st-key-{key} svg").first.wait_for()
         lies_within(page, drawings, width, scheme)
     page.close()
 
@@ -304,12 +310,13 @@ SCROLLED = """() => {
   for (let at of document.querySelectorAll('.stBidiComponent')) {
     const host = [...at.querySelectorAll('*')].find((part) => part.shadowRoot);
     const sheet = host?.shadowRoot.querySelector('.sheet');
-    if (!sheet) continue;
-    for (let box = sheet; box && box.dataset?.testid !== 'stMain';
+    const drawn = at.querySelector('.scalescope-figure') ?? sheet;
+    if (!drawn) continue;
+    for (let box = drawn; box && box.dataset?.testid !== 'stMain';
          box = box.parentElement ?? box.getRootNode().host) {
       const kind = getComputedStyle(box).overflowY;
       if (kind !== 'visible' && box.scrollHeight !== box.clientHeight)
-        moving.push([sheet.sheet.data.name, box.className, box.scrollHeight - box.clientHeight]);
+        moving.push([at.className, box.className, box.scrollHeight - box.clientHeight]);
     }
   }
   return moving;
@@ -323,7 +330,7 @@ def test_no_figure_is_a_scroll_box_and_its_menu_opens_at_a_click(browser, server
     page.goto(f"{server[0]}/{place}?batches=2&seq_len=64")
     keys = {"": DRAWINGS, "lesson": ["lesson_1"]}.get(place) or OTHERS[place]
     for key in keys:
-        page.locator(f".st-key-{key} svg").wait_for()
+        page.locator(f".st-key-{key} svg").first.wait_for()
     if place == "":
         ready(page)
     assert page.evaluate(SCROLLED) == []
@@ -332,10 +339,10 @@ def test_no_figure_is_a_scroll_box_and_its_menu_opens_at_a_click(browser, server
     page.set_viewport_size({"width": 1440, "height": 500})
     main = page.get_by_test_id("stMain")
     main.evaluate("main => main.scrollTo(0, 100)")
-    page.locator(f".st-key-{keys[0]} svg").scroll_into_view_if_needed()
+    page.locator(f".st-key-{keys[0]} svg").first.scroll_into_view_if_needed()
     before = main.evaluate("main => main.scrollTop")
     assert before > 0
-    box = box_of(page.locator(f".st-key-{keys[0]} svg"))
+    box = box_of(page.locator(f".st-key-{keys[0]} svg").first)
     page.mouse.move(box["x"] + box["width"] / 2, max(box["y"], 60) + 20)
     page.mouse.wheel(0, -50)
     page.wait_for_function(
@@ -343,10 +350,13 @@ def test_no_figure_is_a_scroll_box_and_its_menu_opens_at_a_click(browser, server
     )
 
     for key in keys:
-        button = page.locator(f".st-key-{key} .save summary")
-        button.scroll_into_view_if_needed()
-        box = box_of(button)
-        page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+        opener = page.locator(f".st-key-{key} .save summary")  # of a sheet
+        if opener.count():
+            opener.scroll_into_view_if_needed()
+            box = box_of(opener)
+            page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+        else:
+            page.locator(f".st-key-{key} .plot").hover()
         with page.expect_download() as download:
             box = box_of(page.locator(f".st-key-{key}").get_by_role("button", name="SVG"))
             page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)

@@ -4,6 +4,7 @@ import math
 import re
 
 import numpy as np
+import plotly.graph_objects as go
 import pytest
 import torch
 import torch.nn.functional as F
@@ -88,6 +89,19 @@ def drawn(report, rows, counted) -> list:
     ]
 
 
+def check_numbers(figure: go.Figure) -> None:
+    """What is drawn is finite, or a gap between two drawn pieces; every text says something."""
+    for trace in figure.data:
+        x, y = np.asarray(trace.x, dtype=float), np.asarray(trace.y, dtype=float)
+        assert len(x) == len(y) and not (np.isinf(x) | np.isinf(y)).any(), trace
+        assert (np.isnan(x) == np.isnan(y)).all(), trace
+    for mark in (*figure.layout.shapes, *figure.layout.annotations):
+        places = [mark[name] for name in ("x", "y", "x0", "x1", "y0", "y1") if name in mark]
+        assert np.isfinite([place for place in places if place is not None]).all(), mark
+    assert all(words.text and "nan" not in words.text for words in figure.layout.annotations)
+    assert figure.layout.meta["alt"] and "nan" not in figure.layout.meta["alt"]
+
+
 @pytest.mark.parametrize(
     ("observer", "symmetric"),
     [(rule, True) for rule in SYMMETRIC_RULES] + [(rule, False) for rule in ASYMMETRIC_RULES],
@@ -96,6 +110,9 @@ def drawn(report, rows, counted) -> list:
 def test_any_layer_and_any_rule_can_be_drawn_and_told(case, observer, symmetric):
     report, rows, counted = sliced(CASES[case], observer, symmetric=symmetric)
     for sheet in drawn(report, rows, counted):
+        if isinstance(sheet, go.Figure):
+            check_numbers(sheet)
+            continue
         data = sheet.as_dict()
         for shape in data["areas"] + data["lines"] + data["texts"] + data["hovers"]:
             assert len(shape["x"]) == len(shape["y"])
@@ -125,6 +142,8 @@ def test_colours_are_concepts_that_both_themes_know():
     assert set(figures.PALETTES["light"]) == set(figures.PALETTES["dark"])
     report, rows, counted = sliced(CASES["like a model's"])
     for sheet in drawn(report, rows, counted):
+        if isinstance(sheet, go.Figure):
+            continue
         data = sheet.as_dict()
         used = {shape["colour"] for kind in ("areas", "lines", "texts") for shape in data[kind]}
         used |= {item["halo"] for item in data["texts"]} - {""}
@@ -181,20 +200,41 @@ def test_a_hovered_bin_tells_its_exact_count():
 
 def test_the_strip_answers_a_click_on_each_cell_with_its_layer():
     report, *_ = sliced(CASES["like a model's"])
-    picks = figures.layer_strip(range(5), [report] * 5, [report.chosen] * 5, 2, ENGLISH).as_dict()[
-        "picks"
-    ]
+    figure = figures.layer_strip(range(5), [report] * 5, [report.chosen] * 5, 2, ENGLISH)
+    picks = figure.layout.meta["picks"]
     assert [pick["value"] for pick in picks] == [0, 1, 2, 3, 4]
     edges = [edge for pick in picks for edge in pick["x"]]
-    assert edges == sorted(edges) and edges[0] >= 0 and edges[-1] <= 1
+    low, high = figure.layout.xaxis.range
+    assert edges == sorted(edges) and edges[0] >= low and edges[-1] <= high
+    assert all(pick["axes"] == ["x", "paper"] for pick in picks)
 
 
 def test_sixty_four_layers_are_drawn_without_labels():
     report, *_ = sliced(CASES["like a model's"])
-    data = figures.layer_strip(
-        range(64), [report] * 64, [report.chosen] * 64, 40, ENGLISH
-    ).as_dict()
-    assert data["texts"] == [] and len(data["picks"]) == 64
+    figure = figures.layer_strip(range(64), [report] * 64, [report.chosen] * 64, 40, ENGLISH)
+    assert len(figure.layout.annotations) == 0 and len(figure.layout.meta["picks"]) == 64
+
+
+def test_the_strips_ticks_stand_at_the_cuts_on_the_common_axis():
+    report, _rows, counted = sliced(CASES["like a model's"])
+    coarse, *_ = sliced(CASES["like a model's"] * 2, "minmax")
+    best = report_scale(counted, Landscape.of(counted.silu_output).best_rule)
+    bests = [best, coarse.chosen]
+    figure = figures.layer_strip([3, 7], [report, coarse], bests, 7, ENGLISH)
+    cuts = {
+        round(float(x), 4)
+        for trace in figure.data
+        if trace.type == "scatter" and trace.line.color == figures.PALETTES["light"]["chosen"]
+        for x in trace.x[~np.isnan(trace.x)]
+    }
+    high = max(report.silu_output.max, coarse.silu_output.max, coarse.chosen.high)
+    low = min(report.silu_output.min, coarse.silu_output.min)
+    expected = [
+        cell + 0.89 * (made.chosen.high - low) / (high - low)
+        for cell, made in enumerate((report, coarse))
+    ]
+    assert sorted(cuts) == pytest.approx(expected, abs=1e-4)
+    assert "most in layer 3" in figure.layout.meta["alt"]
 
 
 def test_equal_scales_are_drawn_once():

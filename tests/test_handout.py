@@ -64,9 +64,9 @@ def test_the_handout_has_every_step_its_answer_and_the_glossary(code):
     made = steps(code)
     paper = handout(made, "mamba2-tiny", language(code))
     assert f'<html lang="{code}">' in paper
-    assert paper.count("<svg") == len(made)
+    assert paper.count('role="img"') == len(made)
     for step in made:
-        ElementTree.fromstring(to_svg(step.screen.sheet))
+        ElementTree.fromstring(to_svg(step.screen.figure))
         assert step.introduction.title in paper
     questions, answers = paper.split(f"<h2>{language(code)('Answers')}</h2>")
     for number, step in enumerate(made, 1):
@@ -81,8 +81,8 @@ def test_settings_of_another_model_do_not_break_the_handout():
                 "position": 100_000, "int8_scale": 0.1}  # fmt: skip
     made = printed_steps(calibrated_model(source_of("mamba2-tiny")), 0, settings, ENGLISH)
     assert len(made) == len(STEPS)
-    assert "INT8 holds −12.8 … 12.7" in to_svg(made[0].screen.sheet)
-    assert handout(made, "mamba2-tiny", ENGLISH).count("<svg") == len(STEPS)
+    assert "INT8 holds −12.8 … 12.7" in to_svg(made[0].screen.figure)
+    assert handout(made, "mamba2-tiny", ENGLISH).count('role="img"') == len(STEPS)
 
 
 def test_a_step_that_a_calibration_file_does_not_allow_says_why_and_the_others_keep_their_numbers():
@@ -100,6 +100,16 @@ def test_a_step_that_a_calibration_file_does_not_allow_says_why_and_the_others_k
 
 def test_the_handout_needs_nothing_from_anywhere():
     paper = handout(steps("en"), "mamba2-tiny", ENGLISH)
-    without_names = paper.replace("http://www.w3.org/2000/svg", "")
-    assert not re.search(r"https?://|src=|@import|<script|<link", without_names)
-    assert "[[" not in paper and "**" not in paper
+    body = paper[paper.index("<body>") :].replace("http://www.w3.org/2000/svg", "")
+    assert not re.search(r"https?://", body)
+    without_scripts = re.sub(r"<script.*?</script>", "", paper, flags=re.S)
+    assert not re.search(r"src=|@import|<link", without_scripts)
+    assert "[[" not in without_scripts and "**" not in without_scripts
+
+
+def test_what_comes_from_outside_stays_text():
+    refused = PrintedStep(STEPS[0].introduce(ENGLISH), "<i>no such step</i>")
+    paper = handout([refused], "<script>alert(1)</script>", ENGLISH)
+    assert "<p>&lt;script&gt;alert(1)&lt;/script&gt;</p>" in paper
+    assert "alert(1)</script>" not in paper and "<i>" not in paper
+    assert "<p>&lt;i&gt;no such step&lt;/i&gt;</p>" in paper

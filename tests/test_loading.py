@@ -2,13 +2,9 @@
 
 import os
 import shutil
-from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 
-import numpy as np
 import pytest
-import torch
 from safetensors.torch import load_file, save_file
 from streamlit.testing.v1 import AppTest
 
@@ -16,7 +12,6 @@ from dashboard import cli
 from dashboard.calibration import CalibrationError
 from dashboard.checkpoints import SAMPLES_DIR
 from dashboard.pages import loading
-from dashboard.pages.shelf import Shelf, size_of
 
 PAGES = SAMPLES_DIR.parent / "dashboard" / "pages"
 ONE, OTHER = "the quick brown fox " * 40, "THE QUICK BROWN FOX " * 40
@@ -118,53 +113,6 @@ def test_a_page_says_so_and_goes_on():
     app.number_input(key="batches").set_value(2)
     app.number_input(key="seq_len").set_value(64).run()
     assert not app.error and app.dataframe
-
-
-@dataclass(frozen=True, eq=False)
-class Grows:
-    values: np.ndarray
-
-    @cached_property
-    def doubled(self) -> np.ndarray:
-        return np.concatenate([self.values, self.values])
-
-
-def test_a_size_is_that_of_all_arrays_each_once():
-    array, tensor = np.zeros(1000, np.float32), torch.zeros(500)
-    least = size_of(None)
-    assert size_of((array, [array], {"a": tensor, "b": tensor[:10]})) == least + 4000 + 2000
-    assert size_of(torch.nn.Linear(10, 5)) == least + 4 * 55
-    grows = Grows(array)
-    assert size_of(grows) == least + 4000
-    assert len(grows.doubled) == 2000 and size_of(grows) == least + 12_000
-
-
-def test_a_shelf_is_bounded_in_entries():
-    shelf = Shelf(2, 10**6)
-    shelf.put("a", 1)
-    shelf.put("b", 2)
-    assert shelf.get("a") == 1  # used last
-    shelf.put("c", 3)
-    assert (shelf.get("a"), shelf.get("b"), shelf.get("c")) == (1, None, 3)
-
-
-def test_a_shelf_is_bounded_in_bytes_and_keeps_the_newest_whatever_its_size():
-    shelf = Shelf(10, 10_000)
-    for name in "abc":
-        shelf.put(name, np.zeros(4000, np.uint8))
-    assert [shelf.get(name) is not None for name in "abc"] == [False, True, True]
-    assert shelf.bytes <= 10_000
-    shelf.put("d", np.zeros(50_000, np.uint8))
-    assert [shelf.get(name) is not None for name in "bcd"] == [False, False, True]
-
-
-def test_what_a_value_derives_while_it_is_used_counts():
-    shelf = Shelf(10, 20_000, grows=True)
-    first = Grows(np.zeros(6000, np.uint8))
-    shelf.put("first", first)
-    assert len(first.doubled) == 12_000
-    shelf.put("second", Grows(np.zeros(6000, np.uint8)))
-    assert shelf.get("first") is None and shelf.get("second") is not None
 
 
 def test_every_shelf_has_room_for_few_bytes_together():

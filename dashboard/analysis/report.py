@@ -8,6 +8,7 @@ many codes the kernel that ran gives differently from the reference on the same 
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -38,6 +39,8 @@ from dashboard.rules.observers import (
 from kernels import default_backend, quant_causal_conv1d
 from kernels.int8 import QMAX, QMIN, dequantize, quantize, round_half_away, scale_from_amax
 from kernels.reference import accumulate, causal_conv1d, dequantize_conv, silu
+
+logger = logging.getLogger(__name__)
 
 SILU_MIN = -0.27846454276107378  # SiLU's least value
 
@@ -404,6 +407,9 @@ def run_kernel(
         error = dequantize(codes[i], scale_out[:, None]) - conv.y[i]
         for k, part in enumerate(conv.slices):
             noise[k] += _energy(error[part.channels])
+    if differing:
+        logger.warning("%s gives %d of %d codes other than the reference", backend, differing,
+                       codes.numel())  # fmt: skip
     return KernelRun(
         backend=backend,
         time_ms=time_ms,

@@ -9,6 +9,7 @@ the scales that its weights would have.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -18,6 +19,8 @@ from dashboard.analysis.report import scale_spread, timed
 from dashboard.checkpoints import Checkpoint, StoredLayer, StoredSlice
 from kernels import default_backend, quant_causal_conv1d, reference
 from kernels.int8 import scale_from_amax
+
+logger = logging.getLogger(__name__)
 
 POSITIONS = 512  # of the stand-in input
 
@@ -55,6 +58,9 @@ def run_stored(layer: StoredLayer, device: str = "cpu") -> StoredRun:
 
     codes, time_ms = timed(run, backend)
     differing = int((codes != reference.quant_causal_conv1d(x, **arguments)).sum())
+    if differing:
+        logger.warning("layer %d: %s gives %d of %d codes other than the reference", layer.layer,
+                       backend, differing, codes.numel())  # fmt: skip
     return StoredRun(backend, time_ms, codes.numel(), differing)
 
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import threading
 from collections.abc import Callable, Collection
@@ -33,6 +34,8 @@ from dashboard.calibration.histogram import Histogram
 from dashboard.checkpoints import Checkpoint
 from dashboard.refusals import one_line, quoted
 from kernels.arguments import FLOAT32_MAX
+
+logger = logging.getLogger(__name__)
 
 FORMAT = "scalescope-calibration-1"
 SUFFIX = ".safetensors"
@@ -98,6 +101,7 @@ def save_calibration(path: str | Path, calibration: Calibration) -> None:
         "layers": json.dumps(layers),
     }
     write_whole(Path(path), save(arrays, metadata))
+    logger.info("calibration of %s saved as %s", origin.checkpoint, path)
 
 
 def write_whole(path: Path, content: bytes) -> None:

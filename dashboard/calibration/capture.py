@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -397,7 +398,12 @@ def calibrate(
             done = checkpoint.layers.index(layer) + 1
             on_progress(Progress(batch, text.batches, layer, done, checkpoint.n_layers))
 
-    visit_conv_inputs(checkpoint, backbone, text.tokens, {*wanted, *kept}, visit)
+    extent = f"{text.batches} batches of {text.seq_len} tokens of {text.name}"
+    visited = {*wanted, *kept}
+    logger.info("calibrating %d layers of %s on %s", len(visited), checkpoint.name, extent)
+    begun = time.perf_counter()
+    visit_conv_inputs(checkpoint, backbone, text.tokens, visited, visit)
+    logger.info("calibrated %s in %.1f s", checkpoint.name, time.perf_counter() - begun)
     return Calibration(
         origin=Origin(
             checkpoint=checkpoint.name,

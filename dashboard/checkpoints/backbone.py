@@ -7,6 +7,7 @@ transformers builds the models of all families, from their configuration and the
 from __future__ import annotations
 
 import logging
+import time
 from typing import Any
 
 import torch
@@ -49,6 +50,7 @@ def load_backbone(checkpoint: Checkpoint, device: str | None = None) -> nn.Modul
             f"{checkpoint.path / 'config.json'}: quantization_config says that the weights are "
             "quantized in a way that is neither float nor Quamba's"
         )
+    begun = time.perf_counter()
     config_class, model_class = _import_classes(checkpoint.family)
     config = _config(checkpoint, config_class)
     weights = open_weights(checkpoint.weights_path)
@@ -82,7 +84,10 @@ def load_backbone(checkpoint: Checkpoint, device: str | None = None) -> nn.Modul
                 f"{checkpoint.path} does not fit its config.json: of its tensors {len(names)} are "
                 f"{fault}, as {min(names)}"
             )
-    return model.to(device).eval().requires_grad_(False)
+    model = model.to(device).eval().requires_grad_(False)
+    took = time.perf_counter() - begun
+    logger.info("%s (%s) loaded on %s in %.1f s", checkpoint.name, checkpoint.family, device, took)
+    return model
 
 
 def _check_size(config: object, model_class: Any, state: dict[str, Tensor]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+import time
 from collections.abc import Collection, Mapping
 from itertools import count
 from pathlib import Path
@@ -194,11 +195,11 @@ def _find_path(source: str) -> Path | None:
 def _download(hub_id: str, local: bool) -> Path:
     from huggingface_hub import snapshot_download
 
+    begun = time.perf_counter()
+    logger.info("fetching %s from the Hub, unless it is in its cache", hub_id)
     try:
-        return Path(
-            snapshot_download(
-                hub_id, allow_patterns=["*.json", "*.safetensors", "pytorch_model*.bin", "*.txt"]
-            )
+        directory = snapshot_download(
+            hub_id, allow_patterns=["*.json", "*.safetensors", "pytorch_model*.bin", "*.txt"]
         )
     except Exception as error:  # the Hub client raises a dozen kinds, offline and on
         logger.info("fetching %s", hub_id, exc_info=error)
@@ -207,6 +208,8 @@ def _download(hub_id: str, local: bool) -> Path:
         raise CheckpointError(
             f"{hub_id} {here}could not be fetched from the Hub: {reason}"
         ) from error
+    logger.info("%s is at %s after %.1f s", hub_id, directory, time.perf_counter() - begun)
+    return Path(directory)
 
 
 def _find_mixers(

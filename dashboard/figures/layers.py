@@ -3,19 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
+import plotly.graph_objects as go
 
 from dashboard.analysis.report import ScaleReport, SliceReport, gain_db
-from dashboard.figures.style import Panel, Sheet, count_height, steps
+from dashboard.figures.theme import (
+    area,
+    box,
+    count_height,
+    label,
+    line,
+    new_figure,
+    pick,
+    sensors,
+    steps,
+)
 from dashboard.rules.landscape import NEGLIGIBLE_DB
 from dashboard.text.language import Language
 from dashboard.text.numbers import decibels
 
-HEIGHT = 84  # px
+HEIGHT = 96  # px
+WORDS = 34  # px of it, over the histograms
+TOP = HEIGHT / (HEIGHT - WORDS)  # of the axis, on which the tallest histogram is 1
 CELL = 0.89  # of a layer's width; the rest is the gap to the next
+LEAST = 1.1  # where a bar that stands for a gain begins
 BINS = 48
-MOST_LABELLED = 12  # more layers than these leave no room for text
+# More layers than these leave no room for text, on a page and on a phone.
+MOST_LABELLED, MOST_LABELLED_NARROW = 12, 6
 
 
 def layer_strip(
@@ -24,7 +40,7 @@ def layer_strip(
     bests: Sequence[ScaleReport],
     chosen: int,
     say: Language,
-) -> Sheet:
+) -> go.Figure:
     """One cell a layer, side by side on a common value range.
 
     Args:
@@ -37,52 +53,134 @@ def layer_strip(
     would gain. A click on a cell answers with its layer.
     """
     gains = [gain_db(r.chosen, best) for r, best in zip(reports, bests, strict=True)]
-    most_gain = max(*gains, NEGLIGIBLE_DB)
-    y_high = max(max(r.silu_output.max, r.chosen.high) for r in reports)
-    y_low = min(min(r.silu_output.min for r in reports), 0.0)
-    edges = np.linspace(y_low, y_high, BINS)
-    heights = [count_height(r.silu_output.rebin(edges), log=True) for r in reports]
-    tallest = max(h.max() for h in heights)
-    width = 1 / (len(reports) - 1 + CELL)
-    sheet = Sheet(HEIGHT, "The SiLU output of every layer, cut by its scale")
-    left = layers.index(chosen) * width
-    sheet.area(
-        [left - 0.004, left - 0.004, left + CELL * width + 0.004, left + CELL * width + 0.004],
-        [0, 1, 1, 0],
-        "panel",
-        1.0,
-    )
-    for i, (layer, report, best, gain, height) in enumerate(
-        zip(layers, reports, bests, gains, heights, strict=True)
-    ):
-        current = layer == chosen
-        left, right = i * width + 0.002, (i + CELL) * width - 0.002
-        panel = Panel(left, right, 0.06, 0.64, (y_low, y_high), (0.0, tallest))
-        cut = report.chosen.high
-        for colour, low, high in (
-            ("output", -np.inf, cut),
-            ("saturated", cut, np.inf),
-        ):
-            position, outline = steps(edges, height, low, high)
-            sheet.area(panel.x(position), panel.y(outline), colour, 0.92 if current else 0.5)
-        better = gain >= NEGLIGIBLE_DB
-        if better:
-            x = float(panel.x(best.high))
-            sheet.line([x, x], [0.06, 0.68], "best", 2)
-        x = float(panel.x(cut))
-        sheet.line([x, x], [0.06, 0.68], "chosen", 2 if current else 1.2)
-        words = f"+{gain:.1f} dB" if better else "at best"
-        if len(layers) <= MOST_LABELLED:
-            ink = "text" if current else "muted"
-            sheet.text(left, 0.84, f"Layer {layer}", ink, "middle right", bold=current)
-            sheet.text(right, 0.84, words, "best", "middle left", bold=better)
-        elif better:  # no room for words: a bar as high as the gain
-            top = 0.72 + 0.28 * gain / most_gain
-            sheet.area([left, left, right, right], [0.72, top, top, 0.72], "best", 0.9)
-        told = (
-            f"Layer {layer}: sqnr_db {decibels(float(report.chosen.output.sqnr_db))}; "
-            f"{best.label} gives {decibels(float(best.output.sqnr_db))}"
+    cells = _Cells.of(reports)
+    current = layers.index(chosen)
+    most = max(range(len(gains)), key=lambda i: gains[i])
+    told = [
+        say(
+            "Layer {layer}: sqnr_db {sqnr}; {rule} gives {best}",
+            layer=layer,
+            sqnr=decibels(float(report.chosen.output.sqnr_db)),
+            rule=best.label,
+            best=decibels(float(best.output.sqnr_db)),
         )
-        sheet.hover([left, right], 0.5, told)
-        sheet.pick((left, right), layer, told)
-    return sheet
+        for layer, report, best in zip(layers, reports, bests, strict=True)
+    ]
+    labels = _labels(layers, gains, current, say) if len(layers) <= MOST_LABELLED else []
+    unlabelled = len(layers) > MOST_LABELLED_NARROW
+    figure = new_figure(
+        HEIGHT,
+        say(
+            "The SiLU output of every layer, cut by its scale. The best α would gain "
+            "{gain} in layer {layer}, which is on show, and most in layer {most}: {most_gain}.",
+            gain=decibels(gains[current], 1),
+            layer=chosen,
+            most=layers[most],
+            most_gain=decibels(gains[most], 1),
+        ),
+        xaxis={"range": [-0.04, len(layers) - 1 + CELL + 0.04], "visible": False},
+        yaxis={"range": [0, TOP], "visible": False},
+        shapes=[
+            box((current - 0.04, current + CELL + 0.04), (0, 1), "panel", axes=("x", "paper"),
+                layer="below"),
+        ],
+        annotations=labels,
+        meta={
+            "picks": [
+                pick(layer, words, (i, i + CELL), axes=("x", "paper"))
+                for i, (layer, words) in enumerate(zip(layers, told, strict=True))
+            ],
+            "narrow": {f"annotations[{i}].visible": False for i in range(len(labels))}
+            if unlabelled
+            else {},
+        },
+    )  # fmt: skip
+    others = [i for i in range(len(layers)) if i != current]
+    for shown, opacity, width in ((others, 0.5, 1.2), ([current], 0.92, 2.0)):
+        for concept, x, y in cells.areas(shown):
+            figure.add_trace(area(x, y, concept, opacity))
+        better = [i for i in shown if gains[i] >= NEGLIGIBLE_DB]
+        figure.add_trace(line(*cells.ticks(better, [best.high for best in bests]), "best", 2))
+        cuts = [report.chosen.high for report in reports]
+        figure.add_trace(line(*cells.ticks(shown, cuts), "chosen", width))
+    if not labels:  # no room for words: a bar as high as the gain
+        figure.add_trace(_gain_bars(gains))
+    middles = np.arange(len(layers)) + CELL / 2
+    figure.add_trace(sensors(middles, CELL, told))
+    return figure
+
+
+@dataclass(frozen=True, eq=False)
+class _Cells:
+    """The histograms, each in its cell, on one value range."""
+
+    edges: np.ndarray  # (BINS,) real units
+    heights: tuple[np.ndarray, ...]  # (BINS - 1,) each, at most 1
+    cuts: tuple[float, ...]
+
+    @staticmethod
+    def of(reports: Sequence[SliceReport]) -> _Cells:
+        high = max(max(r.silu_output.max, r.chosen.high) for r in reports)
+        low = min(min(r.silu_output.min for r in reports), 0.0)
+        edges = np.linspace(low, high, BINS)
+        heights = [count_height(r.silu_output.rebin(edges), log=True) for r in reports]
+        tallest = max(height.max() for height in heights)
+        return _Cells(
+            edges,
+            tuple(height / tallest for height in heights),
+            tuple(report.chosen.high for report in reports),
+        )
+
+    def across(self, cell: int, value: float | np.ndarray) -> np.ndarray:
+        """Where a value stands: the cell's number is its left edge."""
+        low, high = self.edges[0], self.edges[-1]
+        return cell + CELL * (np.asarray(value) - low) / (high - low)
+
+    def areas(self, shown: Sequence[int]) -> list[tuple[str, np.ndarray, np.ndarray]]:
+        """The shown histograms' outlines below and beyond their cuts: (concept, x, y)."""
+        outlines = []
+        for concept in ("output", "saturated"):
+            x, y = [np.zeros(0)], [np.zeros(0)]
+            for i in shown:
+                cut = self.cuts[i]
+                ends = (-np.inf, cut) if concept == "output" else (cut, np.inf)
+                position, height = steps(self.edges, self.heights[i], *ends)
+                x += [self.across(i, position), np.full(1, np.nan)]
+                y += [height, np.full(1, np.nan)]
+            outlines.append((concept, np.concatenate(x), np.concatenate(y)))
+        return outlines
+
+    def ticks(self, shown: Sequence[int], values: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
+        """An upright line at a value of each shown cell, in one polyline with gaps."""
+        x = [[float(self.across(i, values[i]))] * 2 + [np.nan] for i in shown]
+        return np.ravel(x), np.ravel([[0.0, 1.06, np.nan]] * len(shown))
+
+
+def _labels(
+    layers: Sequence[int], gains: Sequence[float], current: int, say: Language
+) -> list[dict]:
+    """Each layer's name, and under it what its best α would gain."""
+    labels = []
+    for i, (layer, gain) in enumerate(zip(layers, gains, strict=True)):
+        better = gain >= NEGLIGIBLE_DB
+        on_show = i == current
+        words = f"+{decibels(gain, 1)}" if better else say("at best")
+        labels += [
+            label(i, 1, say("Layer {layer}", layer=layer), "text" if on_show else "muted",
+                  bold=on_show, size=12, anchor="bottom right", axes=("x", "paper")),
+            label(i, 1, words, "best" if better else "muted", bold=better, size=12, yshift=-15,
+                  anchor="bottom right", axes=("x", "paper")),
+        ]  # fmt: skip
+    return labels
+
+
+def _gain_bars(gains: Sequence[float]) -> dict:
+    most = max([gain for gain in gains if np.isfinite(gain)], default=NEGLIGIBLE_DB)
+    x: list[float] = []
+    y: list[float] = []
+    for i, gain in enumerate(gains):
+        if gain >= NEGLIGIBLE_DB:
+            top = LEAST + (TOP - LEAST) * min(gain / most, 1.0)
+            x += [i, i, i + CELL, i + CELL, np.nan]
+            y += [LEAST, top, top, LEAST, np.nan]
+    return area(x, y, "best", 0.9)

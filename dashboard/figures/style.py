@@ -1,9 +1,7 @@
-"""What every figure shares: colours, numbers as text, and the sheet that it is drawn on.
+"""The sheet that a drawing which is not yet a plotly figure is drawn on, and its panels.
 
 A figure is a ``Sheet``: areas, lines and text in shares of its width and height, on which a
-``Panel`` places its data. It knows neither the browser nor the theme; the page draws it. That is
-what makes an answer to a slider cheap: four such drawings are painted in the time in which one
-charting widget lays out its axes.
+``Panel`` places its data. It knows neither the browser nor the theme; the page draws it.
 """
 
 from __future__ import annotations
@@ -15,41 +13,25 @@ from typing import overload
 import numpy as np
 from numpy.typing import ArrayLike
 
-# One colour per concept, on a light and on a dark page; told apart under deuteranopia too.
-PALETTES = {
-    "light": {
-        "input": "#64748B",
-        "output": "#2A69B8",  # also rounding error
-        "saturated": "#D9480F",  # also clipping error
-        "stranded": "#8E6BA8",
-        "chosen": "#111827",
-        "best": "#00806E",
-        "baseline": "#7A8596",
-        "text": "#17202E",
-        "muted": "#566172",
-        "page": "#FFFFFF",
-        "panel": "#F1F3F7",
-        "grid": "#EEF1F5",
-        "line": "#CBD2DC",
-        "on-input": "#FFFFFF",  # text upon the input histogram
-    },
-    "dark": {
-        "input": "#8E9DB3",
-        "output": "#66A3EE",
-        "saturated": "#FF8A57",
-        "stranded": "#B79FC9",
-        "chosen": "#FFFFFF",
-        "best": "#3FD0B4",
-        "baseline": "#8A94A6",
-        "text": "#F3F5F8",
-        "muted": "#A3ADBB",
-        "page": "#0E1117",
-        "panel": "#1D222C",
-        "grid": "#1F2530",
-        "line": "#3A4250",
-        "on-input": "#0E1117",
-    },
-}
+from dashboard.figures.theme import (
+    PALETTES,
+    count_height,
+    count_ticks,
+    nice_ticks,
+    spread,
+    steps,
+)
+
+__all__ = [
+    "PALETTES",
+    "Panel",
+    "Sheet",
+    "count_height",
+    "count_ticks",
+    "nice_ticks",
+    "spread",
+    "steps",
+]
 
 
 @dataclass(frozen=True)
@@ -192,48 +174,3 @@ def _points(x: ArrayLike, y: ArrayLike) -> dict:
         name: np.round(np.asarray(values, dtype=np.float64), 5).tolist()
         for name, values in (("x", x), ("y", y))
     }
-
-
-def steps(edges: np.ndarray, heights: np.ndarray, low: float, high: float) -> tuple:
-    """A step function's filled outline between low and high: (positions, heights), closed."""
-    inside = (edges[1:] > low) & (edges[:-1] < high)
-    left = np.maximum(edges[:-1][inside], low)
-    right = np.minimum(edges[1:][inside], high)
-    position = np.column_stack([left, right]).ravel()
-    height = np.repeat(heights[inside], 2)
-    return (
-        np.concatenate([position[:1], position, position[-1:]]),
-        np.concatenate([[0.0], height, [0.0]]) if inside.any() else height,
-    )
-
-
-def count_height(counts: np.ndarray, log: bool) -> np.ndarray:
-    """Drawn height of a count: itself, or log10(2n), so that a single value still shows."""
-    if not log:
-        return counts.astype(np.float64)
-    return np.log10(2.0 * counts, out=np.zeros(len(counts)), where=counts > 0)
-
-
-def count_ticks(top: float, log: bool) -> list[tuple[float, str]]:
-    """Heights up to ``top`` to label, with their counts."""
-    if not log:
-        return [(top / 1.12, f"{top / 1.12:,.0f}")]
-    marks = {0: "1", 3: "10³", 5: "10⁵", 7: "10⁷"}
-    return [(np.log10(2) + e, name) for e, name in marks.items() if np.log10(2) + e <= top]
-
-
-def spread(positions: Sequence[float], gap: float) -> list[float]:
-    """Move labels down until neighbours are ``gap`` apart; order is kept, the topmost stays."""
-    order = np.argsort(positions)
-    placed = np.array(positions, dtype=float)
-    for above, below in zip(order[:0:-1], order[-2::-1], strict=True):
-        placed[below] = min(placed[below], placed[above] - gap)
-    return placed.tolist()
-
-
-def nice_ticks(low: float, high: float, about: int) -> np.ndarray:
-    """Round multiples between low and high, roughly ``about`` of them."""
-    rough = (high - low) / about
-    power = 10.0 ** np.floor(np.log10(rough))
-    step = power * min((s for s in (1, 2, 5, 10) if s * power >= rough), default=10)
-    return np.arange(np.ceil(low / step), np.floor(high / step) + 1) * step

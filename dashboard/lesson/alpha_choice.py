@@ -86,7 +86,7 @@ def screen(model: CalibratedModel, say: Language, **alphas: float) -> Screen:
         return signed(whole.mean_loss_db(alpha), 2)
 
     return Screen(
-        sheet=score([layer.number for layer in model.layers], choice.alphas, choice.sqnr_db,
+        figure=score([layer.number for layer in model.layers], choice.alphas, choice.sqnr_db,
                     [layer.landscape.best_db for layer in model.layers], choice.loss_db, say),
         reading=reading,
         success=say("Less than {loss} dB: that can be defended.", loss=DEFENSIBLE_DB)

@@ -48,7 +48,7 @@ def screen(model: CalibratedModel, layer: int, lesson_alpha: float, say: Languag
         )
 
     return Screen(
-        sheet=every_layer({other.number: other.landscape for other in model.layers}, layer,
+        figure=every_layer({other.number: other.landscape for other in model.layers}, layer,
                           lesson_alpha, shown.silu_output, say),
         reading=say(
             "Layer {layer} at α = {alpha}: {clipped} of the values are clipped, {sqnr}; its best α "

@@ -112,7 +112,7 @@ def screen(model: CalibratedModel, layer: int, lesson_alpha: float, say: Languag
         distinct=len(evidence.units), off=number(evidence.furthest, 3),
     )  # fmt: skip
     return Screen(
-        sheet=groups(scales, tensor_scale, lesson_alpha, say),
+        figure=groups(scales, tensor_scale, lesson_alpha, say),
         reading=say(
             "{checkpoint}, layer {layer}. The {shape} scales by [[minmax|MinMax]] run from {low} "
             "to {high} and give {sqnr}, at every α. One [[percentile]] scale at α = {alpha} is "

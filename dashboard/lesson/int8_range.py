@@ -117,7 +117,7 @@ def screen(int8_scale: float, say: Language) -> Screen:
         )  # fmt: skip
     finest = int8_scale == finest_scale()
     return Screen(
-        sheet=handful(rounded.scale, rounded.values, rounded.codes, rounded.restored,
+        figure=handful(rounded.scale, rounded.values, rounded.codes, rounded.restored,
                       rounded.saturated, CLOSE, say),
         reading=reading,
         success=say("This is the finest scale of the slider that holds all values.")

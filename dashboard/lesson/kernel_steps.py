@@ -79,7 +79,7 @@ def screen(
     y = float(conv.y[BATCH, channel, position])
     return Screen(
         excerpt=None if activations.text is None else excerpt(activations.text, position),
-        sheet=four_steps(trace, say),
+        figure=four_steps(trace, say),
         reading=say(
             "The [[kernel]] that just ran here (`{backend}`) wrote **{code}**, which stands for "
             "{restored}. Without quantization the model has {y} there, so INT8, from the input to "

@@ -131,7 +131,7 @@ def screen(outlier_share: float, outlier_size: float, say: Language) -> Screen:
     asked = with_outliers(OUTLIERS.outlier, OUTLIERS.outlier_share)
     amaxes, sweep = example.sweep
     return Screen(
-        sheet=two_rulers(
+        figure=two_rulers(
             example.share, example.size,
             (minmax.scale, minmax.code, minmax.mse),
             (percentile.scale, percentile.code, percentile.mse),

@@ -79,7 +79,7 @@ def screen(model: CalibratedModel, guess: int, shown: bool, say: Language) -> Sc
     guessed = evaluate_guess(model.layers[-1], float(guess))
     first, second = QUAMBA2_130M[:2]
     return Screen(
-        sheet=ratios(model.checkpoint,
+        figure=ratios(model.checkpoint,
                      {layer.number: layer.best_ratio_wx for layer in model.layers},
                      guessed.layer, guessed.guess, shown, say),
         reading=_answer(guessed, say) if shown else _ask(model, guessed.layer, say),

@@ -10,6 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
+import plotly.graph_objects as go
+
 from dashboard.figures import Sheet
 from dashboard.text.language import Language
 
@@ -93,7 +95,7 @@ class Excerpt(NamedTuple):
 class Screen:
     """What a step shows at one setting of its controls."""
 
-    sheet: Sheet
+    figure: go.Figure | Sheet
     reading: str  # what the picture says now
     question: Question
     table: Table | None = None

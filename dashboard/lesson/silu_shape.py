@@ -88,7 +88,7 @@ def screen(spread: float, say: Language) -> Screen:
     asked = stranded_codes(ASKED_AMAX / QMAX)
     usable = -QMIN - asked
     return Screen(
-        sheet=folded(shape.silu_input, shape.silu_output, shape.scale, stranded, say),
+        figure=folded(shape.silu_input, shape.silu_output, shape.scale, stranded, say),
         reading=say(
             "Input: ±{input_amax}. Output: {least} to {output_amax}, {share} of the input's reach. "
             "The negative half of the values shares {bend} codes, {lowest} to 0; {stranded} codes "

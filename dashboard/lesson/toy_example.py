@@ -163,7 +163,7 @@ def screen(points: str, toy_scale: float, say: Language) -> Screen:
     ]  # fmt: skip
     least = toy_scale == least_error_scale(points)
     return Screen(
-        sheet=toy_errors(chosen.scale, chosen.v, chosen.errors,
+        figure=toy_errors(chosen.scale, chosen.v, chosen.errors,
                          (chosen.lowest_code, chosen.highest_code), beside.scale, beside.errors,
                          say),
         reading=say(

@@ -162,8 +162,9 @@ export_bar(
             "Scales compared",
             [
                 documents.Section(headline, [captions.compare_verdict(columns, say)]),
-                documents.Section(quantity, sheet=lines, rows=rows),
+                documents.Section(quantity, figure=lines, rows=rows),
             ],
+            say,
         ),
     },
 )

@@ -289,6 +289,7 @@ export_bar(
                 ),
                 documents.Section("Every measure", rows=list(tables.slice_rows(document))),
             ],
+            say,
         ),
     },
     note,

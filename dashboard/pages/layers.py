@@ -118,9 +118,10 @@ export_bar(
                 documents.Section(
                     "Every layer under every rule",
                     [captions.rules_caption(layers, scales, say)],
-                    sheet=heat,
+                    figure=heat,
                 ),
             ],
+            say,
         ),
     },
     note,

@@ -80,7 +80,7 @@ def lesson() -> None:
         if screen.excerpt:
             st.html(prose.excerpt_html(*screen.excerpt))
     with picture:
-        show(screen.sheet, key=f"lesson_{number}", zoom=ZOOM if presenting else 1.0)
+        show(screen.figure, key=f"lesson_{number}", zoom=ZOOM if presenting else 1.0)
     with answer:
         explain(screen, number, say)
         turn_buttons(number, say)

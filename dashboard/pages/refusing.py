@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 from collections.abc import Iterator
@@ -13,6 +14,8 @@ from streamlit.delta_generator import DeltaGenerator
 
 from dashboard.pages import access
 
+logger = logging.getLogger(__name__)
+
 DIRECTORIES = re.compile(r"(?<![\w.:/-])/(?:[^/\s'\"]+/)+(?=[^/\s])")
 MARKUP = re.compile(r"([\\`*_\[\]<>~$])")
 
@@ -23,7 +26,9 @@ def refuse(slot: DeltaGenerator, sentence: str) -> NoReturn:
     Streamlit reads Markdown, in which a name from a link or a file could be an image for the
     browser to fetch.
     """
-    slot.error(plain(visible(" ".join(sentence.split()))), icon=":material/error:")
+    sentence = " ".join(sentence.split())
+    logger.info("refused: %s", sentence)
+    slot.error(plain(visible(sentence)), icon=":material/error:")
     st.stop()
 
 

@@ -10,11 +10,11 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import threading
-from collections import OrderedDict
 from collections.abc import Callable, Hashable, Mapping
 from typing import Any
 
 import numpy as np
+from cachetools import LRUCache
 from torch import Tensor, nn
 
 LEAST = 100  # bytes; of a value without arrays
@@ -61,41 +61,40 @@ class Shelf:
     """
 
     def __init__(self, entries: int, most_bytes: int, grows: bool = False) -> None:
-        """``grows``: whether values derive more while they are used, as histograms do. Then each is
+        """``grows``: whether values derive more while they are used, as histograms do. Then all are
         measured again whenever one is added."""
-        self._entries, self._most_bytes, self._grows = entries, most_bytes, grows
-        self._values: OrderedDict[Hashable, Any] = OrderedDict()
-        self._sizes: dict[Hashable, int] = {}
+        self._entries, self._grows = entries, grows
+        # A value larger than the whole shelf counts as the whole: it displaces all others, and is
+        # not refused, as cachetools would.
+        self._values: LRUCache[Hashable, Any] = LRUCache(
+            most_bytes, lambda value: min(size_of(value), most_bytes)
+        )
         self._lock = threading.Lock()
 
     @property
     def bytes(self) -> int:
-        """Of all values, as last measured."""
-        return sum(self._sizes.values())
+        """Of all values, as last measured; at most what the shelf has room for."""
+        return int(self._values.currsize)
 
     def get(self, key: Hashable) -> Any | None:
         with self._lock:
-            if key in self._values:
-                self._values.move_to_end(key)
             return self._values.get(key)
 
     def put(self, key: Hashable, value: Any) -> None:
         with self._lock:
+            self._values.pop(key, None)
+            if self._grows:  # taken out and put back, in the order of their last use
+                older = [self._values.popitem() for _ in range(len(self._values))]
+                for known, grown in older:
+                    self._values[known] = grown
+            while len(self._values) >= self._entries:
+                self._values.popitem()
             self._values[key] = value
-            self._values.move_to_end(key)
-            for measured in [*self._values] if self._grows else [key]:
-                self._sizes[measured] = size_of(self._values[measured])
-            held = self.bytes
-            while len(self._values) > 1 and (
-                len(self._values) > self._entries or held > self._most_bytes
-            ):
-                dropped, _ = self._values.popitem(last=False)
-                held -= self._sizes.pop(dropped)
 
     def get_or_make(self, key: Hashable, make: Callable[[], Any]) -> Any:
         """The value, made now and put there if it is not there."""
-        found = self.get(key)
-        if found is None:
-            found = make()
-            self.put(key, found)
-        return found
+        value = self.get(key)
+        if value is None:
+            value = make()
+            self.put(key, value)
+        return value

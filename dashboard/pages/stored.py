@@ -35,11 +35,12 @@ def show_stored(choice: Choice, frame: Frame, say: Language) -> None:
     document = stored.stored_document(checkpoint, checkpoint.layers, runs)
     rows = [row for row in tables.slice_rows(document) if row["slice"] == choice.part_name]
     st.dataframe(
-        captions.stored_rows(rows, say),
+        captions.stored_rows(rows, layers, say),
         hide_index=True,
         width="stretch",
         column_config={
-            name: st.column_config.NumberColumn(name, format=form) for name, form in FORMATS.items()
+            say(name): st.column_config.NumberColumn(say(name), format=form)
+            for name, form in FORMATS.items()
         },
     )
     if runs:
@@ -81,11 +82,11 @@ def _show_health(choice: Choice, frame: Frame, say: Language) -> None:
     st.markdown(plain(health.sentence(found)))
     rows = health.rows(found, choice.part_name)
     st.dataframe(
-        captions.health_rows(rows, say),
+        captions.health_rows(found, choice.part_name, say),
         hide_index=True,
         width="stretch",
         column_config={
-            name: st.column_config.NumberColumn(name, format=form)
+            say(name): st.column_config.NumberColumn(say(name), format=form)
             for name, form in JUDGED.items()
             if name in rows[0]
         },

@@ -1,0 +1,27 @@
+// What a figure's JSON needs before it is drawn somewhere: colours, width, font.
+
+// The JSON's text in another palette's colours.
+export function inColours(text, exchange) {
+  const escaped = Object.keys(exchange).map((colour) => colour.replace(/[()]/g, "\\$&"));
+  return text.replace(new RegExp(escaped.join("|"), "g"), (colour) => exchange[colour]);
+}
+
+// What of a layout is different where there is little room: "xaxis2.domain", "annotations[0].x".
+function set(layout, name, value) {
+  const steps = name.replace(/\[(\d+)\]/g, ".$1").split(".");
+  const last = steps.pop();
+  let inner = layout;
+  for (const step of steps) inner = inner[step] ??= {};
+  inner[last] = value;
+}
+
+// The layout for a width in px and a font.
+export function fit(layout, width, narrow, family) {
+  if (width < narrow)
+    for (const [name, value] of Object.entries(layout.meta.narrow ?? {})) set(layout, name, value);
+  layout.width = Math.max(Math.round(width), 40);
+  layout.autosize = false;
+  layout.font = { family };
+  layout.hoverlabel = { font: { family } };
+  return layout;
+}

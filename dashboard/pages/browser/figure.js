@@ -1,0 +1,249 @@
+// Shows a Plotly figure and keeps its plot alive: what changes is changed in place.
+//
+// The figure comes as JSON in the light palette's colours. Here it gets the colours and the font of
+// the page, the width that there is, and what a page's figure has beside its plot: alt text, its
+// rectangles as buttons for keyboard and screen reader, and a bar to save it.
+
+import { fit, inColours } from "../scalescope.plotly/prepare.js";
+
+const PLAIN = 3; // px that a pointer may move and still click
+const MARGIN = 28; // px left free under a picture in a room
+const PIXELS = 2; // of a saved PNG, to one of the page
+
+let library;
+
+// plotly.js, once a page. The address says the version, so a copy in the cache never is out of date.
+export function plotly(address) {
+  library ??= window.Plotly
+    ? Promise.resolve(window.Plotly)
+    : fetch(address, { cache: "force-cache" })
+        .then((response) => {
+          if (!response.ok) throw new Error(`plotly.js: ${response.status} for ${address}`);
+          return response.text();
+        })
+        .then((source) => {
+          const script = document.createElement("script");
+          script.textContent = source;
+          document.head.append(script);
+          return window.Plotly;
+        });
+  return library;
+}
+
+function isDark(root) {
+  const colour = getComputedStyle(root).getPropertyValue("--st-background-color").trim();
+  const [red, green, blue] = [1, 3, 5].map((i) => parseInt(colour.slice(i, i + 2), 16));
+  return red + green + blue < 384;
+}
+
+// In a room a picture is as large as its frame allows, down to its own size: seen at one glance.
+function fitting(root, zoom, height) {
+  if (zoom <= 1) return zoom;
+  const top = root.getBoundingClientRect().top + (root.closest("main")?.scrollTop ?? 0);
+  return Math.min(zoom, Math.max(1, (innerHeight - Math.max(top, 0) - MARGIN) / height));
+}
+
+function prepared(root) {
+  const { data, exchange, narrow } = root.shown;
+  const figure = JSON.parse(isDark(root) ? inColours(data.figure, exchange) : data.figure);
+  const { layout } = figure;
+  const zoom = fitting(root, data.zoom, layout.height);
+  const family = getComputedStyle(root).getPropertyValue("--st-font") || "sans-serif";
+  fit(layout, root.clientWidth / zoom, narrow, family);
+  // A finger that scrolls the page must not be taken for one that zooms; the bar has buttons.
+  if (!zooms(layout).length || matchMedia("(pointer: coarse)").matches) layout.dragmode = false;
+  return { figure, zoom };
+}
+
+const zooms = (layout) =>
+  Object.keys(layout).filter((name) => /^[xy]axis\d*$/.test(name) && layout[name].fixedrange === false);
+
+async function paint(root) {
+  if (!root.clientWidth || !root.shown) return;
+  const { data } = root.shown;
+  const state = [data.figure, data.zoom, root.clientWidth, isDark(root)].join("\n");
+  if (state === root.painted) return;
+  root.painted = state;
+  const { figure, zoom } = prepared(root);
+  const { layout } = figure;
+  root.dataset.theme = isDark(root) ? "dark" : "light";
+  root.scale = zoom;
+  root.meta = layout.meta;
+  root.style.height = `${layout.height * zoom}px`;
+  const plot = root.querySelector(".plot");
+  plot.setAttribute("aria-label", layout.meta.alt);
+  plot.style.transform = zoom === 1 ? "" : `scale(${zoom})`;
+  const Plotly = await plotly(root.shown.library);
+  if (state !== root.painted) return; // a later one has come in the meantime
+  await Plotly.react(plot, figure.data, layout, {
+    displayModeBar: false,
+    responsive: false,
+    scrollZoom: false,
+    doubleClick: "reset",
+    showTips: false,
+  });
+  furnish(root, zooms(layout).length > 0);
+  root.dataset.drawn = String(Number(root.dataset.drawn ?? 0) + 1);
+}
+
+// Where a pick lies, in px of the plot.
+function placed(plot, pick) {
+  const { _size: size } = plot._fullLayout;
+  const ends = (values, name, start, length) => {
+    if (name === "paper") return values.map((value) => start + value * length);
+    const axis = plot._fullLayout[name.replace(/^([xy])/, "$1axis")];
+    return values.map((value) => axis._offset + axis.d2p(value));
+  };
+  const [left, right] = ends(pick.x, pick.axes[0], size.l, size.w).sort((a, b) => a - b);
+  const [top, bottom] = ends(pick.y, pick.axes[1], size.t + size.h, -size.h).sort((a, b) => a - b);
+  return { left, right, top, bottom };
+}
+
+function pickAt(root, event) {
+  const plot = root.querySelector(".plot");
+  if (!plot._fullLayout || event.target.closest?.(".bar")) return undefined;
+  const frame = plot.getBoundingClientRect();
+  const x = (event.clientX - frame.left) / root.scale;
+  const y = (event.clientY - frame.top) / root.scale;
+  return root.meta.picks.find((pick) => {
+    const { left, right, top, bottom } = placed(plot, pick);
+    return left <= x && x <= right && top <= y && y <= bottom;
+  });
+}
+
+function choose(root, pick) {
+  root.shown.setTriggerValue("picked", pick.value);
+}
+
+// Buttons over the plot for keyboard and screen reader; the pointer passes through them.
+function furnish(root, zoomable) {
+  const plot = root.querySelector(".plot");
+  const list = root.querySelector(".picks");
+  const picks = root.meta.picks.filter((pick) => pick.by_key);
+  while (list.children.length > picks.length) list.lastChild.remove();
+  while (list.children.length < picks.length) {
+    const button = document.createElement("button");
+    button.type = "button";
+    list.append(button);
+  }
+  picks.forEach((pick, i) => {
+    const { left, right, top, bottom } = placed(plot, pick);
+    const button = list.children[i];
+    button.setAttribute("aria-label", pick.label);
+    button.dataset.value = pick.value;
+    const px = (value) => `${value * root.scale}px`;
+    Object.assign(button.style, {
+      left: px(left), top: px(top), width: px(right - left), height: px(bottom - top),
+    });
+    button.onclick = () => choose(root, pick);
+  });
+  root.querySelectorAll(".bar .zooming").forEach((button) => (button.hidden = !zoomable));
+}
+
+// The figure as a file, with its provenance above and below, on its own ground.
+async function save(root, format) {
+  const { data } = root.shown;
+  const Plotly = await plotly(root.shown.library);
+  const plot = root.querySelector(".plot");
+  const { layout } = plot;
+  const above = data.title ? 34 : 8, below = data.note ? 30 : 8, side = 12;
+  const margin = { ...plot._fullLayout.margin };
+  for (const [edge, room] of Object.entries({ t: above, b: below, l: side, r: side }))
+    margin[edge] += room;
+  const words = (text, y, yanchor, size, bold) => ({
+    text: bold ? `<b>${text}</b>` : text, x: 0, y, xref: "container", yref: "container",
+    xanchor: "left", yanchor, font: { size },
+  });
+  const height = layout.height + above + below, width = layout.width + 2 * side;
+  const noted = data.note
+    ? [{
+        text: data.note, showarrow: false, xref: "paper", yref: "paper", x: 0, y: 0,
+        xanchor: "left", yanchor: "top", xshift: -plot._fullLayout._size.l,
+        yshift: -plot._fullLayout._size.b - 6, font: { size: 11 },
+      }]
+    : [];
+  const image = {
+    data: plot.data,
+    layout: {
+      ...layout, height, width, margin,
+      annotations: [...(layout.annotations ?? []), ...noted],
+      ...(data.title
+        ? { title: { ...words(data.title, 1 - 10 / height, "top", 14, true), x: side / width, automargin: false } }
+        : {}),
+    },
+  };
+  const url = await Plotly.toImage(image, {
+    format, width, height, scale: format === "png" ? PIXELS : 1,
+  });
+  const link = document.createElement("a");
+  link.href = url;
+  link.download = `${data.file}.${format}`;
+  link.click();
+}
+
+// Every free axis, shown closer or from farther away; 0 shows the whole again.
+async function zoom(root, factor) {
+  const Plotly = await plotly(root.shown.library);
+  const plot = root.querySelector(".plot");
+  const changes = {};
+  for (const name of zooms(plot.layout)) {
+    const axis = plot._fullLayout[name];
+    const [low, high] = axis.range, half = ((high - low) / 2) * factor, middle = (low + high) / 2;
+    const whole = axis._rangeInitial0 === undefined ? null : [axis._rangeInitial0, axis._rangeInitial1];
+    if (factor) changes[`${name}.range`] = [middle - half, middle + half];
+    else if (whole) changes[`${name}.range`] = whole;
+    else changes[`${name}.autorange`] = true;
+  }
+  await Plotly.relayout(plot, changes);
+}
+
+const ACTIONS = {
+  png: (root) => save(root, "png"),
+  svg: (root) => save(root, "svg"),
+  closer: (root) => zoom(root, 0.5),
+  farther: (root) => zoom(root, 2),
+  whole: (root) => zoom(root, 0),
+};
+
+function begin(root) {
+  const bar = root.querySelector(".bar");
+  bar.onclick = (event) => ACTIONS[event.target.closest("button")?.dataset.action]?.(root);
+  let pressed = null;
+  root.addEventListener("pointerdown", (event) => {
+    pressed = event.button === 0 ? [event.clientX, event.clientY, event.pointerId] : null;
+  }, true);
+  // Plotly covers the page while a button is down, so the figure does not see it let go.
+  root.release = (event) => {
+    if (pressed === null || event.pointerId !== pressed[2]) return;
+    const moved = Math.hypot(event.clientX - pressed[0], event.clientY - pressed[1]);
+    pressed = null;
+    const pick = moved <= PLAIN && pickAt(root, event);
+    if (pick) choose(root, pick);
+  };
+  window.addEventListener("pointerup", root.release, true);
+  root.addEventListener("pointermove", (event) => {
+    if (!event.buttons) root.classList.toggle("choosing", pickAt(root, event) !== undefined);
+  });
+  root.observer = new ResizeObserver(() => paint(root));
+  root.observer.observe(root);
+  // The style sheet has a transition of 1 ms on it, so that a change of theme is noticed.
+  root.addEventListener("transitionend", (event) => {
+    if (event.propertyName === "outline-color") paint(root);
+  });
+  root.end = () => {
+    window.removeEventListener("pointerup", root.release, true);
+    root.observer.disconnect();
+    window.Plotly?.purge(root.querySelector(".plot"));
+  };
+}
+
+export function show(root, shown) {
+  const known = root.shown !== undefined;
+  root.shown = shown;
+  for (const button of root.querySelectorAll(".bar button")) {
+    button.title = shown.data.words[button.dataset.action];
+    button.setAttribute("aria-label", button.title);
+  }
+  if (!known) begin(root);
+  return paint(root);
+}
