@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from dashboard.analysis.report import format_alpha
-from dashboard.figures.lesson_models import score
+from dashboard.figures import lesson_alpha_choice as figures
 from dashboard.lesson.calibrated import CalibratedModel
 from dashboard.lesson.screen import Answer, Control, Introduction, Question, Screen, Step, Table
 from dashboard.rules.observers import DEFAULT_ALPHA, PUBLISHED_ALPHAS
@@ -86,8 +86,10 @@ def screen(model: CalibratedModel, say: Language, **alphas: float) -> Screen:
         return signed(whole.mean_loss_db(alpha), 2)
 
     return Screen(
-        figure=score([layer.number for layer in model.layers], choice.alphas, choice.sqnr_db,
-                    [layer.landscape.best_db for layer in model.layers], choice.loss_db, say),
+        figure=figures.alpha_choice(
+            [layer.number for layer in model.layers], choice.alphas, choice.sqnr_db,
+            [layer.landscape.best_db for layer in model.layers], choice.loss_db, say,
+        ),
         reading=reading,
         success=say("Less than {loss} dB: that can be defended.", loss=DEFENSIBLE_DB)
         if defensible

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dashboard.analysis.report import format_alpha
-from dashboard.figures.lesson_models import every_layer
+from dashboard.figures import lesson_best_alpha as figures
 from dashboard.lesson.calibrated import CalibratedModel
 from dashboard.lesson.screen import Answer, Control, Introduction, Question, Screen, Step, Table
 from dashboard.rules.observers import DEFAULT_ALPHA, PUBLISHED_ALPHAS
@@ -48,7 +48,7 @@ def screen(model: CalibratedModel, layer: int, lesson_alpha: float, say: Languag
         )
 
     return Screen(
-        figure=every_layer({other.number: other.landscape for other in model.layers}, layer,
+        figure=figures.best_alpha({other.number: other.landscape for other in model.layers}, layer,
                           lesson_alpha, shown.silu_output, say),
         reading=say(
             "Layer {layer} at α = {alpha}: {clipped} of the values are clipped, {sqnr}; its best α "

@@ -11,7 +11,7 @@ import numpy as np
 
 from dashboard.analysis.report import format_alpha
 from dashboard.calibration.histogram import Histogram
-from dashboard.figures.lesson_models import groups
+from dashboard.figures import lesson_group_scales as figures
 from dashboard.lesson.best_alpha import alpha_control
 from dashboard.lesson.calibrated import Activations, CalibratedModel
 from dashboard.lesson.screen import Answer, Control, Introduction, Question, Screen, Step, Table
@@ -112,7 +112,7 @@ def screen(model: CalibratedModel, layer: int, lesson_alpha: float, say: Languag
         distinct=len(evidence.units), off=number(evidence.furthest, 3),
     )  # fmt: skip
     return Screen(
-        figure=groups(scales, tensor_scale, lesson_alpha, say),
+        figure=figures.group_scales(scales, tensor_scale, lesson_alpha, say),
         reading=say(
             "{checkpoint}, layer {layer}. The {shape} scales by [[minmax|MinMax]] run from {low} "
             "to {high} and give {sqnr}, at every α. One [[percentile]] scale at α = {alpha} is "

@@ -14,8 +14,6 @@ from typing import Any
 import plotly.graph_objects as go
 from markupsafe import Markup
 
-from dashboard.figures.style import Sheet
-from dashboard.figures.svg import to_svg
 from dashboard.figures.theme import document_scripts, to_html
 from dashboard.lesson.calibrated import CalibratedModel
 from dashboard.lesson.screen import Excerpt, Introduction, Screen, Table, control_values
@@ -83,9 +81,9 @@ def handout(steps: Sequence[PrintedStep], subject: str, say: Language) -> str:
     )
 
 
-def _drawn(figure: go.Figure | Sheet) -> Markup:
+def _drawn(figure: go.Figure) -> Markup:
     """A figure as the document holds it."""
-    return Markup(to_svg(figure) if isinstance(figure, Sheet) else to_html(figure))
+    return Markup(to_html(figure))
 
 
 def _table(table: Table) -> Markup:

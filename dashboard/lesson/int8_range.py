@@ -8,7 +8,7 @@ from functools import cache
 import numpy as np
 import torch
 
-from dashboard.figures.lesson_ideas import handful
+from dashboard.figures import lesson_int8_range as figures
 from dashboard.lesson.screen import Answer, Control, Introduction, Question, Screen, Step, Table
 from dashboard.text.language import Language
 from dashboard.text.numbers import number
@@ -117,7 +117,7 @@ def screen(int8_scale: float, say: Language) -> Screen:
         )  # fmt: skip
     finest = int8_scale == finest_scale()
     return Screen(
-        figure=handful(rounded.scale, rounded.values, rounded.codes, rounded.restored,
+        figure=figures.int8_range(rounded.scale, rounded.values, rounded.codes, rounded.restored,
                       rounded.saturated, CLOSE, say),
         reading=reading,
         success=say("This is the finest scale of the slider that holds all values.")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dashboard.analysis.pipeline import trace_channel
 from dashboard.analysis.report import format_alpha
-from dashboard.figures.lesson_ideas import four_steps
+from dashboard.figures import lesson_kernel_steps as figures
 from dashboard.lesson.calibrated import Activations, CalibratedModel
 from dashboard.lesson.screen import Answer, Control, Excerpt, Introduction, Question, Screen, Step
 from dashboard.refusals import Refusal
@@ -79,7 +79,7 @@ def screen(
     y = float(conv.y[BATCH, channel, position])
     return Screen(
         excerpt=None if activations.text is None else excerpt(activations.text, position),
-        figure=four_steps(trace, say),
+        figure=figures.kernel_steps(trace, say),
         reading=say(
             "The [[kernel]] that just ran here (`{backend}`) wrote **{code}**, which stands for "
             "{restored}. Without quantization the model has {y} there, so INT8, from the input to "

@@ -13,7 +13,7 @@ import numpy as np
 
 from dashboard.analysis.report import codes_of
 from dashboard.calibration.histogram import Histogram, Quantized
-from dashboard.figures.lesson_ideas import two_rulers
+from dashboard.figures import lesson_outliers as figures
 from dashboard.lesson.mean_error import mean_error
 from dashboard.lesson.screen import Answer, Control, Introduction, Question, Screen, Step, Table
 from dashboard.rules.observers import least_error_amax
@@ -131,10 +131,13 @@ def screen(outlier_share: float, outlier_size: float, say: Language) -> Screen:
     asked = with_outliers(OUTLIERS.outlier, OUTLIERS.outlier_share)
     amaxes, sweep = example.sweep
     return Screen(
-        figure=two_rulers(
+        figure=figures.outliers(
             example.share, example.size,
-            (minmax.scale, minmax.code, minmax.mse),
-            (percentile.scale, percentile.code, percentile.mse),
+            (
+                figures.Ruler("MinMax", minmax.scale, minmax.code, minmax.mse),
+                figures.Ruler(say("percentile"), percentile.scale, percentile.code,
+                              percentile.mse),
+            ),
             amaxes, sweep, example.best_amax, say,
         ),
         reading=_reading(example, say),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from dashboard.figures.lesson_models import ratios
+from dashboard.figures import lesson_ratios as figures
 from dashboard.lesson.calibrated import CalibratedLayer, CalibratedModel
 from dashboard.lesson.screen import Answer, Control, Introduction, Question, Screen, Step, Table
 from dashboard.rules.published import (
@@ -79,7 +79,7 @@ def screen(model: CalibratedModel, guess: int, shown: bool, say: Language) -> Sc
     guessed = evaluate_guess(model.layers[-1], float(guess))
     first, second = QUAMBA2_130M[:2]
     return Screen(
-        figure=ratios(model.checkpoint,
+        figure=figures.ratios(model.checkpoint,
                      {layer.number: layer.best_ratio_wx for layer in model.layers},
                      guessed.layer, guessed.guess, shown, say),
         reading=_answer(guessed, say) if shown else _ask(model, guessed.layer, say),

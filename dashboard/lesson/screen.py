@@ -12,7 +12,6 @@ from typing import Any, Literal, NamedTuple
 
 import plotly.graph_objects as go
 
-from dashboard.figures import Sheet
 from dashboard.text.language import Language
 
 
@@ -95,7 +94,7 @@ class Excerpt(NamedTuple):
 class Screen:
     """What a step shows at one setting of its controls."""
 
-    figure: go.Figure | Sheet
+    figure: go.Figure
     reading: str  # what the picture says now
     question: Question
     table: Table | None = None

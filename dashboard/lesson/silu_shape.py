@@ -9,7 +9,7 @@ import torch.nn.functional as F
 
 from dashboard.analysis.report import SILU_MIN, codes_of, stranded_codes
 from dashboard.calibration.histogram import Histogram
-from dashboard.figures.lesson_ideas import folded
+from dashboard.figures import lesson_silu_shape as figures
 from dashboard.lesson.screen import Answer, Control, Introduction, Question, Screen, Step
 from dashboard.rules.observers import range_scale
 from dashboard.text.language import Language
@@ -88,7 +88,7 @@ def screen(spread: float, say: Language) -> Screen:
     asked = stranded_codes(ASKED_AMAX / QMAX)
     usable = -QMIN - asked
     return Screen(
-        figure=folded(shape.silu_input, shape.silu_output, shape.scale, stranded, say),
+        figure=figures.silu_shape(shape.silu_input, shape.silu_output, shape.scale, stranded, say),
         reading=say(
             "Input: ±{input_amax}. Output: {least} to {output_amax}, {share} of the input's reach. "
             "The negative half of the values shares {bend} codes, {lowest} to 0; {stranded} codes "

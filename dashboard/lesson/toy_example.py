@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from dashboard.analysis.report import format_alpha
-from dashboard.figures.lesson_ideas import toy_errors
+from dashboard.figures import lesson_toy_example as figures
 from dashboard.lesson.screen import Answer, Control, Introduction, Question, Screen, Step, Table
 from dashboard.rules.observers import PUBLISHED_ALPHAS
 from dashboard.rules.published import TOY
@@ -163,7 +163,7 @@ def screen(points: str, toy_scale: float, say: Language) -> Screen:
     ]  # fmt: skip
     least = toy_scale == least_error_scale(points)
     return Screen(
-        figure=toy_errors(chosen.scale, chosen.v, chosen.errors,
+        figure=figures.toy_example(chosen.scale, chosen.v, chosen.errors,
                          (chosen.lowest_code, chosen.highest_code), beside.scale, beside.errors,
                          say),
         reading=say(

@@ -33,21 +33,27 @@ from dashboard.text.language import Language
 
 STYLE = """
 .st-key-screen{display:grid;grid-template-columns:minmax(300px,5fr) 8fr;
-grid-template-rows:auto 1fr;gap:1rem 2.5rem;align-items:start}
+grid-template-rows:auto auto 1fr;gap:1rem 2.5rem;align-items:start}
 .st-key-screen>div:has(>.st-key-act){grid-area:1/1}
-.st-key-screen>div:has(>.st-key-picture){grid-area:1/2/span 2;position:sticky;top:4.5rem}
+.st-key-screen>div:has(>.st-key-shown){grid-area:1/2/span 3}
 .st-key-screen>div:has(>.st-key-answer){grid-area:2/1}
+.st-key-screen>div:has(>.st-key-turns){grid-area:3/1}
 .st-key-tools{justify-content:space-between}
 .st-key-keys{position:absolute;width:1px!important;overflow:hidden}
 .st-key-step button{min-width:0;padding-left:.6rem;padding-right:.6rem}
-@media(max-width:900px){.st-key-screen{display:flex}}
+@media(max-width:900px){
+.st-key-screen{display:flex}
+.st-key-screen>div:has(>.st-key-shown),.st-key-shown{display:contents}
+div:has(>.st-key-answer){order:1}
+div:has(>.st-key-details){order:2}
+div:has(>.st-key-turns){order:3}
+}
 """
 PRESENT = """
 html{font-size:clamp(16px,1.5vw,30px)}
 [data-testid=stHeader],[data-testid=stSidebar],.st-key-tools{display:none}
 [data-testid=stMainBlockContainer]{padding-top:1.2rem}
 .st-key-act .stHorizontalBlock>*{flex:1 1 8rem;width:auto}
-.st-key-screen>div:has(>.st-key-picture){top:1rem}
 """
 ZOOM = 1.3  # of pictures in a room
 MANY = 3  # controls: more of them stand side by side
@@ -68,8 +74,11 @@ def lesson() -> None:
         speaking.write(introduction.claim, say, "claim")
     with st.container(key="screen"):
         act = st.container(key="act")
-        picture = st.container(key="picture")
+        with st.container(key="shown"):
+            picture = st.container(key="picture")
+            details = st.container(key="details")
         answer = st.container(key="answer")
+        turns = st.container(key="turns", horizontal=True)
     with act:
         speaking.write(introduction.task, say, "prose task")
         controls = st.container()
@@ -80,9 +89,25 @@ def lesson() -> None:
         if screen.excerpt:
             st.html(prose.excerpt_html(*screen.excerpt))
     with picture:
-        show(screen.figure, key=f"lesson_{number}", zoom=ZOOM if presenting else 1.0)
+        show(
+            screen.figure,
+            key=f"lesson_{number}",
+            zoom=ZOOM if presenting else 1.0,
+            file=f"scalescope-{step.name}",
+            title=introduction.title,
+        )
     with answer:
-        explain(screen, number, say)
+        speaking.write(screen.reading, say)
+        if screen.success:
+            success = prose.inline(screen.success)
+            st.html(f'<div class="reply right" role="status"><b>✓</b> {success}</div>')
+        answered = ask(screen.question, number, say)
+    with details:
+        if screen.table and (answered or not screen.table.spoils):
+            speaking.table(screen.table, say)
+        if screen.note:
+            speaking.write(screen.note, say, "note")
+    with turns:
         turn_buttons(number, say)
 
 
@@ -94,9 +119,11 @@ def tools() -> tuple[Language, int]:
     with st.container(horizontal=True, vertical_alignment="center", key="tools"):
         say = speaking.spoken()
         kept("step", whole(1, len(STEPS)))
+        answers = STATE.get("answers", {})
+        done = {number for number, (_, right) in answers.items() if right}
         number = st.segmented_control(
             say("Step"), range(1, len(STEPS) + 1), default=1, key="step", required=True,
-            label_visibility="collapsed",
+            label_visibility="collapsed", format_func=lambda n: f"{n}✓" if n in done else str(n),
         )  # fmt: skip
         keep("step", number)
         with st.container(horizontal=True, width="content", vertical_alignment="center"):
@@ -143,23 +170,22 @@ def pressed() -> None:
 
 
 def turn_buttons(number: int, say: Language) -> None:
-    with st.container(horizontal=True):
-        st.button(
-            say("Previous"),
-            key="previous",
-            on_click=turn,
-            args=(-1,),
-            disabled=number == 1,
-            icon=":material/arrow_back:",
-        )
-        st.button(
-            say("Next"),
-            key="next",
-            on_click=turn,
-            args=(1,),
-            disabled=number == len(STEPS),
-            icon=":material/arrow_forward:",
-        )
+    st.button(
+        say("Previous"),
+        key="previous",
+        on_click=turn,
+        args=(-1,),
+        disabled=number == 1,
+        icon=":material/arrow_back:",
+    )
+    st.button(
+        say("Next"),
+        key="next",
+        on_click=turn,
+        args=(1,),
+        disabled=number == len(STEPS),
+        icon=":material/arrow_forward:",
+    )
 
 
 def paper(settings: dict[str, Any], say: Language) -> str:
@@ -239,30 +265,30 @@ def number_box(control: Control) -> int:
     return keep(control.key, value)
 
 
-# Explain.
-
-
-def explain(screen: Screen, number: int, say: Language) -> None:
-    """What the picture says now, the question with the reply, and what stands beside it."""
-    speaking.write(screen.reading, say)
-    if screen.success:
-        st.html(f'<div class="reply right" role="status">{prose.inline(screen.success)}</div>')
-    answered = ask(screen.question, number, say)
-    if screen.table and (answered or not screen.table.spoils):
-        speaking.table(screen.table, say)
-    if screen.note:
-        speaking.write(screen.note, say, "note")
+# Ask.
 
 
 def ask(question: Question, number: int, say: Language) -> bool:
-    """The question, and the reply to what was chosen; whether anything was."""
+    """The question, and the reply to what was chosen; whether anything was.
+
+    What was chosen is kept while another step is on show, and a right answer marks its step.
+    """
+    key = f"answer_{number}"
+    answers: dict[int, tuple[int, bool]] = STATE.setdefault("answers", {})
+    if number in answers and key not in STATE:
+        STATE[key] = answers[number][0]
+
+    def note() -> None:
+        answers[number] = STATE[key], question.answers[STATE[key]].right
+
     with st.container(border=True, key="question"):
         chosen = st.radio(
             prose.plain(question.prompt),
             range(len(question.answers)),
             index=None,
             format_func=lambda i: prose.plain(question.answers[i].text),
-            key=f"answer_{number}",
+            key=key,
+            on_change=note,
         )
         if chosen is None:
             return False
