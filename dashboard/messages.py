@@ -13,7 +13,7 @@ extracts, so it is written out where ``Message`` is called.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TypeGuard
 
 
@@ -35,19 +35,27 @@ class Message(str):
         self.template, self.values = template, values
         return self
 
-    def filled(self, **values: object) -> Message:
-        """The same message with its gaps filled: of a label that has settings, for example."""
-        return Message(self.template, **{**self.values, **values})
 
-
-def filled(template: str, values: Mapping[str, object], comma: str = ", ") -> str:
-    """A template with its values; tuples of strings are joined by ``comma``."""
+def filled(template: str, values: Mapping[str, object]) -> str:
+    """A template with its values; tuples of strings are joined by commas."""
     if not values:
         return template
-    words = {n: comma.join(value) if is_list(value) else value for n, value in values.items()}
+    words = {name: ", ".join(v) if is_list(v) else v for name, v in values.items()}
     return template.format(**words)
 
 
 def is_list(value: object) -> TypeGuard[tuple[str, ...]]:
     """Whether it is a tuple of strings: a list in words. A shape is not, it has numbers."""
-    return isinstance(value, tuple) and all(isinstance(item, str) for item in value)
+    return isinstance(value, tuple) and value != () and all(isinstance(v, str) for v in value)
+
+
+def both(items: Sequence[str]) -> str:
+    """A list that ends in "and": "x, B and C"; of one item the item."""
+    *others, last = items
+    return Message("{items} and {last}", items=tuple(others), last=last) if others else last
+
+
+def either(items: Sequence[str]) -> str:
+    """A list that ends in "or": ".safetensors or .bin"; of one item the item."""
+    *others, last = items
+    return Message("{items} or {last}", items=tuple(others), last=last) if others else last

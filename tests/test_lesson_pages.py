@@ -211,9 +211,7 @@ def test_one_recommendation_for_a_model_everywhere():
     options = app.radio(key="answer_9").options
     app.radio(key="answer_9").set_value(options.index(alpha)).run()
     assert "Right." in told(app)
-    app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60)
-    app.query_params["checkpoint"], app.query_params["lang"] = "mamba2-tiny", "en"
-    app.switch_page("dashboard/pages/claims.py").run()
+    app = opened("claims")
     assert f"serves this model best, {alpha}," in told(app)
 
 
@@ -252,7 +250,7 @@ def test_a_link_names_a_choice_in_no_language():
 
 @pytest.mark.parametrize("code", LANGUAGES)
 def test_the_glossary_lists_every_term(code):
-    words = told(opened("terms", lang=code))
+    words = told(opened("glossary", lang=code))
     for formula in ("scale_wx = x_scale · w_scale", "10 · log₁₀(Σ y² / Σ (ŷ − y)²)"):
         assert formula in words
     assert bool(HAN.search(words.replace("简体中文", ""))) == (code == "zh-CN")

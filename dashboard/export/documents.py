@@ -61,16 +61,20 @@ class Section:
     rows: Sequence[dict] = ()
 
 
-def report_html(title: str, sections: Sequence[Section], say: Language) -> str:
+def report_html(title: str, origin: str, sections: Sequence[Section], say: Language) -> str:
     """A report that stands alone: one HTML file with its drawings, light or dark as its reader.
 
     What it looks like is in ``report.html`` beside this module. The words are in the language of
     ``say`` already.
+
+    Args:
+        origin: a sentence that says where its numbers come from.
     """
     template = templates(Path(__file__).parent).get_template("report.html")
     drawn_by_script = any(isinstance(section.figure, go.Figure) for section in sections)
     return template.render(
         title=title,
+        origin=origin,
         sections=sections,
         width=REPORT_WIDTH,
         scripts=Markup(document_scripts() if drawn_by_script else ""),

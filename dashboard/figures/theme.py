@@ -18,6 +18,7 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
+from unicodedata import east_asian_width
 
 import numpy as np
 import plotly.graph_objects as go
@@ -116,13 +117,14 @@ def template() -> go.layout.Template:
         "linecolor": LIGHT["line"],
         "tickcolor": LIGHT["line"],
         "tickfont": {"size": 12, "color": LIGHT["muted"]},
+        "ticklabelstandoff": 3,
         "title": {"font": {"size": TEXT_SIZE, "color": LIGHT["muted"]}, "standoff": 6},
     }
     return go.layout.Template(
         layout={
             "font": {"family": FONT, "size": TEXT_SIZE, "color": LIGHT["muted"]},
             "paper_bgcolor": LIGHT["page"],
-            "plot_bgcolor": LIGHT["page"],
+            "plot_bgcolor": "rgba(0,0,0,0)",
             "margin": {"l": 0, "r": 0, "t": 0, "b": 0, "autoexpand": False},
             "showlegend": False,
             "dragmode": "zoom",
@@ -138,25 +140,44 @@ def template() -> go.layout.Template:
             "xaxis": axis,
             "yaxis": axis,
             "annotationdefaults": {"showarrow": False, "captureevents": False},
+            "legend": {
+                "orientation": "h",
+                "x": 0,
+                "y": 1,
+                "xanchor": "left",
+                "yanchor": "bottom",
+                "maxheight": 0.6,
+                "font": {"size": TEXT_SIZE, "color": LIGHT["text"]},
+            },
             "separators": ".,",
             "uniformtext": {"mode": False},
         }
     )
 
 
-def new_figure(height: int, alt: str, **layout: Any) -> go.Figure:
-    """An empty figure in the project's look.
+def new_figure(
+    height: int, alt: str, traces: Sequence[Mapping[str, Any]] = (), **layout: Any
+) -> go.Figure:
+    """A figure in the project's look.
 
     Args:
         height: px.
         alt: what the figure shows, the finding first, for whoever cannot see it.
+        traces: as ``line``, ``area`` and the others give them, the lowest first.
         layout: more of plotly's layout; ``meta`` may name ``picks`` and ``narrow``.
 
-    ``meta["narrow"]`` is what of the layout is different where the page leaves it less than
-    ``NARROW`` px, as a mapping of plotly's own names ("margin.l", "xaxis2.domain").
+    ``meta["narrow"]`` is what is different where the page leaves it less than ``NARROW`` px, or
+    less than ``meta["narrow_under"]``, as a mapping of plotly's own names, the layout's
+    ("margin.l", "annotations[3].x") and, with "data" before them, the traces'
+    ("data[2].visible"). ``meta["linked"]`` names axes that follow
+    another when it is zoomed: {"yaxis3": ["yaxis", 0.5]} shows what it shows, and below that half
+    as much again.
     """
     meta = {"alt": alt, "picks": [], **layout.pop("meta", {})}
-    return go.Figure(layout={"template": template(), "height": height, "meta": meta, **layout})
+    return go.Figure(
+        data=list(traces),
+        layout={"template": template(), "height": height, "meta": meta, **layout},
+    )
 
 
 NARROW = 600  # px
@@ -244,6 +265,33 @@ def dots(
     }  # fmt: skip
 
 
+def texts(
+    x: ArrayLike,
+    y: ArrayLike,
+    words: Sequence[str],
+    concept: str = "muted",
+    position: str = "middle right",
+    size: float = SMALL_SIZE,
+    **rest: Any,
+) -> dict[str, Any]:
+    """Words at values of a pair of axes; ``position`` is where they stand, as in ``label``."""
+    return {
+        "type": "scatter", "mode": "text", "x": single(x), "y": single(y), "text": list(words),
+        "textposition": position, "textfont": {"size": size, "color": LIGHT[concept]},
+        "cliponaxis": False, "hoverinfo": "skip", **rest,
+    }  # fmt: skip
+
+
+def tick_text(value: float) -> str:
+    """A round number on an axis, short: 0, −2.5, 40,000, 2e−5."""
+    if value != 0 and not 1e-3 <= abs(value) < 1e5:
+        mantissa, exponent = f"{value:.1e}".split("e")
+        text = f"{mantissa.removesuffix('.0')}e{int(exponent)}"
+    else:
+        text = f"{value:,.6g}"
+    return text.replace("-", "−")
+
+
 def sensors(
     x: ArrayLike,
     width: ArrayLike,
@@ -275,6 +323,11 @@ def sensors(
     }
 
 
+def plain(text: str) -> str:
+    """A text as plotly takes it, which would read markup in it; line feeds part its lines."""
+    return html.escape(text, quote=False).replace("\n", "<br>")
+
+
 def label(
     x: float,
     y: float,
@@ -297,7 +350,7 @@ def label(
         halo: whether it has the page's ground, to stay legible upon lines.
     """
     vertical, horizontal = anchor.split()
-    words = html.escape(text, quote=False).replace("\n", "<br>")
+    words = plain(text)
     return {
         "x": float(x),
         "y": float(y),
@@ -364,6 +417,50 @@ def single(values: ArrayLike) -> np.ndarray:
 
 
 # Heights, ticks and places
+
+
+def text_width(text: str, size: float = TEXT_SIZE, bold: bool = False) -> float:
+    """How wide a text is at most, in px: its longest line, in the widest font that is likely."""
+    em = sum(1.0 if east_asian_width(sign) in "WF" else 0.7 if bold else 0.63 for sign in text)
+    if "\n" in text:
+        return max(text_width(part, size, bold) for part in text.split("\n"))
+    return em * size
+
+
+def number_ticks(
+    low: float, high: float, room: float = np.inf, about: int = 6, unit: str = ""
+) -> dict[str, list]:
+    """Round numbers for an axis that holds still, as many as fit side by side into ``room`` px."""
+    for most in range(about, 1, -1):
+        ticks = nice_ticks(low, high, most)
+        texts = [f"{text}{unit}" for text in tick_texts(ticks)]
+        if most == 2 or sum(text_width(text, 12) + 14 for text in texts) <= room:
+            break
+    return {"tickvals": ticks.tolist(), "ticktext": texts}
+
+
+def tick_texts(ticks: np.ndarray) -> list[str]:
+    """Evenly spaced numbers with as many digits as tell them apart, small ones by powers of ten."""
+    step = float(np.diff(ticks).min()) if len(ticks) > 1 else float(np.abs(ticks).max(initial=1.0))
+    most = float(np.abs(ticks).max(initial=0.0))
+    power = int(np.floor(np.log10(most))) if most > 0 else 0
+    power = power if power < -4 or power > 6 else 0
+    decimals = max(0, power - int(np.floor(np.log10(step or 1.0) + 1e-9)))
+    texts = []
+    for tick in ticks:
+        text = f"{tick / 10.0**power:.{decimals}f}".replace("-", "−")
+        text = "0" if float(tick) == 0 else text
+        texts.append(text + (f"·10{str(power).translate(_RAISED)}" if power and tick else ""))
+    return texts
+
+
+_RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+
+def tick_step(names: Sequence[str], room: float, size: float = 12) -> int:
+    """Every how manieth of evenly spaced names fits, where all together have ``room`` px."""
+    widest = max((text_width(name, size) for name in names), default=0.0)
+    return max(1, int(np.ceil(len(names) * (widest + 8) / room)))
 
 
 def steps(edges: np.ndarray, heights: np.ndarray, low: float, high: float) -> tuple:

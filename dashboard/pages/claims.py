@@ -6,7 +6,7 @@ What was published needs no model and stands there at once; the measurements are
 from __future__ import annotations
 
 import html
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
@@ -23,33 +23,32 @@ from dashboard.lesson.quotations import (
     REPOSITORY,
     Quote,
 )
-from dashboard.pages import speaking
+from dashboard.messages import Message
+from dashboard.pages import registry, speaking
 from dashboard.pages.lesson_model import calibrated_model, model_box
 from dashboard.pages.refusing import refusals
+from dashboard.pages.registry import page
 from dashboard.pages.waiting import Frame
 from dashboard.rules.published import ANALYSIS_NAMES, PA_RUN, QUAMBA, QUAMBA2
 from dashboard.text import prose
 from dashboard.text.glossary import glossary
 from dashboard.text.language import Language
 
-PAGES = {
-    "explore": "dashboard/pages/explore.py",
-    "sweep": "dashboard/pages/sweep.py",
-    "batches": "dashboard/pages/batches.py",
-    "lesson": "dashboard/pages/lesson.py",
-}
 KINDS = {HOLDS: "right", IN_PART: "part", DOES_NOT_FOLLOW: "wrong"}  # classes of the style sheet
 
 
-def claims_page() -> None:
-    """The page."""
-    speaking.style()
-    with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="right"):
-        say = speaking.language_switch()
+@page(
+    "claims",
+    title=Message("Claims"),
+    question=Message("Which of the published claims does this checkpoint bear out?"),
+    group="learn",
+)
+def claims_page(frame: Frame, say: Language) -> None:
+    """Draw the page."""
     introduce(say)
     with st.container(width=300):
         source = model_box(say)
-        frame = Frame(st.empty(), st.empty(), say)
+        frame = replace(frame, progress=st.empty())
     summary = st.empty()
     cards = {
         key: Card.of(key, "".join(quotation(quote, say) for quote in quotes))
@@ -68,7 +67,7 @@ def claims_page() -> None:
 
 
 def introduce(say: Language) -> None:
-    st.markdown("# " + say("Claims"))
+    """What is claimed by whom, and in which notes."""
     speaking.write(
         say(
             "Every claim of the published analysis of {models} that can be measured, in its own "
@@ -151,13 +150,6 @@ class Card:
             f'<div class="prose" lang="{say.code}">{prose.to_html(claim.measured, terms)}</div>'
             f'<div class="note">{criterion}</div>'
         )
-        self.link.page_link(
-            PAGES[claim.page],
-            label=say("See it"),
-            icon=":material/arrow_forward:",
-            query_params={"checkpoint": checkpoint, "lang": say.code, **claim.settings},
-        )
-
-
-if __name__ == "__main__":
-    claims_page()
+        settings = {"checkpoint": checkpoint, "lang": say.code, **claim.settings}
+        with self.link.container():
+            registry.link(claim.page, say("See it"), settings)

@@ -7,15 +7,19 @@ link restores the step with its settings, and ``?present=1`` shows it to a room.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
+from dashboard.analysis.report import format_alpha
+from dashboard.lesson.calibrated import CalibratedModel
 from dashboard.lesson.handout import handout, printed_steps
 from dashboard.lesson.screen import Control, Question, Screen, Step
 from dashboard.lesson.steps import STEPS
-from dashboard.pages import keys, speaking
+from dashboard.messages import Message
+from dashboard.pages import keys, registry, speaking
 from dashboard.pages.drawing import show
 from dashboard.pages.lesson_model import (
     DEFAULT_MODEL,
@@ -25,6 +29,7 @@ from dashboard.pages.lesson_model import (
     source_of,
 )
 from dashboard.pages.refusing import refusals
+from dashboard.pages.registry import page
 from dashboard.pages.remembering import STATE, keep, kept, one_of, switched, whole
 from dashboard.pages.waiting import Frame
 from dashboard.text import prose
@@ -35,7 +40,7 @@ STYLE = """
 .st-key-screen{display:grid;grid-template-columns:minmax(300px,5fr) 8fr;
 grid-template-rows:auto auto 1fr;gap:1rem 2.5rem;align-items:start}
 .st-key-screen>div:has(>.st-key-act){grid-area:1/1}
-.st-key-screen>div:has(>.st-key-shown){grid-area:1/2/span 3}
+.st-key-screen>div:has(>.st-key-beside){grid-area:1/2/span 3}
 .st-key-screen>div:has(>.st-key-answer){grid-area:2/1}
 .st-key-screen>div:has(>.st-key-turns){grid-area:3/1}
 .st-key-tools{justify-content:space-between}
@@ -43,7 +48,7 @@ grid-template-rows:auto auto 1fr;gap:1rem 2.5rem;align-items:start}
 .st-key-step button{min-width:0;padding-left:.6rem;padding-right:.6rem}
 @media(max-width:900px){
 .st-key-screen{display:flex}
-.st-key-screen>div:has(>.st-key-shown),.st-key-shown{display:contents}
+.st-key-screen>div:has(>.st-key-beside),.st-key-beside{display:contents}
 div:has(>.st-key-answer){order:1}
 div:has(>.st-key-details){order:2}
 div:has(>.st-key-turns){order:3}
@@ -59,13 +64,19 @@ ZOOM = 1.3  # of pictures in a room
 MANY = 3  # controls: more of them stand side by side
 
 
-def lesson() -> None:
-    """The page."""
+@page(
+    "lesson",
+    title=Message("Lesson"),
+    question=Message("Why does the output need a scale of its own, and how is one chosen?"),
+    group="learn",
+    drawings=("lesson_1",),
+)
+def lesson(frame: Frame, say: Language) -> None:
+    """Draw the page."""
     presenting = st.query_params.get("present") == "1"
     kept("checkpoint")  # also for the steps that have no box for it
-    speaking.style()
     st.html(f"<style>{STYLE}{PRESENT if presenting else ''}</style>")
-    say, number = tools()
+    number = tools(say)
     keys.listen(number, presenting, pressed)
     step = STEPS[number - 1]
     introduction = step.introduce(say)
@@ -74,7 +85,7 @@ def lesson() -> None:
         speaking.write(introduction.claim, say, "claim")
     with st.container(key="screen"):
         act = st.container(key="act")
-        with st.container(key="shown"):
+        with st.container(key="beside"):
             picture = st.container(key="picture")
             details = st.container(key="details")
         answer = st.container(key="answer")
@@ -82,9 +93,9 @@ def lesson() -> None:
     with act:
         speaking.write(introduction.task, say, "prose task")
         controls = st.container()
-        frame = Frame(st.empty(), st.container(), say)
+        frame = replace(frame, progress=st.empty())
     with controls:
-        screen = chosen_screen(step, frame, say)
+        subject, screen = chosen_screen(step, frame, say)
     with act:
         if screen.excerpt:
             st.html(prose.excerpt_html(*screen.excerpt))
@@ -109,15 +120,16 @@ def lesson() -> None:
             speaking.write(screen.note, say, "note")
     with turns:
         turn_buttons(number, say)
+        if number == len(STEPS):
+            lead_on(subject["model"], say)
 
 
 # Turn pages.
 
 
-def tools() -> tuple[Language, int]:
-    """The row above the lesson: its steps, the language, the handout, presenting."""
+def tools(say: Language) -> int:
+    """The row above the lesson: its steps, the handout, presenting; the number of the step."""
     with st.container(horizontal=True, vertical_alignment="center", key="tools"):
-        say = speaking.spoken()
         kept("step", whole(1, len(STEPS)))
         answers = STATE.get("answers", {})
         done = {number for number, (_, right) in answers.items() if right}
@@ -127,7 +139,6 @@ def tools() -> tuple[Language, int]:
         )  # fmt: skip
         keep("step", number)
         with st.container(horizontal=True, width="content", vertical_alignment="center"):
-            say = speaking.language_switch()
             settings = STATE.kept
             st.download_button(
                 say("Handout"),
@@ -149,7 +160,7 @@ def tools() -> tuple[Language, int]:
                     "leaves."
                 ),
             )
-    return say, number
+    return number
 
 
 def turn(by: int) -> None:
@@ -188,6 +199,15 @@ def turn_buttons(number: int, say: Language) -> None:
     )
 
 
+def lead_on(model: CalibratedModel, say: Language) -> None:
+    """Where the end of the lesson leads to."""
+    alpha = format_alpha(model.recommendation.alpha)
+    settings = {"checkpoint": model.checkpoint, "lang": say.code}
+    words = say("Explore this model at α {alpha}", alpha=alpha)
+    registry.link("explore", words, settings | {"rule": "percentile", "alpha": alpha})
+    registry.link("claims", say("The published claims, one by one"), settings)
+
+
 def paper(settings: dict[str, Any], say: Language) -> str:
     """The handout, made when it is asked for.
 
@@ -206,8 +226,8 @@ def paper(settings: dict[str, Any], say: Language) -> str:
 # Choose.
 
 
-def chosen_screen(step: Step, frame: Frame, say: Language) -> Screen:
-    """The step's controls, drawn, and the screen that follows from their values."""
+def chosen_screen(step: Step, frame: Frame, say: Language) -> tuple[dict[str, Any], Screen]:
+    """The step's boxes and controls, drawn: what it is on, and the screen that follows."""
     row = st.container(horizontal=True)
     subject: dict[str, Any] = {}
     if step.on != "nothing":
@@ -220,7 +240,7 @@ def chosen_screen(step: Step, frame: Frame, say: Language) -> Screen:
     with refusals(frame):
         controls = step.controls(**subject, say=say)
         values = draw_controls(controls, row)
-        return step.screen(**subject, **values, say=say)
+        return subject, step.screen(**subject, **values, say=say)
 
 
 def draw_controls(controls: Sequence[Control], row: DeltaGenerator) -> dict[str, Any]:
@@ -297,7 +317,3 @@ def ask(question: Question, number: int, say: Language) -> bool:
         kind, mark = ("right", say("Right.")) if answer.right else ("wrong", say("Not quite."))
         st.html(f'<div class="reply {kind}" role="status"><b>{mark}</b> {reply}</div>')
         return True
-
-
-if __name__ == "__main__":
-    lesson()

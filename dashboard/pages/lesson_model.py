@@ -6,11 +6,19 @@ from collections.abc import Callable
 
 import streamlit as st
 
-from dashboard.calibration import DEFAULT_BATCHES, DEFAULT_SEQ_LEN, DEFAULT_TEXT, Progress
+from dashboard.calibration import (
+    DEFAULT_BATCHES,
+    DEFAULT_SEQ_LEN,
+    DEFAULT_TEXT,
+    Calibration,
+    CalibrationError,
+    Progress,
+)
 from dashboard.checkpoints import sample_names
 from dashboard.lesson.calibrated import MOST_LAYERS, Activations, CalibratedLayer, CalibratedModel
 from dashboard.lesson.group_scales import group_channels
-from dashboard.pages import loading
+from dashboard.pages import loading, waiting
+from dashboard.pages.refusing import refusals
 from dashboard.pages.remembering import STATE, keep, kept
 from dashboard.pages.waiting import Frame
 from dashboard.rules.channels import GroupScales
@@ -53,7 +61,11 @@ def calibrated_model(source: loading.Source, frame: Frame | None = None) -> Cali
         source: its checkpoint; the page's frame refuses what cannot be used.
         frame: where a wait is shown; without one, errors are raised.
     """
-    source = frame.prepare(source).source if frame else loading.outline(source).source
+    if frame:
+        with refusals(frame):
+            source = loading.outline(source).source
+            check(waiting.calibrated(frame, source), source)
+    source = loading.outline(source).source
     calibration = loading.calibration(source, _silent)
     layers = loading.outline(source).layers[:MOST_LAYERS]
     return CalibratedModel(
@@ -67,6 +79,18 @@ def calibrated_model(source: loading.Source, frame: Frame | None = None) -> Cali
         loading.recommendation(source),
         None if source.from_file else _activations(source, frame.show if frame else _silent),
     )
+
+
+def check(calibration: Calibration, source: loading.Source) -> None:
+    """Raise CalibrationError where a layer gives nothing to learn from."""
+    for layer in calibration.layers:
+        if layer.slices[0].silu_output.absmax == 0:
+            raise CalibrationError(
+                "layer {layer} of {checkpoint} gives nothing but zeros, so there is nothing to "
+                "learn from it; choose another checkpoint",
+                layer=layer.layer,
+                checkpoint=source.checkpoint,
+            )
 
 
 def _activations(source: loading.Source, show: Callable[[Progress], None]) -> Activations:

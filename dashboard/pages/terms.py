@@ -4,26 +4,31 @@ import html
 
 import streamlit as st
 
-from dashboard.pages import speaking
+from dashboard.messages import Message
+from dashboard.pages.registry import page
 from dashboard.pages.remembering import keep, kept
+from dashboard.pages.waiting import Frame
 from dashboard.text.glossary import Term, glossary
+from dashboard.text.language import Language
 
 STYLE = ".glossary{columns:2 26rem;column-gap:3rem}.glossary div{break-inside:avoid}"
 
 
-def glossary_page() -> None:
-    """The page."""
-    speaking.style()
+@page(
+    "glossary",
+    title=Message("Glossary"),
+    question=Message("What do the terms and symbols mean?"),
+    group="learn",
+)
+def terms(frame: Frame, say: Language) -> None:
+    """Draw the page."""
     st.html(f"<style>{STYLE}</style>")
-    with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="right"):
-        say = speaking.language_switch()
-    st.markdown("# " + say("Glossary"))
     kept("term")
     wanted = st.text_input(say("Find a term"), key="term", width=320)
     keep("term", wanted, "")
-    terms = [term for term in glossary(say).values() if matches(term, wanted)]
-    if terms:
-        st.html(f'<dl class="glossary" lang="{say.code}">{"".join(map(entry, terms))}</dl>')
+    found = [term for term in glossary(say).values() if matches(term, wanted)]
+    if found:
+        st.html(f'<dl class="glossary" lang="{say.code}">{"".join(map(entry, found))}</dl>')
     else:
         st.markdown(say("No term, meaning or formula has these letters."))
 
@@ -40,7 +45,3 @@ def entry(term: Term) -> str:
         f'<div><dt id="{term.key}">{html.escape(term.name)}</dt>'
         f"<dd>{html.escape(term.meaning)}{formula}</dd></div>"
     )
-
-
-if __name__ == "__main__":
-    glossary_page()

@@ -26,7 +26,7 @@ from pathlib import Path
 from babel.messages.catalog import Catalog
 from babel.messages.pofile import read_po
 
-from dashboard.messages import Message, filled, is_list
+from dashboard.messages import Message, both, filled, is_list
 from dashboard.refusals import Refusal, one_line
 
 LOCALES = Path(__file__).resolve().parent / "locales"
@@ -36,6 +36,7 @@ DOMAIN = "scalescope.po"
 LANGUAGES = {"en": ("", "English"), "zh-CN": ("zh_CN", "简体中文")}
 CATALOGUES = tuple(code for code, (folder, _) in LANGUAGES.items() if folder)
 UNSPACED = ("zh-CN",)  # whose sentences follow one another without a space
+COMMA, SEMICOLON = Message(", "), Message("; ")
 
 
 @dataclass(frozen=True)
@@ -71,16 +72,15 @@ class Language:
 
     def listed(self, items: Iterable[str]) -> str:
         """A list in words: "x, B, C"."""
-        return self(", ").join(items)
+        return self(COMMA).join(items)
 
     def both(self, items: Sequence[str]) -> str:
         """A list that ends in "and": "x, B and C"; of one item the item."""
-        *others, last = items
-        return self("{items} and {last}", items=self.listed(others), last=last) if others else last
+        return self(both(items))
 
     def clauses(self, items: Iterable[str]) -> str:
         """Clauses of one sentence side by side: "x is finer; y is the same"."""
-        return self("; ").join(items)
+        return self(SEMICOLON).join(items)
 
     def sentences(self, *sentences: str) -> str:
         """Whole sentences as one text; empty ones are left out."""

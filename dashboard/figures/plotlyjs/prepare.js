@@ -7,21 +7,22 @@ export function inColours(text, exchange) {
 }
 
 // What of a layout is different where there is little room: "xaxis2.domain", "annotations[0].x".
-function set(layout, name, value) {
-  const steps = name.replace(/\[(\d+)\]/g, ".$1").split(".");
+function set(figure, name, value) {
+  const steps = (name.startsWith("data[") ? name : `layout.${name}`).replace(/\[(\d+)\]/g, ".$1").split(".");
   const last = steps.pop();
-  let inner = layout;
+  let inner = figure;
   for (const step of steps) inner = inner[step] ??= {};
   inner[last] = value;
 }
 
-// The layout for a width in px and a font.
-export function fit(layout, width, narrow, family) {
-  if (width < narrow)
-    for (const [name, value] of Object.entries(layout.meta.narrow ?? {})) set(layout, name, value);
+// The figure for a width in px and a font.
+export function fit(figure, width, narrow, family) {
+  const { layout } = figure;
+  if (width < (layout.meta.narrow_under ?? narrow))
+    for (const [name, value] of Object.entries(layout.meta.narrow ?? {})) set(figure, name, value);
   layout.width = Math.max(Math.round(width), 40);
   layout.autosize = false;
   layout.font = { family };
   layout.hoverlabel = { font: { family } };
-  return layout;
+  return figure;
 }

@@ -1,0 +1,211 @@
+"""Figures of the pages beside Explore: what they draw, and that it can be read, for any data."""
+
+import numpy as np
+import plotly.graph_objects as go
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
+from dashboard import figures
+from dashboard.analysis.compare import QUANTITIES, Column, LayerScales
+from dashboard.figures import theme
+from dashboard.rules.observers import MovingAverage, averaged
+from dashboard.text.language import ENGLISH, language
+
+CHINESE = language("zh-CN")
+LANGUAGES = st.sampled_from([ENGLISH, CHINESE])
+
+# Each example is drawn in a browser, at three widths, which is too slow to look for the simplest.
+drawn_in_a_browser = settings(
+    max_examples=12,
+    deadline=None,
+    phases=(Phase.explicit, Phase.reuse, Phase.generate),
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+
+
+def magnitudes(low: float = 1e-6, high: float = 100.0) -> st.SearchStrategy[float]:
+    """Scales and maxima of any size, as likely small as large."""
+    return st.floats(np.log10(low), np.log10(high)).map(lambda e: float(10.0**e))
+
+
+def traces(figure: go.Figure, kind: str = "scatter", concept: str | None = None) -> list:
+    """The figure's traces of a kind, and of a concept's colour where one is asked for."""
+    found = [trace for trace in figure.data if trace.type == kind]
+    if concept is None:
+        return found
+    colour = theme.LIGHT[concept]
+    return [t for t in found if colour in (t.line.color, t.marker.color)]
+
+
+def hovers(trace) -> list[str]:
+    """What the pointer is told at each point, as the browser fills it in."""
+    told = []
+    for row in trace.customdata:
+        text = trace.hovertemplate.removesuffix("<extra></extra>")
+        for i, value in enumerate(np.atleast_1d(np.asarray(row, dtype=object))):
+            text = text.replace(f"%{{customdata[{i}]}}", str(value))
+            text = text.replace("%{customdata}", str(value))
+        told.append(text)
+    return told
+
+
+def check_meta(figure: go.Figure) -> None:
+    """It says a finding, and each of its picks has a name and a place."""
+    meta = figure.layout.meta
+    assert meta["alt"].count(" ") > 5 and "nan" not in meta["alt"]
+    for pick in meta["picks"]:
+        assert pick["label"] and np.isfinite([*pick["x"], *pick["y"]]).all()
+
+
+def test_the_checker_sees_what_cannot_be_read(paper):
+    figure = theme.new_figure(100, "a curve from corner to corner, and labels where none may be")
+    figure.add_trace(theme.line([0, 1], [0, 1], "output", 2))
+    figure.update_xaxes(range=[0, 1], visible=False)
+    figure.update_yaxes(range=[0, 1], visible=False)
+    marks = {"free": (0.2, 0.8), "on the line": (0.5, 0.5), "beyond": (1.0, 0.5)}
+    for text, (x, y) in marks.items():
+        figure.add_annotation(theme.label(x, y, text))
+    figure.add_annotation(theme.label(0.22, 0.75, "twin"))
+    figure.add_trace(theme.dots([0.7], [0.2], "best", 20))
+    figure.add_annotation(theme.label(0.7, 0.2, "on the dot"))
+    assert set(paper.faults(figure, 600)) == {
+        '"on the line" lies on a line',
+        '"beyond" leaves the frame',
+        '"free" lies on "twin"',
+        '"on the dot" lies on a dot',
+    }
+
+
+# Compare
+
+
+@st.composite
+def columns(draw) -> list[Column]:
+    layers = draw(st.sampled_from([[0], [3, 7], list(range(5)), list(range(64))]))
+    around = draw(magnitudes())
+    spread = draw(st.sampled_from([0.0, 1e-6, 0.1, 3.0]))
+    name = draw(st.sampled_from(["A", "mamba-tiny, α 0.9995", "a_directory_with_a_long_name" * 3]))
+    made = []
+    for i in range(draw(st.integers(2, 6))):
+        known = [layer for layer in layers if draw(st.booleans()) or layer % 3] or layers[:1]
+        values = [around * (1 + spread * draw(st.floats(0, 1))) for _ in known]
+        made.append(
+            Column(
+                f"{name}{i}",
+                tuple(
+                    LayerScales(layer, x_out_scale=value, sqnr_db=20 * np.log10(value))
+                    for layer, value in zip(known, values, strict=True)
+                ),
+            )
+        )
+    return made
+
+
+@drawn_in_a_browser
+@given(columns(), st.sampled_from(["x_out_scale", "sqnr_db", "w_scale"]), LANGUAGES)
+def test_compared_lines_can_be_read(paper, made, quantity, say):
+    figure = figures.compared_lines(made, quantity, say)
+    check_meta(figure)
+    paper.check(figure)
+
+
+def test_compared_lines_are_the_columns_numbers_at_their_layers():
+    made = [
+        Column("first", (LayerScales(2, x_out_scale=0.01), LayerScales(9, x_out_scale=0.03))),
+        Column("second", (LayerScales(9, x_out_scale=0.02),)),
+        Column("none", (LayerScales(4, w_scale=1.0),)),
+    ]
+    figure = figures.compared_lines(made, "x_out_scale", ENGLISH)
+    first, second = figure.data
+    assert first.x.tolist() == [0, 2] and second.x.tolist() == [2]  # of layers 2, 4, 9
+    assert first.y.tolist() == pytest.approx([0.01, 0.03])
+    assert figure.layout.xaxis.ticktext == ("2", "4", "9")
+    assert figure.layout.yaxis.type == "log"
+    low, high = figure.layout.yaxis.range
+    assert low < np.log10(0.01) and high > np.log10(0.03)
+    assert hovers(first)[1] == "A: first<br>layer 9: x_out_scale 0.03000"
+    assert "x_out_scale of layer 9 differs most" in figure.layout.meta["alt"]
+
+
+@pytest.mark.parametrize("quantity", QUANTITIES)
+def test_a_quantity_that_no_column_knows_is_said(quantity):
+    figure = figures.compared_lines([Column("a", ()), Column("b", ())], quantity, ENGLISH)
+    assert [words.text for words in figure.layout.annotations] == [f"No column knows {quantity}."]
+    assert not figure.data
+
+
+def test_a_name_with_markup_is_a_name():
+    made = [Column(f"<b>%{{x}}</b>{i}", (LayerScales(0, x_out_scale=0.1),)) for i in range(2)]
+    figure = figures.compared_lines(made, "x_out_scale", ENGLISH)
+    assert [trace.name for trace in figure.data] == [
+        "<b>A: &lt;b&gt;%{x}&lt;/b&gt;0</b>",
+        "B: &lt;b&gt;%{x}&lt;/b&gt;1",
+    ]
+
+
+# Batches
+
+
+@st.composite
+def averages(draw) -> tuple[MovingAverage, float, np.ndarray]:
+    """Batches' quantiles near one another or far apart; the average in one order, and in others."""
+    around, spread = draw(magnitudes()), draw(st.sampled_from([0.0, 1e-6, 1e-3, 0.5]))
+    count = draw(st.sampled_from([1, 2, 7, 64, 300]))
+    shares = np.random.default_rng(draw(st.integers(0, 9))).random(count)
+    quantiles = (around * (1 + spread * shares)).tolist()
+    if draw(st.booleans()):
+        quantiles[0] = 0.0
+    sigma = draw(st.sampled_from([0.001, 0.01, 1.0]))
+    average = averaged(quantiles, sigma, draw(st.sampled_from([None, 5])))
+    finals = np.array([averaged(quantiles, sigma, seed).final for seed in range(1, 9)])
+    return average, float(np.mean(quantiles)), finals
+
+
+@drawn_in_a_browser
+@given(averages(), LANGUAGES)
+def test_moving_averages_can_be_read(paper, made, say):
+    average, pooled, finals = made
+    for figure in (
+        figures.moving_average_chart(average, pooled, say),
+        figures.orders_chart(finals, average.final, pooled, say),
+    ):
+        check_meta(figure)
+        paper.check(figure)
+
+
+def test_the_moving_average_is_drawn_as_it_is_defined():
+    quantiles, sigma = [1.0, 3.0, 2.0], 0.25
+    average = averaged(quantiles, sigma, None)
+    figure = figures.moving_average_chart(average, 2.5, ENGLISH)
+    pooled, mean, dots, weights = figure.data
+    assert list(pooled.y) == [2.5, 2.5] and pooled.line.dash != "solid"
+    assert list(mean.y) == [1.0, 1.0 + 0.25 * 2.0, 1.5 + 0.25 * 0.5]  # m + σ (q − m)
+    assert list(dots.y) == quantiles and dots.x.tolist() == [0, 1, 2]
+    assert list(weights.y) == pytest.approx([0.75**2, 0.25 * 0.75, 0.25])
+    assert hovers(dots)[1] == "batch 1: its quantile 3.000<br>mean after it 1.500"
+    assert hovers(weights)[0] == "batch 0: weight 56 %"
+    assert mean.name == "moving average, at its end: 1.625"
+    assert "56 %" in figure.layout.annotations[0].text
+    assert "35 % below the pooled quantile" in figure.layout.meta["alt"]
+
+
+def test_batches_stand_in_the_order_taken_under_their_own_numbers():
+    average = averaged([1.0, 2.0, 3.0, 4.0, 5.0], 0.1, 3)
+    figure = figures.moving_average_chart(average, 3.0, ENGLISH)
+    assert figure.layout.xaxis.ticktext == tuple(map(str, average.order)) != tuple("01234")
+    assert list(figure.data[2].y) == [1.0 + batch for batch in average.order]
+
+
+def test_every_order_is_counted_once_between_the_bars_edges():
+    finals = np.array([1.0, 1.0, 1.2, 2.0])
+    figure = figures.orders_chart(finals, 1.2, 1.7, ENGLISH)
+    bars, here, pooled = figure.data
+    half = bars.width / 2
+    for x, count in zip(bars.x, bars.y, strict=True):
+        assert count == ((finals >= x - half) & (finals < x + half)).sum()
+    assert sum(bars.y) == 4
+    assert here.x == (1.2, 1.2) and here.name == "this order: 1.200"
+    assert pooled.x == (1.7, 1.7) and pooled.name == "pooled: 1.700"
+    assert hovers(bars)[0].endswith("<br>2 orders")
+    assert "between 1.000 and 2.000" in figure.layout.meta["alt"]
