@@ -8,7 +8,16 @@ import numpy as np
 import plotly.graph_objects as go
 
 from dashboard.analysis.report import format_alpha
-from dashboard.figures.theme import SMALL_SIZE, dots, label, line, new_figure, sensors, strokes
+from dashboard.figures.theme import (
+    LIGHT,
+    SMALL_SIZE,
+    dots,
+    label,
+    line,
+    new_figure,
+    sensors,
+    strokes,
+)
 from dashboard.rules.landscape import NEGLIGIBLE_DB
 from dashboard.text.language import Language
 from dashboard.text.numbers import decibels, signed
@@ -66,11 +75,9 @@ def alpha_choice(
     figure.add_trace(line(*lost_spans, "saturated", 3, opacity=0.5))
     marks = strokes((best, best), (rows - 0.26, rows + 0.26))
     figure.add_trace(line(*marks, "best", 3))
-    figure.add_trace(dots(reached, rows, "output", 13))
-    figure.add_trace({
-        "type": "scatter", "mode": "text", "x": reached, "y": rows, "hoverinfo": "skip",
-        "text": [f"α {format_alpha(alpha)}" for alpha in alphas], "textposition": "top center",
-        "textfont": {"size": 12}, "cliponaxis": False,
+    figure.add_trace(dots(reached, rows, "output", 13) | {
+        "mode": "markers+text", "text": [f"α {format_alpha(alpha)}" for alpha in alphas],
+        "textposition": "top center", "textfont": {"size": 12, "color": LIGHT["muted"]},
     })  # fmt: skip
     figure.add_trace(sensors(rows, 0.9, told, low, high, upright=False))
     return figure

@@ -6,7 +6,7 @@ What was published needs no model and stands there at once; the measurements are
 from __future__ import annotations
 
 import html
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
@@ -45,10 +45,9 @@ KINDS = {HOLDS: "right", IN_PART: "part", DOES_NOT_FOLLOW: "wrong"}  # classes o
 )
 def claims_page(frame: Frame, say: Language) -> None:
     """Draw the page."""
-    introduce(say)
-    with st.container(width=300):
+    with frame.bar, st.container(width=300):
         source = model_box(say)
-        frame = replace(frame, progress=st.empty())
+    introduce(say)
     summary = st.empty()
     cards = {
         key: Card.of(key, "".join(quotation(quote, say) for quote in quotes))

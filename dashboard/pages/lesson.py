@@ -16,7 +16,7 @@ from streamlit.delta_generator import DeltaGenerator
 from dashboard.analysis.report import format_alpha
 from dashboard.lesson.calibrated import CalibratedModel
 from dashboard.lesson.handout import handout, printed_steps
-from dashboard.lesson.screen import Control, Question, Screen, Step
+from dashboard.lesson.screen import Control, Introduction, Question, Screen, Step
 from dashboard.lesson.steps import STEPS
 from dashboard.messages import Message
 from dashboard.pages import keys, registry, speaking
@@ -44,6 +44,7 @@ grid-template-rows:auto auto 1fr;gap:1rem 2.5rem;align-items:start}
 .st-key-screen>div:has(>.st-key-answer){grid-area:2/1}
 .st-key-screen>div:has(>.st-key-turns){grid-area:3/1}
 .st-key-tools{justify-content:space-between}
+.st-key-controls div:has(>.st-key-alpha_slot){display:none}
 .st-key-keys{position:absolute;width:1px!important;overflow:hidden}
 .st-key-step button{min-width:0;padding-left:.6rem;padding-right:.6rem}
 @media(max-width:900px){
@@ -56,7 +57,8 @@ div:has(>.st-key-turns){order:3}
 """
 PRESENT = """
 html{font-size:clamp(16px,1.5vw,30px)}
-[data-testid=stHeader],[data-testid=stSidebar],.st-key-tools{display:none}
+[data-testid=stHeader],[data-testid=stSidebar],.st-key-head,.st-key-controls,.st-key-language{
+display:none}
 [data-testid=stMainBlockContainer]{padding-top:1.2rem}
 .st-key-act .stHorizontalBlock>*{flex:1 1 8rem;width:auto}
 """
@@ -76,20 +78,28 @@ def lesson(frame: Frame, say: Language) -> None:
     presenting = st.query_params.get("present") == "1"
     kept("checkpoint")  # also for the steps that have no box for it
     st.html(f"<style>{STYLE}{PRESENT if presenting else ''}</style>")
-    number = tools(say)
+    with frame.bar:
+        number = tools(say)
     keys.listen(number, presenting, pressed)
-    step = STEPS[number - 1]
-    introduction = step.introduce(say)
+    introduction = STEPS[number - 1].introduce(say)
     with st.container(key="heading"):
         st.markdown(f"## {number} · {introduction.title}")
         speaking.write(introduction.claim, say, "claim")
     with st.container(key="screen"):
-        act = st.container(key="act")
-        with st.container(key="beside"):
-            picture = st.container(key="picture")
-            details = st.container(key="details")
-        answer = st.container(key="answer")
-        turns = st.container(key="turns", horizontal=True)
+        show_step(number, introduction, presenting, frame)
+        with st.container(key="turns"):
+            turn_buttons(number, say)
+
+
+@st.fragment
+def show_step(number: int, introduction: Introduction, presenting: bool, frame: Frame) -> None:
+    """A step's controls, picture and question: all that changes while its controls are moved."""
+    step, say = STEPS[number - 1], frame.say
+    act = st.container(key="act")
+    with st.container(key="beside"):
+        picture = st.container(key="picture")
+        details = st.container(key="details")
+    answer = st.container(key="answer")
     with act:
         speaking.write(introduction.task, say, "prose task")
         controls = st.container()
@@ -113,15 +123,13 @@ def lesson(frame: Frame, say: Language) -> None:
             success = prose.inline(screen.success)
             st.html(f'<div class="reply right" role="status"><b>✓</b> {success}</div>')
         answered = ask(screen.question, number, say)
+        if number == len(STEPS):
+            lead_on(subject["model"], say)
     with details:
         if screen.table and (answered or not screen.table.spoils):
             speaking.table(screen.table, say)
         if screen.note:
             speaking.write(screen.note, say, "note")
-    with turns:
-        turn_buttons(number, say)
-        if number == len(STEPS):
-            lead_on(subject["model"], say)
 
 
 # Turn pages.
@@ -181,22 +189,23 @@ def pressed() -> None:
 
 
 def turn_buttons(number: int, say: Language) -> None:
-    st.button(
-        say("Previous"),
-        key="previous",
-        on_click=turn,
-        args=(-1,),
-        disabled=number == 1,
-        icon=":material/arrow_back:",
-    )
-    st.button(
-        say("Next"),
-        key="next",
-        on_click=turn,
-        args=(1,),
-        disabled=number == len(STEPS),
-        icon=":material/arrow_forward:",
-    )
+    with st.container(horizontal=True):
+        st.button(
+            say("Previous"),
+            key="previous",
+            on_click=turn,
+            args=(-1,),
+            disabled=number == 1,
+            icon=":material/arrow_back:",
+        )
+        st.button(
+            say("Next"),
+            key="next",
+            on_click=turn,
+            args=(1,),
+            disabled=number == len(STEPS),
+            icon=":material/arrow_forward:",
+        )
 
 
 def lead_on(model: CalibratedModel, say: Language) -> None:

@@ -11,7 +11,11 @@ from dashboard.pages.waiting import Frame
 from dashboard.text.glossary import Term, glossary
 from dashboard.text.language import Language
 
-STYLE = ".glossary{columns:2 26rem;column-gap:3rem}.glossary div{break-inside:avoid}"
+STYLE = """
+.glossary{columns:2 26rem;column-gap:3rem;margin:0}
+.glossary div{break-inside:avoid;padding-bottom:.9rem}
+.glossary dt{margin:0}
+"""
 
 
 @page(
@@ -24,7 +28,8 @@ def terms(frame: Frame, say: Language) -> None:
     """Draw the page."""
     st.html(f"<style>{STYLE}</style>")
     kept("term")
-    wanted = st.text_input(say("Find a term"), key="term", width=320)
+    with frame.bar:
+        wanted = st.text_input(say("Find a term"), key="term", width=320)
     keep("term", wanted, "")
     found = [term for term in glossary(say).values() if matches(term, wanted)]
     if found:
