@@ -1,19 +1,33 @@
 """Figures of the pages beside Explore: what they draw, and that it can be read, for any data."""
 
+import re
+
 import numpy as np
 import plotly.graph_objects as go
 import pytest
+import torch
+import torch.nn.functional as F
+from by_hand import half_away
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from dashboard import figures
 from dashboard.analysis.compare import QUANTITIES, Column, LayerScales
+from dashboard.analysis.report import report_scale
+from dashboard.calibration import SliceCalibration
+from dashboard.calibration.histogram import Histogram
 from dashboard.figures import theme
-from dashboard.rules.observers import MovingAverage, averaged
+from dashboard.rules.landscape import Landscape
+from dashboard.rules.observers import (
+    ASYMMETRIC_RULES,
+    SYMMETRIC_RULES,
+    MovingAverage,
+    ScaleRule,
+    averaged,
+)
 from dashboard.text.language import ENGLISH, language
 
-CHINESE = language("zh-CN")
-LANGUAGES = st.sampled_from([ENGLISH, CHINESE])
+LANGUAGES = st.sampled_from(["en", "zh-CN"])
 
 # Each example is drawn in a browser, at three widths, which is too slow to look for the simplest.
 drawn_in_a_browser = settings(
@@ -104,7 +118,8 @@ def columns(draw) -> list[Column]:
 
 @drawn_in_a_browser
 @given(columns(), st.sampled_from(["x_out_scale", "sqnr_db", "w_scale"]), LANGUAGES)
-def test_compared_lines_can_be_read(paper, made, quantity, say):
+def test_compared_lines_can_be_read(paper, made, quantity, code):
+    say = language(code)
     figure = figures.compared_lines(made, quantity, say)
     check_meta(figure)
     paper.check(figure)
@@ -164,7 +179,8 @@ def averages(draw) -> tuple[MovingAverage, float, np.ndarray]:
 
 @drawn_in_a_browser
 @given(averages(), LANGUAGES)
-def test_moving_averages_can_be_read(paper, made, say):
+def test_moving_averages_can_be_read(paper, made, code):
+    say = language(code)
     average, pooled, finals = made
     for figure in (
         figures.moving_average_chart(average, pooled, say),
@@ -209,3 +225,110 @@ def test_every_order_is_counted_once_between_the_bars_edges():
     assert pooled.x == (1.7, 1.7) and pooled.name == "pooled: 1.700"
     assert hovers(bars)[0].endswith("<br>2 orders")
     assert "between 1.000 and 2.000" in figure.layout.meta["alt"]
+
+
+# Heatmaps
+
+
+def test_a_heatmap_shades_by_value_marks_the_best_and_leaves_gaps():
+    shade = np.array([[0.0, 0.5, 7.0], [np.nan, 1.0, 0.25]])
+    marked = np.array([[True, False, False], [False, False, True]])
+    words = [["a", "b", "c"], ["d", "e", "<f>"]]
+    figure = figures.heatmap(
+        "What six cells show", ["r", "s"], ["x, y", "z", "w"], shade, words, words, marked
+    )
+    ground, cells = figure.data
+    assert cells.z.tolist() == [[0.0, 0.5, 1.0], [0.0, 1.0, 0.25]]
+    assert cells.colorscale[0][1].endswith(",0)") and ground.colorscale[0][1].endswith(",1)")
+    assert np.asarray(cells.text).tolist() == [
+        ["<b>a</b>", "b", "c"],
+        ["d", "e", "<b>&lt;f&gt;</b>"],
+    ]
+    rims = [(rim.x0, rim.x1, rim.y0, rim.y1) for rim in figure.layout.shapes]
+    assert rims == [(-0.5, 0.5, -0.5, 0.5), (1.5, 2.5, 0.5, 1.5)]
+    picks = figure.layout.meta["picks"]
+    assert [pick["value"] for pick in picks] == list(range(6))
+    assert [pick["label"] for pick in picks] == ["a", "b", "c", "d", "e", "<f>"]
+    assert (picks[5]["x"], picks[5]["y"]) == ([1.5, 2.5], [0.5, 1.5])
+    assert figure.layout.xaxis.ticktext[0] == "x<br>y"
+    assert figure.layout.yaxis.range == (1.5, -0.5)  # the first row on top
+
+
+def calibrated(v: torch.Tensor) -> SliceCalibration:
+    """What is counted of SiLU's inputs v, in two batches."""
+    halves = tuple(Histogram.of(F.silu(half)) for half in v.tensor_split(2) if len(half))
+    return SliceCalibration("x", 5.0, 0.7, 1.2, Histogram.of(v), Histogram.of(F.silu(v)), halves)
+
+
+SAMPLES = [
+    torch.randn(3000, generator=torch.Generator().manual_seed(i)) * spread
+    for i, spread in enumerate((1.5, 0.01, 30.0))
+] + [torch.zeros(50), torch.full((50,), 0.7), -torch.rand(500) * 9 - 0.1]
+
+
+def test_the_rule_heatmap_has_every_sqnr_and_marks_the_best_of_each_row():
+    layers, reports, bests = [3, 8], [], []
+    for v in SAMPLES[:2]:
+        counted = calibrated(v)
+        rules = [ScaleRule("percentile", 0.99), ScaleRule("mse"), ScaleRule("scale-wx")]
+        reports.append([report_scale(counted, rule) for rule in rules])
+        found = Landscape.of(counted.silu_output)
+        bests.append(report_scale(counted, found.best_rule))
+    figure = figures.rule_heatmap(layers, reports, bests, ENGLISH)
+    y = [F.silu(v).half().double() for v in SAMPLES[:2]]
+    for row, outputs in enumerate(y):
+        sqnr = []
+        for made in reports[row]:
+            codes = half_away(outputs.numpy().astype(np.float32) / np.float32(made.x_out_scale))
+            hat = codes.clip(-128, 127) * made.x_out_scale
+            noise = ((hat - outputs.numpy()) ** 2).sum()
+            sqnr.append(10 * np.log10((outputs.numpy() ** 2).sum() / noise))
+        texts = [re.sub("</?b>", "", text) for text in figure.data[1].text[row]]
+        assert [float(text.replace("−", "-")) for text in texts] == pytest.approx(sqnr, abs=0.06)
+        most = float(bests[row].output.sqnr_db)
+        lost = np.clip((most - np.array(sqnr)) / 12.0, 0, 1)
+        assert figure.data[1].z[row].tolist() == pytest.approx(lost, abs=1e-3)
+        assert figure.data[1].text[row][int(np.argmax(sqnr))].startswith("<b>")
+    assert figure.layout.yaxis.ticktext == ("Layer 3", "Layer 8")
+    told = figure.data[1].customdata[1][2]
+    assert told.startswith("Layer 8, scale_wx<br>sqnr_db ") and "x_out_scale 0.0" in told
+    assert "scale_wx costs most" in figure.layout.meta["alt"]
+
+
+def test_the_group_heatmap_has_each_groups_scale_and_how_much_finer_it_is():
+    scales = np.array([[[0.01, 0.02], [0.04, 0.005]]])
+    figure = figures.group_heatmap(scales, np.array([3, 4, 5, 6]), 0.04, ENGLISH)
+    assert figure.data[1].z.tolist() == [[0.8, 0.4], [0.0, 1.0]]  # octaves / 2.5, at most 1
+    assert [list(row) for row in figure.data[1].text] == [
+        ["0.01000", "0.02000"],
+        ["0.04000", "0.005000"],
+    ]
+    told = figure.data[1].customdata[1][1]
+    assert told == "Heads 2, channels 2: 6 channels share 0.005,<br>8.00 times finer than 0.04"
+    assert (
+        "8 times finer" in figure.layout.meta["alt"]
+        and "Heads 2, channels 2" in figure.layout.meta["alt"]
+    )
+    assert not figure.layout.meta["picks"]  # a click would choose nothing
+
+
+@drawn_in_a_browser
+@given(st.integers(0, 5), st.sampled_from([1, 2, 64]), st.booleans(), LANGUAGES)
+def test_rule_heatmaps_can_be_read(paper, sample, layers, symmetric, code):
+    say = language(code)
+    counted = calibrated(SAMPLES[sample])
+    names = SYMMETRIC_RULES if symmetric else ASYMMETRIC_RULES
+    row = [report_scale(counted, ScaleRule(name, symmetric=symmetric)) for name in names]
+    figure = figures.rule_heatmap(range(layers), [row] * layers, [row[0]] * layers, say)
+    check_meta(figure)
+    paper.check(figure, (340, 1280) if layers > 2 else (340, 736, 1280))
+
+
+@drawn_in_a_browser
+@given(st.sampled_from([(1, 1, 1), (1, 4, 4), (2, 3, 64), (8, 2, 16)]), magnitudes(), LANGUAGES)
+def test_group_heatmaps_can_be_read(paper, shape, around, code):
+    say = language(code)
+    scales = np.maximum(around * np.random.default_rng(1).lognormal(0, 1, shape), 1e-6)
+    figure = figures.group_heatmap(scales, np.ones(scales.size, int), float(scales.max()), say)
+    check_meta(figure)
+    paper.check(figure)

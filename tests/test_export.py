@@ -71,7 +71,7 @@ def test_the_report_stands_alone_and_keeps_markup_out(mamba):
     sections = [
         documents.Section("<script>alert(1)</script>", ["**bold** & <i>plain</i>"], heat, rows)
     ]
-    page = documents.report_html("<b>name</b>", sections, language("zh-CN"))
+    page = documents.report_html("<b>name</b>", "<i>origin</i>", sections, language("zh-CN"))
     assert '<html lang="zh-CN">' in page and "<title>&lt;b&gt;name&lt;/b&gt;</title>" in page
     outline = Outline()
     outline.feed(page)

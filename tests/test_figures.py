@@ -8,7 +8,7 @@ import plotly.graph_objects as go
 import pytest
 import torch
 import torch.nn.functional as F
-from by_hand import half_away
+from oracles import half_away
 
 from dashboard import figures
 from dashboard.analysis.report import (
@@ -324,31 +324,6 @@ def test_captions_claim_only_what_the_data_show():
     chosen, *_ = sliced(CASES["like a model's"])
     assert "cannot choose a scale" in captions.sweep_caption(chosen, ENGLISH)
     assert "cannot choose a scale" not in captions.sweep_caption(small, ENGLISH)
-
-
-def test_a_heatmap_shades_by_value_marks_the_best_and_leaves_gaps():
-    shade = np.array([[0.0, 0.5, 7.0], [np.nan, 1.0, 0.25]])
-    marked = np.array([[True, False, False], [False, False, True]])
-    words = [["a", "b", "c"], ["d", "e", "f"]]
-    drawn = figures.heatmap("t", ["r", "s"], ["x, y", "z", "w"], shade, words, words, marked)
-    found = drawn.as_dict()
-    shades = [area["opacity"] for area in found["areas"] if area["colour"] == "saturated"]
-    most = max(shades)
-    assert shades == pytest.approx([0.0, most / 2, most, most, most / 4])
-    assert len(found["lines"]) == 2  # a rim each
-    assert [pick["value"] for pick in found["picks"]] == list(range(6))
-    bold = [text["text"] for text in found["texts"] if text["bold"]]
-    assert bold == ["a", "f"] and "x\ny" in [text["text"] for text in found["texts"]]
-
-
-def test_the_rule_heatmap_marks_the_best_of_each_row():
-    _, rows, _ = sliced(torch.randn(20_000, generator=GENERATOR) * 1.5)
-    best = max(rows, key=lambda row: float(row.output.sqnr_db))
-    found = figures.rule_heatmap([3], [rows], [best], ENGLISH).as_dict()
-    texts = {text["text"]: text["bold"] for text in found["texts"]}
-    assert texts[f"{float(best.output.sqnr_db):.1f}"]
-    worst = min(rows, key=lambda row: float(row.output.sqnr_db))
-    assert not texts[f"{float(worst.output.sqnr_db):.1f}".replace("-", "−")]
 
 
 def test_a_cut_says_that_its_number_is_where_it_cuts():

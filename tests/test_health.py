@@ -11,9 +11,9 @@ import pytest
 import streamlit as st
 import torch
 import torch.nn.functional as F
-from by_hand import half_away
 from genuine import calibrated, genuine
 from opening import opened, told
+from oracles import conv_by_torch, requantize
 
 from dashboard import cli
 from dashboard.analysis import health
@@ -159,16 +159,12 @@ def by_hand(stored, capture) -> list[tuple[float, float]]:
                       (stored.bias_q.float() * arguments["scale_b"])[:, None]], dim=1)  # fmt: skip
     ours = torch.cat([capture.weight, capture.bias[:, None]], dim=1)
     order = torch.cdist(rows.double(), ours.double()).argmin(dim=1)
-    x = F.pad(capture.x[:, order], (3, 0))
-    v = F.conv1d(x, capture.weight[order][:, None], capture.bias[order], groups=len(order))
+    v = conv_by_torch(capture.x[:, order], capture.weight[order], capture.bias[order])
     output = F.silu(v).half().double()
     measured = []
     for own in stored.slices:
-        y, scale = output[:, own.part.channels], torch.from_numpy(own.scale_out).double()[:, None]
-        codes = half_away(y / scale)
-        error = codes.clip(-128, 127) * scale.numpy() - y.numpy()
-        sqnr = 10 * np.log10(float((y**2).sum() / (error**2).sum()))
-        measured.append((sqnr, float(((codes < -128) | (codes > 127)).mean())))
+        plain = requantize(output[:, own.conv_slice.channels], own.scale_out[:, None])
+        measured.append((plain.sqnr_db, plain.saturation_rate))
     return measured
 
 
@@ -325,8 +321,7 @@ def test_a_scale_of_no_named_rule_is_nearest_to_the_alpha_that_it_reaches(tmp_pa
     calibrated(tmp_path, "mamba-tiny", "mamba-tiny, W8A8", "mamba-w8a8")
     state = torch.load(tmp_path / "pytorch_model.bin", weights_only=True)
     for capture in seen.captures:
-        x = F.pad(capture.x, (3, 0))
-        v = F.conv1d(x, capture.weight[:, None], capture.bias, groups=len(capture.bias))
+        v = conv_by_torch(capture.x, capture.weight, capture.bias)
         amax = np.quantile(F.silu(v).abs().half().float().numpy(), 0.99)
         name = f"backbone.layers.{capture.layer}.mixer.conv1d.output_scale"
         state[name] = float(amax) / 127

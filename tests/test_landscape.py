@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from oracles import percentile_scale, requantize
 
 from dashboard.analysis.report import gain_db, report_bests, report_scale
 from dashboard.calibration import Calibration, calibrate, read_text
@@ -28,11 +29,7 @@ def output(seed: int, spread: float, count: int = 30_000) -> torch.Tensor:
 
 
 def sqnr_by_hand(y: torch.Tensor, alpha: float) -> float:
-    scale = torch.quantile(y.abs(), alpha) / torch.tensor(127.0)
-    ratio = y / scale
-    codes = (ratio.sign() * (ratio.abs().double() + 0.5).floor()).clamp(-128, 127)
-    error = (codes * scale.double() - y.double()).square().sum()
-    return float(10 * torch.log10(y.double().square().sum() / error))
+    return requantize(y, percentile_scale(y, alpha)).sqnr_db
 
 
 def test_the_best_alpha_is_the_best_of_a_loop_over_all():

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from by_hand import half_away
+from oracles import half_away
 
 from dashboard.analysis.pipeline import trace_channel
 from dashboard.analysis.report import quantize_conv, stranded_codes

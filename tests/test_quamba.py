@@ -8,6 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from genuine import LAYOUTS, SCALES, described, genuine, genuine_state
+from oracles import conv_by_torch
 from safetensors.torch import save_file
 
 from dashboard.calibration import calibrate, read_text
@@ -64,8 +65,7 @@ def test_the_kernel_with_the_samples_codes_and_scales_gives_the_float_models_out
         x_q = quantize(x, arguments["scale_x"][:, None])
         y_q = quant_causal_conv1d(x_q, **arguments, backend="torch")
         y_hat = dequantize(y_q, arguments["scale_out"][:, None])
-        weight = capture.weight[order]
-        v = F.conv1d(F.pad(x, (3, 0)), weight[:, None], capture.bias[order], groups=len(order))
+        v = conv_by_torch(x, capture.weight[order], capture.bias[order])
         y = F.silu(v)
         for part in quantized.slices:
             signal = float((y[:, part.channels] ** 2).sum())
@@ -80,15 +80,12 @@ def check_scales(quantized, calibration) -> None:
         stored, capture = quantized.stored_layer(layer), calibration.capture(layer)
         order = order_of(stored, capture)
         x = capture.x[:, order]
-        v = F.conv1d(
-            F.pad(x, (3, 0)), capture.weight[order][:, None], capture.bias[order],
-            groups=len(order),
-        )  # fmt: skip
+        v = conv_by_torch(x, capture.weight[order], capture.bias[order])
         amax = F.silu(v).abs().amax(dim=(0, 2)).half().float().numpy()
         assert stored.mixer == "W8A8QMamba2" and not stored.alpha_used
         assert stored.mismatches == () and len(stored.copies) == 5
         for scales in stored.slices:
-            own = scales.part.channels
+            own = scales.conv_slice.channels
             groups = range(scales.out_scales.size)
             by_hand = [amax[own][scales.out_group == g].max() / 127 for g in groups]
             # A step of float16, where a sum in another order or a division rounds to the next.
@@ -364,7 +361,7 @@ def test_quamba2_without_groups_has_one_scale_for_x_and_one_an_ssd_group_for_b(t
     layer = stored_checkpoint(tmp_path, "ungrouped").stored_layer(0)
     assert layer.alpha_used
     x, b, c = layer.slices
-    assert (x.part.width, b.part.width, c.part.width) == (8, 6, 6)
+    assert (x.conv_slice.width, b.conv_slice.width, c.conv_slice.width) == (8, 6, 6)
     assert x.scale_out == pytest.approx([0.03] * 8)
     assert b.scale_out == pytest.approx([0.04] * 3 + [0.05] * 3)
     assert c.scale_out == pytest.approx([0.06] * 6)

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from genuine import LAYOUTS, SCALES, calibrated, calibrated_state, described, genuine
 from opening import opened, told
+from oracles import conv_by_torch, requantize
 
 from dashboard import cli
 from dashboard.analysis.report import LayerReport, report_slices
@@ -104,13 +105,11 @@ def test_into_a_checkpoint_its_own_groups_get_the_rules_scales(tmp_path, capsys)
     own = stored.slices[0].out_group == 5
     rows = stored.weight_q[:512][own].float() * stored.slices[0].w_scale
     channels = torch.cdist(rows, seen.weight[:512]).argmin(dim=1)
-    v = F.conv1d(F.pad(seen.x[:, channels], (3, 0)), seen.weight[channels][:, None],
-                 seen.bias[channels], groups=len(channels))  # fmt: skip
-    y = F.silu(v).half().double()
+    v = conv_by_torch(seen.x[:, channels], seen.weight[channels], seen.bias[channels])
+    y = F.silu(v).half()
 
     def error(scale: float) -> float:
-        codes = torch.sign(y) * torch.floor(torch.abs(y / scale) + 0.5)
-        return float(((codes.clamp(-128, 127) * scale - y) ** 2).sum())
+        return requantize(y, scale).noise
 
     written = float(stored.slices[0].out_scales.ravel()[5])
     others = [error(written * factor) for factor in np.linspace(0.7, 1.5, 81)]

@@ -166,12 +166,12 @@ def new_figure(
         traces: as ``line``, ``area`` and the others give them, the lowest first.
         layout: more of plotly's layout; ``meta`` may name ``picks`` and ``narrow``.
 
-    ``meta["narrow"]`` is what is different where the page leaves it less than ``NARROW`` px, or
-    less than ``meta["narrow_under"]``, as a mapping of plotly's own names, the layout's
-    ("margin.l", "annotations[3].x") and, with "data" before them, the traces'
-    ("data[2].visible"). ``meta["linked"]`` names axes that follow
-    another when it is zoomed: {"yaxis3": ["yaxis", 0.5]} shows what it shows, and below that half
-    as much again.
+    ``meta["narrow"]`` is what is different where the page leaves it less than ``NARROW`` px, as a
+    mapping of plotly's own names, the layout's ("margin.l", "annotations[3].x") and, with "data"
+    before them, the traces' ("data[2].visible"). ``meta["under"]`` is a list of such widths and
+    mappings, for a figure that knows better where it gets too narrow; the later ones prevail.
+    ``meta["linked"]`` names axes that follow another when it is zoomed: {"yaxis3": ["yaxis", 0.5]}
+    shows what it shows, and below that half as much again.
     """
     meta = {"alt": alt, "picks": [], **layout.pop("meta", {})}
     return go.Figure(

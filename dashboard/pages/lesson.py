@@ -38,11 +38,10 @@ from dashboard.text.language import Language
 
 STYLE = """
 .st-key-screen{display:grid;grid-template-columns:minmax(300px,5fr) 8fr;
-grid-template-rows:auto auto 1fr;gap:1rem 2.5rem;align-items:start}
+grid-template-rows:auto 1fr;gap:1rem 2.5rem;align-items:start}
 .st-key-screen>div:has(>.st-key-act){grid-area:1/1}
-.st-key-screen>div:has(>.st-key-beside){grid-area:1/2/span 3}
+.st-key-screen>div:has(>.st-key-beside){grid-area:1/2/span 2}
 .st-key-screen>div:has(>.st-key-answer){grid-area:2/1}
-.st-key-screen>div:has(>.st-key-turns){grid-area:3/1}
 .st-key-tools{justify-content:space-between}
 .st-key-controls div:has(>.st-key-alpha_slot){display:none}
 .st-key-keys{position:absolute;width:1px!important;overflow:hidden}
@@ -52,7 +51,6 @@ grid-template-rows:auto auto 1fr;gap:1rem 2.5rem;align-items:start}
 .st-key-screen>div:has(>.st-key-beside),.st-key-beside{display:contents}
 div:has(>.st-key-answer){order:1}
 div:has(>.st-key-details){order:2}
-div:has(>.st-key-turns){order:3}
 }
 """
 PRESENT = """
@@ -85,21 +83,20 @@ def lesson(frame: Frame, say: Language) -> None:
     with st.container(key="heading"):
         st.markdown(f"## {number} · {introduction.title}")
         speaking.write(introduction.claim, say, "claim")
-    with st.container(key="screen"):
-        show_step(number, introduction, presenting, frame)
-        with st.container(key="turns"):
-            turn_buttons(number, say)
+    show_step(number, introduction, presenting, frame)
+    turn_buttons(number, say)
 
 
 @st.fragment
 def show_step(number: int, introduction: Introduction, presenting: bool, frame: Frame) -> None:
     """A step's controls, picture and question: all that changes while its controls are moved."""
     step, say = STEPS[number - 1], frame.say
-    act = st.container(key="act")
-    with st.container(key="beside"):
-        picture = st.container(key="picture")
-        details = st.container(key="details")
-    answer = st.container(key="answer")
+    with st.container(key="screen"):
+        act = st.container(key="act")
+        with st.container(key="beside"):
+            picture = st.container(key="picture")
+            details = st.container(key="details")
+        answer = st.container(key="answer")
     with act:
         speaking.write(introduction.task, say, "prose task")
         controls = st.container()

@@ -152,9 +152,11 @@ def link(key: str, label: str, settings: Mapping[str, str] | None = None) -> Non
     )
 
 
-def lead_to_layer(layer: int, rule: ScaleRule) -> None:
+def lead_to_layer(layer: int, rule: ScaleRule, slice_name: str | None = None) -> None:
     """For a click: open a layer in Explore under a rule, all else as it was chosen here."""
     settings = st.query_params.to_dict() | {"layer": str(layer), "rule": rule.observer}
+    if slice_name:
+        settings["slice"] = slice_name
     settings.pop("asymmetric", None)
     if not rule.symmetric:
         settings["asymmetric"] = "true"

@@ -58,6 +58,7 @@ def sweep(frame: Frame, say: Language) -> None:
         lambda row: ScaleRule("percentile", found[row].alpha),
         "recommended",
         say,
+        [best.slice for best in found],
     )
 
     st.divider()

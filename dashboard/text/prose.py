@@ -55,11 +55,13 @@ def to_html(text: str, terms: Mapping[str, Term] | None = None) -> str:
 
     Raises KeyError for a term that the glossary lacks.
     """
-    return "".join(f"<p>{inline(part, terms)}</p>" for part in re.split(r"\n\s*\n", text.strip()))
+    return "".join(
+        f"<p>{inline(paragraph, terms)}</p>" for paragraph in re.split(r"\n\s*\n", text.strip())
+    )
 
 
 def inline(text: str, terms: Mapping[str, Term] | None = None) -> str:
-    """The same, without paragraphs."""
+    """A message's marks as HTML, without paragraphs; arguments and errors as of ``to_html``."""
 
     def explained(match: re.Match) -> str:
         key, words = match[1], match[2] or match[1]

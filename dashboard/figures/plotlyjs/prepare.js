@@ -18,8 +18,9 @@ function set(figure, name, value) {
 // The figure for a width in px and a font.
 export function fit(figure, width, narrow, family) {
   const { layout } = figure;
-  if (width < (layout.meta.narrow_under ?? narrow))
-    for (const [name, value] of Object.entries(layout.meta.narrow ?? {})) set(figure, name, value);
+  for (const [below, changes] of [[narrow, layout.meta.narrow ?? {}], ...(layout.meta.under ?? [])])
+    if (width < below)
+      for (const [name, value] of Object.entries(changes)) set(figure, name, value);
   layout.width = Math.max(Math.round(width), 40);
   layout.autosize = false;
   layout.font = { family };

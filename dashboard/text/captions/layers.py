@@ -99,7 +99,9 @@ def rules_caption(
     labels = [say(scale.short) for scale in scales[0]]
     best = sqnr >= sqnr.max(axis=1, keepdims=True) - NEGLIGIBLE_DB
     leading = int(best.sum(axis=0).argmax())
-    worst = int(sqnr.mean(axis=0).argmin())
+    with np.errstate(invalid="ignore"):
+        losses = np.nan_to_num(sqnr.max(axis=1, keepdims=True) - sqnr, nan=0.0)
+    worst = int(losses.mean(axis=0).argmax())
     return say(
         "{leading} is within {near} of the best of these in {count} of {layers} layers. {worst} "
         "costs most, {loss} on average.",
@@ -108,5 +110,5 @@ def rules_caption(
         count=int(best[:, leading].sum()),
         layers=len(layers),
         worst=labels[worst],
-        loss=decibels(float((sqnr.max(axis=1) - sqnr[:, worst]).mean()), 1),
+        loss=decibels(float(losses[:, worst].mean()), 1),
     )
