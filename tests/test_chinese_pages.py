@@ -26,10 +26,10 @@ QUICK = {"batches": "2", "seq_len": "64", "lang": "zh-CN"}
 NAMES = {
     *RULES, *sample_names(), *quantized_sample_names(), *text_names(), *published_columns(),
     # languages, models, methods and formats
-    "English", "Language / 语言", "Mamba", "Quamba", "Quamba2", "W8A8QMamba2", "SiLU", "Conv1d",
-    "causal conv1d", "conv1d", "Quamba-SE", "SSD", "INT8", "int8", "FP32", "float16", "float32", "SQNR", "KL", "MinMax", "ACIQ",
-    "Laplace", "TensorRT", "k-means", "torch.compile", "AuthorFolder", "absmax", "amax", "shape",
-    "mixer", "state dict",
+    "English", "Language / 语言", "Mamba", "Quamba", "Quamba-SE", "Quamba2", "W8A8QMamba2", "SiLU",
+    "causal conv1d", "Conv1d", "conv1d", "SSD", "INT8", "int8", "FP32", "float16", "float32",
+    "SQNR", "KL", "MinMax", "ACIQ", "Laplace", "TensorRT", "k-means", "torch.compile",
+    "AuthorFolder", "absmax", "amax", "shape", "mixer", "state dict",
     # of the kernel: variants, steps as its source names them, machines
     "exact", "fast", "fast math", "sequence-last", "channel-last", "window", "acc", "rounded",
     "weight", "bias", "triton-interpret", "triton", "torch", "CUDA", "GPU", "PTX", "NVIDIA", "FMA",
