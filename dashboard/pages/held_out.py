@@ -59,7 +59,7 @@ def held_out(frame: Frame, say: Language) -> None:
     st.markdown(say("Scales calibrated on {text}; each column says on which text.", text=names[0]))
     rows = captions.held_out_rows(judged, pairs, names, say)
     show_layers(rows, layers, lambda _: choice.rule, "judged_layers", say)
-    export_rows("held-out", choice, choice.rule, tables.judged_rows(judged, names), say)
+    export_rows("held-out", choice, choice.rule, tables.held_out_rows(judged, names), say)
 
 
 def _second_text(say: Language) -> str:
