@@ -400,6 +400,17 @@ def box(
     }  # fmt: skip
 
 
+def strokes(x: Sequence[ArrayLike], y: Sequence[ArrayLike]) -> tuple[np.ndarray, np.ndarray]:
+    """Many separate lines as one polyline with gaps: what ``line`` takes as its first two.
+
+    Args:
+        x, y: where each line begins and where it ends; a number stands for all lines.
+    """
+    ends = np.broadcast_arrays(*(np.asarray(values, dtype=float) for values in (*x, *y)))
+    gap = np.full(ends[0].shape, np.nan)
+    return np.stack([*ends[:2], gap], -1).ravel(), np.stack([*ends[2:], gap], -1).ravel()
+
+
 def single(values: ArrayLike) -> np.ndarray:
     """Coordinates in single precision: half as many bytes to send, finer than any screen."""
     return np.asarray(values, dtype=np.float32)
