@@ -175,7 +175,7 @@ def rule_heatmap(
             finding=rules_caption(layers, scales, say),
         ),
         [say("Layer {layer}", layer=layer) for layer in layers],
-        [scale.short for scale in scales[0]],
+        [say(scale.short) for scale in scales[0]],
         loss / DARKEST_LOSS_DB,
         [
             ["–" if np.isnan(value) else decibels(value, 1).removesuffix(" dB") for value in row]
