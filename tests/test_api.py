@@ -6,8 +6,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from families import CONFIGS, save_model
 from oracles import requantize, values_of
+from random_checkpoints import CONFIGS, save_model
 from safetensors.numpy import load_file
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 

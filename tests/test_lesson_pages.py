@@ -8,7 +8,7 @@ from pathlib import Path
 import opening
 import pytest
 import torch
-from families import save_model
+from random_checkpoints import save_model
 from safetensors.torch import save_file
 from streamlit.testing.v1 import AppTest
 
