@@ -53,9 +53,9 @@ from dashboard.calibration.archive import (
 )
 from dashboard.checkpoints import Checkpoint, CheckpointError, load_backbone, load_checkpoint
 from dashboard.checkpoints.in_memory import is_model, lent_backbone, read_model
-from dashboard.export.documents import bold
 from dashboard.figures import Sheet
 from dashboard.importing import hide_kernels_distribution
+from dashboard.refusals import Refusal
 from dashboard.rules import landscape as alphas
 from dashboard.rules.observers import (
     DEFAULT_ALPHA,
@@ -64,7 +64,7 @@ from dashboard.rules.observers import (
     ScaleRule,
     alpha_grid,
 )
-from dashboard.text import captions
+from dashboard.text import captions, prose
 from dashboard.text.language import ENGLISH
 from dashboard.text.numbers import decibels, percent, scale_text
 
@@ -174,9 +174,8 @@ class Landscape(alphas.Landscape):
         )
 
     def _repr_html_(self) -> str:
-        return (
-            f"<p>{bold(captions.landscape_caption(self, ENGLISH))}</p>{self.figure()._repr_html_()}"
-        )
+        caption = prose.to_html(captions.landscape_caption(self, ENGLISH))
+        return caption + self.figure()._repr_html_()
 
 
 @dataclass(frozen=True, repr=False)
@@ -227,10 +226,14 @@ class Layer:
         return self.record.slices[self.slices.index(self.name)]
 
     def slice(self, name: str) -> Layer:
-        """Another slice of the same layer. Raises ValueError for one that it does not have."""
+        """Another slice of the same layer. Raises Refusal for one that it does not have."""
         if name not in self.slices:
-            allowed = ", ".join(map(repr, self.slices))
-            raise ValueError(f"slice is {name!r}; layer {self.number} has {allowed}")
+            raise Refusal(
+                "slice is {value}; layer {layer} has {slices}",
+                value=repr(name),
+                layer=self.number,
+                slices=tuple(map(repr, self.slices)),
+            )
         return replace(self, name=name)
 
     def scale(
@@ -252,7 +255,7 @@ class Layer:
             order: the seed that shuffles its batches; None takes them as read.
             asymmetric: whether 0 may have another code than 0.
 
-        Raises ValueError for a setting that is not allowed.
+        Raises Refusal, a ValueError, for a setting that is not allowed.
         """
         rule = _rule(observer, alpha, sigma, order, asymmetric)
         return Scale(**vars(report_scale(self.counted, rule)), counted=self.counted)
@@ -310,13 +313,14 @@ class Calibration:
             return Calibration(record)
         if not isinstance(model, str | os.PathLike):
             raise CheckpointError(
-                f"model is a {type(model).__name__}; allowed are a checkpoint's name or path, and "
-                "a model of transformers (a PreTrainedModel)"
+                "model is a {kind}; allowed are a checkpoint's name or path, and a model of "
+                "transformers (a PreTrainedModel)",
+                kind=type(model).__name__,
             )
         source = os.fspath(model)
         if is_calibration_file(source):
             raise CheckpointError(
-                f"{source} is a calibration file; Calibration.load opens such files"
+                "{path} is a calibration file; Calibration.load opens such files", path=source
             )
         checkpoint = load_checkpoint(source)
         found = _read(checkpoint, text, batches, seq_len, tokenizer, in_memory=False)
@@ -339,7 +343,11 @@ class Calibration:
         """
         path = Path(path).expanduser()
         if path.suffix != SUFFIX:
-            raise CalibrationError(f"path is {str(path)!r}; a calibration file ends in {SUFFIX}")
+            raise CalibrationError(
+                "path is {path}; a calibration file ends in {suffix}",
+                path=repr(str(path)),
+                suffix=SUFFIX,
+            )
         record = self.record
         if self.checkpoint is not None:
             origin = replace(record.origin, fingerprint=fingerprint(self.checkpoint))
@@ -359,13 +367,15 @@ class Calibration:
     def layer(self, number: int) -> Layer:
         """The x slice of a layer, by the model's own number, which in a hybrid counts all layers.
 
-        Raises ValueError for a layer that was not calibrated.
+        Raises Refusal, a ValueError, for a layer that was not calibrated.
         """
         numbers = [layer.number for layer in self.layers]
         if number not in numbers:
-            raise ValueError(
-                f"layer is {number!r}; {self.origin.checkpoint} has the Mamba layers "
-                f"{', '.join(map(str, numbers))}"
+            raise Refusal(
+                "layer is {value}; {checkpoint} has the Mamba layers {layers}",
+                value=repr(number),
+                checkpoint=self.origin.checkpoint,
+                layers=tuple(map(str, numbers)),
             )
         return self.layers[numbers.index(number)]
 
@@ -434,22 +444,32 @@ def _read(
         asked = (batches, seq_len)
         if asked not in ((DEFAULT_BATCHES, DEFAULT_SEQ_LEN), tuple(text.shape)):
             raise CalibrationError(
-                f"{batches} batches of {seq_len} tokens were asked for; the token ids have shape "
-                f"{tuple(text.shape)}: leave batches and seq_len out"
+                "{batches} batches of {seq_len} tokens were asked for; the token ids have shape "
+                "{shape}: leave batches and seq_len out",
+                batches=batches,
+                seq_len=seq_len,
+                shape=tuple(text.shape),
             )
         return counting.given_tokens(checkpoint, text)
     if not isinstance(text, str | os.PathLike):
         raise CalibrationError(
-            f"text is a {type(text).__name__}; allowed are the name of a text or a file, the text "
-            "itself, and a tensor of token ids (N, L)"
+            "text is a {kind}; allowed are the name of a text or a file, the text itself, and a "
+            "tensor of token ids (N, L)",
+            kind=type(text).__name__,
         )
     for name, count in (("batches", batches), ("seq_len", seq_len)):
         if isinstance(count, bool) or not isinstance(count, int):
-            raise CalibrationError(f"{name} is {count!r}; it must be a whole number, at least 1")
+            raise CalibrationError(
+                "{field} is {value}; it must be a whole number, at least 1",
+                field=name,
+                value=repr(count),
+            )
     if in_memory and tokenizer is None and not checkpoint.reads_bytes:
         raise CheckpointError(
-            f"{checkpoint.name} has a vocabulary of {checkpoint.vocab_size} and brings no "
-            "tokenizer: give tokenizer=…, or token ids of shape (N, L) as the text"
+            "{model} has a vocabulary of {vocabulary} and brings no tokenizer: give tokenizer=…, "
+            "or token ids of shape (N, L) as the text",
+            model=checkpoint.name,
+            vocabulary=checkpoint.vocab_size,
         )
     if isinstance(text, str) and ("\n" in text or len(text) > LONGEST_SOURCE):
         content = text.encode("utf-8", "surrogatepass")  # which is refused where it is decoded
@@ -464,7 +484,11 @@ def _rule(
 ) -> ScaleRule:
     for name, value in (("alpha", alpha), ("sigma", sigma)):
         if isinstance(value, bool) or not isinstance(value, Real) or math.isnan(value):
-            raise ValueError(f"{name} is {value!r}; it must be a number above 0 and at most 1")
+            raise Refusal(
+                "{field} is {value}; it must be a number above 0 and at most 1",
+                field=name,
+                value=repr(value),
+            )
     return ScaleRule(observer, float(alpha), float(sigma), order, not asymmetric)
 
 

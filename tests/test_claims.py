@@ -8,7 +8,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from test_lesson_pages import ROOT, told
+from opening import opened
+from test_lesson_pages import told
 
 import dashboard.lesson.claims as module
 from dashboard.analysis.report import KernelRun
@@ -182,13 +183,7 @@ def test_figures_are_those_of_the_layers(trained):
 
 @pytest.mark.parametrize("code", LANGUAGES)
 def test_the_page_shows_every_claim_with_its_verdict_and_a_link(code, monkeypatch):
-    from streamlit.testing.v1 import AppTest
-
-    app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60)
-    app.query_params["checkpoint"] = "mamba2-tiny"
-    app.query_params["lang"] = code
-    app.switch_page("dashboard/pages/claims.py").run()
-    assert not app.exception
+    app = opened("claims", checkpoint="mamba2-tiny", lang=code)
     links = app.get("page_link")
     words = told(app)
     assert len(links) == len(QUOTES) + 2

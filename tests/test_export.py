@@ -14,7 +14,7 @@ from dashboard.export import documents, tables
 from dashboard.figures.svg import to_svg
 from dashboard.rules.landscape import Landscape
 from dashboard.rules.observers import SNIPPET_RULES, SYMMETRIC_RULES, ScaleRule, moving_average
-from dashboard.text.language import ENGLISH
+from dashboard.text.language import ENGLISH, language
 
 BATCHES, SEQ_LEN = 3, 64
 
@@ -71,13 +71,14 @@ def test_the_report_stands_alone_and_keeps_markup_out(mamba):
     sections = [
         documents.Section("<script>alert(1)</script>", ["**bold** & <i>plain</i>"], heat, rows)
     ]
-    page = documents.report_html("<b>name</b>", sections)
+    page = documents.report_html("<b>name</b>", sections, language("zh-CN"))
+    assert '<html lang="zh-CN">' in page and "<title>&lt;b&gt;name&lt;/b&gt;</title>" in page
     outline = Outline()
     outline.feed(page)
     assert outline.open == []  # every element is closed, in order
     assert outline.loads == [] and "url(http" not in page
     assert not {"script", "i"} & set(outline.seen)
-    assert "<b>bold</b> &amp; &lt;i&gt;plain&lt;/i&gt;" in page
+    assert "<strong>bold</strong> &amp; &lt;i&gt;plain&lt;/i&gt;" in page
     assert outline.seen.count("svg") == 2  # light and dark
     assert outline.seen.count("tr") == 1 + len(rows)
     for row in rows:

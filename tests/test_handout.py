@@ -105,3 +105,10 @@ def test_the_handout_needs_nothing_from_anywhere():
     without_names = paper.replace("http://www.w3.org/2000/svg", "")
     assert not re.search(r"https?://|src=|@import|<script|<link", without_names)
     assert "[[" not in paper and "**" not in paper
+
+
+def test_what_comes_from_outside_stays_text():
+    paper = handout(["<i>no such step</i>"], "<script>alert(1)</script>", language("en"))
+    assert "<script" not in paper and "<i>" not in paper
+    assert "<p>&lt;script&gt;alert(1)&lt;/script&gt;</p>" in paper
+    assert "<h2>1</h2><p>&lt;i&gt;no such step&lt;/i&gt;</p>" in paper

@@ -6,15 +6,12 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from benchmarks.page import served
-
 STEPS = range(1, 10)
 
 
 @pytest.fixture(scope="module")
-def address():
-    with served() as found:
-        yield found
+def address(server):
+    return server.address
 
 
 def opened(browser: Browser, address: str, query: str = "", **context) -> Page:
@@ -94,7 +91,7 @@ def test_a_link_restores_the_step_its_settings_and_the_language(browser, address
 
 def test_the_browsers_language_is_the_first(browser, address):
     page = opened(browser, address, locale="zh-CN")
-    page.get_by_role("heading", name="1 · 一个数决定 INT8 能容纳什么").wait_for()
+    page.get_by_role("heading", name="1 · 一个数决定 INT8 能表示什么").wait_for()
     page.get_by_role("link", name="课程").wait_for()
     closed(page)
 
@@ -102,8 +99,9 @@ def test_the_browsers_language_is_the_first(browser, address):
 @pytest.mark.parametrize(("width", "locale"), [(390, "en-US"), (390, "zh-CN"), (800, "en-US")])
 def test_nothing_is_wider_than_the_screen(browser, address, width, locale):
     page = opened(browser, address, viewport={"width": width, "height": 844}, locale=locale)
+    on_step(page, 1)
     for step in STEPS:
-        page.goto(f"{address}/lesson?checkpoint=mamba2-tiny&step={step}")
+        page.get_by_role("radio", name=str(step), exact=True).click()
         on_step(page, step)
         assert page.evaluate("document.documentElement.scrollWidth") <= width
         main = page.locator("[data-testid=stMain]")
@@ -137,6 +135,7 @@ def test_an_explanation_hangs_below_its_own_term_on_any_line(browser, address, l
     page = opened(browser, address, "&step=2", locale=locale)
     on_step(page, 2)
     lines = set()
+    page.locator(".claim .term").first.wait_for()
     for term in page.locator(".claim .term").all():
         term.hover()
         tip = term.locator(".tip")
@@ -221,7 +220,7 @@ def test_a_claim_leads_to_the_step_that_shows_it_and_the_step_is_kept(browser, a
     widens.get_by_role("link", name="查看").click()
     on_step(page, 7)
     assert "step=7" in page.url and "lang=zh-CN" in page.url
-    expect(page.get_by_role("combobox", name="模型")).to_have_value("mamba2-tiny")
+    expect(page.get_by_role("combobox", name="检查点")).to_have_value("mamba2-tiny")
     closed(page)
 
 

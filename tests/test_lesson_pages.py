@@ -211,9 +211,7 @@ def test_one_recommendation_for_a_model_everywhere():
     options = app.radio(key="answer_9").options
     app.radio(key="answer_9").set_value(options.index(alpha)).run()
     assert "Right." in told(app)
-    app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60)
-    app.query_params["checkpoint"], app.query_params["lang"] = "mamba2-tiny", "en"
-    app.switch_page("dashboard/pages/claims.py").run()
+    app = opened("claims")
     assert f"serves this model best, {alpha}," in told(app)
 
 

@@ -4,7 +4,6 @@ import json
 import re
 from dataclasses import replace
 from functools import partial
-from urllib.parse import urlencode
 
 import numpy as np
 import opening
@@ -61,9 +60,9 @@ def test_the_sweep_names_the_best_alpha_and_its_gains(calibrations, capsys):
 def test_finer_scales_are_measured_for_the_groups_asked_for():
     app = opened("sweep", checkpoint="mamba2-tiny")
     kinds = app.dataframe[1].value["scale"].tolist()
-    assert "each group (4 scales), symmetric" in kinds
+    assert "neighbouring channels (4 scales), symmetric" in kinds
     app.number_input(key="group_size").set_value(128).run()
-    assert "each group (2 scales), symmetric" in app.dataframe[1].value["scale"].tolist()
+    assert "neighbouring channels (2 scales), symmetric" in app.dataframe[1].value["scale"].tolist()
 
 
 def test_batches_shows_the_moving_average_of_the_rule(calibrations):
@@ -89,7 +88,7 @@ def test_batches_shows_the_moving_average_of_the_rule(calibrations):
 
 
 def test_held_out_judges_the_calibrated_scale_on_the_other_text(calibrations):
-    app = opened("held_out", checkpoint="mamba2-tiny", layer="3", alpha="0.999")
+    app = opened("held-out", checkpoint="mamba2-tiny", layer="3", alpha="0.999")
     own, other = (
         calibrations[name].layer(3).slices[0] for name in ("calibration.txt", "out-of-domain.txt")
     )
@@ -118,7 +117,7 @@ def test_every_page_takes_a_calibration_file(tmp_path):
         .value.equals(opened("sweep", checkpoint="mamba2-tiny").dataframe[0].value)
     )
     assert "first still weighs" in told(opened("batches", checkpoint=str(path)))
-    assert "knows one text" in opened("held_out", checkpoint=str(path)).info[0].value
+    assert "knows one text" in opened("held-out", checkpoint=str(path)).info[0].value
     path.write_bytes(path.read_bytes()[:500])
     bad = tmp_path / "bad.safetensors"
     bad.write_bytes(path.read_bytes())
@@ -190,15 +189,12 @@ def test_the_layers_page_takes_a_calibration_file(tmp_path):
     assert cli.main(["calibrate", "mamba-tiny", *options]) == 0
     of_file, of_checkpoint = (opened("layers", checkpoint=name) for name in (path, "mamba-tiny"))
     of_file, of_checkpoint = (app.dataframe[0].value for app in (of_file, of_checkpoint))
-    assert of_file.drop(columns="open").equals(of_checkpoint.drop(columns="open"))
-    assert of_file["open"][2] == "./?" + urlencode(
-        {"checkpoint": path, "rule": "percentile", "alpha": "0.9995", "layer": "2", "slice": "x"}
-    )
+    assert of_file.equals(of_checkpoint)
 
 
 def test_the_groups_page_agrees_with_groups_measured_by_hand():
     """MinMax in the layer's own groups, and in none, from the conv input."""
-    app = opened("groups", checkpoint="mamba2-tiny", layer="1", group_rule="minmax")
+    app = opened("groups", checkpoint="mamba2-tiny", layer="1", rule="minmax")
     checkpoint = load_checkpoint("mamba2-tiny")
     text = read_text(checkpoint, "calibration.txt", 3, 64)
     seen = calibrate(checkpoint, load_backbone(checkpoint), text, keep=[1]).capture(1)
@@ -212,10 +208,11 @@ def test_the_groups_page_agrees_with_groups_measured_by_hand():
     by_mean = sort_and_cluster(per_batch.amax(1).float().numpy(), architecture.head_dim,
                                architecture.n_groups, 4, 4, as_quamba2=True).group  # fmt: skip
     table = app.dataframe[0].value.set_index("scale")["minmax"]
-    for row, of_channel in (("one scale for the slice", np.zeros(len(y), int)),
-                            ("by maximum: 16 scales", group),
-                            ("as Quamba2, by mean |y|: 16 scales", by_mean),
-                            (f"each channel: {len(y)} scales", np.arange(len(y)))):  # fmt: skip
+    for row, of_channel in (("per tensor, symmetric", np.zeros(len(y), int)),
+                            ("by maximum |y| (16 scales), symmetric", group),
+                            ("as Quamba2, by mean |y| (16 scales), symmetric", by_mean),
+                            (f"each channel ({len(y)} scales), symmetric",
+                             np.arange(len(y)))):  # fmt: skip
         noise = 0.0
         for number in np.unique(of_channel):
             own = y[of_channel == number]
@@ -317,10 +314,54 @@ def test_ratios_and_the_top_code_of_an_asymmetric_scale_are_dashes_with_a_reason
 
 
 def test_pages_of_symmetric_scales_say_so_where_asymmetric_ones_were_chosen():
-    for page in ("sweep", "held_out"):
+    for page in ("sweep", "held-out"):
         app = opened(page, checkpoint="mamba2-tiny", asymmetric="true")  # as Layers leaves the link
-        assert captions.SYMMETRIC_HERE in told(app)
-        assert captions.SYMMETRIC_HERE not in told(opened(page, checkpoint="mamba2-tiny"))
+        toggle = app.toggle(key="asymmetric")
+        assert toggle.value and toggle.disabled
+        assert "Scales on this page are symmetric" in toggle.help
+
+
+@pytest.mark.parametrize("symmetric", [True, False])
+def test_a_click_on_a_layer_opens_it_in_explore_under_its_rule(symmetric):
+    """What a click on the heatmap, or on a row of any table of layers, does to its page."""
+    rule = ScaleRule("percentile", 0.99871, symmetric=symmetric)
+    click = f"""
+import streamlit as st
+from dashboard.pages import registry
+from dashboard.rules.observers import ScaleRule
+if not st.session_state.get("done"):
+    st.session_state.done = True
+    registry.lead_to_layer(2, {rule!r})
+registry.navigation("layers")()
+"""
+    app = AppTest.from_string(click, default_timeout=60)
+    app.query_params.update(QUICK | {"checkpoint": "mamba2-tiny", "slice": "B", "rule": "mse",
+                                     "asymmetric": "true",
+                                     "text": "out-of-domain.txt"})  # fmt: skip
+    app.run()
+    assert not app.exception
+    assert app.metric and not app.dataframe  # Explore, not Layers
+    boxes = {key: app.selectbox(key=key).value for key in ("checkpoint", "layer", "rule", "text")}
+    assert boxes == {"checkpoint": "mamba2-tiny", "layer": 2, "rule": "percentile",
+                     "text": "out-of-domain.txt"}  # fmt: skip
+    assert app.select_slider(key="alpha").value == 0.99871
+    assert app.segmented_control(key="slice").value == "B"
+    assert app.toggle(key="asymmetric").value is not symmetric
+    assert app.query_params["layer"] in ("2", ["2"])
+
+
+@pytest.mark.parametrize("first", ["explore", "layers", "groups", "sweep", "batches", "kernel"])
+def test_the_bar_keeps_its_choices_on_every_page(first):
+    chosen = {"checkpoint": "mamba2-tiny", "layer": "2", "alpha": "0.9991", "rule": "mse"}
+    app = opened(first, **chosen)
+    for page in ("held-out", "compare", "explore"):
+        app = opening.turned_to(app, page)
+        assert app.selectbox(key="checkpoint").value == "mamba2-tiny"
+        assert app.selectbox(key="layer").value == 2
+        assert app.selectbox(key="rule").value == "mse"
+        assert app.select_slider(key="alpha").value == 0.9991
+        assert app.number_input(key="batches").value == 3
+        assert {"layer", "rule", "alpha", "checkpoint"} <= set(app.query_params)
 
 
 def test_a_filters_range_reaches_what_is_small():
@@ -381,17 +422,6 @@ def test_what_the_kernel_refuses_is_a_sentence_on_every_page(page, monkeypatch):
     loading._shelves.clear()
     app = opened(page, checkpoint="mamba2-tiny", seq_len="48")
     assert app.error[0].value.startswith("scale\\_x is inf")
-
-
-def test_a_picked_layer_is_the_picked_models(monkeypatch):
-    labels = []
-    monkeypatch.setattr("streamlit.page_link", lambda *_, label, **__: labels.append(label))
-    app = opened("layers", checkpoint="mamba2-tiny", seq_len="64")
-    app.session_state.picked_layer = loading.Source("mamba2-tiny", "calibration.txt", 3, 64), 2
-    app.run()
-    assert labels == ["Open layer 2 in Explore, α 0.9995"]
-    app.selectbox(key="checkpoint").set_value("mamba-tiny").run()
-    assert len(labels) == 1 and not app.exception
 
 
 @pytest.mark.parametrize("page", ["claims", "lesson"])

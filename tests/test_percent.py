@@ -2,7 +2,6 @@
 
 import re
 from decimal import Decimal
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -10,7 +9,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from streamlit.testing.v1 import AppTest
+from opening import opened
 
 from dashboard.calibration.histogram import Histogram
 from dashboard.rules.landscape import Landscape
@@ -105,11 +104,7 @@ def test_what_is_no_number_is_not_printed_as_one():
 
 
 def test_the_table_of_layers_prints_shares_as_explore_does():
-    root = Path(__file__).resolve().parent.parent
-    app = AppTest.from_file(str(root / "app.py"), default_timeout=60)
-    app.query_params["checkpoint"] = "mamba2-tiny"
-    app.switch_page("dashboard/pages/layers.py").run()
-    assert not app.exception
+    app = opened("layers", checkpoint="mamba2-tiny")
     (table, *_) = app.dataframe
     with pa.ipc.open_stream(table.proto.arrow_data.styler.display_values) as reader:
         shown = reader.read_pandas()

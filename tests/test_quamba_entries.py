@@ -82,7 +82,8 @@ def test_the_file_goes_into_a_checkpoint_and_is_read_back(tmp_path):
 
 def test_into_a_checkpoint_its_own_groups_get_the_rules_scales(tmp_path, capsys):
     out = tmp_path / "made"
-    options = ("--observer", "mse", "--into", SAMPLE, "--out", str(out))
+    text = ("--batches", "4", "--seq-len", "256")
+    options = ("--observer", "mse", "--into", SAMPLE, "--out", str(out), *text)
     assert cli.main(["export", "mamba2-small", *options]) == 0
     before = torch.load(SAMPLES_DIR / SAMPLE / "pytorch_model.bin", weights_only=True)
     after = torch.load(out / "pytorch_model.bin", weights_only=True)
@@ -95,8 +96,9 @@ def test_into_a_checkpoint_its_own_groups_get_the_rules_scales(tmp_path, capsys)
         assert same != name.endswith(scales), name
     # One group worked out by hand: no scale near the written one makes a smaller squared error.
     checkpoint = load_checkpoint("mamba2-small")
+    tokens = read_text(checkpoint, batches=4, seq_len=256)
     seen = calibrate(
-        checkpoint, load_backbone(checkpoint, "cpu"), read_text(checkpoint), layers=(), keep=(0,)
+        checkpoint, load_backbone(checkpoint, "cpu"), tokens, layers=(), keep=(0,)
     ).capture(0)
     stored = load_checkpoint(str(out)).stored_layer(0)
     own = stored.slices[0].out_group == 5
@@ -113,7 +115,8 @@ def test_into_a_checkpoint_its_own_groups_get_the_rules_scales(tmp_path, capsys)
     written = float(stored.slices[0].out_scales.ravel()[5])
     others = [error(written * factor) for factor in np.linspace(0.7, 1.5, 81)]
     assert error(written) <= min(others) * (1 + 1e-4)
-    assert cli.main(["check", str(out), "--against", "mamba2-small", "--format", "json"]) == 0
+    against = ("--against", "mamba2-small", "--format", "json")
+    assert cli.main(["check", str(out), *against, *text]) == 0
     document = json.loads(capsys.readouterr().out)
     for layer in document["layers"]:
         for part in layer["slices"]:

@@ -5,7 +5,6 @@ import shutil
 
 import numpy as np
 import pytest
-import streamlit as st
 import torch
 from genuine import genuine, genuine_state
 from opening import opened, told
@@ -23,12 +22,6 @@ PREFIX = "backbone.layers.{}.mixer.conv1d."
 def state() -> dict:
     """The file itself, as torch reads it."""
     return torch.load(SAMPLES_DIR / SAMPLE / "pytorch_model.bin", weights_only=True)
-
-
-@pytest.fixture(autouse=True)
-def no_navigation(monkeypatch):
-    """A page that runs alone knows no other to link to; a browser follows the links elsewhere."""
-    monkeypatch.setattr(st, "page_link", lambda *_, **__: None)
 
 
 def number(value: object) -> float:
@@ -178,6 +171,6 @@ def test_the_groups_page_shows_the_stored_groups(state):
     assert f"1 × 4 × 4 scales between {least} and {greatest}" in told(app)
 
 
-@pytest.mark.parametrize("page", ["explore", "sweep", "batches", "held_out"])
+@pytest.mark.parametrize("page", ["explore", "sweep", "batches", "held-out"])
 def test_pages_that_calibrate_point_to_those_that_do_not(page):
     assert "is quantized already" in told(opened(page, checkpoint=SAMPLE))

@@ -13,6 +13,7 @@ import numpy as np
 
 from dashboard.analysis.report import LayerReport, scale_spread
 from dashboard.checkpoints import Checkpoint
+from dashboard.messages import Message
 from dashboard.rules.published import (
     QUAMBA2_2_7B_NAME,
     QUAMBA2_2_7B_PA_1_LAYER_0,
@@ -108,11 +109,11 @@ def published_columns() -> dict[str, Column]:
         "Quamba2-130m-w4a8, pa-0.5": [(row, row.pa_0_5) for row in QUAMBA2_130M],
         "Quamba2-130m-w4a8, pa-1.0": [(row, row.pa_1_0) for row in QUAMBA2_130M],
     }
-    found = {}
+    columns: dict[str, Column] = {}
     for name, rows in tables.items():
-        label = f"{name} (published)"
+        label = Message("{name} (published)", name=name)
         whole = name == QUAMBA2_130M_NAME  # the other runs' input and weight scales are not known
-        found[label] = Column(
+        columns[label] = Column(
             label,
             tuple(
                 LayerScales(row.layer, row.x_scale, row.w_scale, row.scale_wx, out,
@@ -122,13 +123,13 @@ def published_columns() -> dict[str, Column]:
                 for row, out in rows
             ),
         )  # fmt: skip
-    label = f"{QUAMBA2_2_7B_NAME} (published ratios)"
-    found[label] = Column(
+    label = Message("{name} (published ratios)", name=QUAMBA2_2_7B_NAME)
+    columns[label] = Column(
         label, tuple(LayerScales(row.layer, ratio_weight=row.ratio_2_7b) for row in QUAMBA2_130M)
     )
-    label = f"{QUAMBA2_2_7B_NAME}, pa-1 (published)"
-    found[label] = Column(label, (LayerScales(0, x_out_scale=QUAMBA2_2_7B_PA_1_LAYER_0),))
-    return found
+    label = Message("{name} (published)", name=f"{QUAMBA2_2_7B_NAME}, pa-1")
+    columns[label] = Column(label, (LayerScales(0, x_out_scale=QUAMBA2_2_7B_PA_1_LAYER_0),))
+    return columns
 
 
 @dataclass(frozen=True)

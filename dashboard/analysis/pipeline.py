@@ -16,6 +16,8 @@ from kernels import default_backend, quant_causal_conv1d
 from kernels.arguments import ConvArguments
 from kernels.reference import trace
 
+WINDOW = 48  # positions on show
+
 
 @dataclass(frozen=True, eq=False)
 class ChannelTrace:
@@ -49,8 +51,23 @@ class ChannelTrace:
         return float(np.float32(self.scale_w) * np.float32(self.scale_x))
 
 
+def window_around(position: int, length: int) -> int:
+    """The first of ``WINDOW`` positions that have ``position`` in their middle, as far as can be.
+
+    Args:
+        position: from 0 to length - 1.
+        length: of the sequence.
+    """
+    return max(0, min(position - WINDOW // 2, length - WINDOW))
+
+
 def trace_channel(
-    conv: QuantizedConv, scale_out: float, batch: int, channel: int, first: int, count: int
+    conv: QuantizedConv,
+    scale_out: float,
+    batch: int,
+    channel: int,
+    first: int,
+    count: int = WINDOW,
 ) -> ChannelTrace:
     """Follow a channel of a layer.
 

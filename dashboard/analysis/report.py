@@ -20,6 +20,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from dashboard.calibration import (
+    Calibration,
     ConvCapture,
     LayerCalibration,
     SliceCalibration,
@@ -27,6 +28,7 @@ from dashboard.calibration import (
 )
 from dashboard.calibration.histogram import Histogram, Quantized, signal_to_noise_db
 from dashboard.checkpoints import ConvSlice
+from dashboard.messages import Message
 from dashboard.rules.channels import GroupScales
 from dashboard.rules.landscape import Landscape
 from dashboard.rules.observers import (
@@ -49,7 +51,7 @@ SILU_MIN = -0.27846454276107378  # SiLU's least value
 class ScaleReport:
     """What one choice of scale_out does to one slice's output."""
 
-    label: str
+    label: str  # by ``rule_label``: a ``Message``
     rule: ScaleRule
     x_out_scale: float
     zero_point: int
@@ -235,12 +237,12 @@ def report_scale(counted: SliceCalibration, rule: ScaleRule) -> ScaleReport:
     return ScaleReport(rule_label(rule), rule, chosen.scale, chosen.zero_point, output)
 
 
-def rule_label(rule: ScaleRule) -> str:
+def rule_label(rule: ScaleRule) -> Message:
     """A rule and what of its settings matters."""
-    label = rule.registered.label.format(
-        alpha=format_alpha(rule.alpha), sigma=format_alpha(rule.sigma)
+    label = Message(
+        rule.registered.label, alpha=format_alpha(rule.alpha), sigma=format_alpha(rule.sigma)
     )
-    return label if rule.symmetric else f"{label}, asymmetric"
+    return label if rule.symmetric else Message("{rule}, asymmetric", rule=label)
 
 
 def format_alpha(alpha: float) -> str:
@@ -296,6 +298,21 @@ def judge(layer: int, own: SliceCalibration, other: SliceCalibration, rule: Scal
     """Calibrate on ``own`` and quantize ``other``'s output with the same scale."""
     chosen = report_scale(own, rule)
     return Judged(layer, chosen, other.silu_output.quantize(chosen.x_out_scale, chosen.zero_point))
+
+
+def judge_layers(
+    own: Calibration, other: Calibration, index: int, rule: ScaleRule
+) -> tuple[Judged, ...]:
+    """A slice of every layer, calibrated on the one text and judged on the other.
+
+    Args:
+        own, other: two calibrations of one checkpoint.
+        index: of the slice.
+    """
+    return tuple(
+        judge(here.layer, here.slices[index], there.slices[index], rule)
+        for here, there in zip(own.layers, other.layers, strict=True)
+    )
 
 
 def sweep_scales(counted: SliceCalibration, points: int = 240) -> Quantized:

@@ -16,7 +16,7 @@ import json
 import logging
 import os
 import threading
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +32,7 @@ from dashboard.calibration.capture import (
 )
 from dashboard.calibration.histogram import Histogram
 from dashboard.checkpoints import Checkpoint
+from dashboard.messages import either
 from dashboard.refusals import one_line, quoted
 from kernels.arguments import FLOAT32_MAX
 
@@ -154,23 +155,29 @@ def load_calibration(path: str | Path) -> Calibration:
             metadata = file.metadata() or {}
             if metadata.get("format") != FORMAT:
                 raise CalibrationError(
-                    f"{path} is not a calibration file (its metadata name the format "
-                    f"{quoted(metadata.get('format'))}, not {FORMAT!r}); make one with "
-                    "python -m dashboard calibrate"
+                    "{path} is not a calibration file (its metadata name the format {format}, not "
+                    "{wanted}); make one with python -m dashboard calibrate",
+                    path=path,
+                    format=quoted(metadata.get("format")),
+                    wanted=repr(FORMAT),
                 )
             origin = _read_origin(metadata, path)
             names = set(file.keys())
 
-            def array(name: str, dtypes: Collection[str]) -> np.ndarray:
+            def array(name: str, dtypes: Sequence[str]) -> np.ndarray:
                 """A list of numbers of one of the dtypes, as safetensors calls them."""
                 if name not in names:
-                    raise CalibrationError(f"{path} lacks {name}")
-                found = file.get_slice(name)
-                if found.get_dtype() not in dtypes or len(found.get_shape()) != 1:
+                    raise CalibrationError("{path} lacks {entry}", path=path, entry=name)
+                stored = file.get_slice(name)
+                if stored.get_dtype() not in dtypes or len(stored.get_shape()) != 1:
                     raise CalibrationError(
-                        f"{path}: {name} is {found.get_dtype()} of shape "
-                        f"{quoted(tuple(found.get_shape()))}; it must be a list of "
-                        f"{' or '.join(dtypes)}"
+                        "{path}: {entry} is {dtype} of shape {shape}; it must be a list of "
+                        "{dtypes}",
+                        path=path,
+                        entry=name,
+                        dtype=stored.get_dtype(),
+                        shape=quoted(tuple(stored.get_shape())),
+                        dtypes=either(dtypes),
                     )
                 return file.get_tensor(name)
 
@@ -181,8 +188,9 @@ def load_calibration(path: str | Path) -> Calibration:
                 for layer, parts in _read_layers(metadata, path)
             )
     except (OSError, SafetensorError, MemoryError) as error:
-        reason = error or type(error).__name__
-        raise CalibrationError(f"{path} cannot be read: {reason}") from None
+        raise CalibrationError(
+            "{path} cannot be read: {reason}", path=path, reason=error or type(error).__name__
+        ) from None
     return Calibration(origin, layers)
 
 
@@ -192,12 +200,18 @@ def _read_origin(metadata: dict[str, str], path: Path) -> Origin:
                  ("checkpoint", "family", "text", "text_sha256", "fingerprint")}  # fmt: skip
         batches, seq_len = int(metadata["batches"]), int(metadata["seq_len"])
     except (KeyError, ValueError) as error:
-        raise CalibrationError(f"{path}: the metadata lack or misstate {error}") from None
+        raise CalibrationError(
+            "{path}: the metadata lack or misstate {entry}", path=path, entry=error
+        ) from None
     for name, count in (("batches", batches), ("seq_len", seq_len)):
         if not 1 <= count <= MOST_COUNTED:
             raise CalibrationError(
-                f"{path}: the metadata say that {name} is {quoted(count)}; it must be at least 1, "
-                f"and at most {MOST_COUNTED}"
+                "{path}: the metadata say that {entry} is {value}; it must be at least 1, and at "
+                "most {most}",
+                path=path,
+                entry=name,
+                value=quoted(count),
+                most=MOST_COUNTED,
             )
     return Origin(**texts, batches=batches, seq_len=seq_len)
 
@@ -217,14 +231,15 @@ def _read_layers(metadata: dict[str, str], path: Path) -> list[tuple[int, list[s
         fits = False
     if not fits:
         raise CalibrationError(
-            f"{path}: the metadata name no layers, or not as ascending numbers, each with the "
-            "slice x or the slices x, B and C"
+            "{path}: the metadata name no layers, or not as ascending numbers, each with the slice "
+            "x or the slices x, B and C",
+            path=path,
         )
     return layers
 
 
 def _read_slice(
-    array: Callable[[str, Collection[str]], np.ndarray],
+    array: Callable[[str, Sequence[str]], np.ndarray],
     path: Path,
     origin: Origin,
     layer: int,
@@ -233,7 +248,11 @@ def _read_slice(
     prefix = f"layers.{layer}.{name}"
     maxima = array(f"{prefix}.amax", ("F32", "F64"))
     if maxima.shape != (3,) or not ((maxima >= 0) & (maxima <= FLOAT32_MAX)).all():
-        raise CalibrationError(f"{path}: {prefix}.amax must be three finite maxima in float32")
+        raise CalibrationError(
+            "{path}: {entry} must be three finite maxima in float32",
+            path=path,
+            entry=f"{prefix}.amax",
+        )
     silu_input, silu_output = (
         _histogram(array(f"{at}.values", VALUES), array(f"{at}.counts", COUNTS), path, at)
         for at in (f"{prefix}.silu_input", f"{prefix}.silu_output")
@@ -242,28 +261,40 @@ def _read_slice(
     total = sum(batch.total for batch in batches)
     if not total == silu_output.total == silu_input.total:
         raise CalibrationError(
-            f"{path}: the batches of {prefix} do not add up to its output, or its input has more "
-            "or fewer values"
+            "{path}: the batches of {entry} do not add up to its output, or its input has more or "
+            "fewer values",
+            path=path,
+            entry=prefix,
         )
     try:
         x_amax, w_amax, b_amax = maxima.tolist()
         return SliceCalibration(name, x_amax, w_amax, b_amax, silu_input, silu_output, batches)
     except CalibrationError as error:
-        raise CalibrationError(f"{path}: layer {layer}, {error}") from None
+        raise CalibrationError(
+            "{path}: layer {layer}, {reason}", path=path, layer=layer, reason=error
+        ) from None
 
 
 def _read_batches(
-    array: Callable[[str, Collection[str]], np.ndarray], path: Path, origin: Origin, name: str
+    array: Callable[[str, Sequence[str]], np.ndarray], path: Path, origin: Origin, name: str
 ) -> tuple[Histogram, ...]:
     lengths = array(f"{name}.lengths", ("I64",))
     values, counts = array(f"{name}.values", VALUES), array(f"{name}.counts", COUNTS)
     if len(lengths) != origin.batches:
         raise CalibrationError(
-            f"{path}: {name} has {len(lengths)} batches; the metadata say {origin.batches}"
+            "{path}: {entry} has {count} batches; the metadata say {batches}",
+            path=path,
+            entry=name,
+            count=len(lengths),
+            batches=origin.batches,
         )
     fits = ((lengths >= 1) & (lengths <= len(values))).all()
     if not fits or not lengths.sum() == len(values) == len(counts):
-        raise CalibrationError(f"{path}: {name}.lengths does not fit its values and counts")
+        raise CalibrationError(
+            "{path}: {entry} does not fit its values and counts",
+            path=path,
+            entry=f"{name}.lengths",
+        )
     ends = np.cumsum(lengths)[:-1]
     batches = tuple(
         _histogram(v, c, path, name)
@@ -271,7 +302,10 @@ def _read_batches(
     )
     if any(batch.total != batches[0].total or batch.total % origin.seq_len for batch in batches):
         raise CalibrationError(
-            f"{path}: {name} must each have as many values, a multiple of seq_len, {origin.seq_len}"
+            "{path}: {entry} must each have as many values, a multiple of seq_len, {seq_len}",
+            path=path,
+            entry=name,
+            seq_len=origin.seq_len,
         )
     return batches
 
@@ -287,7 +321,10 @@ def _histogram(values: np.ndarray, counts: np.ndarray, path: Path, name: str) ->
         and counts.sum(dtype=np.float64) <= MOST_VALUES
     ):
         raise CalibrationError(
-            f"{path}: {name} must be ascending finite float16 values, each with a count above 0, "
-            f"and at most {MOST_VALUES} in all"
+            "{path}: {entry} must be ascending finite float16 values, each with a count above 0, "
+            "and at most {most} in all",
+            path=path,
+            entry=name,
+            most=MOST_VALUES,
         )
     return Histogram(values.astype(np.float32), counts.astype(np.int64))

@@ -53,19 +53,26 @@ def read_model(model: PreTrainedModel) -> Checkpoint:
     family = config.get("model_type")
     if family not in FAMILIES:
         raise CheckpointError(
-            f"{name}: model_type is {quoted(family)}; allowed are {', '.join(FAMILIES)}"
+            "{model}: model_type is {value}; allowed are {families}",
+            model=name,
+            value=quoted(family),
+            families=tuple(FAMILIES),
         )
     if config.get("quantization_config"):
         raise CheckpointError(
-            f"{name}: quantization_config says that its weights are quantized; float weights are "
-            "needed to calibrate"
+            "{model}: quantization_config says that its weights are quantized; float weights are "
+            "needed to calibrate",
+            model=name,
         )
     state = model.base_model.state_dict()
     elsewhere = [tensor for tensor, value in state.items() if value.is_meta]
     if elsewhere:
         raise CheckpointError(
-            f"{name}: {len(elsewhere)} of its tensors are on the meta device, as {elsewhere[0]}; "
-            "load the weights first"
+            "{model}: {count} of its tensors are on the meta device, as {tensor}; load the weights "
+            "first",
+            model=name,
+            count=len(elsewhere),
+            tensor=elsewhere[0],
         )
 
     def read(tensor: str) -> Tensor:

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dashboard.messages import Message
 from dashboard.refusals import Refusal
 from kernels.arguments import ConvArguments
 
@@ -165,7 +166,7 @@ class LayerFault:
     """A layer of a quantized checkpoint that cannot be used, and why, in one sentence."""
 
     layer: int
-    sentence: str
+    sentence: Message
 
 
 @dataclass(frozen=True)

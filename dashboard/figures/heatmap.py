@@ -175,7 +175,7 @@ def rule_heatmap(
             finding=rules_caption(layers, scales, say),
         ),
         [say("Layer {layer}", layer=layer) for layer in layers],
-        [scale.short for scale in scales[0]],
+        [say(scale.short) for scale in scales[0]],
         loss / DARKEST_LOSS_DB,
         [
             ["–" if np.isnan(value) else decibels(value, 1).removesuffix(" dB") for value in row]
@@ -186,7 +186,7 @@ def rule_heatmap(
                 say(
                     "Layer {layer}, {rule}\nsqnr_db {sqnr}, x_out_scale {scale}",
                     layer=layer,
-                    rule=scale.label,
+                    rule=say(scale.label),
                     sqnr=decibels(float(scale.output.sqnr_db)),
                     scale=f"{scale.x_out_scale:.5g}",
                 )

@@ -80,16 +80,6 @@ def pipeline(trace: ChannelTrace, at: int, say: Language) -> go.Figure:
             **_numbers(positions, ROOM),
             "title": {"text": say("position in the batch"), "standoff": 4},
         },
-        **{
-            _axis(i): {
-                "domain": domain,
-                "range": _range(lane.values),
-                "showticklabels": False,
-                "zeroline": True,
-                "zerolinecolor": LIGHT["line"],
-            }
-            for i, (lane, domain) in enumerate(zip(lanes, domains, strict=True))
-        },
         shapes=[
             *(box((0, 1), domain, "panel", 0.6, layer="below") for domain in domains),
             *(
@@ -116,7 +106,14 @@ def pipeline(trace: ChannelTrace, at: int, say: Language) -> go.Figure:
             },
         },
     )  # fmt: skip
-    for i, lane in enumerate(lanes):
+    for i, (lane, domain) in enumerate(zip(lanes, domains, strict=True)):
+        figure.layout[f"yaxis{i + 1}" if i else "yaxis"] = {
+            "domain": domain,
+            "range": _range(lane.values),
+            "showticklabels": False,
+            "zeroline": True,
+            "zerolinecolor": LIGHT["line"],
+        }
         figure.add_trace(_bars(lane, at, i, clips=lane.values is trace.quotient))
         told = [
             say("position {position}\n{step} {value}", position=position, step=lane.name,
@@ -128,10 +125,6 @@ def pipeline(trace: ChannelTrace, at: int, say: Language) -> go.Figure:
             sensors(np.arange(count), 1.0, told, low, high, yaxis=f"y{i + 1}" if i else "y")
         )
     return figure
-
-
-def _axis(lane: int) -> str:
-    return f"yaxis{lane + 1}" if lane else "yaxis"
 
 
 def _range(values: np.ndarray) -> tuple[float, float]:

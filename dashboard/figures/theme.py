@@ -117,13 +117,14 @@ def template() -> go.layout.Template:
         "linecolor": LIGHT["line"],
         "tickcolor": LIGHT["line"],
         "tickfont": {"size": 12, "color": LIGHT["muted"]},
+        "ticklabelstandoff": 3,
         "title": {"font": {"size": TEXT_SIZE, "color": LIGHT["muted"]}, "standoff": 6},
     }
     return go.layout.Template(
         layout={
             "font": {"family": FONT, "size": TEXT_SIZE, "color": LIGHT["muted"]},
             "paper_bgcolor": LIGHT["page"],
-            "plot_bgcolor": LIGHT["page"],
+            "plot_bgcolor": "rgba(0,0,0,0)",
             "margin": {"l": 0, "r": 0, "t": 0, "b": 0, "autoexpand": False},
             "showlegend": False,
             "dragmode": "zoom",
@@ -154,21 +155,29 @@ def template() -> go.layout.Template:
     )
 
 
-def new_figure(height: int, alt: str, **layout: Any) -> go.Figure:
-    """An empty figure in the project's look.
+def new_figure(
+    height: int, alt: str, traces: Sequence[Mapping[str, Any]] = (), **layout: Any
+) -> go.Figure:
+    """A figure in the project's look.
 
     Args:
         height: px.
         alt: what the figure shows, the finding first, for whoever cannot see it.
+        traces: as ``line``, ``area`` and the others give them, the lowest first.
         layout: more of plotly's layout; ``meta`` may name ``picks`` and ``narrow``.
 
-    ``meta["narrow"]`` is what of the figure is different where the page leaves it less than
-    ``NARROW`` px, as a mapping of plotly's own names ("margin.l", "xaxis2.domain",
-    "data[0].textfont.size"). ``meta["under"]`` is a list of such widths and mappings, for a figure
-    that knows better where it gets too narrow; the later ones prevail.
+    ``meta["narrow"]`` is what is different where the page leaves it less than ``NARROW`` px, as a
+    mapping of plotly's own names, the layout's ("margin.l", "annotations[3].x") and the traces'
+    ("data[2].visible"). ``meta["under"]`` is a list of widths and such mappings, for a figure that
+    knows better where it gets too narrow; the later ones prevail. ``meta["linked"]`` names axes
+    that follow another when it is zoomed: {"yaxis3": ["yaxis", 0.5]} shows what it shows, and
+    below that half as much again.
     """
     meta = {"alt": alt, "picks": [], **layout.pop("meta", {})}
-    return go.Figure(layout={"template": template(), "height": height, "meta": meta, **layout})
+    return go.Figure(
+        data=list(traces),
+        layout={"template": template(), "height": height, "meta": meta, **layout},
+    )
 
 
 NARROW = 600  # px
@@ -254,6 +263,33 @@ def dots(
         "marker": {"color": colour, "size": size, "line": rim, "opacity": 1}, **rest,
         **_on_hover(rest),
     }  # fmt: skip
+
+
+def texts(
+    x: ArrayLike,
+    y: ArrayLike,
+    words: Sequence[str],
+    concept: str = "muted",
+    position: str = "middle right",
+    size: float = SMALL_SIZE,
+    **rest: Any,
+) -> dict[str, Any]:
+    """Words at values of a pair of axes; ``position`` is where they stand, as in ``label``."""
+    return {
+        "type": "scatter", "mode": "text", "x": single(x), "y": single(y), "text": list(words),
+        "textposition": position, "textfont": {"size": size, "color": LIGHT[concept]},
+        "cliponaxis": False, "hoverinfo": "skip", **rest,
+    }  # fmt: skip
+
+
+def tick_text(value: float) -> str:
+    """A round number on an axis, short: 0, −2.5, 40,000, 2e−5."""
+    if value != 0 and not 1e-3 <= abs(value) < 1e5:
+        mantissa, exponent = f"{value:.1e}".split("e")
+        text = f"{mantissa.removesuffix('.0')}e{int(exponent)}"
+    else:
+        text = f"{value:,.6g}"
+    return text.replace("-", "−")
 
 
 def sensors(

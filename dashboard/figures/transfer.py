@@ -4,25 +4,36 @@ Three drawings share two axes. The input histogram hangs under SiLU's curve, on 
 the output histogram stands at its right, on the curve's y axis; the ruler of codes beside it is the
 same y axis in units of the scale. A cut is one horizontal line, read alike as a value, as an α on
 the ladder and as code 127 on the ruler, and one vertical line down to its preimage on the input.
+
+Words stand where no curve can come: over the panels, under them, on the axes, or to the left of
+SiLU's curve, which only rises there (``cut_labels``).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import overload
+from typing import Any, overload
 
 import numpy as np
+import plotly.graph_objects as go
 
 from dashboard.analysis.report import SILU_MIN, ScaleReport, SliceReport
-from dashboard.figures.style import (
-    Panel,
-    Sheet,
+from dashboard.figures.theme import (
+    area,
+    box,
     count_height,
     count_ticks,
+    hatch,
+    label,
+    line,
+    new_figure,
     nice_ticks,
-    spread,
+    sensors,
     steps,
+    text_width,
+    texts,
+    tick_text,
 )
 from dashboard.text.language import Language
 from dashboard.text.numbers import percent, scale_text, signed
@@ -30,27 +41,31 @@ from kernels.int8 import QMAX, QMIN
 
 SILU_ARGMIN = -1.2784645427610738  # where SiLU is least
 
-HEIGHT = 632  # px
-TOP, BOTTOM = 0.958, 0.034  # of the height: between the headings and the counts' ticks
-CURVE = (0.0, 0.69)  # of the width: the curve, and the input histogram under it
-OUTPUT = (0.748, 0.935)  # the output histogram
-RULER = (0.935, 1.0)
-INPUT_SHARE = 0.33  # of the y axis: everything under the curve
-INPUT_GAP = 0.052  # of it, the room of the v axis
-INSET = (0.07, 0.315, 0.68, 0.89)
-CLOSE_UP = (-2.7, 0.5)  # v: SiLU's bend
-CLOSE_UP_Y = (-0.31, 0.42)
-LADDER = (0.999999, 0.99999, 0.9999, 0.999, 0.99, 0.9)
+HEIGHT = 620  # px
+MARGIN = {"l": 34, "r": 0, "t": 24, "b": 42}
+INSIDE = HEIGHT - MARGIN["t"] - MARGIN["b"]  # px, of the panels together
+# Of the width between the margins: the curve with the input histogram under it, and the rest.
+CURVE, RIGHT = (0.0, 0.69), (0.69, 1.0)
+# Of the right part: the ladder of α, the output histogram, the ruler of codes.
+OUTPUT, RULER = (0.22, 0.8), 0.8
+INPUT_SHARE = 0.33  # of the height: everything under the curve
+AXIS = 42  # px between the curve and the input histogram: the numbers of v, and its name
+INSET = ((0.02, 0.22), (0.7, 0.9))  # the close-up's x and y, of the whole
+WIDTH = 868  # px: the width that labels are placed for; they fit wider figures too, and down to 700
 BINS = 200
 
+LADDER = (0.999999, 0.99999, 0.9999, 0.999, 0.99, 0.9)
+# The close-up: SiLU's bend, or where the values are small, as much of them.
+BEND = (-2.7, 0.5)
 
 # How a cut is drawn: colour, width in px, dashes.
 CUTS = {
-    "chosen": ("chosen", 2, ""),
-    "beside": ("chosen", 1.6, "1 4"),
-    "best": ("best", 1.6, ""),
-    "baseline": ("baseline", 1.2, "6 5"),
+    "chosen": ("chosen", 2.0, "solid"),
+    "beside": ("chosen", 1.6, "dot"),
+    "best": ("best", 1.6, "solid"),
+    "baseline": ("baseline", 1.2, "dash"),
 }
+LABEL_GAP = 17  # px between the middles of two cuts' names
 
 
 def transfer(
@@ -58,7 +73,7 @@ def transfer(
     others: Sequence[tuple[ScaleReport, str]],
     log_counts: bool,
     say: Language,
-) -> Sheet:
+) -> go.Figure:
     """SiLU's input histogram, the curve as the kernel clamps it, its output histogram and codes.
 
     Args:
@@ -67,23 +82,51 @@ def transfer(
             the chosen scale, or with one before it, is left out.
         log_counts: whether the histograms' counts are drawn logarithmically.
     """
-    drawing = _Drawing.of(report, log_counts)
-    shown: dict[float, tuple[ScaleReport, str]] = {}
-    for other, kind in others:
-        if other.high != report.chosen.high:
-            shown.setdefault(other.high, (other, kind))
-    sheet = Sheet(
-        HEIGHT, "SiLU's input histogram, its curve, its output histogram, and the INT8 codes"
+    space = Space.of(report, log_counts)
+    cuts = distinct_cuts(report.chosen, others)
+    chosen = report.chosen
+    traces = [
+        *_input(space, chosen, say),
+        *_output(space, chosen, say),
+        _ladder(space, [cut for cut, _ in cuts]),
+        *_curve(space, chosen, say),
+        *_close_up(space, chosen),
+        *_ruler(space, chosen),
+        *_cut_lines(space, cuts, say),
+    ]
+    words = [
+        *_headings(space, chosen, say),
+        *_close_up_words(space, chosen, say),
+        *_input_words(space, chosen, say),
+        *_cut_words(space, cuts, say),
+    ]
+    return new_figure(
+        HEIGHT,
+        _alt(report, say),
+        traces,
+        margin=MARGIN,
+        uirevision=f"{report.silu_output.total} {report.silu_output.max} {report.silu_input.max}",
+        **_axes(space),
+        shapes=[
+            box(space.window_v, space.window_y, "panel", axes=("x", "y"), layer="below"),
+            box(*INSET, "panel", layer="below"),
+        ],
+        annotations=words,
+        meta={
+            "linked": {"yaxis3": ["yaxis", INPUT_SHARE / (1 - INPUT_SHARE)]},
+            "narrow": _narrow(traces, words),
+        },
     )
-    _draw_axes(sheet, drawing)
-    _draw_input(sheet, drawing)
-    _draw_output(sheet, drawing)
-    _draw_alpha_ladder(sheet, drawing)
-    _draw_curve(sheet, drawing)
-    _draw_close_up(sheet, drawing)
-    _draw_ruler(sheet, drawing)
-    _draw_cuts(sheet, drawing, list(shown.values()))
-    return sheet
+
+
+def distinct_cuts(
+    chosen: ScaleReport, others: Sequence[tuple[ScaleReport, str]]
+) -> list[tuple[ScaleReport, str]]:
+    """Every cut once, the chosen one first."""
+    shown: dict[float, tuple[ScaleReport, str]] = {chosen.high: (chosen, "chosen")}
+    for other, kind in others:
+        shown.setdefault(other.high, (other, kind))
+    return list(shown.values())
 
 
 @overload
@@ -113,274 +156,589 @@ def _solve(y: float, low: float, high: float) -> float:
 
 
 @dataclass(frozen=True, eq=False)
-class _Drawing:
-    """The report, and where its values lie: the same for every α, so that the axes hold still."""
+class Space:
+    """Where values lie: the same for every α, so that the axes hold still."""
 
     report: SliceReport
     v_edges: np.ndarray
     v_heights: np.ndarray
     y_edges: np.ndarray
     y_heights: np.ndarray
-    y_axis: float  # value at which the v axis is drawn
-    curve: Panel
-    input: Panel
-    output: Panel
-    ruler: Panel
-    inset: Panel
-    count_ticks: tuple  # of the input and of the output
+    v_range: tuple[float, float]
+    y_range: tuple[float, float]  # of the curve; the output's reaches lower
+    v_top: float  # the height at which an axis of counts ends
+    y_top: float
+    window_v: tuple[float, float]  # of the close-up
+    window_y: tuple[float, float]
+    log_counts: bool
 
     @staticmethod
-    def of(report: SliceReport, log_counts: bool) -> _Drawing:
-        y_max = max(report.silu_output.max, 1e-3)
-        y_min = min(report.silu_output.min, 0.0)
-        top = max(y_max, report.chosen.high, 0.1)
-        y_high = 1.055 * top
-        y_axis = y_min - 0.03 * top
-        y_range = ((y_axis - INPUT_SHARE * y_high) / (1 - INPUT_SHARE), y_high)
-        v_max = max(report.silu_input.max, preimage(top), 0.5)
+    def of(report: SliceReport, log_counts: bool) -> Space:
+        silu_input, silu_output = report.silu_input, report.silu_output
+        top = max(silu_output.max, report.chosen.high, 1e-6)
+        y_min = min(silu_output.min, 0.0)
+        v_max = max(silu_input.max, preimage(top))
         # SiLU folds what lies far to the left onto 0, and the close-up wants room there.
-        v_low = -min(max(-report.silu_input.min, 0.9 * v_max), 1.5 * v_max) * 1.03
-        v_range = (v_low, 1.06 * v_max)
-        y_edges = np.linspace(y_min, y_max, BINS)
-        v_edges = np.linspace(v_low, max(report.silu_input.max, 1e-3), BINS)
-        y_heights = count_height(report.silu_output.rebin(y_edges), log_counts)
-        v_heights = count_height(report.silu_input.rebin(v_edges), log_counts)
-        y_top, v_top = 1.12 * max(y_heights.max(), 1e-9), 1.08 * max(v_heights.max(), 1e-9)
-        input_top = BOTTOM + (TOP - BOTTOM) * (INPUT_SHARE - INPUT_GAP)
-        return _Drawing(
+        v_low = -min(max(-silu_input.min, 0.9 * v_max), 1.5 * v_max) * 1.03
+        y_edges = np.linspace(y_min, max(silu_output.max, 1e-3 * top), BINS)
+        v_edges = np.linspace(v_low, max(silu_input.max, 1e-3 * v_max), BINS)
+        y_heights = count_height(silu_output.rebin(y_edges), log_counts)
+        v_heights = count_height(silu_input.rebin(v_edges), log_counts)
+        window_v = (max(BEND[0], 0.6 * v_low), min(BEND[1], 0.3 * v_max))
+        seen = silu(np.linspace(*window_v, 50))
+        rim = 0.08 * float(np.ptp(seen))
+        return Space(
             report=report,
             v_edges=v_edges,
             v_heights=v_heights,
             y_edges=y_edges,
             y_heights=y_heights,
-            y_axis=y_axis,
-            curve=Panel(*CURVE, BOTTOM, TOP, v_range, y_range),
-            input=Panel(*CURVE, BOTTOM, input_top, v_range, (v_top, 0.0)),
-            output=Panel(*OUTPUT, BOTTOM, TOP, (0.0, y_top), y_range),
-            ruler=Panel(*RULER, BOTTOM, TOP, (0.0, 2.4), y_range),
-            inset=Panel(*INSET, CLOSE_UP, CLOSE_UP_Y),
-            count_ticks=(count_ticks(v_top, log_counts), count_ticks(y_top, log_counts)),
+            v_range=(v_low, 1.06 * v_max),
+            y_range=(y_min - 0.03 * top, 1.055 * top),
+            v_top=1.08 * max(float(v_heights.max()), 0.1),
+            y_top=1.12 * max(float(y_heights.max()), 0.1),
+            window_v=window_v,
+            window_y=(float(seen.min()) - rim, float(seen.max()) + rim),
+            log_counts=log_counts,
         )
 
     @property
-    def scale(self) -> float:
-        return self.report.chosen.x_out_scale
+    def low(self) -> float:
+        """Where the output's axis ends, at the bottom of the figure."""
+        bottom, top = self.y_range
+        return bottom - (top - bottom) * INPUT_SHARE / (1 - INPUT_SHARE)
 
-    @property
-    def y_cut(self) -> float:
-        return self.report.chosen.high
+    def up(self, y: float) -> float:
+        """A value's height in px, above the bottom of the panels."""
+        return INSIDE * (y - self.low) / (self.y_range[1] - self.low)
 
-    @property
-    def y_floor(self) -> float:
-        return self.report.chosen.low
+    def value_at(self, up: float) -> float:
+        """The value at a height in px."""
+        return self.low + (self.y_range[1] - self.low) * up / INSIDE
 
-    @property
-    def y_low(self) -> float:
-        return self.curve.y_range[0]
+    def along(self, v: float, width: float = WIDTH) -> float:
+        """Where a v lies in a figure of some width, in px from the left of the panels."""
+        low, high = self.v_range
+        return CURVE[1] * (width - MARGIN["l"]) * (v - low) / (high - low)
 
-    @property
-    def pixels(self) -> float:
-        """Height of one code."""
-        low, high = self.curve.y_range
-        return HEIGHT * (TOP - BOTTOM) * self.scale / (high - low)
-
-
-def _draw_axes(sheet: Sheet, drawing: _Drawing) -> None:
-    curve = drawing.curve
-    for tick in nice_ticks(0, curve.y_range[1], 6):
-        sheet.line(CURVE, curve.y([tick, tick]), "grid")
-        if curve.y(tick) < TOP - 0.03:  # below the heading
-            sheet.text(0, curve.y(tick), f"{tick:g}", anchor="top right", size=12)
-    at = float(curve.y(drawing.y_axis))
-    sheet.line(CURVE, [at, at], "line")
-    for tick in nice_ticks(*curve.x_range, 8):
-        x = curve.x(tick)
-        sheet.line([x, x], [at, at - 0.007], "line")
-        if 0.01 < x < CURVE[1] - 0.01:
-            sheet.text(x, at - 0.008, signed(tick, 0) if tick % 1 == 0 else f"{tick:g}",
-                       anchor="bottom center", size=12)  # fmt: skip
-    sheet.text(0, TOP + 0.004, "SiLU output y", anchor="top right")
-    sheet.text(1, TOP + 0.004, "code", anchor="top left")
-    sheet.text(0, drawing.input.bottom + 0.05, "SiLU input v\n(conv output)",
-               anchor="middle right")  # fmt: skip
-    for count, name in drawing.count_ticks[0]:
-        sheet.text(CURVE[1], drawing.input.y(count), name, anchor="middle left", size=10.5)
-    for count, name in drawing.count_ticks[1]:
-        sheet.text(drawing.output.x(count), BOTTOM, name, anchor="bottom center", size=10.5)
+    def across(self, height: float | np.ndarray) -> float | np.ndarray:
+        """A count's height in the output histogram, as a share of what is right of the curve."""
+        return OUTPUT[0] + (OUTPUT[1] - OUTPUT[0]) * np.asarray(height) / self.y_top
 
 
-def _draw_input(sheet: Sheet, drawing: _Drawing) -> None:
-    """Hanging under the curve; what saturates in its colour, and what each half turns into."""
-    panel, report = drawing.input, drawing.report
-    v_cut = preimage(drawing.y_cut)
-    kept = [(-np.inf, v_cut)]
-    lost = [(v_cut, np.inf)]
-    if drawing.y_floor > SILU_MIN:  # a tiny scale: SiLU's bend lies below code -128
-        left, right = left_preimage(drawing.y_floor), preimage(drawing.y_floor)
-        kept = [(-np.inf, left), (right, v_cut)]
-        lost.append((left, right))
-    for colour, parts in (("input", kept), ("saturated", lost)):
-        for low, high in parts:
-            position, height = steps(drawing.v_edges, drawing.v_heights, low, high)
-            sheet.area(panel.x(position), panel.y(height), colour)
-    at_zero = drawing.v_heights[np.searchsorted(drawing.v_edges, 0.0) - 1]
-    sheet.line(panel.x([0, 0]), panel.y([0, at_zero]), "on-input")
+def _alt(report: SliceReport, say: Language) -> str:
+    output = report.chosen.output
+    return say(
+        "SiLU's input histogram, its curve, its output histogram, and the INT8 codes. {rule} cuts "
+        "at {cut}: {saturated} of {total} values saturate, {codes} of 256 codes are used, "
+        "{stranded} can never occur.",
+        rule=report.chosen.label,
+        cut=scale_text(report.chosen.high),
+        saturated=f"{int(output.saturated):,}",
+        total=f"{int(output.total):,}",
+        codes=int(output.codes_used),
+        stranded=report.chosen.stranded_codes,
+    )
 
+
+def _axes(space: Space) -> dict[str, Any]:
+    v_ticks = nice_ticks(*space.v_range, 8)
+    y_ticks = nice_ticks(0, space.y_range[1], 6)
+    counts_v = count_ticks(space.v_top, space.log_counts)
+    counts_y = count_ticks(space.y_top, space.log_counts)
+    return {
+        "xaxis": {
+            "domain": CURVE, "anchor": "y", "range": space.v_range, "fixedrange": False,
+            "showline": True, "ticks": "outside", "ticklen": 4, "tickvals": v_ticks,
+            "ticktext": [tick_text(tick) for tick in v_ticks],
+        },
+        "yaxis": {
+            "domain": (INPUT_SHARE, 1.0), "anchor": "x", "range": space.y_range,
+            "fixedrange": False, "showgrid": True, "tickvals": y_ticks,
+            "ticktext": [tick_text(tick) for tick in y_ticks],
+        },
+        "yaxis2": {
+            "domain": (0.0, INPUT_SHARE - AXIS / INSIDE), "anchor": "x", "side": "right",
+            "range": (space.v_top, 0.0), "tickfont": {"size": 10.5},
+            "tickvals": [height for height, _ in counts_v],
+            "ticktext": [name for _, name in counts_v],
+        },
+        "xaxis3": {
+            "domain": RIGHT, "anchor": "y3", "range": (0.0, 1.0), "tickfont": {"size": 10.5},
+            "tickvals": [float(space.across(height)) for height, _ in counts_y],
+            "ticktext": [name for _, name in counts_y],
+        },
+        "yaxis3": {
+            "domain": (0.0, 1.0), "anchor": "x3", "range": (space.low, space.y_range[1]),
+            "showticklabels": False,
+        },
+        "xaxis4": {
+            "domain": INSET[0], "anchor": "y4", "range": space.window_v, "showticklabels": False,
+        },
+        "yaxis4": {
+            "domain": INSET[1], "anchor": "x4", "range": space.window_y, "showticklabels": False,
+        },
+    }  # fmt: skip
+
+
+def _headings(space: Space, chosen: ScaleReport, say: Language) -> list[dict[str, Any]]:
+    saturated = int(chosen.output.saturated)
+    words = say("{count} values saturate", count=f"{saturated:,}") if saturated else ""
+    headings = [
+        label(0, 1, say("SiLU output y"), anchor="top right", yshift=4),
+        label(RULER_X, 0, say("code"), anchor="bottom right", size=11, yshift=-2, name="under"),
+        label(sum(OUTPUT_X) / 2, 0, say("values"), anchor="bottom center", size=11, yshift=-20,
+              name="under"),
+    ]  # fmt: skip
+    if words:
+        headings.append(label(1, 1, words, "saturated", "top left", yshift=4, name="saturated"))
+    stranded = chosen.stranded_codes
+    bottom, top = space.up(max(chosen.low, space.low)), space.up(SILU_MIN)
+    if stranded and top - bottom > 64:
+        words = say(
+            "{count} codes stranded:\nSiLU never goes\nbelow {floor}",
+            count=stranded,
+            floor=signed(SILU_MIN, 4),
+        )
+        middle = space.value_at((bottom + top) / 2)
+        headings.append(
+            label(sum(OUTPUT) / 2, middle, words, "text", axes=("x3", "y3"), halo=True,
+                  name="stranded")
+        )  # fmt: skip
+    return headings
+
+
+# Of the whole width: the output histogram's ends, and where the ruler begins.
+OUTPUT_X = tuple(RIGHT[0] + (RIGHT[1] - RIGHT[0]) * share for share in OUTPUT)
+RULER_X = RIGHT[0] + (RIGHT[1] - RIGHT[0]) * RULER
+
+
+def _close_up_words(space: Space, chosen: ScaleReport, say: Language) -> list[dict[str, Any]]:
+    share = space.report.silu_input.share_within(*space.window_v)
+    words = say(
+        "Close-up: each step is one code, {scale}\n{share} of all values fall in this window",
+        scale=scale_text(chosen.x_out_scale),
+        share=percent(share),
+    )
+    (left, right), (_, top) = INSET
+    words_above = label(left, top, words, anchor="top right", size=11, name="close-up")
+    zero, step = chosen.zero_point, _close_up_step(space, chosen)
+    numbers = []
+    for off in (0,) if step is None else (-step, 0, step):
+        y = off * chosen.x_out_scale
+        if space.window_y[0] < y < space.window_y[1] and zero + off >= QMIN:
+            numbers.append(
+                label(right, y, signed(zero + off, 0), axes=("paper", "y4"), anchor="middle right",
+                      size=10.5, name="close-up code")
+            )  # fmt: skip
+    return [words_above, *numbers]
+
+
+def _close_up_step(space: Space, chosen: ScaleReport) -> int | None:
+    """How many codes lie between two that are named beside the close-up."""
+    tall = INSIDE * (INSET[1][1] - INSET[1][0])
+    pixels = tall * chosen.x_out_scale / (space.window_y[1] - space.window_y[0])
+    return next((codes for codes in (1, 2, 4, 8, 16, 32, 64, QMAX) if codes * pixels >= 14), None)
+
+
+def _input_words(space: Space, chosen: ScaleReport, say: Language) -> list[dict[str, Any]]:
+    """Over the input histogram its name, under it what each half turns into."""
+    report = space.report
     negative = report.silu_input.share_within(-np.inf, -1e-12)
     ends = [min(report.silu_output.min, 0.0), max(report.silu_output.max, 0.0)]
-    least, most = report.chosen.codes(ends)
-    # Unseen on the histogram, the halo keeps the text legible where the histogram is narrow.
-    y = panel.bottom + 0.64 * (panel.top - panel.bottom)
-    for x, anchor, words in (
-        (-0.008, "middle left", f"{percent(negative)} negative\n→ codes {signed(least, 0)} … 0"),
-        (0.008, "middle right", f"{percent(1 - negative)} positive\n→ codes 0 … {most}"),
-    ):
-        sheet.text(panel.x(0) + x, y, words, "on-input", anchor, halo="input")
-    folded = report.silu_input.share_within(-np.inf, panel.x_range[0])
+    least, most = chosen.codes(ends)
+    zero = chosen.zero_point
+    name = label(CURVE[1], INPUT_SHARE, say("SiLU input v (conv output)"), anchor="bottom left",
+                 size=12, yshift=-22, name="over")  # fmt: skip
+    words = [name]
+    for shift, anchor, text in (
+        (-5, "bottom left", say("{share} negative → codes {low} … {high}",
+                                share=percent(negative), low=signed(least, 0),
+                                high=signed(zero, 0))),
+        (5, "bottom right", say("{share} positive → codes {low} … {high}",
+                                share=percent(1 - negative), low=signed(zero, 0),
+                                high=signed(most, 0))),
+    ):  # fmt: skip
+        words.append(
+            label(
+                0,
+                0,
+                text,
+                anchor=anchor,
+                size=12,
+                axes=("x", "paper"),
+                xshift=shift,
+                yshift=-4,
+                name="half",
+            )
+        )
+    folded = report.silu_input.share_within(-np.inf, space.v_range[0])
     if folded > 0:
-        sheet.text(0, panel.top - 0.02, f"← {percent(folded)} further left", anchor="middle right")
+        further = say("← {share} further left", share=percent(folded))
+        words.append(
+            label(0, INPUT_SHARE, further, anchor="bottom right", size=12, yshift=-22, name="over")
+        )
+    return words
 
 
-def _draw_output(sheet: Sheet, drawing: _Drawing) -> None:
+@dataclass(frozen=True)
+class CutLabel:
+    """A cut's name: its text, and where its right end lies, clear of curve and close-up."""
+
+    text: str
+    v: float
+    y: float  # of its middle
+
+
+def cut_labels(
+    space: Space, cuts: Sequence[tuple[ScaleReport, str]], say: Language
+) -> list[CutLabel]:
+    """The cuts' names, each to the left of the curve at its own height, none upon another.
+
+    SiLU rises there, so that whatever lies left of where the curve passes a label's lower edge is
+    clear of it. The least height is that of 0, for to the left the curve runs just under it.
+    """
+    names = []
+    for cut, kind in cuts:
+        rule = say("best {rule}", rule=cut.short) if kind == "best" else cut.short
+        name = say("{rule} cuts at {value}", rule=rule, value=scale_text(cut.high))
+        bold = kind in ("chosen", "best")
+        if text_width(name, bold=bold) > 165:
+            name = say("{rule}\ncuts at {value}", rule=rule, value=scale_text(cut.high))
+        names.append(name)
+    tall = [LABEL_GAP * (1 + name.count("\n")) for name in names]
+    order = sorted(range(len(cuts)), key=lambda i: -cuts[i][0].high)
+    middle = [space.up(cut.high) for cut, _ in cuts]
+    ceiling = INSIDE - 2.0
+    for i in order:
+        middle[i] = min(middle[i], ceiling - tall[i] / 2)
+        ceiling = middle[i] - tall[i] / 2
+    floor = space.up(0.0) + 3
+    for i in reversed(order):
+        middle[i] = max(middle[i], floor + tall[i] / 2)
+        floor = middle[i] + tall[i] / 2
+    return [
+        CutLabel(name, preimage(max(space.value_at(up - high / 2), 0.0)), space.value_at(up))
+        for name, up, high in zip(names, middle, tall, strict=True)
+    ]
+
+
+def _cut_words(
+    space: Space, cuts: Sequence[tuple[ScaleReport, str]], say: Language
+) -> list[dict[str, Any]]:
+    words = []
+    for place, (_, kind) in zip(cut_labels(space, cuts, say), cuts, strict=True):
+        concept = {"chosen": "text", "beside": "text", "best": "best"}.get(kind, "muted")
+        words.append(
+            label(place.v, place.y, place.text, concept, "middle left", axes=("x", "y"),
+                  bold=kind in ("chosen", "best"), xshift=-6, borderpad=0, name=f"cut {kind}")
+        )  # fmt: skip
+    clipped = _clipped_place(space, [cut.high for cut, _ in cuts])
+    if clipped:
+        words.append(label(*clipped, say("clipped"), "saturated", "middle left", axes=("x", "y"),
+                           xshift=-3, name="clipped"))  # fmt: skip
+    return words
+
+
+def _clipped_place(space: Space, cuts: Sequence[float]) -> tuple[float, float] | None:
+    """Where "clipped" has room in the wedge above the chosen cut, between the others' lines."""
+    chosen = cuts[0]
+    top = space.report.silu_output.max
+    higher = sorted(cut for cut in cuts if chosen < cut < top)
+    ceiling = space.up(min([top, *higher]))
+    bottom = space.up(chosen)
+    if ceiling - bottom < 22:
+        return None
+    # The word's upper edge has to lie under the curve, its sides between two cuts' lines.
+    middle = min((bottom + ceiling) / 2, bottom + 14)
+    left_end = preimage(space.value_at(middle + 9))
+    sides = [preimage(cut) for cut in (*higher, top)]
+    need = text_width("clipped") + 8
+    for right, left in zip(sides[::-1], [*sides[-2::-1], left_end], strict=True):
+        begin = max(left, left_end)
+        if space.along(right, 700) - space.along(begin, 700) > need:
+            return right, space.value_at(middle)
+    return None
+
+
+def kept_and_lost(
+    space: Space, chosen: ScaleReport
+) -> tuple[list[tuple[float, float]], list[tuple[float, float]]]:
+    """The stretches of v that have a code of their own, and those that saturate."""
+    v_cut = preimage(chosen.high)
+    if chosen.low <= SILU_MIN:
+        return [(-np.inf, v_cut)], [(v_cut, np.inf)]
+    # A tiny scale: SiLU's bend lies below code -128.
+    left = left_preimage(chosen.low) if chosen.low < 0 else -np.inf
+    right = preimage(chosen.low)
+    return [(-np.inf, left), (right, v_cut)], [(left, right), (v_cut, np.inf)]
+
+
+def _pieces(
+    edges: np.ndarray, heights: np.ndarray, stretches: Sequence[tuple[float, float]]
+) -> tuple[np.ndarray, np.ndarray]:
+    """The histogram's outline over some stretches, parted by gaps."""
+    places, tops = [np.zeros(0)], [np.zeros(0)]
+    for low, high in stretches:
+        place, top = steps(edges, heights, low, high)
+        if len(place):
+            places += [place, np.full(1, np.nan)]
+            tops += [top, np.full(1, np.nan)]
+    return np.concatenate(places)[:-1], np.concatenate(tops)[:-1]
+
+
+def _input(space: Space, chosen: ScaleReport, say: Language) -> list[dict[str, Any]]:
+    """Hanging under the curve; what saturates in its colour."""
+    axes: dict[str, Any] = {"xaxis": "x", "yaxis": "y2"}
+    kept, lost = kept_and_lost(space, chosen)
+    traces = [
+        area(*_pieces(space.v_edges, space.v_heights, stretches), concept, 0.9, name=name, **axes)
+        for stretches, concept, name in (
+            (kept, "input", "input kept"),
+            (lost, "saturated", "input lost"),
+        )
+    ]
+    at_zero = float(space.v_heights[np.searchsorted(space.v_edges, 0.0) - 1])
+    traces.append(line([0, 0], [0, at_zero], "on-input", 1, **axes))
+    counts = space.report.silu_input.rebin(space.v_edges)
+    middles = (space.v_edges[:-1] + space.v_edges[1:]) / 2
+    codes = chosen.codes(silu(middles))
+    seen = np.flatnonzero(counts)
+    told = [
+        say("v ≈ {v}, SiLU(v) {y}, code {code}\n{count} values", v=_near(middles[i], space.v_edges),
+            y=_near(float(silu(middles[i])), space.y_edges), code=signed(codes[i], 0),
+            count=f"{counts[i]:,}")
+        for i in seen
+    ]  # fmt: skip
+    wide = float(space.v_edges[1] - space.v_edges[0])
+    traces.append(
+        sensors(middles[seen], wide, told, 0.0, np.maximum(space.v_heights[seen], 0.1), **axes)
+    )
+    return traces
+
+
+def _near(value: float, edges: np.ndarray) -> str:
+    """A value with as many digits as tell two bins apart."""
+    digits = max(0, 1 - int(np.floor(np.log10(float(edges[1] - edges[0])))))
+    return signed(value, min(digits, 9))
+
+
+def _output(space: Space, chosen: ScaleReport, say: Language) -> list[dict[str, Any]]:
     """Lying along the y axis, over the hatched codes that no output reaches."""
-    panel = drawing.output
-    for colour, low, high in (
-        ("output", drawing.y_floor, drawing.y_cut),
-        ("saturated", drawing.y_cut, np.inf),
-        ("saturated", -np.inf, drawing.y_floor),
+    axes: dict[str, Any] = {"xaxis": "x3", "yaxis": "y3"}
+    traces = []
+    for concept, stretches, name in (
+        ("output", [(chosen.low, chosen.high)], "output kept"),
+        ("saturated", [(-np.inf, chosen.low), (chosen.high, np.inf)], "output lost"),
     ):
-        position, height = steps(drawing.y_edges, drawing.y_heights, low, high)
-        sheet.area(panel.x(height), panel.y(position), colour)
-    counts = drawing.report.silu_output.rebin(drawing.y_edges)
-    middles = (drawing.y_edges[:-1] + drawing.y_edges[1:]) / 2
-    codes = drawing.report.chosen.codes(middles)
-    for i in np.flatnonzero(counts):
-        told = f"y ≈ {signed(middles[i], 3)}, code {signed(codes[i], 0)}\n{counts[i]:,} values"
-        sheet.hover(panel.x([0.0, drawing.y_heights[i]]), panel.y(middles[i]), told)
-
-    saturated = int(drawing.report.chosen.output.saturated)
-    if saturated:
-        above = max(drawing.report.silu_output.max - drawing.y_cut, 0.06 * panel.y_range[1])
-        words = f"{saturated:,} values\nsaturate"
-        y = panel.y(drawing.y_cut + 0.6 * above)
-        sheet.text(OUTPUT[1] - 0.004, y, words, "saturated", "middle left", halo="page")
-    stranded = drawing.report.chosen.stranded_codes
-    if not stranded:
-        return
-    bottom = float(panel.y(max(drawing.y_floor, drawing.y_low)))
-    top = float(panel.y(SILU_MIN))
+        y, height = _pieces(space.y_edges, space.y_heights, stretches)
+        traces.append(area(space.across(height), y, concept, name=name, **axes))
+    bottom = max(chosen.low, space.low)
+    top = SILU_MIN if chosen.stranded_codes else bottom
     left, right = OUTPUT
-    sheet.hatch([left, right, right, left], [bottom, bottom, top, top], "stranded")
-    if top - bottom > 0.12:
-        sheet.text((left + right) / 2, (bottom + top) / 2,
-                   f"{stranded} codes stranded:\nSiLU never goes\nbelow {signed(SILU_MIN, 4)}",
-                   "text", halo="page")  # fmt: skip
+    traces.append(hatch([left, right, right, left], [bottom, bottom, top, top], "stranded",
+                        name="stranded", **axes))  # fmt: skip
+    counts = space.report.silu_output.rebin(space.y_edges)
+    middles = (space.y_edges[:-1] + space.y_edges[1:]) / 2
+    codes = chosen.codes(middles)
+    seen = np.flatnonzero(counts)
+    told = [
+        say("y ≈ {y}, code {code}\n{count} values", y=_near(middles[i], space.y_edges),
+            code=signed(codes[i], 0), count=f"{counts[i]:,}")
+        for i in seen
+    ]  # fmt: skip
+    tall = float(space.y_edges[1] - space.y_edges[0])
+    ends = np.maximum(space.across(space.y_heights[seen]), left + 0.05)
+    traces.append(sensors(middles[seen], tall, told, left, ends, upright=False, **axes))
+    return traces
 
 
-def _draw_alpha_ladder(sheet: Sheet, drawing: _Drawing) -> None:
-    """Where |y| reaches its α-quantile, for round α; rungs that would touch are left out."""
-    output = drawing.report.silu_output
+def _ladder(space: Space, cuts: Sequence[ScaleReport]) -> dict[str, Any]:
+    """Where |y| reaches its α-quantile, for round α; a rung at a cut or at another is left out."""
+    output = space.report.silu_output
     rungs = [(output.absmax, "α 1")]
     rungs += [
         (output.abs.quantile(alpha), np.format_float_positional(alpha))
         for alpha in LADDER
         if 1 - alpha >= 1 / output.total
     ]
+    lines = [space.up(cut.high) for cut in cuts]
     last = np.inf
+    shown: list[tuple[float, str]] = []
     for value, name in rungs:
-        at = float(drawing.output.y(value))
-        if last - at > 0.026:
-            sheet.text(OUTPUT[0], at, f"{name} –", anchor="middle left", size=11, halo="page")
-            last = at
+        up = space.up(value)
+        if last - up > 16 and up > INSIDE * INPUT_SHARE and all(abs(up - cut) > 9 for cut in lines):
+            shown.append((value, f"{name} –"))
+            last = up
+    return texts([OUTPUT[0]] * len(shown), [value for value, _ in shown],
+                 [name for _, name in shown], position="middle left", xaxis="x3", yaxis="y3",
+                 name="ladder")  # fmt: skip
 
 
-def _draw_curve(sheet: Sheet, drawing: _Drawing) -> None:
+def _curve(space: Space, chosen: ScaleReport, say: Language) -> list[dict[str, Any]]:
     """SiLU as the kernel gives it, clamped at the cut, and the ideal above it."""
-    panel = drawing.curve
-    v = np.linspace(*panel.x_range, 300)
-    clamped = np.clip(silu(v), drawing.y_floor, drawing.y_cut)
-    sheet.line(panel.x(v), panel.y(clamped), "output", 2.6)
-    y_max = drawing.report.silu_output.max
-    if drawing.y_cut >= y_max:
-        return
-    beyond = np.linspace(preimage(drawing.y_cut), drawing.report.silu_input.max, 40)
-    ideal = panel.y(silu(beyond))
-    cut = np.full(40, float(panel.y(drawing.y_cut)))
-    sheet.area(np.concatenate([panel.x(beyond), panel.x(beyond)[::-1]]),
-               np.concatenate([ideal, cut]), "saturated", 0.14)  # fmt: skip
-    sheet.line(panel.x(beyond), ideal, "muted", 1.4, "1 3")
-    if ideal[-1] - cut[-1] > 0.08:
-        sheet.text(panel.x(beyond[-1]), cut[-1] + 0.018, "clipped", "saturated",
-                   "middle left")  # fmt: skip
+    v = np.linspace(*space.v_range, 300)
+    v_cut = preimage(chosen.high)
+    most = max(space.report.silu_input.max, v_cut)
+    beyond = np.linspace(v_cut, most, 40)
+    ideal = silu(beyond)
+    told = [
+        say("v {v}: SiLU(v) {y}, code {code}, which stands for {back}", v=_near(a, space.v_edges),
+            y=_near(b, space.y_edges), code=signed(code, 0),
+            back=_near((code - chosen.zero_point) * chosen.x_out_scale, space.y_edges))
+        for a, b, code in zip(v, silu(v), chosen.codes(silu(v)), strict=True)
+    ]  # fmt: skip
+    return [
+        area([*beyond, most], [*ideal, chosen.high], "saturated", 0.14, name="wedge"),
+        line(beyond, ideal, "muted", 1.4, "dot", name="ideal"),
+        line(v, np.clip(silu(v), chosen.low, chosen.high), "output", 2.6, name="curve",
+             customdata=told, hovertemplate="%{customdata}"),
+    ]  # fmt: skip
 
 
-def _draw_close_up(sheet: Sheet, drawing: _Drawing) -> None:
-    """The staircase itself, too fine to see on the whole curve, tied to its place there."""
-    panel, curve = drawing.inset, drawing.curve
-    v = np.linspace(*CLOSE_UP, 900)
+def _close_up(space: Space, chosen: ScaleReport) -> list[dict[str, Any]]:
+    """The staircase itself, too fine to see on the whole curve."""
+    v = np.linspace(*space.window_v, 900)
     y = silu(v)
-    codes = drawing.report.chosen.codes(y)
-    sheet.line(panel.x(v[::20]), panel.y(y[::20]), "muted", 1, "1 3")
-    zero = drawing.report.chosen.zero_point
-    sheet.line(panel.x(v), panel.y((codes - zero) * drawing.scale), "output", 1.6)
-
-    left, right, bottom, top = INSET
-    sheet.line([left, right, right, left, left], [bottom, bottom, top, top, bottom], "line")
-    window = (*curve.x(CLOSE_UP), *curve.y(CLOSE_UP_Y))
-    sheet.line([window[0], window[1], window[1], window[0], window[0]],
-               [window[2], window[2], window[3], window[3], window[2]], "line")  # fmt: skip
-    sheet.line([left, window[0]], [bottom, window[3]], "line")
-    sheet.line([right, window[1]], [bottom, window[3]], "line")
-    sheet.text(left, top + 0.003, f"Close-up: each step is one code, {scale_text(drawing.scale)}",
-               anchor="top right")  # fmt: skip
-    share = drawing.report.silu_input.share_within(*CLOSE_UP)
-    sheet.text(left + 0.008, top - 0.012, f"{percent(share)} of all values\nfall in this window",
-               anchor="bottom right")  # fmt: skip
-    step_pixels = HEIGHT * (top - bottom) / np.ptp(CLOSE_UP_Y) * drawing.scale
-    step = next((c for c in (8, 16, 32, 64, QMAX) if c * step_pixels >= 13), None)
-    for steps_off in (0,) if step is None else (-step, 0, step):
-        if abs(steps_off) * drawing.scale < 0.3 and zero + steps_off >= QMIN:
-            sheet.text(right + 0.002, panel.y(steps_off * drawing.scale),
-                       signed(zero + steps_off, 0), anchor="middle right", size=10.5)  # fmt: skip
+    axes: dict[str, Any] = {"xaxis": "x4", "yaxis": "y4"}
+    stairs = (chosen.codes(y) - chosen.zero_point) * chosen.x_out_scale
+    return [
+        line(v[::20], y[::20], "muted", 1, "dot", **axes),
+        line(v, stairs, "output", 1.6, name="stairs", **axes),
+    ]
 
 
-def _draw_ruler(sheet: Sheet, drawing: _Drawing) -> None:
-    """Codes along the y axis, in real units, so that the ruler grows and shrinks with the scale."""
-    panel, pixels = drawing.ruler, drawing.pixels
-    fits = drawing.y_floor > drawing.y_low
+def ruler_marks(space: Space, chosen: ScaleReport) -> tuple[list[int], list[int]]:
+    """The codes that have a mark on the ruler, and those of them that have a number."""
+    pixels = space.up(chosen.x_out_scale) - space.up(0.0)
     step = next((s for s in (1, 2, 4, 8, 16, 32, 64) if s * pixels >= 10), 128)
-    ends = [QMAX, QMIN] if fits and (QMAX - QMIN) * pixels > 14 else [QMAX]
-    for code in {*range(QMIN, QMAX + 1, step), QMAX}:
-        value = (code - drawing.report.chosen.zero_point) * drawing.scale
-        if value <= drawing.y_low:
+    marked, named = [], []
+    for code in sorted({*range(QMIN, QMAX + 1, step), QMAX}):
+        up = space.up((code - chosen.zero_point) * chosen.x_out_scale)
+        if not 0 <= up <= INSIDE + 1:
             continue
-        at = float(panel.y(value))
-        apart = (QMAX - code) * pixels > 12 and (at - BOTTOM) * HEIGHT > 20
-        named = code in ends or (code % (2 * step) == 0 and apart)
-        sheet.line(panel.x([0.0, 0.5 if named else 0.28]), [at, at], "muted")
-        if named:
-            label = signed(code, 0)
-            sheet.text(panel.x(0.62), at, label, "text" if code in ends else "muted",
-                       "middle right", 11, bold=code in ends)  # fmt: skip
-    low = max(drawing.y_floor, drawing.y_low)
-    sheet.line(panel.x([0, 0]), panel.y([low, drawing.y_cut]), "muted")
-    if not fits:
-        sheet.text(panel.x(0.1), BOTTOM + 0.004, "↓ −128", anchor="top right", size=11)
+        marked.append(code)
+        apart = (QMAX - code) * pixels > 14
+        clear = (code - QMIN) * pixels > 14 or chosen.low < space.low
+        ends = code == QMAX or (code == QMIN and (QMAX - QMIN) * pixels > 14)
+        if ends or (code % (2 * step) == 0 and apart and clear and up > 12):
+            named.append(code)
+    return marked, named
 
 
-def _draw_cuts(sheet: Sheet, drawing: _Drawing, others: Sequence[tuple[ScaleReport, str]]) -> None:
+def _ruler(space: Space, chosen: ScaleReport) -> list[dict[str, Any]]:
+    """Codes along the y axis, in real units, so that the ruler grows and shrinks with the scale."""
+    axes: dict[str, Any] = {"xaxis": "x3", "yaxis": "y3"}
+    marked, named = ruler_marks(space, chosen)
+    values = {code: (code - chosen.zero_point) * chosen.x_out_scale for code in marked}
+    low = max(chosen.low, space.low)
+    x, y = [RULER, RULER, np.nan], [low, chosen.high, np.nan]
+    for code in marked:
+        x += [RULER, RULER + (0.075 if code in named else 0.045), np.nan]
+        y += [values[code], values[code], np.nan]
+    ends = [code for code in named if code in (QMIN, QMAX)]
+    between = [code for code in named if code not in ends]
+    traces = [line(x, y, "muted", 1, name="ruler", cliponaxis=False, **axes)]
+    for codes, concept, name in (
+        (between, "muted", "ruler numbers"),
+        (ends, "text", "ruler ends"),
+    ):
+        words = [signed(code, 0) for code in codes]
+        if concept == "text":
+            words = [f"<b>{word}</b>" for word in words]
+        traces.append(texts([RULER + 0.08] * len(codes), [values[code] for code in codes], words,
+                            concept, name=name, **axes))  # fmt: skip
+    if chosen.low < space.low:
+        traces.append(texts([RULER + 0.02], [space.low], ["↓ −128"], position="top right",
+                            name="ruler below", **axes))  # fmt: skip
+    return traces
+
+
+def _cut_lines(
+    space: Space, cuts: Sequence[tuple[ScaleReport, str]], say: Language
+) -> list[dict[str, Any]]:
     """From the ruler through the output histogram to the curve, and down to the input.
 
-    Each is named where its line meets the curve, in the empty upper left.
+    The lines are interrupted where the numbers of the v axis stand.
     """
-    curve = drawing.curve
-    cuts = [*reversed(others), (drawing.report.chosen, "chosen")]  # the chosen one on top
-    heights = spread([float(curve.y(cut.high)) for cut, _ in cuts], 17 / HEIGHT)
-    for (cut, kind), height in zip(cuts, heights, strict=True):
-        x, y = float(curve.x(preimage(cut.high))), float(curve.y(cut.high))
-        sheet.line([RULER[0], x, x], [y, y, BOTTOM + 0.07], *CUTS[kind])
-        name = f"best {cut.short}" if kind == "best" else cut.short
-        ink = {"chosen": "text", "beside": "text", "best": "best"}.get(kind, "muted")
-        sheet.text(x - 0.008, height + (0.012 if cut.observer == "scale-wx" else 0),
-                   f"{name} cuts at {scale_text(cut.high)}", ink, "middle left",
-                   bold=kind in ("chosen", "best"))  # fmt: skip
+    traces = []
+    for cut, kind in reversed(cuts):  # the chosen one on top
+        style = CUTS[kind]
+        v = preimage(cut.high)
+        told = say("{rule} cuts at {value}", rule=cut.label, value=scale_text(cut.high))
+        rest: dict[str, Any] = {"hovertemplate": told, "name": f"line {kind}"}
+        bottom = space.y_range[0]
+        traces += [
+            line([v, v, space.v_range[1]], [bottom, cut.high, cut.high], *style, **rest),
+            line([v, v], [0, space.v_top], *style, xaxis="x", yaxis="y2", **rest),
+            line([0, RULER], [cut.high] * 2, *style, xaxis="x3", yaxis="y3", **rest),
+        ]
+    return traces
+
+
+# On a phone the close-up has a row of its own, at the bottom, and the cuts' names have a list.
+NARROW_BLOCK = 210  # px
+NARROW_ENDS = (0.66, 1.0)
+
+
+def _narrow(traces: Sequence[dict[str, Any]], words: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """What is different where there is no room for words beside the curve."""
+    names = [i for i, word in enumerate(words) if str(word.get("name")).startswith("cut ")]
+    inside = INSIDE + NARROW_BLOCK
+    bottom = NARROW_BLOCK / inside
+    left, right = NARROW_ENDS
+
+    def up(share: float) -> float:
+        return bottom + (1 - bottom) * share
+
+    top = MARGIN["t"] + LABEL_GAP * len(names)
+    close_up = (0.02, bottom - 0.115)
+    narrow: dict[str, Any] = {
+        "height": inside + top + 8,
+        "margin.t": top,
+        "margin.b": 8,
+        "margin.r": 12,
+        "xaxis.domain": [0.0, left],
+        "xaxis.nticks": 4,
+        "xaxis3.domain": [left, right],
+        "yaxis.domain": [up(INPUT_SHARE), 1.0],
+        "yaxis2.domain": [bottom, up(INPUT_SHARE - AXIS / INSIDE)],
+        "yaxis3.domain": [bottom, 1.0],
+        "xaxis4.domain": [0.0, left],
+        "yaxis4.domain": list(close_up),
+        "shapes[1].x0": 0.0,
+        "shapes[1].x1": left,
+        "shapes[1].y0": close_up[0],
+        "shapes[1].y1": close_up[1],
+    }
+    for row, i in enumerate(names):
+        narrow |= {
+            f"annotations[{i}].{key}": value
+            for key, value in {
+                "text": words[i]["text"].replace("<br>", " "),
+                "xref": "paper", "yref": "paper", "x": 0, "y": 1, "xshift": 0,
+                "xanchor": "left", "yanchor": "bottom",
+                "yshift": 22 + LABEL_GAP * (len(names) - 1 - row),
+            }.items()
+        }  # fmt: skip
+    halves = 0
+    for i, word in enumerate(words):
+        moved: dict[str, Any] = {}
+        if word.get("name") == "half":
+            moved = {"xref": "paper", "x": 0, "xanchor": "left", "xshift": 0, "y": bottom,
+                     "yshift": -4 - LABEL_GAP * halves}  # fmt: skip
+            halves += 1
+        elif word.get("name") == "under":
+            across = (word["x"] - RIGHT[0]) / (RIGHT[1] - RIGHT[0])
+            moved = {"y": bottom, "x": left + (right - left) * across}
+        elif word.get("name") == "over":
+            moved = {"y": up(INPUT_SHARE), "x": left if word["x"] else 0.0}
+        elif word.get("name") == "close-up":
+            moved = {"x": 0, "y": close_up[1]}
+        elif word.get("name") == "close-up code":
+            moved = {"x": left}
+        elif word.get("name") in ("clipped", "stranded"):
+            moved = {"visible": False}
+        narrow |= {f"annotations[{i}].{key}": value for key, value in moved.items()}
+    hidden = [i for i, trace in enumerate(traces) if trace.get("name") == "ladder"]
+    return narrow | {f"data[{i}].visible": False for i in hidden}

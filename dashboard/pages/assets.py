@@ -37,7 +37,7 @@ _PRELOAD = st.components.v2.component(
 
 
 def preload() -> None:
-    """Have the browser fetch plotly.js and what draws with it: call it before large imports."""
+    """Have the browser fetch plotly.js and what draws with it; call it before large imports."""
     serve()
     _PRELOAD(key="preload", data={"module": address("figure.js"), "library": library()}, height=1)
 

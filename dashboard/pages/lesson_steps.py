@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 import streamlit as st
 
 from dashboard.analysis.report import format_alpha
-from dashboard.calibration import DEFAULT_BATCHES, DEFAULT_SEQ_LEN, DEFAULT_TEXT
+from dashboard.calibration import (
+    DEFAULT_BATCHES,
+    DEFAULT_SEQ_LEN,
+    DEFAULT_TEXT,
+    CalibrationError,
+)
 from dashboard.checkpoints import sample_names
 from dashboard.lesson import grouped, holding, outliers, shapes, toy, tracing
 from dashboard.lesson.screens import Screen
@@ -21,11 +28,11 @@ from dashboard.lesson.screens import shapes as shapes_screen
 from dashboard.lesson.screens import toy as toy_screen
 from dashboard.lesson.screens import tracing as tracing_screen
 from dashboard.lesson.trained import MOST_LAYERS, Chosen, Trained, TrainedLayer, guessed
-from dashboard.pages import loading
+from dashboard.pages import loading, waiting
 from dashboard.pages.refusing import refusals
 from dashboard.pages.remembering import STATE, keep, kept, one_of, switched, whole
 from dashboard.pages.speaking import named
-from dashboard.pages.waiting import Frame, Studied
+from dashboard.pages.waiting import Frame
 from dashboard.rules.observers import DEFAULT_ALPHA, PUBLISHED_ALPHAS, ScaleRule, alpha_grid
 from dashboard.rules.published import OUTLIERS, TOY
 from dashboard.text.language import Language
@@ -61,7 +68,43 @@ def studied(say: Language, frame: Frame) -> Studied:
         key="checkpoint",
         accept_new_options=True,
     )
-    return frame.prepare(source_of(keep("checkpoint", name) or DEFAULT_MODEL))
+    return prepare(frame, source_of(keep("checkpoint", name) or DEFAULT_MODEL))
+
+
+@dataclass(frozen=True)
+class Studied:
+    """A model that is calibrated and ready to be looked at."""
+
+    source: loading.Source
+    outline: loading.Outline
+
+
+def prepare(frame: Frame, source: loading.Source) -> Studied:
+    """A source, calibrated; one that cannot be used ends the run with a sentence."""
+    with refusals(frame):
+        outline = loading.outline(source)
+        for layer in waiting.calibrated(frame, outline.source).layers:
+            if layer.slices[0].silu_output.absmax == 0:
+                raise CalibrationError(
+                    "layer {layer} of {checkpoint} gives nothing but zeros, so there is "
+                    "nothing to learn from it; choose another checkpoint",
+                    layer=layer.layer,
+                    checkpoint=source.checkpoint,
+                )
+    return Studied(outline.source, outline)
+
+
+def write_context(source: loading.Source, position: int) -> None:
+    """The text around a position, where the model reads bytes."""
+    if source.from_file or not loading.checkpoint(source.checkpoint).reads_bytes:
+        return
+    read = bytes(loading.text(source).tokens[0].tolist())
+    before, here, after = (
+        html.escape(part.decode("utf-8", "replace").replace("\n", "⏎"))
+        for part in (read[max(0, position - 24) : position], read[position : position + 1],
+                     read[position + 1 : position + 25])
+    )  # fmt: skip
+    st.html(f'<div class="context">{before}<mark>{here}</mark>{after}</div>')
 
 
 def source_of(checkpoint: str) -> loading.Source:
@@ -162,10 +205,10 @@ def follow(say: Language, frame: Frame) -> Screen:
     position = keep("position", st.slider(
         say("Position in the text"), 0, last, min(DEFAULT_POSITION, last),
         key="position"))  # fmt: skip
-    frame.write_context(model.source, int(position))
     alphas = (*PUBLISHED_ALPHAS, 1.0)
     alpha = named("trace_alpha", alphas, alphas[0], say("Output scale by percentile α"),
                      format_func=format_alpha)  # fmt: skip
+    write_context(model.source, int(position))
     scale = scaled_by(model.source, layer, alpha)
     found = tracing.trace(conv, 0, int(channel), int(position), scale)
     return tracing_screen.screen(found, say, model.source.checkpoint, layer)

@@ -17,6 +17,7 @@ from torch import Tensor
 from dashboard.calibration import Calibration, ConvCapture
 from dashboard.calibration.histogram import Histogram, signal_to_noise_db
 from dashboard.checkpoints import Checkpoint, ConvSlice
+from dashboard.refusals import Refusal
 from dashboard.rules.observers import CHANNEL_RULES, ScaleRule, amax
 from kernels.int8 import scale_from_amax
 from kernels.reference import causal_conv1d
@@ -98,7 +99,7 @@ def _exact(values: Tensor) -> Histogram:
 def even_groups(channels: int, size: int) -> np.ndarray:
     """(D,) the group of each channel, ``size`` neighbours to a group; the last may be smaller."""
     if size < 1:
-        raise ValueError(f"size is {size}; a group has at least one channel")
+        raise Refusal("size is {size}; a group has at least one channel", size=size)
     return np.arange(channels) // size
 
 
@@ -110,12 +111,20 @@ def group_scales(outputs: Sequence[Histogram], group: np.ndarray, rule: ScaleRul
         group: (D,) the group of each channel: 0 … G - 1, each with a channel at least.
         rule: symmetric, one of ``CHANNEL_RULES``.
 
-    Raises ValueError for another rule, or groups that do not fit.
+    Raises Refusal for another rule, ValueError for groups that do not fit.
     """
-    if rule.observer not in CHANNEL_RULES or not rule.symmetric:
-        raise ValueError(
-            f"{rule.observer}{'' if rule.symmetric else ', asymmetric,'} is not defined for groups "
-            f"of channels; allowed are {', '.join(CHANNEL_RULES)}, symmetric"
+    if rule.observer not in CHANNEL_RULES:
+        raise Refusal(
+            "{rule} is not defined for groups of channels; allowed are {rules}, symmetric",
+            rule=rule.observer,
+            rules=tuple(CHANNEL_RULES),
+        )
+    if not rule.symmetric:
+        raise Refusal(
+            "{rule}, asymmetric, is not defined for groups of channels; allowed are {rules}, "
+            "symmetric",
+            rule=rule.observer,
+            rules=tuple(CHANNEL_RULES),
         )
     group = np.asarray(group)
     if group.shape != (len(outputs),) or set(group.tolist()) != set(range(int(group.max()) + 1)):

@@ -8,7 +8,7 @@ function drawAll(inDark) {
     const plot = place.querySelector("div");
     const figure = JSON.parse(inDark && EXCHANGE ? inColours(text, EXCHANGE) : text);
     const width = Math.min(Number(place.dataset.width), place.clientWidth || Infinity);
-    const layout = fit(figure, width, NARROW, getComputedStyle(place).fontFamily);
+    const { layout } = fit(figure, width, NARROW, getComputedStyle(place).fontFamily);
     layout.dragmode = false;
     plot.style.height = `${layout.height}px`;
     Plotly.react(plot, figure.data, layout, { displayModeBar: false });

@@ -6,26 +6,26 @@ export function inColours(text, exchange) {
   return text.replace(new RegExp(escaped.join("|"), "g"), (colour) => exchange[colour]);
 }
 
-// What is different where there is little room: "xaxis2.domain", "annotations[0].x", and of the
-// traces "data[0].textfont.size".
-function set(layout, name, value) {
-  const steps = name.replace(/\[(\d+)\]/g, ".$1").split(".");
+// What is different where there is little room: of the layout "xaxis2.domain", "annotations[0].x",
+// of the traces "data[2].visible".
+function set(figure, name, value) {
+  const steps = (name.startsWith("data[") ? name : `layout.${name}`).replace(/\[(\d+)\]/g, ".$1").split(".");
   const last = steps.pop();
-  let inner = layout;
+  let inner = figure;
   for (const step of steps) inner = inner[step] ??= {};
   inner[last] = value;
 }
 
-// The figure's layout, for a width in px and a font.
+// The figure for a width in px and a font.
 export function fit(figure, width, narrow, family) {
   const { layout } = figure;
-  for (const [below, changes] of [[narrow, layout.meta.narrow ?? {}], ...(layout.meta.under ?? [])])
+  const { narrow: less = {}, under = [] } = layout.meta;
+  for (const [below, changes] of [[narrow, less], ...under])
     if (width < below)
-      for (const [name, value] of Object.entries(changes))
-        set(name.startsWith("data[") ? figure : layout, name, value);
+      for (const [name, value] of Object.entries(changes)) set(figure, name, value);
   layout.width = Math.max(Math.round(width), 40);
   layout.autosize = false;
   layout.font = { family };
   layout.hoverlabel = { font: { family } };
-  return layout;
+  return figure;
 }

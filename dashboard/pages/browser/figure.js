@@ -82,8 +82,27 @@ async function paint(root) {
     doubleClick: "reset",
     showTips: false,
   });
-  furnish(root, zooms(layout).length > 0);
+  if (!root.heard) {
+    root.heard = true;
+    plot.on("plotly_relayout", () => settle(root));
+  }
+  await settle(root);
   root.dataset.drawn = String(Number(root.dataset.drawn ?? 0) + 1);
+}
+
+// After a drawing and after a zoom: axes that follow another do so, picks lie where they belong.
+async function settle(root) {
+  const plot = root.querySelector(".plot");
+  const changes = {};
+  for (const [name, [other, below]] of Object.entries(root.meta.linked ?? {})) {
+    const [low, high] = plot._fullLayout[other].range;
+    const wanted = [low - below * (high - low), high];
+    const shown = plot._fullLayout[name].range;
+    if (Math.abs(wanted[0] - shown[0]) + Math.abs(wanted[1] - shown[1]) > 1e-6 * (high - low))
+      changes[`${name}.range`] = wanted;
+  }
+  if (Object.keys(changes).length) await window.Plotly.relayout(plot, changes);
+  furnish(root, zooms(plot.layout).length > 0);
 }
 
 // Where a pick lies, in px of the plot.
