@@ -1,4 +1,4 @@
-"""What is said to whoever gave something that cannot be used: one sentence that translates.
+"""The error for input that cannot be used: one sentence that can be translated.
 
 A refusal is raised where the fault is seen, long before anything knows who reads it. So it keeps
 the English sentence as a template, and beside it what fills the gaps:

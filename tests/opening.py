@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from playwright.sync_api import Page
     from streamlit.testing.v1 import AppTest
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -45,6 +46,19 @@ def turned_to(app: AppTest, key: str) -> AppTest:
     app.run()
     assert not app.exception
     return app
+
+
+def go_to(page: Page, key: str, code: str = "en") -> None:
+    """In a browser, from any page: through the navigation to another, in the language on show."""
+    from dashboard.pages.registry import GROUPS, pages
+    from dashboard.text.language import language
+
+    say, entry = language(code), pages()[key]
+    if GROUPS[entry.group]:
+        page.get_by_test_id("stTopNavSection").filter(has_text=say(GROUPS[entry.group])).click()
+        page.get_by_test_id("stTopNavDropdownLink").filter(has_text=say(entry.title)).click()
+    else:
+        page.get_by_test_id("stTopNavLink").filter(has_text=say(entry.title)).click()
 
 
 def told(app: AppTest) -> str:

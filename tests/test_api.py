@@ -6,7 +6,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from families import CONFIGS, save_model
+from oracles import requantize, values_of
+from random_checkpoints import CONFIGS, save_model
 from safetensors.numpy import load_file
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 
@@ -240,25 +241,19 @@ def test_a_model_in_memory_with_another_vocabulary_asks_for_its_tokenizer():
 def test_a_scale_is_the_rule_of_the_definitions_and_every_measure_a_plain_number(small):
     layer = small.layer(2).slice("B")
     y = layer.counted.silu_output
-    values = np.repeat(y.values, y.counts).astype(np.float32)
+    values = values_of(y)
     scale = layer.scale("percentile", alpha=0.99)
     assert isinstance(scale, ScaleReport)
     wanted = np.quantile(np.abs(values), np.float32(0.99)) / 127
     assert scale.x_out_scale == pytest.approx(wanted, rel=1e-6)
-    # Codes by hand, halves away from zero: exact in float64, where the kernel divides in float32.
-    quotient = values.astype(np.float64) / scale.x_out_scale
-    codes = np.copysign(np.floor(np.abs(quotient) + 0.5), quotient)
-    kept = np.clip(codes, -128, 127)
-    error = ((kept * scale.x_out_scale - values) ** 2).sum()
-    signal = (values.astype(np.float64) ** 2).sum()
-    assert scale.sqnr_db == pytest.approx(10 * np.log10(signal / error), abs=1e-3)
-    assert scale.saturation_rate == pytest.approx((codes != kept).mean(), abs=2 / len(values))
-    assert scale.code_utilization == pytest.approx(len(np.unique(kept)) / 256, abs=1 / 256)
-    assert scale.top_code_utilization == np.abs(kept).max().clip(max=127) / 127
-    share = np.unique(kept, return_counts=True)[1] / len(kept)
-    assert scale.effective_bits == pytest.approx(-(share * np.log2(share)).sum(), abs=1e-2)
+    plain = requantize(values, scale.x_out_scale)
+    assert scale.sqnr_db == pytest.approx(plain.sqnr_db, abs=1e-6)
+    assert scale.saturation_rate == plain.saturation_rate
+    assert scale.code_utilization == len(plain.code_shares) / 256
+    assert scale.top_code_utilization == np.abs(plain.codes).max().clip(max=127) / 127
+    assert scale.effective_bits == pytest.approx(plain.effective_bits, abs=1e-9)
     total = scale.rounding_mse + scale.clipping_mse
-    assert total == pytest.approx(error / len(values), rel=1e-3)
+    assert total == pytest.approx(plain.noise / len(values), rel=1e-9)
     for name in ("sqnr_db", "saturation_rate", "effective_bits", "code_utilization"):
         assert type(getattr(scale, name)) is float
     assert layer.scale("minmax", asymmetric=True).top_code_utilization is None

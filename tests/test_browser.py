@@ -4,6 +4,7 @@ Debian's ``chromium`` is driven by Playwright. Where it is missing the tests ski
 SCALESCOPE_REQUIRE_BROWSER is set.
 """
 
+import csv
 import io
 import json
 import re
@@ -12,20 +13,16 @@ from pathlib import Path
 
 import pytest
 import torch
+from opening import go_to
 from playwright.sync_api import Locator, Page, expect
 
 from dashboard.analysis.report import baselines
+from dashboard.pages.registry import pages
 from dashboard.rules.observers import ScaleRule
 
-DRAWINGS = ("strip", "landscape", "transfer", "table", "sweep")
-OTHERS = {
-    "layers": ["rules"],
-    "compare": ["lines"],
-    "sweep": ["alpha_sweep"],
-    "batches": ["average", "orders"],
-    "held-out": ["held_out"],
-    "kernel": ["pipeline"],
-}
+DRAWINGS = pages()["explore"].drawings
+OTHERS = {key: entry.drawings for key, entry in pages().items()
+          if key != "explore" and entry.drawings}  # fmt: skip
 
 
 @pytest.fixture
@@ -193,10 +190,10 @@ def test_what_was_chosen_is_kept_from_page_to_page(page):
     page.get_by_role("combobox", name="Layer").click()
     page.get_by_role("option", name="2", exact=True).click()
     expect(page.get_by_role("combobox", name="Layer")).to_have_value("2")
-    page.get_by_role("link", name="Batches").click()
-    page.locator(".st-key-average svg").wait_for()
+    go_to(page, "batches")
+    page.locator(".st-key-average svg").first.wait_for()
     expect(page.get_by_role("combobox", name="Layer")).to_have_value("2")
-    page.get_by_role("link", name="Explore").click()
+    go_to(page, "explore")
     ready(page)
     expect(page.get_by_role("combobox", name="Layer")).to_have_value("2")
 
@@ -228,64 +225,61 @@ def test_a_calibration_shows_how_far_it_is_and_can_be_stopped(browser, server):
 
 
 def test_a_cell_of_the_layers_page_leads_to_its_layer_and_rule_in_explore(page):
-    page.get_by_role("link", name="Layers").click()
+    go_to(page, "layers")
     cells = page.locator(".st-key-rules .pick")
     # The rule on show is one of the baselines; the recommended α is not.
     expect(cells).to_have_count(4 * (1 + len(baselines(ScaleRule()))))
     page.locator('.st-key-rules .pick[aria-label^="Layer 2, least squared error"]').click()
-    page.get_by_role("link", name="Open layer 2 in Explore, least squared error").click()
     ready(page)
     expect(page.get_by_role("combobox", name="Layer")).to_have_value("2")
     expect(page.get_by_role("combobox", name="Scale rule")).to_have_value("mse")
 
 
-def test_a_row_of_the_layers_table_leads_to_its_layer_in_explore(page):
-    page.get_by_role("link", name="Layers").click()
-    table = page.get_by_test_id("stDataFrame")
-    table.wait_for()
-    page.locator(".st-key-rules svg").wait_for()
-    box = box_of(table)
-    page.mouse.click(box["x"] + 16, box["y"] + 35 * 3.5)  # the box before the third row
-    page.get_by_role("link", name=re.compile("^Open layer 2 in Explore")).click()
-    ready(page)
-    expect(page.get_by_role("combobox", name="Layer")).to_have_value("2")
-
-
-def test_a_rows_link_opens_its_layer_in_a_tab_of_its_own(page):
-    page.get_by_role("link", name="Layers").click()
-    table = page.get_by_test_id("stDataFrame")
-    table.wait_for()
-    page.locator(".st-key-rules svg").wait_for()
-    box = box_of(table)
-    x, y = box["x"] + 104, box["y"] + 35 * 3.5  # the third row's "open"
-    page.mouse.move(x, y)  # the table is painted: it knows a link once the pointer is on it
-    page.wait_for_timeout(300)
-    with page.expect_popup() as opened:
+def test_a_row_of_a_table_of_layers_leads_to_its_layer_in_explore_in_the_same_tab(page):
+    for key, drawn, left in (("layers", "rules", 88), ("held-out", "held_out", 88)):
+        go_to(page, key)
+        page.locator(f".st-key-{drawn} svg").first.wait_for()
+        table = page.get_by_test_id("stDataFrame").first
+        table.scroll_into_view_if_needed()
+        box = box_of(table)
+        assert box["height"] >= 35 * 5 + 15  # the last row is not under the scrollbar
+        x, y = box["x"] + left, box["y"] + 35 * 3.5  # the third row's button
+        page.mouse.move(x, y)  # the table is painted: it knows a button once the pointer is on it
+        page.wait_for_timeout(300)
         page.mouse.click(x, y)
-    ready(opened.value)
-    expect(opened.value.get_by_role("combobox", name="Layer")).to_have_value("2")
-    opened.value.close()
+        ready(page)
+        expect(page.get_by_role("combobox", name="Layer")).to_have_value("2")
+        assert len(page.context.pages) == 1
 
 
 def test_the_layers_leave_as_files(page):
-    page.get_by_role("link", name="Layers").click()
+    go_to(page, "layers")
     page.locator(".st-key-rules svg").first.wait_for()  # until then the bar is Explore's
     written = {}
     for suffix, label in {
-        "csv": "csv", "json": "json", "bin": "Quamba entries", "html": "HTML report"
+        "csv": "CSV", "json": "JSON", "bin": "Quamba entries", "html": "HTML report"
     }.items():  # fmt: skip
         with page.expect_download() as download:
             page.get_by_role("button", name=label, exact=True).click()
-        assert download.value.suggested_filename == f"layers.{suffix}"
+        name = "layers_mamba-tiny_percentile-0.9995_calibration-16x512_"
+        assert re.fullmatch(
+            re.escape(name) + rf"\d{{4}}-\d\d-\d\d\.{suffix}", download.value.suggested_filename
+        )
         written[suffix] = Path(download.value.path()).read_bytes()
-    assert written["csv"].decode().count("\n") == 1 + 4
+    rows = list(csv.DictReader(written["csv"].decode().splitlines()))
+    assert len(rows) == 4
+    for row in rows:
+        assert (row["checkpoint"], row["text"], row["batches"], row["seq_len"], row["observer"],
+                row["alpha"]) == ("mamba-tiny", "calibration.txt", "16", "512", "percentile",
+                                  "0.9995")  # fmt: skip
+    assert b"calibrated on 16 \xc3\x97 512 tokens of calibration.txt" in written["html"]
     assert len(json.loads(written["json"])["layers"]) == 4
     assert len(torch.load(io.BytesIO(written["bin"]), weights_only=True)) == 3 * 4
     assert written["html"].startswith(b"<!doctype html>") and b"<svg" in written["html"]
 
 
 def test_a_click_scrubs_through_the_kernels_positions(page):
-    page.get_by_role("link", name="Kernel").click()
+    go_to(page, "kernel")
     heading = page.get_by_role("heading", name=re.compile(r"^Position 100: "))
     heading.wait_for()
     page.locator(".st-key-pipeline .pick").nth(3).click()
@@ -380,10 +374,9 @@ def test_a_change_of_page_is_one_step_and_back_restores_the_page_with_its_choice
     page.keyboard.press("ArrowRight")
     expect(page).to_have_url(re.compile(r"alpha=0\.99955"))
     before = history(page)
-    page.get_by_role("link", name="Layers").click()
+    go_to(page, "layers")
     page.locator(".st-key-rules svg").wait_for()
-    page.get_by_text("4 more").click()
-    page.get_by_test_id("stTopNavDropdownLink").filter(has_text="Kernel").click()
+    go_to(page, "kernel")
     page.locator(".st-key-pipeline svg").wait_for()
     expect(page.get_by_test_id("stTopNavDropdownLink")).to_have_count(0)
     expect(page.get_by_role("combobox", name="Layer")).to_have_value("2")
@@ -413,32 +406,16 @@ def test_a_change_of_page_is_one_step_and_back_restores_the_page_with_its_choice
     page.close()
 
 
-def test_a_pages_own_link_leads_on_with_the_choices(browser, server):
+def test_a_click_on_a_layer_is_one_step_and_leads_on_with_the_choices(browser, server):
     page = browser.new_page(viewport={"width": 1440, "height": 900})
     page.set_default_timeout(60_000)
     page.goto(f"{server.address}/layers?checkpoint=mamba2-tiny&batches=2&seq_len=64&slice=B")
-    page.locator('.st-key-rules .pick[aria-label^="Layer 2, least squared error"]').click()
+    page.locator(".st-key-rules svg").first.wait_for()
     before = history(page)
-    page.get_by_role("link", name="Open layer 2 in Explore").click()
+    page.locator('.st-key-rules .pick[aria-label^="Layer 2, least squared error"]').click()
     ready(page)
     for name, value in (("Checkpoint", "mamba2-tiny"), ("Layer", "2"), ("Scale rule", "mse")):
         expect(page.get_by_role("combobox", name=name)).to_have_value(value)
     expect(page.get_by_role("radio", name="B", exact=True)).to_be_checked()
     assert len(history(page)) == len(before) + 1
-    page.close()
-
-
-def test_a_click_on_a_cell_leaves_no_numbers_of_another_column(browser, server):
-    page = browser.new_page(viewport={"width": 1440, "height": 900})
-    page.set_default_timeout(60_000)
-    page.goto(f"{server.address}/layers?batches=2&seq_len=64")
-    cell = page.locator('.st-key-rules .pick[aria-label^="Layer 1, entropy"]')
-    cell.hover()
-    expect(page.locator(".st-key-rules .told")).to_contain_text("entropy")
-    cell.click()
-    page.get_by_role("link", name="Open layer 1 in Explore").wait_for()
-    expect(page.locator(".st-key-rules .told")).to_have_count(0)
-    # The table's last row is not under its scrollbar.
-    table = page.get_by_test_id("stDataFrame")
-    assert box_of(table)["height"] >= 35 * 5 + 15
     page.close()

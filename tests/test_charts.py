@@ -7,9 +7,9 @@ import plotly.graph_objects as go
 import pytest
 import torch
 import torch.nn.functional as F
-from by_hand import half_away
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
+from oracles import half_away
 
 from dashboard import figures
 from dashboard.analysis.compare import QUANTITIES, Column, LayerScales

@@ -8,7 +8,7 @@ import plotly.graph_objects as go
 import pytest
 import torch
 import torch.nn.functional as F
-from by_hand import half_away
+from oracles import half_away
 
 from dashboard import figures
 from dashboard.analysis.report import (

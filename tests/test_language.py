@@ -9,8 +9,11 @@ import pytest
 from babel.messages.extract import check_and_call_extract_file, extract_from_dir
 from babel.messages.frontend import parse_keywords
 
+from dashboard.analysis.report import rule_label
+from dashboard.checkpoints import CheckpointError, load_checkpoint
 from dashboard.messages import Message, both, either
 from dashboard.refusals import Refusal
+from dashboard.rules.observers import REGISTERED, RULES, ScaleRule
 from dashboard.text.glossary import glossary
 from dashboard.text.language import (
     CATALOGUES,
@@ -175,7 +178,7 @@ def test_chinese_is_chinese_throughout():
     assert plain - symbols == NO_WORDS
 
 
-NO_WORDS = {"ACIQ, Laplace", "SQNR (sqnr_db)", "amax", "at {alpha}", "pa-1.0"}
+NO_WORDS = {"ACIQ, Laplace", "SQNR (sqnr_db)", "amax", "at {alpha}"}
 
 
 def test_english_is_what_the_sources_say():
@@ -231,6 +234,26 @@ def test_lists_and_sentences_are_joined_as_the_language_joins_them():
     assert ENGLISH.clauses(["a", "b"]) == "a; b" and CHINESE.clauses(["a", "b"]) == "a；b"
     assert ENGLISH.sentences("One.", "", "Two.") == "One. Two."
     assert CHINESE.sentences("一。", "二。") == "一。二。"
+
+
+def test_an_error_of_the_rooms_is_said_in_chinese():
+    with pytest.raises(CheckpointError) as raised:
+        load_checkpoint("no such checkpoint")
+    assert str(raised.value).startswith("no such checkpoint is neither a directory, nor a Hub id")
+    sentence = language("zh-CN").error(raised.value)
+    assert sentence.startswith("no such checkpoint 不是目录") and "mamba-tiny、" in sentence
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_what_a_rule_does_is_said_in_chinese(name):
+    rule, chinese = REGISTERED[name], language("zh-CN")
+    assert re.search("[\u4e00-\u9fff]", chinese(rule.help))
+    for symmetric in (True, False):
+        if rule.symmetric if symmetric else rule.asymmetric:
+            label = rule_label(ScaleRule(name, 0.99, 0.5, symmetric=symmetric))
+            words = chinese(label)
+            assert "{" not in words and ("，非对称" in words) == (not symmetric)
+            assert ("0.99" in words) == rule.uses_alpha and ("0.5" in words) == rule.averages
 
 
 def test_numbers_are_filled_in_and_an_unknown_message_stays_english():

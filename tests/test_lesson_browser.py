@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
+from opening import go_to
 from playwright.sync_api import Browser, Page, expect
 
 STEPS = range(1, 10)
@@ -92,7 +93,7 @@ def test_a_link_restores_the_step_its_settings_and_the_language(browser, address
 def test_the_browsers_language_is_the_first(browser, address):
     page = opened(browser, address, locale="zh-CN")
     page.get_by_role("heading", name="1 · 一个数决定 INT8 能表示什么").wait_for()
-    page.get_by_role("link", name="课程").wait_for()
+    page.get_by_role("heading", name="课程", exact=True).wait_for()
     closed(page)
 
 
@@ -209,13 +210,13 @@ def test_the_lesson_is_walked_with_the_keyboard_alone(browser, address):
 def test_a_claim_leads_to_the_step_that_shows_it_and_the_step_is_kept(browser, address):
     page = opened(browser, address, "&step=3&lang=zh-CN")
     on_step(page, 3)
-    page.get_by_role("link", name="论断核查").click()
+    go_to(page, "claims", "zh-CN")
     page.get_by_text("不成立").first.wait_for()
-    page.get_by_role("link", name="术语表").click()
+    go_to(page, "glossary", "zh-CN")
     page.get_by_text("scale_wx = x_scale · w_scale").first.wait_for()
-    page.get_by_role("link", name="课程").click()
+    go_to(page, "lesson", "zh-CN")
     on_step(page, 3)  # where the reader was
-    page.get_by_role("link", name="论断核查").click()
+    go_to(page, "claims", "zh-CN")
     widens = page.locator("[class*=st-key-claim_]").filter(has_text="SiLU 扩大了值域")
     widens.get_by_role("link", name="查看").click()
     on_step(page, 7)

@@ -3,13 +3,14 @@
 import json
 import re
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 
 import numpy as np
 import opening
 import pytest
 import torch
 from opening import told
+from oracles import asymmetric_scale, requantize, values_of
 from streamlit.testing.v1 import AppTest
 
 from dashboard import cli
@@ -233,22 +234,17 @@ def test_groups_need_heads_and_channels(tmp_path):
     assert "holds no single channels" in opened("groups", checkpoint=path).info[0].value
 
 
-def asymmetric_db(calibrations, layer: int, alphas: np.ndarray) -> dict[float, float]:
-    """SQNR of asymmetric percentiles of x, by hand from the values."""
-    counted = calibrations["calibration.txt"].layer(layer).slices[0].silu_output
-    y = np.repeat(counted.values, counted.counts)
-    found = {}
-    for alpha in alphas:
-        high = max(float(torch.quantile(torch.from_numpy(y), alpha)), 0.0)
-        low = min(-float(torch.quantile(torch.from_numpy(-y), alpha)), 0.0)
-        scale = np.float32(max((high - low) / 255, 1e-6))
-        zero = -128 + np.floor(-low / float(scale) + 0.5)
-        ratio = (y / scale).astype(np.float64)
-        codes = np.sign(ratio) * np.floor(np.abs(ratio) + 0.5) + zero
-        error = (codes.clip(-128, 127) - zero) * float(scale) - y.astype(np.float64)
-        found[float(alpha)] = float(10 * np.log10((y.astype(np.float64) ** 2).sum() /
-                                                  (error**2).sum()))  # fmt: skip
-    return found
+@cache
+def asymmetric_db(output: Histogram, alphas: tuple[float, ...]) -> dict[float, float]:
+    """SQNR of asymmetric percentiles, by hand from the values."""
+    y = values_of(output)
+    return {alpha: requantize(y, *asymmetric_scale(y, alpha)).sqnr_db for alpha in alphas}
+
+
+def asymmetric_of_layer(calibrations, layer: int) -> dict[float, float]:
+    """Of x, at every α that is tried."""
+    output = calibrations["calibration.txt"].layer(layer).slices[0].silu_output
+    return asymmetric_db(output, tuple(fine_alphas(output.total).tolist()))
 
 
 def headline(app: AppTest) -> str:
@@ -257,8 +253,7 @@ def headline(app: AppTest) -> str:
 
 def test_an_asymmetric_scale_is_held_to_the_best_asymmetric_one(calibrations):
     app = opened("explore", checkpoint="mamba2-tiny", layer="2", asymmetric="true", alpha="0.9995")
-    total = calibrations["calibration.txt"].layer(2).slices[0].silu_output.total
-    by_hand = asymmetric_db(calibrations, 2, fine_alphas(total))
+    by_hand = asymmetric_of_layer(calibrations, 2)
     best = max(by_hand, key=by_hand.get)
     gain = by_hand[best] - by_hand[0.9995]
     assert headline(app) == f"## This scale clips too much: α {best:.6g} gains {gain:.1f} dB."
@@ -286,10 +281,9 @@ def test_layers_hold_asymmetric_scales_to_asymmetric_ones(calibrations):
     for rule in ("mse", "percentile", "minmax"):
         app = opened("layers", checkpoint="mamba2-tiny", rule=rule, asymmetric="true")
         (table,) = app.dataframe
-        total = calibrations["calibration.txt"].layer(0).slices[0].silu_output.total
         gains = []
         for layer, shown in zip(range(4), table.value["sqnr_db"], strict=True):
-            by_hand = asymmetric_db(calibrations, layer, fine_alphas(total))
+            by_hand = asymmetric_of_layer(calibrations, layer)
             gains.append(max(by_hand.values()) - shown)
         assert table.value["gain_db"].tolist() == pytest.approx(gains, abs=1e-6)
         assert (table.value["ratio_wx"] == "–").all()

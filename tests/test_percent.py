@@ -43,10 +43,10 @@ def last_digit(share: float, digits: int) -> Decimal:
 @example(255 / 256, 2)
 @example(1 - 1e-9, 2)
 def test_a_share_reads_back_to_within_half_its_last_digit(share, digits):
-    found = printed(percent(share, digits))
+    shown = printed(percent(share, digits))
     exact = Decimal(repr(share)) * 100
-    assert abs(found - exact) <= last_digit(share, digits) / 2
-    assert 0 < found < 100
+    assert abs(shown - exact) <= last_digit(share, digits) / 2
+    assert 0 < shown < 100
 
 
 @given(SHARES, SHARES)
@@ -94,8 +94,8 @@ def test_explores_clipping_and_rounding_add_up(clipping):
     chosen = SimpleNamespace(output=output, rule=ScaleRule("percentile", 0.9995))
     report = SimpleNamespace(chosen=chosen)
     counted = Histogram(np.arange(1, 4, dtype=np.float32), np.array([100, 10, 1]))
-    told = proof(report, Landscape.of(counted, [0.99, 0.9995, 0.99999, 1.0]), ENGLISH)
-    shares = re.search(r"carry (\S+) % of the error; the other (\S+) % is rounding", told)
+    sentence = proof(report, Landscape.of(counted, [0.99, 0.9995, 0.99999, 1.0]), ENGLISH)
+    shares = re.search(r"carry (\S+) % of the error; the other (\S+) % is rounding", sentence)
     assert sum(map(Decimal, shares.groups())) == 100
 
 

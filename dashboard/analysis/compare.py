@@ -58,7 +58,7 @@ class Column:
 
 
 def calibrated_column(label: str, reports: Sequence[LayerReport]) -> Column:
-    """Of reports under one rule, each layer's x slice."""
+    """The x slice of each layer, from reports under one rule."""
     return Column(
         label,
         tuple(
@@ -156,23 +156,23 @@ def layer_numbers(columns: Sequence[Column]) -> list[int]:
 
 
 def differences(columns: Sequence[Column], quantity: str) -> list[Difference]:
-    """Of every layer that both the first column and another know."""
-    found = []
+    """The differences of every layer for which the first column and another have the quantity."""
+    differing = []
     for layer in layer_numbers(columns):
         first = columns[0].value(layer, quantity)
         for i, column in enumerate(columns[1:], start=1):
             value = column.value(layer, quantity)
             if first is not None and value is not None:
-                found.append(Difference(quantity, layer, i, first, value))
-    return found
+                differing.append(Difference(quantity, layer, i, first, value))
+    return differing
 
 
 def largest(columns: Sequence[Column]) -> Difference | None:
     """The scale or ratio that differs by the greatest factor; None where nothing is shared."""
-    found = [
+    differing = [
         difference for quantity in SCALES for difference in differences(columns, quantity)
     ]  # fmt: skip
-    return max(found, key=lambda d: abs(np.log(d.value / d.first)), default=None)
+    return max(differing, key=lambda d: abs(np.log(d.value / d.first)), default=None)
 
 
 def compared_rows(columns: Sequence[Column]) -> list[dict]:

@@ -61,7 +61,7 @@ class SliceEvaluation:
 
 @dataclass(frozen=True)
 class LayerHealth:
-    """What was found of one layer: faults are wrong, remarks are worth knowing."""
+    """What was observed of one layer: faults are wrong, remarks are worth knowing."""
 
     layer: int
     mixer: str
@@ -88,7 +88,7 @@ def inspect(checkpoint: Checkpoint) -> Health:
     """Examine a checkpoint by itself.
 
     Args:
-        checkpoint: quantized; read with ``tolerant``, so that unusable layers are told, too.
+        checkpoint: quantized; read with ``tolerant``, so that unusable layers are named, too.
 
     Raises Refusal for one that is not quantized.
     """
@@ -189,7 +189,7 @@ def _weights(layer: StoredLayer) -> list[Message]:
     faults = []
     in_half = len(layer.slices) == 1
     for stored in layer.slices:
-        own, name = stored.part.channels, stored.name
+        own, name = stored.conv_slice.channels, stored.name
         largest = _unreached(layer.weight_q[own], stored.w_scale, in_half)
         if largest is not None:
             faults.append(
@@ -233,10 +233,10 @@ def _reach(layer: StoredLayer) -> list[Message]:
     weights = layer.weight_q.numpy().astype(np.float64)
     faults = []
     for stored in layer.slices:
-        own = weights[stored.part.channels]
+        own = weights[stored.conv_slice.channels]
         reach = (np.abs(own).sum(axis=1) + taps / 2) * -QMIN * stored.x_scale * stored.w_scale
         if layer.bias_q is not None and stored.b_scale is not None:
-            bias = layer.bias_q[stored.part.channels].numpy().astype(np.float64)
+            bias = layer.bias_q[stored.conv_slice.channels].numpy().astype(np.float64)
             reach = reach + (np.abs(bias) + 0.5) * stored.b_scale
         reach = np.maximum(reach, -SILU_MIN)  # SiLU never exceeds what goes in
         scales = stored.out_scales.ravel().astype(np.float64)
@@ -295,18 +295,18 @@ def match_channels(stored: StoredLayer, conv: ConvWeights) -> np.ndarray | None:
         return None
     if stored.bias_q is None and bool(conv.bias.any()):
         return None
-    for part in stored.slices:
-        own = part.part.channels
+    for stored_slice in stored.slices:
+        own = stored_slice.conv_slice.channels
         codes = _rows(stored, own)
         floats = np.column_stack([
-            conv.weight[own].numpy() / part.w_scale,
-            conv.bias[own].numpy() / (part.b_scale or 1.0),
+            conv.weight[own].numpy() / stored_slice.w_scale,
+            conv.bias[own].numpy() / (stored_slice.b_scale or 1.0),
         ])[:, : codes.shape[1]]  # fmt: skip
         if not np.abs(codes - floats).max() <= 1:  # else in their own places
-            found = _assign(codes, floats)
-            if found is None:
+            places = _assign(codes, floats)
+            if places is None:
                 return None
-            order[own] = part.part.start + found
+            order[own] = stored_slice.conv_slice.start + places
     return order
 
 
@@ -324,24 +324,24 @@ def _assign(codes: np.ndarray, floats: np.ndarray) -> np.ndarray | None:
     places: dict[bytes, list[int]] = {}
     for i, row in enumerate(np.rint(floats).clip(QMIN, QMAX).astype(np.int8)):
         places.setdefault(row.tobytes(), []).append(i)
-    found = np.full(len(codes), -1)
+    assigned = np.full(len(codes), -1)
     for i, row in enumerate(codes.astype(np.int8)):
         if rest := places.get(row.tobytes()):
-            found[i] = rest.pop(0)
+            assigned[i] = rest.pop(0)
     left = sorted(i for rest in places.values() for i in rest)
-    for i in np.flatnonzero(found < 0).tolist():
+    for i in np.flatnonzero(assigned < 0).tolist():
         distances = np.abs(floats[left] - codes[i]).max(axis=1)
         nearest = int(np.argmin(distances))
         if distances[nearest] > 1:
             return None
-        found[i] = left.pop(nearest)
-    return found
+        assigned[i] = left.pop(nearest)
+    return assigned
 
 
-def float_groups(part: StoredSlice, order: np.ndarray) -> np.ndarray:
+def float_groups(stored: StoredSlice, order: np.ndarray) -> np.ndarray:
     """(width,) int64: the index of its stored scale for each channel of the float model's slice."""
-    group = np.empty(part.part.width, np.int64)
-    group[order[part.part.channels] - part.part.start] = part.out_group
+    group = np.empty(stored.conv_slice.width, np.int64)
+    group[order[stored.conv_slice.channels] - stored.conv_slice.start] = stored.out_group
     return group
 
 
@@ -351,7 +351,7 @@ def _two_digits(alpha: float) -> float:
 
 
 def evaluate_slice(
-    part: StoredSlice,
+    stored: StoredSlice,
     counted: SliceCalibration,
     group: np.ndarray,
     outputs: Sequence[Histogram] | None = None,
@@ -366,11 +366,11 @@ def evaluate_slice(
     if outputs is None:
         outputs, group = [counted.silu_output], np.zeros(1, np.int64)
     present, group = np.unique(group, return_inverse=True)  # a group may have no channel
-    scales = part.out_scales.ravel()[present]
+    scales = stored.out_scales.ravel()[present]
     # Pooled once: from here on each group is one output, under whatever rule.
     pooled = pooled_outputs(outputs, group)
     group = np.arange(len(pooled))
-    stored = evaluate_scales(pooled, group, scales)
+    made = evaluate_scales(pooled, group, scales)
     candidates = {
         rule: group_scales(pooled, group, rule).scales
         for rule in (ScaleRule("minmax"), ScaleRule("mse"),
@@ -387,7 +387,7 @@ def evaluate_slice(
     )
     logs = {rule: np.log(scales.astype(np.float64) / own) for rule, own in candidates.items()}
     distances = {rule: float(np.abs(log).mean()) for rule, log in logs.items()}
-    reached = _two_digits(within / stored.total)
+    reached = _two_digits(within / made.total)
     if min(distances.values()) > SAME_RATIO and 0 < reached < 1:
         rule = ScaleRule("percentile", reached)
         logs[rule] = np.log(scales / group_scales(pooled, group, rule).scales.astype(np.float64))
@@ -395,14 +395,14 @@ def evaluate_slice(
     nearest = min(distances, key=lambda rule: distances[rule])
     best = evaluate_scales(pooled, group, candidates[ScaleRule("mse")])
     return SliceEvaluation(
-        name=part.name,
+        name=stored.name,
         nearest=nearest,
         ratio=float(np.exp(logs[nearest].mean())),
-        alpha=within / stored.total,
-        sqnr_db=stored.sqnr_db,
-        saturation_rate=stored.saturated / stored.total,
-        best_db=max(best.sqnr_db, stored.sqnr_db),
-        input_ratio=part.x_scale / counted.scales.x_scale,
+        alpha=within / made.total,
+        sqnr_db=made.sqnr_db,
+        saturation_rate=made.saturated / made.total,
+        best_db=max(best.sqnr_db, made.sqnr_db),
+        input_ratio=stored.x_scale / counted.scales.x_scale,
     )
 
 
@@ -522,7 +522,7 @@ def _widths(checkpoint: Checkpoint) -> str:
 
 
 def document(health: Health) -> dict:
-    """As ``check --format json`` writes it."""
+    """The examination as ``check --format json`` writes it: in English, numbers unrounded."""
     return {
         "checkpoint": health.checkpoint,
         "against": health.against,
@@ -536,19 +536,19 @@ def document(health: Health) -> dict:
                 "remarks": list(layer.remarks),
                 "slices": [
                     {
-                        "slice": found.name,
-                        "nearest": found.nearest.observer,
-                        "nearest_alpha": found.nearest.alpha
-                        if found.nearest.observer in ALPHA_RULES
+                        "slice": evaluation.name,
+                        "nearest": evaluation.nearest.observer,
+                        "nearest_alpha": evaluation.nearest.alpha
+                        if evaluation.nearest.observer in ALPHA_RULES
                         else None,
-                        "ratio": found.ratio,
-                        "alpha": found.alpha,
-                        "sqnr_db": found.sqnr_db,
-                        "saturation_rate": found.saturation_rate,
-                        "gain_db": found.gain_db,
-                        "input_ratio": found.input_ratio,
+                        "ratio": evaluation.ratio,
+                        "alpha": evaluation.alpha,
+                        "sqnr_db": evaluation.sqnr_db,
+                        "saturation_rate": evaluation.saturation_rate,
+                        "gain_db": evaluation.gain_db,
+                        "input_ratio": evaluation.input_ratio,
                     }
-                    for found in layer.evaluations
+                    for evaluation in layer.evaluations
                 ],
             }
             for layer in health.layers

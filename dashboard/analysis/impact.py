@@ -29,10 +29,12 @@ import torch
 from cachetools import LRUCache
 from torch import Tensor, nn
 
+from dashboard.analysis.prediction import PlannedLayer
 from dashboard.analysis.quantized_forward import LayerQuantization, quantized_outputs
 from dashboard.calibration import CalibrationError, CalibrationText
 from dashboard.calibration.faults import model_fault
 from dashboard.checkpoints import Checkpoint, backbone_of
+from dashboard.rules.observers import ScaleRule
 
 ERRORS = 2.0  # standard errors below which a difference is noise: 95 % of what chance alone gives
 KEPT_LOGITS = 2**30  # bytes of the float model's logits that are kept; else it runs again
@@ -143,7 +145,7 @@ class ImpactProgress:
     def __str__(self) -> str:
         return (
             f"setting {self.setting + 1} of {self.settings}, window {self.window + 1} of "
-            f"{self.windows}, {self.left_s:.0f} s left"
+            f"{self.windows}"
         )
 
 
@@ -327,6 +329,47 @@ def study(
 
         chosen = [quantizations[layer] for layer in layers]
         yield layers, measure(checkpoint, model, run, chosen, mode, results, on_window)
+
+
+@dataclass(frozen=True, eq=False)
+class MeasuredSetting:
+    """Some layers under one rule: what it was predicted to cost, and what it costs."""
+
+    layers: tuple[int, ...]
+    rule: ScaleRule
+    mode: str
+    impact: Impact
+    predicted_nats: float | None  # of mode "output" alone, where gradients were counted
+
+    def measures(self) -> dict:
+        """Under the names of the definitions."""
+        return {**self.impact.measures(), "predicted_nats": self.predicted_nats}
+
+
+def study_rule(
+    checkpoint: Checkpoint,
+    model: nn.Module,
+    run: FloatRun,
+    planned: Mapping[int, PlannedLayer],
+    rule: ScaleRule,
+    subsets: Sequence[tuple[int, ...]],
+    mode: str = "output",
+    results: Results | None = None,
+    on_progress: Callable[[ImpactProgress], None] | None = None,
+) -> Iterator[MeasuredSetting]:
+    """``study``, each subset with the sum of its layers' predictions.
+
+    Args:
+        planned: by layer, from ``plan_layers`` under ``rule``.
+    """
+    quantizations = {layer: entry.quantization for layer, entry in planned.items()}
+    measured = study(checkpoint, model, run, quantizations, subsets, mode, results, on_progress)
+    for layers, impact in measured:
+        costs = [planned[layer].predicted_nats for layer in layers]
+        known = [cost for cost in costs if cost is not None]
+        is_predicted = mode == "output" and len(known) == len(costs)
+        total = float(sum(known)) if is_predicted else None
+        yield MeasuredSetting(layers, rule, mode, impact, total)
 
 
 def alone(layers: Sequence[int]) -> list[tuple[int, ...]]:

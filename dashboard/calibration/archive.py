@@ -3,10 +3,11 @@
 Histograms say all that a scale depends on, so a calibration that took hours can be kept and asked
 for any rule and any α later. For each layer and slice the file holds the histograms as pairs of
 arrays (float16 values, ascending; counts in the narrowest unsigned integers that hold them), those
-of the batches end to end with the number of values in each, and three maxima. Its metadata say
-which checkpoint (SHA-256 of its files), which text (SHA-256), and how many batches of what length.
-A calibration file stands wherever a checkpoint does; only the live kernel needs more, the conv
-input itself.
+of the batches end to end with the number of values in each, and three maxima. Where gradients were
+counted it holds their two sums for each value of the output, too, and of how many tokens' losses
+they are; a file without them is as good for everything else. Its metadata say which checkpoint
+(SHA-256 of its files), which text (SHA-256), and how many batches of what length. A calibration
+file stands wherever a checkpoint does; only the live kernel needs more, the conv input itself.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import json
 import logging
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +31,7 @@ from dashboard.calibration.capture import (
     Origin,
     SliceCalibration,
 )
+from dashboard.calibration.gradients import GradientSums
 from dashboard.calibration.histogram import Histogram
 from dashboard.checkpoints import Checkpoint
 from dashboard.messages import either
@@ -45,6 +47,7 @@ VALUES = ("F16",)  # safetensors' names of dtypes
 COUNTS = ("U8", "U16", "U32", "U64", "I64")
 MOST_COUNTED = 10**9  # batches, tokens, a layer's number
 MOST_VALUES = 2**53  # what float64 still counts one by one
+LARGEST_GRADIENTS = 1e200  # of Σ g²: products with squared float16 values stay finite
 FINGERPRINTED = ("config.json", "*.safetensors", "*.bin", "*.index.json")
 
 
@@ -72,7 +75,7 @@ def is_calibration_file(source: str) -> bool:
         path = Path(source).expanduser()
         if not source.endswith(SUFFIX) or not path.is_file():
             return False
-    except (OSError, RuntimeError):  # a name too long, a home that nobody has: no file
+    except (OSError, RuntimeError):  # a name too long, a home directory of no user: no file
         return False
     return not (path.parent / "config.json").is_file() or _states_format(path)
 
@@ -92,10 +95,12 @@ def save_calibration(path: str | Path, calibration: Calibration) -> None:
     """
     arrays: dict[str, np.ndarray] = {}
     for layer in calibration.layers:
-        for part in layer.slices:
-            arrays |= _slice_arrays(f"layers.{layer.layer}.{part.name}", part)
+        for counted in layer.slices:
+            arrays |= _slice_arrays(f"layers.{layer.layer}.{counted.name}", counted)
     origin = calibration.origin
-    layers = [[layer.layer, [part.name for part in layer.slices]] for layer in calibration.layers]
+    layers = [
+        [layer.layer, [counted.name for counted in layer.slices]] for layer in calibration.layers
+    ]
     metadata = {
         "format": FORMAT,
         **{name: str(value) for name, value in vars(origin).items()},
@@ -117,15 +122,27 @@ def write_whole(path: Path, content: bytes) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def _slice_arrays(prefix: str, part: SliceCalibration) -> dict[str, np.ndarray]:
-    batches = part.batches
+def _slice_arrays(prefix: str, counted: SliceCalibration) -> dict[str, np.ndarray]:
+    batches = counted.batches
     return {
-        f"{prefix}.amax": np.array([part.x_amax, part.w_amax, part.b_amax]),
-        **_histogram_arrays(f"{prefix}.silu_input", part.silu_input),
-        **_histogram_arrays(f"{prefix}.silu_output", part.silu_output),
+        f"{prefix}.amax": np.array([counted.x_amax, counted.w_amax, counted.b_amax]),
+        **_histogram_arrays(f"{prefix}.silu_input", counted.silu_input),
+        **_histogram_arrays(f"{prefix}.silu_output", counted.silu_output),
         f"{prefix}.batches.values": _joined([b.values for b in batches], np.float16),
         f"{prefix}.batches.counts": _narrow(_joined([b.counts for b in batches], np.int64)),
         f"{prefix}.batches.lengths": np.array([len(b.values) for b in batches], np.int64),
+        **_gradient_arrays(f"{prefix}.gradients", counted.gradients),
+    }
+
+
+def _gradient_arrays(prefix: str, gradients: GradientSums | None) -> dict[str, np.ndarray]:
+    """Their values are those of the output's histogram, which lie there already."""
+    if gradients is None:
+        return {}
+    return {
+        f"{prefix}.squares": gradients.squares,
+        f"{prefix}.sums": gradients.sums,
+        f"{prefix}.tokens": np.array([gradients.tokens], np.int64),
     }
 
 
@@ -162,11 +179,11 @@ def load_calibration(path: str | Path) -> Calibration:
                     wanted=repr(FORMAT),
                 )
             origin = _read_origin(metadata, path)
-            names = set(file.keys())
+            entries = set(file.keys())
 
             def array(name: str, dtypes: Sequence[str]) -> np.ndarray:
                 """A list of numbers of one of the dtypes, as safetensors calls them."""
-                if name not in names:
+                if name not in entries:
                     raise CalibrationError("{path} lacks {entry}", path=path, entry=name)
                 stored = file.get_slice(name)
                 if stored.get_dtype() not in dtypes or len(stored.get_shape()) != 1:
@@ -183,9 +200,10 @@ def load_calibration(path: str | Path) -> Calibration:
 
             layers = tuple(
                 LayerCalibration(
-                    layer, tuple(_read_slice(array, path, origin, layer, part) for part in parts)
+                    layer,
+                    tuple(_read_slice(array, entries, path, origin, layer, name) for name in names),
                 )
-                for layer, parts in _read_layers(metadata, path)
+                for layer, names in _read_layers(metadata, path)
             )
     except (OSError, SafetensorError, MemoryError) as error:
         raise CalibrationError(
@@ -219,13 +237,13 @@ def _read_origin(metadata: dict[str, str], path: Path) -> Origin:
 def _read_layers(metadata: dict[str, str], path: Path) -> list[tuple[int, list[str]]]:
     """Each layer's number and slices: the same slices in all, as a model has them."""
     try:
-        layers = [(layer, parts) for layer, parts in json.loads(metadata["layers"])]
+        layers = [(layer, names) for layer, names in json.loads(metadata["layers"])]
         numbers = [layer for layer, _ in layers]
         fits = bool(layers) and (
             all(type(layer) is int and 0 <= layer < MOST_COUNTED for layer in numbers)
             and numbers == sorted(set(numbers))
             and layers[0][1] in SLICES
-            and all(parts == layers[0][1] for _, parts in layers)
+            and all(names == layers[0][1] for _, names in layers)
         )
     except (KeyError, ValueError, TypeError, RecursionError):
         fits = False
@@ -240,6 +258,7 @@ def _read_layers(metadata: dict[str, str], path: Path) -> list[tuple[int, list[s
 
 def _read_slice(
     array: Callable[[str, Sequence[str]], np.ndarray],
+    entries: Collection[str],
     path: Path,
     origin: Origin,
     layer: int,
@@ -266,13 +285,44 @@ def _read_slice(
             path=path,
             entry=prefix,
         )
+    gradients = None
+    if f"{prefix}.gradients.squares" in entries:
+        gradients = _read_gradients(array, path, f"{prefix}.gradients", silu_output)
     try:
         x_amax, w_amax, b_amax = maxima.tolist()
-        return SliceCalibration(name, x_amax, w_amax, b_amax, silu_input, silu_output, batches)
+        return SliceCalibration(
+            name, x_amax, w_amax, b_amax, silu_input, silu_output, batches, gradients
+        )
     except CalibrationError as error:
         raise CalibrationError(
             "{path}: layer {layer}, {reason}", path=path, layer=layer, reason=error
         ) from None
+
+
+def _read_gradients(
+    array: Callable[[str, Sequence[str]], np.ndarray],
+    path: Path,
+    prefix: str,
+    output: Histogram,
+) -> GradientSums:
+    squares, sums = (array(f"{prefix}.{name}", ("F64",)) for name in ("squares", "sums"))
+    tokens = array(f"{prefix}.tokens", ("I64",))
+    if not (
+        squares.shape == sums.shape == output.values.shape
+        and np.isfinite(squares).all()
+        and (squares >= 0).all()
+        and squares.sum() <= LARGEST_GRADIENTS
+        and (sums * sums <= LARGEST_GRADIENTS).all()
+        and tokens.shape == (1,)
+        and 1 <= tokens[0] <= MOST_VALUES
+    ):
+        raise CalibrationError(
+            "{path}: {prefix} must have two finite sums for each value of the output, the squares "
+            "not negative, and the number of tokens that they are of",
+            path=path,
+            prefix=prefix,
+        )
+    return GradientSums(output.values, squares, sums, int(tokens[0]))
 
 
 def _read_batches(

@@ -22,7 +22,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dashboard.calibration.batch_store import Place, Spool
+from dashboard.calibration.batch_store import BatchStore, Place
 from dashboard.calibration.faults import CalibrationError, first_line, model_fault
 from dashboard.calibration.gradients import GradientSums, GradientTally, visit_gradients
 from dashboard.calibration.histogram import PATTERNS, Histogram, count_patterns
@@ -134,13 +134,15 @@ class SliceCalibration:
 
 @dataclass(frozen=True)
 class LayerCalibration:
+    """The counts of one layer, slice by slice; ``layer`` is the model's own number."""
+
     layer: int
     slices: tuple[SliceCalibration, ...]
 
 
 @dataclass(frozen=True)
 class Origin:
-    """What was calibrated on what."""
+    """Which checkpoint was calibrated, on which text, in how many batches of how many tokens."""
 
     checkpoint: str
     family: str
@@ -201,6 +203,7 @@ def read_text(
     batches: int = DEFAULT_BATCHES,
     seq_len: int = DEFAULT_SEQ_LEN,
     tokenizer: Tokenizer | None = None,
+    first: int = 0,
 ) -> CalibrationText:
     """Cut a text into calibration batches.
 
@@ -209,12 +212,13 @@ def read_text(
         source: the name of a text that comes with the project, or a file.
         batches, seq_len: N and L, both >= 1.
         tokenizer: in place of the checkpoint's own, as in ``cut_text``.
+        first: the batch to begin with: those before it are left out, as they were read before.
 
     Raises CalibrationError for a text that cannot be read or is too short.
     """
     _check_size(batches, seq_len)
     path, content = _read_file(source)
-    text = cut_text(checkpoint, source, content, batches, seq_len, tokenizer)
+    text = cut_text(checkpoint, source, content, batches, seq_len, tokenizer, first)
     return replace(text, name=path.name)
 
 
@@ -225,6 +229,7 @@ def cut_text(
     batches: int = DEFAULT_BATCHES,
     seq_len: int = DEFAULT_SEQ_LEN,
     tokenizer: Tokenizer | None = None,
+    first: int = 0,
 ) -> CalibrationText:
     """Cut a text that is at hand into calibration batches.
 
@@ -235,12 +240,24 @@ def cut_text(
         batches, seq_len: N and L, both >= 1.
         tokenizer: of transformers, or anything that is called with a text and gives a mapping with
             "input_ids".
+        first: the batch to begin with, as in ``read_text``.
 
     Raises CalibrationError for a text that cannot be read or is too short.
     """
     _check_size(batches, seq_len)
     tokens = _tokenize(checkpoint, content, name, tokenizer)
-    wanted = batches * seq_len
+    begin, wanted = first * seq_len, (first + batches) * seq_len
+    if first and len(tokens) < wanted:
+        raise CalibrationError(
+            "{name} has {tokens} tokens; {batches} batches of {seq_len} after the first {first} "
+            "need {wanted}: ask for fewer, or give another text",
+            name=name,
+            tokens=f"{len(tokens):,}",
+            batches=batches,
+            seq_len=seq_len,
+            first=first,
+            wanted=f"{wanted:,}",
+        )
     if len(tokens) < wanted:
         raise CalibrationError(
             "{text} has {tokens} tokens; {batches} batches of {seq_len} need {wanted}: ask for "
@@ -252,7 +269,7 @@ def cut_text(
             wanted=f"{wanted:,}",
         )
     digest = hashlib.sha256(content).hexdigest()
-    return CalibrationText(name, digest, tokens[:wanted].view(batches, seq_len))
+    return CalibrationText(name, digest, tokens[begin:wanted].view(batches, seq_len))
 
 
 def _check_size(batches: int, seq_len: int) -> None:
@@ -304,7 +321,7 @@ def _read_file(source: str) -> tuple[Path, bytes]:
         is_file, exists = path.is_file(), path.exists()
         size = path.stat().st_size if is_file else 0
         content = path.read_bytes() if is_file and size <= LARGEST_TEXT else b""
-    except (OSError, RuntimeError, ValueError) as error:  # a home that nobody has, a NUL
+    except (OSError, RuntimeError, ValueError) as error:  # a home directory of no user, a NUL
         reason = getattr(error, "strerror", None) or error
         raise CalibrationError(
             "{path} cannot be read: {reason}", path=name, reason=reason
@@ -408,9 +425,11 @@ def calibrate(
     layer and the batch.
     """
     wanted = sorted(checkpoint.layers if layers is None else set(layers))
-    spool = Spool()
+    store = BatchStore()
     tallies = {
-        layer: [_Tally(part, checkpoint.conv(layer), spool) for part in checkpoint.slices]
+        layer: [
+            _Tally(conv_slice, checkpoint.conv(layer), store) for conv_slice in checkpoint.slices
+        ]
         for layer in wanted
     }
     kept: dict[int, list[Tensor]] = {layer: [] for layer in sorted(set(keep))}
@@ -433,7 +452,7 @@ def calibrate(
                         "layer {layer}, batch {batch}, slice {slice}: {reason}",
                         layer=layer,
                         batch=batch,
-                        slice=tally.part.name,
+                        slice=tally.conv_slice.name,
                         reason=error,
                     ) from None
         if on_progress:
@@ -486,17 +505,27 @@ def calibrate_in_passes(
     layers: Sequence[int],
     most_bytes: int,
     on_progress: Callable[[Progress], None] | None = None,
+    gradients: bool = False,
 ) -> Iterator[Calibration]:
     """``calibrate`` with the conv inputs of every layer, as many layers a pass as fit.
 
     Args:
-        most_bytes: of the conv inputs that one pass keeps, one layer's at least.
+        most_bytes: of the conv inputs, and the gradients, that one pass keeps, one layer's at
+            least.
+        gradients: as ``calibrate`` has it.
     """
-    size = max(1, most_bytes // (4 * text.tokens.numel() * checkpoint.conv_dim))
+    one_layer = 4 * text.tokens.numel() * checkpoint.conv_dim * (2 if gradients else 1)
+    size = max(1, most_bytes // one_layer)
     for first in range(0, len(layers), size):
         group = layers[first : first + size]
         yield calibrate(
-            checkpoint, backbone, text, layers=group, keep=group, on_progress=on_progress
+            checkpoint,
+            backbone,
+            text,
+            layers=group,
+            keep=group,
+            gradients=gradients,
+            on_progress=on_progress,
         )
 
 
@@ -548,11 +577,11 @@ def visit_conv_inputs(
 class _Tally:
     """The running counts of one slice."""
 
-    def __init__(self, part: ConvSlice, conv: ConvWeights, spool: Spool) -> None:
-        self.part = part
-        self.spool = spool
-        self.w_amax = float(conv.weight[part.channels].abs().amax())
-        self.b_amax = float(conv.bias[part.channels].abs().amax())
+    def __init__(self, conv_slice: ConvSlice, conv: ConvWeights, store: BatchStore) -> None:
+        self.conv_slice = conv_slice
+        self.store = store
+        self.w_amax = float(conv.weight[conv_slice.channels].abs().amax())
+        self.b_amax = float(conv.bias[conv_slice.channels].abs().amax())
         self.x_amax = 0.0
         self.input_counts = torch.zeros(PATTERNS, dtype=torch.int64)
         self.output_counts = torch.zeros(PATTERNS, dtype=torch.int64)
@@ -561,7 +590,7 @@ class _Tally:
 
     def add(self, x: Tensor, v: Tensor, y: Tensor, gradient: Tensor | None) -> None:
         """Count this slice of one batch: (1, D, L) each, all channels."""
-        x, v, y = (values[:, self.part.channels] for values in (x, v, y))
+        x, v, y = (values[:, self.conv_slice.channels] for values in (x, v, y))
         amax = float(x.abs().amax())
         if not amax < float("inf"):
             raise Refusal("the conv input contains NaN or infinite values")
@@ -569,20 +598,20 @@ class _Tally:
         self.x_amax = max(self.x_amax, amax)
         self.input_counts += count_patterns(v).cpu()
         self.output_counts += counts
-        self.batches.append(self.spool.put(Histogram.from_patterns(counts)))
+        self.batches.append(self.store.put(Histogram.from_patterns(counts)))
         if gradient is not None:
             self.gradients = self.gradients or GradientTally()
-            self.gradients.add(y, gradient[:, self.part.channels])
+            self.gradients.add(y, gradient[:, self.conv_slice.channels])
 
     def calibration(self) -> SliceCalibration:
         output = Histogram.from_patterns(self.output_counts)
         return SliceCalibration(
-            name=self.part.name,
+            name=self.conv_slice.name,
             x_amax=self.x_amax,
             w_amax=self.w_amax,
             b_amax=self.b_amax,
             silu_input=Histogram.from_patterns(self.input_counts),
             silu_output=output,
-            batches=tuple(map(self.spool.get, self.batches)),
+            batches=tuple(map(self.store.get, self.batches)),
             gradients=None if self.gradients is None else self.gradients.sums_of(output),
         )

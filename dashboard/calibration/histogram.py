@@ -205,20 +205,21 @@ class Histogram:
         return Histogram(ASCENDING_VALUES[present], ascending[present])
 
     @staticmethod
-    def sum(parts: Sequence[Histogram]) -> Histogram:
+    def sum(histograms: Sequence[Histogram]) -> Histogram:
         """All of them merged; the same bits in any order."""
         return Histogram._merged(
-            np.concatenate([part.values for part in parts]),
-            np.concatenate([part.counts for part in parts]),
+            np.concatenate([histogram.values for histogram in histograms]),
+            np.concatenate([histogram.counts for histogram in histograms]),
         )
 
     @staticmethod
     def _merged(values: np.ndarray, counts: np.ndarray) -> Histogram:
         """Sort, and add up the counts of equal values (+0 and -0 are equal)."""
-        distinct, inverse = np.unique(values, return_inverse=True)
-        summed = np.zeros(len(distinct), dtype=np.int64)
-        np.add.at(summed, inverse, counts)
-        return Histogram(distinct + np.float32(0.0), summed)  # -0 + 0 = +0
+        order = np.argsort(values, kind="stable")  # merges runs, which the parts are
+        ascending = values[order]
+        first = np.flatnonzero(np.diff(ascending, prepend=np.float32(np.nan)))  # of equal values
+        summed = np.add.reduceat(counts[order], first, dtype=np.int64)
+        return Histogram(ascending[first] + np.float32(0.0), summed)  # -0 + 0 = +0
 
     def __add__(self, other: Histogram) -> Histogram:
         return Histogram.sum([self, other])
@@ -431,9 +432,9 @@ class Quantized:
         return -(share * log).sum(-1) + 0.0
 
 
-def signal_to_noise_db(signal: float, noise: float | np.ndarray) -> np.ndarray:
+def signal_to_noise_db(signal: float, error: float | np.ndarray) -> np.ndarray:
     """10·log10(signal / noise): +inf without noise, -inf without signal, in dB."""
-    noise = np.asarray(noise, dtype=np.float64)
+    error = np.asarray(error, dtype=np.float64)
     with np.errstate(divide="ignore", invalid="ignore"):
-        decibels = 10 * (np.log10(np.float64(signal)) - np.log10(noise))
-    return np.where(noise > 0, decibels, np.inf)
+        ratio_db = 10 * (np.log10(np.float64(signal)) - np.log10(error))
+    return np.where(error > 0, ratio_db, np.inf)

@@ -187,7 +187,7 @@ def _adopt(checkpoint: Checkpoint, config_class: Any) -> object:
 
 
 def _translate(checkpoint: Checkpoint, config_class: Any) -> object:
-    """From the state-spaces repository's words."""
+    """The state-spaces repository's configuration in transformers' words."""
     ssm = checkpoint.config.get("ssm_cfg") or {}
     architecture = checkpoint.architecture
     common = dict(
@@ -216,7 +216,7 @@ def _translate(checkpoint: Checkpoint, config_class: Any) -> object:
 
 def _own_dtype(state: dict[str, Tensor]) -> torch.dtype:
     """That of the weights that the mixers project with."""
-    mixer = next(found["mixer"] for name in state if (found := MIXER_TENSOR.fullmatch(name)))
+    mixer = next(match["mixer"] for name in state if (match := MIXER_TENSOR.fullmatch(name)))
     return state[f"{mixer}.in_proj.weight"].dtype
 
 

@@ -199,7 +199,7 @@ def _find_path(source: str) -> Path | None:
                 name=source,
                 suffixes=either(SUFFIXES),
             )
-    except (OSError, RuntimeError) as error:  # a name too long, a home that nobody has
+    except (OSError, RuntimeError) as error:  # a name too long, a home directory of no user
         raise CheckpointError(
             "{name} cannot be opened: {reason}", name=quoted(source), reason=error
         ) from None

@@ -224,15 +224,15 @@ def _read_quamba1(
     """One scale each for input, weights, bias and output, over all channels."""
     return tuple(
         StoredSlice(
-            part,
+            conv_slice,
             conv.scale("input_scale"),
             conv.scale("weight_scale"),
             conv.scale("bias_scale") if has_bias else None,
             conv.scales("output_scale", [(1,)]),
-            np.zeros(part.width, np.int64),
+            np.zeros(conv_slice.width, np.int64),
             "percentile-ema",
         )
-        for part in architecture.slices
+        for conv_slice in architecture.slices
     )
 
 
@@ -240,29 +240,29 @@ def _read_quamba2(
     conv: _Conv, architecture: Architecture, has_bias: bool
 ) -> tuple[tuple[StoredSlice, ...], np.ndarray | None, np.ndarray | None]:
     """Scales of their own for x, B and C, and the two tables of range ends where x has groups."""
-    found, head_ends, dim_ends = [], None, None
-    for part in architecture.slices:
-        name = f"{part.name}_out_scales"
-        if part.name == "x":
+    slices, head_ends, dim_ends = [], None, None
+    for conv_slice in architecture.slices:
+        name = f"{conv_slice.name}_out_scales"
+        if conv_slice.name == "x":
             out = conv.scales(name, [(1,), (architecture.n_groups, None, None)])
-            group = np.zeros(part.width, np.int64)
+            group = np.zeros(conv_slice.width, np.int64)
             if out.ndim == 3:
                 group, head_ends, dim_ends = _read_groups(conv, architecture, out.shape)
         else:
             out = conv.scales(name, [(1,), (architecture.n_groups,)])
-            group = np.arange(part.width) * len(out) // part.width
-        found.append(
+            group = np.arange(conv_slice.width) * len(out) // conv_slice.width
+        slices.append(
             StoredSlice(
-                part,
-                conv.scale(f"{part.name}_scale"),
-                conv.scale(f"w{part.name}_scale"),
-                conv.scale(f"b{part.name}_scale") if has_bias else None,
+                conv_slice,
+                conv.scale(f"{conv_slice.name}_scale"),
+                conv.scale(f"w{conv_slice.name}_scale"),
+                conv.scale(f"b{conv_slice.name}_scale") if has_bias else None,
                 out,
                 group,
-                "percentile-ema" if part.name == "x" and out.ndim == 1 else "minmax",
+                "percentile-ema" if conv_slice.name == "x" and out.ndim == 1 else "minmax",
             )
         )
-    return tuple(found), head_ends, dim_ends
+    return tuple(slices), head_ends, dim_ends
 
 
 def _read_groups(

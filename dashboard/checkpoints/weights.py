@@ -52,7 +52,7 @@ def ran_out_of_memory(error: BaseException) -> bool:
 
 
 def out_of_memory(path: Path, error: BaseException) -> CheckpointError:
-    """The sentence that says so."""
+    """The error for a source that takes more memory than there is, with the library's reason."""
     reason = str(error).strip().splitlines() or [type(error).__name__]
     return CheckpointError(
         "{path} takes more memory than there is: {reason}", path=path, reason=reason[0]
@@ -130,8 +130,8 @@ def _open_files(paths: Collection[Path]) -> Weights:
         if path.suffix == ".safetensors":
             names, readers[path] = _open_safetensors(path)
         else:
-            names, readers[path], found = _open_pickle(path)
-            numbers |= found
+            names, readers[path], plain_numbers = _open_pickle(path)
+            numbers |= plain_numbers
         files.update(dict.fromkeys(names, path))
     return Weights(files, lambda name: readers[files[name]](name), numbers)
 
@@ -218,7 +218,11 @@ def _check_archive(path: Path) -> None:
 
 
 def _dense(tensor: Tensor, name: str, path: Path) -> Tensor:
-    """A tensor may claim any shape over a small storage, by strides of 0; widened, it bursts."""
+    """The tensor, once the file is seen to hold all of it.
+
+    By strides of 0 it may claim any shape over a small storage, and would take more memory than the
+    file has bytes as soon as it is copied.
+    """
     plain = tensor.layout == torch.strided and tensor.device.type == "cpu" and not tensor.is_nested
     if (
         not plain

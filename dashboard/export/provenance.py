@@ -50,10 +50,10 @@ class Provenance:
         """
         parts = [subject, _short(self.checkpoint)]
         if self.rule:
-            alpha = f"-{format_alpha(self.rule.alpha)}" if self.rule.registered.uses_alpha else ""
-            parts.append(
-                self.rule.observer + alpha + ("" if self.rule.symmetric else "-asymmetric")
-            )
+            rule = [self.rule.observer]
+            rule += [format_alpha(self.rule.alpha)] * self.rule.registered.uses_alpha
+            rule += ["asymmetric"] * (not self.rule.symmetric)
+            parts.append("-".join(rule))
         if self.text:
             parts.append(f"{_short(self.text.removesuffix('.txt'))}-{self.batches}x{self.seq_len}")
         return "_".join([*parts, self.date]) + f".{suffix}"
@@ -61,10 +61,11 @@ class Provenance:
     def sentence(self, say: Language) -> str:
         """The same for a reader."""
         if not self.text or not self.rule:
-            return say("{checkpoint}, {date}.", checkpoint=self.checkpoint, date=self.date)
+            name = self.checkpoint
+            return say("{checkpoint}; exported on {date}.", checkpoint=name, date=self.date)
         return say(
             "{checkpoint}, calibrated on {batches} × {tokens} tokens of {text}; rule {rule}; "
-            "{date}.",
+            "exported on {date}.",
             checkpoint=self.checkpoint, batches=self.batches, tokens=self.seq_len, text=self.text,
             rule=say(rule_label(self.rule)), date=self.date,
         )  # fmt: skip

@@ -136,7 +136,7 @@ def as_published(document: dict) -> str:
         values = layer | {"shape": None if layer["x_out_scale"] is None else shape}
         cells = (_cell(key, forms.get(key, "{:.8f}"), values[key]) for key in keys)
         rows.append([str(layer["layer"]), *cells])
-    return "\n".join([*_aligned(names, rows), ""])
+    return "\n".join([*aligned(names, rows), ""])
 
 
 def as_table(document: dict) -> str:
@@ -149,7 +149,7 @@ def as_table(document: dict) -> str:
         [_cell(name, form, layer[name]) for name, form in TABLE_COLUMNS.items()]
         for layer in document["layers"]
     ]
-    lines = [head, "", *_aligned(list(TABLE_COLUMNS), rows)]
+    lines = [head, "", *aligned(list(TABLE_COLUMNS), rows)]
     if "recommended" in document:
         found = document["recommended"]
         best = [
@@ -162,7 +162,7 @@ def as_table(document: dict) -> str:
             for alpha in found["layers"][0]["loss_db"]
         ]
         names = ["layer", "slice", "best alpha", "x_out_scale", "sqnr_db", *lost]
-        lines += ["", found["reason"], "", *_aligned(names, best)]
+        lines += ["", found["reason"], "", *aligned(names, best)]
     return "\n".join([*lines, ""])
 
 
@@ -188,7 +188,8 @@ def _cell(name: str, form: str, value: object) -> str:
     return form.format(value)
 
 
-def _aligned(names: list[str], rows: list[list[str]]) -> list[str]:
+def aligned(names: list[str], rows: list[list[str]]) -> list[str]:
+    """Lines of a table whose columns stand under each other, the first of them the names."""
     cells = [names, *rows]
     widths = [max(len(row[i]) for row in cells) for i in range(len(names))]
     return ["  ".join(c.rjust(w) for c, w in zip(row, widths, strict=True)) for row in cells]

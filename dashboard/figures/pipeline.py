@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
@@ -65,6 +66,16 @@ def pipeline(trace: ChannelTrace, at: int, say: Language) -> go.Figure:
     tops = [1 - (i * (HEAD + LANE) + HEAD) / inner for i in range(len(lanes))]
     domains = [(max(top - LANE / inner, 0.0), top) for top in tops]
     positions = [str(position) for position in trace.positions]
+    axes: dict[str, Any] = {
+        _axis(i): {
+            "domain": domain,
+            "range": _range(lane.values),
+            "showticklabels": False,
+            "zeroline": True,
+            "zerolinecolor": LIGHT["line"],
+        }
+        for i, (lane, domain) in enumerate(zip(lanes, domains, strict=True))
+    }
     figure = new_figure(
         height,
         say(
@@ -80,6 +91,7 @@ def pipeline(trace: ChannelTrace, at: int, say: Language) -> go.Figure:
             **_numbers(positions, ROOM),
             "title": {"text": say("position in the batch"), "standoff": 4},
         },
+        **axes,
         shapes=[
             *(box((0, 1), domain, "panel", 0.6, layer="below") for domain in domains),
             *(
@@ -106,14 +118,7 @@ def pipeline(trace: ChannelTrace, at: int, say: Language) -> go.Figure:
             },
         },
     )  # fmt: skip
-    for i, (lane, domain) in enumerate(zip(lanes, domains, strict=True)):
-        figure.layout[f"yaxis{i + 1}" if i else "yaxis"] = {
-            "domain": domain,
-            "range": _range(lane.values),
-            "showticklabels": False,
-            "zeroline": True,
-            "zerolinecolor": LIGHT["line"],
-        }
+    for i, lane in enumerate(lanes):
         figure.add_trace(_bars(lane, at, i, clips=lane.values is trace.quotient))
         told = [
             say("position {position}\n{step} {value}", position=position, step=lane.name,
@@ -125,6 +130,10 @@ def pipeline(trace: ChannelTrace, at: int, say: Language) -> go.Figure:
             sensors(np.arange(count), 1.0, told, low, high, yaxis=f"y{i + 1}" if i else "y")
         )
     return figure
+
+
+def _axis(lane: int) -> str:
+    return f"yaxis{lane + 1}" if lane else "yaxis"
 
 
 def _range(values: np.ndarray) -> tuple[float, float]:

@@ -167,11 +167,11 @@ def new_figure(
         layout: more of plotly's layout; ``meta`` may name ``picks`` and ``narrow``.
 
     ``meta["narrow"]`` is what is different where the page leaves it less than ``NARROW`` px, as a
-    mapping of plotly's own names, the layout's ("margin.l", "annotations[3].x") and the traces'
-    ("data[2].visible"). ``meta["under"]`` is a list of widths and such mappings, for a figure that
-    knows better where it gets too narrow; the later ones prevail. ``meta["linked"]`` names axes
-    that follow another when it is zoomed: {"yaxis3": ["yaxis", 0.5]} shows what it shows, and
-    below that half as much again.
+    mapping of plotly's own names, the layout's ("margin.l", "annotations[3].x") and, with "data"
+    before them, the traces' ("data[2].visible"). ``meta["under"]`` is a list of such widths and
+    mappings, for a figure that knows better where it gets too narrow; the later ones prevail.
+    ``meta["linked"]`` names axes that follow another when it is zoomed: {"yaxis3": ["yaxis", 0.5]}
+    shows what it shows, and below that half as much again.
     """
     meta = {"alt": alt, "picks": [], **layout.pop("meta", {})}
     return go.Figure(
@@ -398,6 +398,17 @@ def box(
         "x0": float(x[0]), "x1": float(x[1]), "y0": float(y[0]), "y1": float(y[1]),
         "fillcolor": faded(concept, opacity), "line": {"width": 0}, **rest,
     }  # fmt: skip
+
+
+def strokes(x: Sequence[ArrayLike], y: Sequence[ArrayLike]) -> tuple[np.ndarray, np.ndarray]:
+    """Many separate lines as one polyline with gaps: what ``line`` takes as its first two.
+
+    Args:
+        x, y: where each line begins and where it ends; a number stands for all lines.
+    """
+    ends = np.broadcast_arrays(*(np.asarray(values, dtype=float) for values in (*x, *y)))
+    gap = np.full(ends[0].shape, np.nan)
+    return np.stack([*ends[:2], gap], -1).ravel(), np.stack([*ends[2:], gap], -1).ravel()
 
 
 def single(values: ArrayLike) -> np.ndarray:

@@ -235,7 +235,7 @@ def _column(i: int, wanted: ColumnChoice, choice: Choice, frame: Frame) -> Colum
         alpha = _alpha(wanted)
         column = loading.column(outline.source, wanted.observer, alpha, frame.show)
     if alpha is None and wanted.observer in ALPHA_RULES:
-        rule = say("best α, {rule}", rule=wanted.observer)
+        rule = say("best α by {rule}", rule=wanted.observer)
     else:
         rule = say(rule_label(ScaleRule(wanted.observer, alpha or choice.rule.alpha)))
     return replace(column, label=_label(outline.source, rule, say))
@@ -251,9 +251,8 @@ def _alpha(wanted: ColumnChoice) -> float | None:
 def _label(source: loading.Source, rule: str, say: Language) -> str:
     name = _short(source.checkpoint)
     if source.from_file or source.text == DEFAULT_TEXT:
-        return say("{checkpoint}, {rule}", checkpoint=name, rule=rule)
-    text = _short(source.text)
-    return say("{checkpoint}, {rule}, {text}", checkpoint=name, rule=rule, text=text)
+        return say.listed([name, rule])
+    return say.listed([name, rule, _short(source.text)])
 
 
 def _short(name: str) -> str:

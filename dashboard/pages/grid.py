@@ -113,6 +113,7 @@ def show_layers(
     rule_of: Callable[[int], ScaleRule],
     key: str,
     say: Language,
+    slices: Sequence[str] = (),
 ) -> None:
     """A table with a row for each layer, or for several of one; a press opens it in Explore.
 
@@ -120,8 +121,9 @@ def show_layers(
         rows: of words and numbers as text, the layer first.
         layers: the layer of each row, by the model's own number.
         rule_of: the rule to open a row under, by the row's place.
+        slices: the slice of each row, where it is not the one on show.
     """
-    _show(pd.DataFrame(rows), layers, {}, {}, rule_of, key, say)
+    _show(pd.DataFrame(rows), layers, {}, {}, rule_of, key, say, slices)
 
 
 def _show(
@@ -132,12 +134,13 @@ def _show(
     rule_of: Callable[[int], ScaleRule],
     key: str,
     say: Language,
+    slices: Sequence[str] = (),
 ) -> None:
     frame.insert(1, "open", say("Open"))
 
     def open_row() -> None:
         row = STATE[f"{key}_open"].row
-        lead_to_layer(layers[row], rule_of(row))
+        lead_to_layer(layers[row], rule_of(row), slices[row] if slices else None)
 
     config["open"] = st.column_config.ButtonColumn(
         "", width=64, type="tertiary", key=f"{key}_open", on_click=open_row,

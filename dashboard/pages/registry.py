@@ -15,13 +15,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
+from pathlib import Path
 
 import streamlit as st
 from streamlit.navigation.page import StreamlitPage
 
 from dashboard.analysis.report import format_alpha
 from dashboard.messages import Message
-from dashboard.pages import address, heading
+from dashboard.pages import address, heading, speaking
 from dashboard.pages.remembering import STATE
 from dashboard.pages.speaking import spoken
 from dashboard.pages.waiting import Frame
@@ -40,6 +41,7 @@ GROUPS = {
     "learn": Message("Learn"),
 }
 
+STYLE = Path(__file__).with_name("page.css")
 HOME = "explore"  # the page at the root; its own name leads there, too
 
 Body = Callable[[Frame, Language], None]
@@ -93,6 +95,8 @@ def navigation(home: str = HOME) -> Callable[[], None]:
         home: the key of the page that is opened where the address names none.
     """
     STATE.home = home
+    st.html(STYLE)
+    speaking.style()
     address.follow()
     say = spoken()
     sections: dict[str, list[StreamlitPage]] = {say(title): [] for title in GROUPS.values()}
@@ -152,9 +156,11 @@ def link(key: str, label: str, settings: Mapping[str, str] | None = None) -> Non
     )
 
 
-def lead_to_layer(layer: int, rule: ScaleRule) -> None:
+def lead_to_layer(layer: int, rule: ScaleRule, slice_name: str | None = None) -> None:
     """For a click: open a layer in Explore under a rule, all else as it was chosen here."""
     settings = st.query_params.to_dict() | {"layer": str(layer), "rule": rule.observer}
+    if slice_name:
+        settings["slice"] = slice_name
     settings.pop("asymmetric", None)
     if not rule.symmetric:
         settings["asymmetric"] = "true"

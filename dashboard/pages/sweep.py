@@ -3,7 +3,7 @@
 import streamlit as st
 
 from dashboard import figures
-from dashboard.analysis.kinds import channel_kinds, tensor_kinds
+from dashboard.analysis.kinds import tensor_kinds
 from dashboard.analysis.report import baselines
 from dashboard.export import tables
 from dashboard.messages import Message
@@ -62,6 +62,7 @@ def sweep(frame: Frame, say: Language) -> None:
         lambda row: ScaleRule("percentile", found[row].alpha),
         "recommended",
         say,
+        [best.slice for best in found],
     )
 
     st.divider()
@@ -99,8 +100,7 @@ def _show_kinds(
         )
         keep("group_size", size, GROUP_SIZE)
         with st.spinner(say("Counting each channel …"), show_time=False), refusals(frame):
-            outputs = loading.channels(source, layer, index)
-        kinds += channel_kinds(outputs, int(size), landscape.best_alpha)
+            kinds += loading.channel_kinds(source, layer, index, int(size), landscape.best_alpha)
     rows = [(kind_name(kind, say), dict(kind.sqnr_db)) for kind in kinds]
     st.dataframe(captions.kind_rows(rows, say), hide_index=True, width="stretch")
     both = {say("symmetric"): landscape, say("asymmetric"): asymmetric}

@@ -12,8 +12,8 @@ The steps are those of ``group_wise_sort_indices`` in its ``reorder_utils.py``:
 
 Quamba2 sorts by a channel's mean |y| (``channels.channel_means``). MinMax scales are set by maxima,
 and sorting by those gives 1.6 to 3.0 dB more on mamba2-small, so both are offered. With
-``as_quamba2``, step 3 is also what stands there to the letter: k-means starts at evenly spaced
-positions, once, and sees the profiles of the heads that had the group's places *before* step 2.
+``as_quamba2``, step 3 is exactly as it is there: k-means starts at evenly spaced positions, once,
+and sees the profiles of the heads that had the group's places *before* step 2.
 
 A scale then belongs to an SSD group, a head group and a channel group, and the two tables of range
 ends, with head_dim, say which channels those are. Here only the grouping is made: any scale rule
@@ -122,10 +122,10 @@ def sort_and_cluster(
     for ssd in range(n_groups):
         clusters = _cluster_heads(profiles[ssd], head_groups)
         head_ends[ssd] = np.cumsum([len(heads) for heads in clusters])
-        for part, heads in enumerate(clusters):
-            places = np.arange(head_ends[ssd, part] - len(heads), head_ends[ssd, part])
+        for head_group, heads in enumerate(clusters):
+            places = np.arange(head_ends[ssd, head_group] - len(heads), head_ends[ssd, head_group])
             rows = profiles[ssd, places if as_quamba2 else heads]
-            dim_ends[ssd, part] = _cluster_positions(rows.T, channel_groups, as_quamba2)
+            dim_ends[ssd, head_group] = _cluster_positions(rows.T, channel_groups, as_quamba2)
             head_order.append(ssd * heads_each + heads)
             first = (ssd * heads_each + heads)[:, None] * head_dim
             channel_order.append((first + ranked[ssd, heads]).ravel())

@@ -243,6 +243,8 @@ def amax(rule: ScaleRule, output: Histogram, batches: Sequence[Histogram] = ()) 
     Args:
         output: the histogram of y: of a slice, a group of channels or one channel.
         batches: the same for each batch, in the order read; for "percentile-ema" alone.
+
+    Raises ValueError for a rule that gives a scale and no amax.
     """
     if rule.registered.amax is None:
         raise ValueError(f"{rule.observer} does not look at SiLU's output")

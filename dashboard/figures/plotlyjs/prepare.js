@@ -19,8 +19,7 @@ function set(figure, name, value) {
 // The figure for a width in px and a font.
 export function fit(figure, width, narrow, family) {
   const { layout } = figure;
-  const { narrow: less = {}, under = [] } = layout.meta;
-  for (const [below, changes] of [[narrow, less], ...under])
+  for (const [below, changes] of [[narrow, layout.meta.narrow ?? {}], ...(layout.meta.under ?? [])])
     if (width < below)
       for (const [name, value] of Object.entries(changes)) set(figure, name, value);
   layout.width = Math.max(Math.round(width), 40);

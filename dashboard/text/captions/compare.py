@@ -65,7 +65,7 @@ def compare_verdict(columns: Sequence[Column], say: Language) -> str:
 
 
 def _times_first(factor: float) -> str:
-    """As many digits as tell it from 1."""
+    """A factor with enough digits to be distinguished from 1."""
     return f"{factor:.3g}" if abs(factor - 1) >= 0.005 else f"{factor:.5f}"
 
 

@@ -44,8 +44,8 @@ def verdict(report: SliceReport, landscape: Landscape, say: Language) -> str:
     return say("This scale is too coarse: α {alpha} gains {gain}.", **best)
 
 
-def _check_kind(chosen: ScaleReport, found: Landscape) -> None:
-    if chosen.rule.symmetric != found.symmetric:
+def _check_kind(chosen: ScaleReport, landscape: Landscape) -> None:
+    if chosen.rule.symmetric != landscape.symmetric:
         raise ValueError("a symmetric scale and an asymmetric one are not held against each other")
 
 
@@ -72,15 +72,27 @@ def proof(report: SliceReport, landscape: Landscape, say: Language) -> str:
             "None of {total} outputs clips: all of the error is rounding.",
             total=f"{int(output.total):,}",
         )
-    usual = [(f"α = {format_alpha(alpha)}", alpha) for alpha in PUBLISHED_ALPHAS]
-    losses = say.both([
-        say("{choice} loses {loss}", choice=choice, loss=decibels(landscape.loss_db(alpha), 1))
-        for choice, alpha in (*usual, ("MinMax", 1.0))
-    ])  # fmt: skip
+    low, high = PUBLISHED_ALPHAS
+    losses = {
+        "low": format_alpha(low),
+        "low_loss": decibels(landscape.loss_db(low), 1),
+        "high": format_alpha(high),
+        "high_loss": decibels(landscape.loss_db(high), 1),
+        "minmax_loss": decibels(landscape.loss_db(1.0), 1),
+    }
     if landscape.symmetric:
-        return say.sentences(clipped, say("Against the best α, {losses}.", losses=losses))
-    asymmetric = say("Against the best α, all of them asymmetric, {losses}.", losses=losses)
-    return say.sentences(clipped, asymmetric)
+        usual = say(
+            "Against the best α, α = {low} loses {low_loss}, α = {high} loses {high_loss} and "
+            "MinMax loses {minmax_loss}.",
+            **losses,
+        )
+    else:
+        usual = say(
+            "Against the best α, all of them asymmetric, α = {low} loses {low_loss}, α = {high} "
+            "loses {high_loss} and MinMax loses {minmax_loss}.",
+            **losses,
+        )
+    return say.sentences(clipped, usual)
 
 
 def landscape_caption(landscape: Landscape, say: Language) -> str:
@@ -244,16 +256,16 @@ def table_caption(rows: Sequence[ScaleReport], say: Language) -> str:
             best=say(best.label),
             sqnr=decibels(float(best.output.sqnr_db)),
         )
-    hungriest = max(rows, key=lambda r: int(r.output.codes_used))
-    rate = float(hungriest.output.saturation_rate)
+    most_codes = max(rows, key=lambda r: int(r.output.codes_used))
+    rate = float(most_codes.output.saturation_rate)
     if rate < 0.5:
         return first
     return say.sentences(
         first,
         say(
             "{rule} touches {codes} codes by saturating {rate} of the values.",
-            rule=say(hungriest.label),
-            codes=int(hungriest.output.codes_used),
+            rule=say(most_codes.label),
+            codes=int(most_codes.output.codes_used),
             rate=percent(rate),
         ),
     )

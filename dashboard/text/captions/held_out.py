@@ -69,7 +69,7 @@ def held_out_caption(pair: Sequence[Landscape], names: tuple[str, str], say: Lan
 
 
 def held_out_rows(
-    judged: Sequence[Judged],
+    rows: Sequence[Judged],
     bests: Sequence[tuple[Landscape, Landscape]],
     names: tuple[str, str],
     say: Language,
@@ -90,7 +90,7 @@ def held_out_rows(
             say("best α, {text}", text=text): format_alpha(there.best_alpha),
             say("lost on {text}", text=text): decibels(there.best_db - float(layer.there.sqnr_db)),
         }
-        for layer, (own, there) in zip(judged, bests, strict=True)
+        for layer, (own, there) in zip(rows, bests, strict=True)
     ]
 
 

@@ -131,7 +131,7 @@ def speed_caption(rows: Sequence[Timing], say: Language) -> str:
 
 
 def roofline_caption(roofline: Roofline, say: Language) -> str:
-    """What binds the fastest and the slowest variant."""
+    """Which of the three ceilings limits the fastest and the slowest variant."""
     fastest, slowest = (_binding(roofline, point, say) for point in roofline.points[:2])
     return say("{fastest}; {slowest}.", fastest=fastest, slowest=slowest)
 

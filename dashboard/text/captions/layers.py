@@ -100,8 +100,8 @@ def rules_caption(
     best = sqnr >= sqnr.max(axis=1, keepdims=True) - NEGLIGIBLE_DB
     leading = int(best.sum(axis=0).argmax())
     with np.errstate(invalid="ignore"):
-        lost = np.nan_to_num(sqnr.max(axis=1, keepdims=True) - sqnr, nan=0.0)
-    worst = int(lost.mean(axis=0).argmax())
+        losses = np.nan_to_num(sqnr.max(axis=1, keepdims=True) - sqnr, nan=0.0)
+    worst = int(losses.mean(axis=0).argmax())
     return say(
         "{leading} is within {near} of the best of these in {count} of {layers} layers. {worst} "
         "costs most, {loss} on average.",
@@ -110,5 +110,5 @@ def rules_caption(
         count=int(best[:, leading].sum()),
         layers=len(layers),
         worst=labels[worst],
-        loss=decibels(float(lost[:, worst].mean()), 1),
+        loss=decibels(float(losses[:, worst].mean()), 1),
     )

@@ -27,8 +27,10 @@ def recommendation(recommended: Recommendation, say: Language) -> str:
         "mean": decibels(recommended.mean_loss_db(alpha)),
         "most": decibels(worst.loss_db[alpha]),
         "where": where,
-        "others": say.listed(f"{name} {decibels(recommended.mean_loss_db(a), 1)}"
-                             for name, a in others),
+        "others": say.listed(
+            say("{choice} {loss}", choice=name, loss=decibels(recommended.mean_loss_db(a), 1))
+            for name, a in others
+        ),
     }  # fmt: skip
     if recommended.symmetric:
         return say(
@@ -79,7 +81,7 @@ def recommendation_rows(recommended: Recommendation, say: Language) -> list[dict
 
 
 def alpha_sweep_caption(landscape: Landscape, rows: Sequence[ScaleReport], say: Language) -> str:
-    """Where more bits and fewer saturated values part from more signal."""
+    """Where effective bits and SQNR are greatest, and which rules lie outside of the axis."""
     bits = landscape.output.effective_bits
     richest = int(np.argmax(bits))
     beyond = [say(row.short) for row in rows if row.x_out_scale > landscape.scales[-1]]
