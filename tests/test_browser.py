@@ -191,7 +191,7 @@ def test_what_was_chosen_is_kept_from_page_to_page(page):
     page.get_by_role("option", name="2", exact=True).click()
     expect(page.get_by_role("combobox", name="Layer")).to_have_value("2")
     go_to(page, "batches")
-    page.locator(".st-key-average svg").wait_for()
+    page.locator(".st-key-average svg").first.wait_for()
     expect(page.get_by_role("combobox", name="Layer")).to_have_value("2")
     go_to(page, "explore")
     ready(page)

@@ -11,14 +11,13 @@ import pytest
 import streamlit as st
 import torch
 import torch.nn.functional as F
-from genuine import calibrated, genuine
 from opening import opened, told
 from oracles import conv_by_torch, requantize
+from random_checkpoints import quamba_checkpoint, quantized_sample
 
 from dashboard import cli
 from dashboard.analysis import health
-from dashboard.calibration import calibrate, read_text
-from dashboard.checkpoints import SAMPLES_DIR, load_backbone, load_checkpoint
+from dashboard.checkpoints import SAMPLES_DIR, load_checkpoint
 from dashboard.rules.channels import channel_outputs
 
 SAMPLE = "mamba2-small-quamba2"
@@ -128,7 +127,7 @@ def test_maxima_of_float16_are_recognized_however_they_were_divided(divided_in):
 def test_a_float_convolution_and_a_percentile_are_sound(tmp_path):
     for name in ("mamba2-w4aX-listed", "mamba2-w8a8-ungrouped", "mamba-w4a16"):
         (tmp_path / name).mkdir()
-        checkpoint, _ = genuine(tmp_path / name, name)
+        checkpoint, _ = quamba_checkpoint(tmp_path / name, name)
         found = health.inspect(checkpoint)
         floats = [layer for layer in found.layers if "A16" in layer.mixer]
         assert [layer.layer for layer in floats] == [conv.layer for conv in checkpoint.convs]
@@ -136,11 +135,8 @@ def test_a_float_convolution_and_a_percentile_are_sound(tmp_path):
 
 
 @pytest.fixture(scope="module")
-def float_model():
-    checkpoint = load_checkpoint("mamba2-small")
-    text = read_text(checkpoint)
-    model = load_backbone(checkpoint, "cpu")
-    return checkpoint, calibrate(checkpoint, model, text, keep=checkpoint.layers)
+def float_model(calibrated):
+    return calibrated("mamba2-small", 16, 512)
 
 
 def judged(quantized, float_model) -> health.Health:
@@ -187,7 +183,7 @@ def test_grouped_minmax_is_recognized_and_its_error_is_the_tensors(float_model):
 
 def test_quambas_own_percentile_is_recognized_in_its_own_scales(float_model, tmp_path):
     """Its calibration: a moving average of each sample's 0.9995 quantile for x, MinMax for B, C."""
-    quantized = calibrated(
+    quantized = quantized_sample(
         tmp_path, "mamba2-small", "mamba2-small, W8A8, ungrouped", "mamba2-w8a8-ungrouped"
     )
     found = judged(quantized, float_model)
@@ -202,7 +198,7 @@ def test_quambas_own_percentile_is_recognized_in_its_own_scales(float_model, tmp
 
 
 def test_of_a_mamba1_too(tmp_path, capsys):
-    calibrated(tmp_path, "mamba-tiny", "mamba-tiny, W8A8", "mamba-w8a8")
+    quantized_sample(tmp_path, "mamba-tiny", "mamba-tiny, W8A8", "mamba-w8a8")
     arguments = ["check", str(tmp_path), "--against", "mamba-tiny", "--format", "json"]
     assert cli.main(arguments) == 0
     document = json.loads(capsys.readouterr().out)
@@ -272,24 +268,24 @@ def test_what_was_not_examined_is_not_said(tmp_path):
     sentence = health.sentence(health.inspect(load_checkpoint(source)))
     assert "equal to its copies" in sentence and "over the layers" not in sentence
     (tmp_path / "alone").mkdir()
-    alone = calibrated(tmp_path / "alone", "mamba-tiny", "mamba-tiny, W8A8", "mamba-w8a8")
+    alone = quantized_sample(tmp_path / "alone", "mamba-tiny", "mamba-tiny, W8A8", "mamba-w8a8")
     found = health.inspect(alone)
     assert found.is_sound and "copies" not in health.sentence(found)
     assert all("no other module repeats" in layer.remarks[0] for layer in found.layers)
     (tmp_path / "float").mkdir()
-    none, _ = genuine(tmp_path / "float", "mamba2-w4a16")
+    none, _ = quamba_checkpoint(tmp_path / "float", "mamba2-w4a16")
     assert "every convolution is float" in health.sentence(health.inspect(none))
 
 
 def test_a_model_without_scales_cannot_be_held_against_another(tmp_path, capsys):
-    genuine(tmp_path, "mamba-w4a16")
+    quamba_checkpoint(tmp_path, "mamba-w4a16")
     assert cli.main(["check", str(tmp_path)]) == 0
     assert cli.main(["check", str(tmp_path), "--against", "mamba-tiny"]) == 2
     assert "nothing to hold against a float model" in capsys.readouterr().err
 
 
 def test_a_bias_that_is_not_stored_is_another_models(tmp_path, capsys):
-    calibrated(tmp_path, "mamba-tiny", "mamba-tiny, W8A8", "mamba-w8a8")
+    quantized_sample(tmp_path, "mamba-tiny", "mamba-tiny, W8A8", "mamba-w8a8")
     state = torch.load(tmp_path / "pytorch_model.bin", weights_only=True)
     names = [name for name in state if name.endswith(("conv1d.bias", "conv1d.bias_scale"))]
     rest = {name: value for name, value in state.items() if name not in names}
@@ -305,7 +301,7 @@ def test_biases_too_small_for_float16_are_no_fault(largest, tmp_path):
     scale = (bias.abs().amax().clamp(min=1e-5) / 127).half()
     codes = (bias / scale).round().clamp(-128, 127).to(torch.int8)
     assert int(codes.int().abs().max()) < 127
-    calibrated(tmp_path, "mamba-tiny", "mamba-tiny, W8A8", "mamba-w8a8")
+    quantized_sample(tmp_path, "mamba-tiny", "mamba-tiny, W8A8", "mamba-w8a8")
     state = torch.load(tmp_path / "pytorch_model.bin", weights_only=True)
     for layer in range(4):
         prefix = f"backbone.layers.{layer}.mixer.conv1d."
@@ -314,11 +310,11 @@ def test_biases_too_small_for_float16_are_no_fault(largest, tmp_path):
     assert health.inspect(load_checkpoint(str(tmp_path))).is_sound
 
 
-def test_a_scale_of_no_named_rule_is_nearest_to_the_alpha_that_it_reaches(tmp_path, capsys):
-    checkpoint = load_checkpoint("mamba-tiny")
-    text = read_text(checkpoint, batches=2, seq_len=64)
-    seen = calibrate(checkpoint, load_backbone(checkpoint, "cpu"), text, keep=checkpoint.layers)
-    calibrated(tmp_path, "mamba-tiny", "mamba-tiny, W8A8", "mamba-w8a8")
+def test_a_scale_of_no_named_rule_is_nearest_to_the_alpha_that_it_reaches(
+    calibrated, tmp_path, capsys
+):
+    seen = calibrated("mamba-tiny", 2, 64).calibration
+    quantized_sample(tmp_path, "mamba-tiny", "mamba-tiny, W8A8", "mamba-w8a8")
     state = torch.load(tmp_path / "pytorch_model.bin", weights_only=True)
     for capture in seen.captures:
         v = conv_by_torch(capture.x, capture.weight, capture.bias)

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from families import CONFIGS, MAMBA_LAYERS, save_model
+from random_checkpoints import CONFIGS, MAMBA_LAYERS, save_model
 
 from dashboard.checkpoints import (
     CheckpointError,
@@ -176,7 +176,7 @@ def test_a_language_models_backbone_is_the_backbone(family, loaded):
 
 
 def test_a_head_that_is_not_there_is_not_invented(tmp_path):
-    from families import rewrite
+    from random_checkpoints import rewrite
 
     save_model("nemotron_h", tmp_path)  # the family whose head is its own
     rewrite(tmp_path, lambda state: state.pop("lm_head.weight"))

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from dashboard.lesson.holding import Holding
+from dashboard.lesson.int8_range import round_values
 from dashboard.text.glossary import Term, glossary
 from dashboard.text.language import language
 from dashboard.text.prose import plain, table_html, to_html
@@ -59,5 +59,5 @@ def test_saturation_begins_half_a_code_beyond_the_last():
     high, low = re.fullmatch(r"v ≥ (\S+) · scale, v ≤ −(\S+) · scale", formula).groups()
     edges = (float(high) * scale, -float(low) * scale)
     for edge, inwards in zip(edges, (-0.001, 0.001), strict=True):
-        held = Holding.of(scale, (edge, edge + inwards)).values
-        assert [value.saturated for value in held] == [True, False]
+        rounded = round_values(scale, (edge, edge + inwards))
+        assert rounded.saturated.tolist() == [True, False]

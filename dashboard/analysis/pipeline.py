@@ -75,7 +75,13 @@ def trace_channel(
         scale_out: of the channel's slice, real units per code.
         batch, channel: which of conv.x_q's.
         first, count: the window's positions; fewer where the sequence ends.
+
+    Raises ValueError for a batch, channel or position that conv.x_q does not have.
     """
+    for name, index, size in zip(("batch", "channel", "position"), (batch, channel, first),
+                                 conv.x_q.shape, strict=True):  # fmt: skip
+        if not 0 <= index < size:
+            raise ValueError(f"{name} is {index}; the layer's input has 0 to {size - 1}")
     one = slice(channel, channel + 1)
     x = conv.x_q[batch : batch + 1, one].contiguous()
     weight, bias = conv.weight_q[one].contiguous(), conv.bias_q[one].contiguous()

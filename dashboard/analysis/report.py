@@ -47,6 +47,19 @@ logger = logging.getLogger(__name__)
 SILU_MIN = -0.27846454276107378  # SiLU's least value
 
 
+def codes_of(values: ArrayLike, scale: float, zero_point: int = 0) -> np.ndarray:
+    """The INT8 codes (int64) of values of any shape, as the kernel rounds and clamps them."""
+    plain = torch.from_numpy(np.asarray(values, dtype=np.float32).copy())
+    quotient = plain / torch.tensor(scale, dtype=torch.float32)
+    whole = round_half_away(quotient).numpy().astype(np.int64)
+    return np.clip(whole + zero_point, QMIN, QMAX)
+
+
+def stranded_codes(scale: float, zero_point: int = 0) -> int:
+    """How many codes lie below that of SiLU's minimum, and so never occur."""
+    return int(codes_of(SILU_MIN, scale, zero_point)) - QMIN
+
+
 @dataclass(frozen=True)
 class ScaleReport:
     """What one choice of scale_out does to one slice's output."""
@@ -63,10 +76,7 @@ class ScaleReport:
 
     def codes(self, values: ArrayLike) -> np.ndarray:
         """The INT8 codes of values (any shape), as the kernel rounds and clamps them."""
-        plain = torch.from_numpy(np.asarray(values, dtype=np.float32).copy())
-        quotient = plain / torch.tensor(self.x_out_scale, dtype=torch.float32)
-        whole = round_half_away(quotient).numpy().astype(np.int64)
-        return np.clip(whole + self.zero_point, QMIN, QMAX)
+        return codes_of(values, self.x_out_scale, self.zero_point)
 
     @property
     def low(self) -> float:
@@ -81,7 +91,7 @@ class ScaleReport:
     @property
     def stranded_codes(self) -> int:
         """How many negative codes lie below that of SiLU's minimum, and so never occur."""
-        return int(self.codes(SILU_MIN)) - QMIN
+        return stranded_codes(self.x_out_scale, self.zero_point)
 
     @property
     def short(self) -> str:

@@ -215,10 +215,11 @@ class Histogram:
     @staticmethod
     def _merged(values: np.ndarray, counts: np.ndarray) -> Histogram:
         """Sort, and add up the counts of equal values (+0 and -0 are equal)."""
-        distinct, inverse = np.unique(values, return_inverse=True)
-        summed = np.zeros(len(distinct), dtype=np.int64)
-        np.add.at(summed, inverse, counts)
-        return Histogram(distinct + np.float32(0.0), summed)  # -0 + 0 = +0
+        order = np.argsort(values, kind="stable")  # merges runs, which the parts are
+        ascending = values[order]
+        first = np.flatnonzero(np.diff(ascending, prepend=np.float32(np.nan)))  # of equal values
+        summed = np.add.reduceat(counts[order], first, dtype=np.int64)
+        return Histogram(ascending[first] + np.float32(0.0), summed)  # -0 + 0 = +0
 
     def __add__(self, other: Histogram) -> Histogram:
         return Histogram.sum([self, other])

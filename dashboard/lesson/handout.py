@@ -1,56 +1,94 @@
 """The lesson on paper: every step with its picture and question, the answers at the end.
 
-One HTML file that needs nothing else: pictures are inline SVG, and nothing is fetched. What it
-looks like is in ``handout.html`` beside this module.
+One HTML file that needs nothing else: figures are drawn by a script within it, and nothing is
+fetched. What it looks like is in ``handout.html`` beside this module.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import plotly.graph_objects as go
 from markupsafe import Markup
 
-from dashboard.figures.style import Sheet
-from dashboard.figures.svg import to_svg
 from dashboard.figures.theme import document_scripts, to_html
-from dashboard.lesson.screens import Screen, Table
+from dashboard.lesson.calibrated import CalibratedModel
+from dashboard.lesson.screen import Excerpt, Introduction, Screen, Table, control_values
+from dashboard.lesson.steps import STEPS
 from dashboard.text import prose
 from dashboard.text.glossary import glossary
 from dashboard.text.language import Language
 from dashboard.text.templates import templates
 
 
-def handout(screens: Sequence[Screen | str], subject: str, say: Language) -> str:
+@dataclass(frozen=True)
+class PrintedStep:
+    """A step as it is printed; a sentence in place of a screen that the model does not allow."""
+
+    introduction: Introduction
+    screen: Screen | str
+
+
+def printed_steps(
+    model: CalibratedModel, layer: int, settings: Mapping[str, Any], say: Language
+) -> list[PrintedStep]:
+    """Every step as its reader last set it, or as it comes.
+
+    Args:
+        layer: the layer of the steps that are about one.
+        settings: values by the keys of controls; what another model's control had is moved to the
+            nearest option of this one's.
+    """
+    printed = []
+    for step in STEPS:
+        subject: dict[str, Any] = {} if step.on == "nothing" else {"model": model}
+        if step.on == "layer":
+            subject["layer"] = layer
+        screen: Screen | str
+        try:
+            controls = step.controls(**subject, say=say)
+            screen = step.screen(**subject, **control_values(controls, settings), say=say)
+        except ValueError as error:
+            screen = say.error(error)
+        printed.append(PrintedStep(step.introduce(say), screen))
+    return printed
+
+
+def handout(steps: Sequence[PrintedStep], subject: str, say: Language) -> str:
     """The whole document, as HTML.
 
     Args:
-        screens: the lesson's steps, in order, with the settings that they are to be printed with;
-            a sentence in place of one that the subject does not allow.
+        steps: the lesson's, in order.
         subject: what they were computed from: a checkpoint and its calibration.
     """
     template = templates(Path(__file__).parent).get_template("handout.html")
-    drawn_by_script = any(isinstance(s, Screen) and not isinstance(s.sheet, Sheet) for s in screens)
     return template.render(
         title=say("What one scale does"),
         subject=subject,
-        screens=screens,
+        steps=steps,
         terms=glossary(say).values(),
         answers_heading=say("Answers"),
         glossary_heading=say("Glossary"),
-        scripts=Markup(document_scripts(themes=False) if drawn_by_script else ""),
+        scripts=Markup(document_scripts(themes=False)),
         drawn=_drawn,
         table=_table,
+        excerpt=_excerpt,
         table_style=Markup(prose.TABLE_STYLE),
         language=say.code,
     )
 
 
-def _drawn(figure: go.Figure | Sheet) -> Markup:
+def _drawn(figure: go.Figure) -> Markup:
     """A figure as the document holds it."""
-    return Markup(to_svg(figure) if isinstance(figure, Sheet) else to_html(figure))
+    return Markup(to_html(figure))
 
 
 def _table(table: Table) -> Markup:
     return Markup(prose.table_html(table.header, table.rows))
+
+
+def _excerpt(excerpt: Excerpt) -> Markup:
+    return Markup(prose.excerpt_html(*excerpt))

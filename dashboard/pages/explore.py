@@ -147,9 +147,11 @@ def _show_transfer(study: SliceStudy, say: Language) -> None:
     """From SiLU's input to the code, with the cuts of the other scales."""
     counts = {"log counts": say("log counts"), "linear counts": say("linear counts")}
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-        st.markdown("### " + say("From SiLU input to INT8 code"), width="content")
         st.markdown(
-            say("Follow a value: up from the input, across the curve, onto the ruler of codes.")
+            "### " + say("From SiLU input to INT8 code"),
+            help=say(
+                "Follow a value: up from the input, across the curve, onto the ruler of codes."
+            ),
         )
         kept("counts", one_of(tuple(counts)))
         kind = st.segmented_control(

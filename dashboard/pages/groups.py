@@ -4,7 +4,7 @@ import numpy as np
 import streamlit as st
 
 from dashboard import figures
-from dashboard.analysis.kinds import GroupStudy, study_groups, with_groups
+from dashboard.analysis.kinds import GroupStudy, with_groups
 from dashboard.analysis.report import format_alpha, run_kernel
 from dashboard.checkpoints import Checkpoint
 from dashboard.messages import Message
@@ -76,17 +76,10 @@ def _show_groups(
     source, layer, rule = choice.source, choice.layer, choice.rule
     with frame.own:
         head_groups, channel_groups = _group_boxes(checkpoint, say)
-    rules = {name: ScaleRule(name, rule.alpha) for name in CHANNEL_RULES}
-    single = {name: loading.scale_report(source, layer, 0, each) for name, each in rules.items()}
     with st.spinner(say("Counting each channel …"), show_time=False), refusals(frame):
-        study = study_groups(
-            loading.channels(source, layer, 0),
-            loading.grouping(source, layer, head_groups, channel_groups),
-            loading.grouping(source, layer, head_groups, channel_groups, as_quamba2=True),
-            {name: float(report.output.sqnr_db) for name, report in single.items()},
-            rule.alpha,
-        )
-    on_show, scale = study.clustered[rule.observer], single[rule.observer].x_out_scale
+        study = loading.group_study(source, layer, head_groups, channel_groups, rule.alpha)
+    one_scale = loading.scale_report(source, layer, 0, ScaleRule(rule.observer, rule.alpha))
+    on_show, scale = study.clustered[rule.observer], one_scale.x_out_scale
 
     st.markdown(f"## {captions.groups_headline(study.clustered, study.tensor, say)}")
     st.markdown(

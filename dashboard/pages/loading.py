@@ -17,8 +17,9 @@ import numpy as np
 import streamlit as st
 from torch import nn
 
-from dashboard.analysis import health
+from dashboard.analysis import health, kinds
 from dashboard.analysis.compare import Column, calibrated_column
+from dashboard.analysis.kinds import GroupStudy, ScaleKind
 from dashboard.analysis.report import (
     LayerReport,
     QuantizedConv,
@@ -57,7 +58,12 @@ from dashboard.checkpoints import (
 )
 from dashboard.pages import access
 from dashboard.pages.shelf import Shelf
-from dashboard.rules.channels import channel_means, channel_outputs, channels_of
+from dashboard.rules.channels import (
+    CHANNEL_RULES,
+    channel_means,
+    channel_outputs,
+    channels_of,
+)
 from dashboard.rules.grouping import ChannelGrouping, sort_and_cluster
 from dashboard.rules.landscape import Landscape, Recommendation, recommend
 from dashboard.rules.observers import ScaleRule
@@ -87,6 +93,7 @@ SHELVES = {
     "scale": (4096, 64 * MIB, False),
     "channels": (2, 128 * MIB, True),
     "grouping": (64, 16 * MIB, False),
+    "kinds": (32, 2 * MIB, False),
     "health": (16, 4 * MIB, False),
     "column": (256, 16 * MIB, False),
 }
@@ -598,3 +605,33 @@ def channels(source: Source, layer: int, index: int) -> tuple[Histogram, ...]:
         return channel_outputs(capture, checkpoint(source.checkpoint).slices[index])
 
     return _shelves()["channels"].get_or_make((source, layer, index), make)
+
+
+def channel_kinds(
+    source: Source, layer: int, index: int, group_size: int, alpha: float
+) -> list[ScaleKind]:
+    """What scales for groups of neighbouring channels, and for each channel, give a slice."""
+    return _shelves()["kinds"].get_or_make(
+        (source, layer, index, group_size, alpha),
+        lambda: kinds.channel_kinds(channels(source, layer, index), group_size, alpha),
+    )
+
+
+def group_study(
+    source: Source, layer: int, head_groups: int, channel_groups: int, alpha: float
+) -> GroupStudy:
+    """The x slice in its own groups, under each rule, against other kinds of scale."""
+
+    def make() -> GroupStudy:
+        rules = {name: ScaleRule(name, alpha) for name in CHANNEL_RULES}
+        tensor = {name: scale_report(source, layer, 0, rule) for name, rule in rules.items()}
+        return kinds.study_groups(
+            channels(source, layer, 0),
+            grouping(source, layer, head_groups, channel_groups),
+            grouping(source, layer, head_groups, channel_groups, as_quamba2=True),
+            {name: float(report.output.sqnr_db) for name, report in tensor.items()},
+            alpha,
+        )
+
+    key = (source, layer, head_groups, channel_groups, alpha)
+    return _shelves()["kinds"].get_or_make(key, make)

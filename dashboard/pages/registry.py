@@ -15,13 +15,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
+from pathlib import Path
 
 import streamlit as st
 from streamlit.navigation.page import StreamlitPage
 
 from dashboard.analysis.report import format_alpha
 from dashboard.messages import Message
-from dashboard.pages import address, heading
+from dashboard.pages import address, heading, speaking
 from dashboard.pages.remembering import STATE
 from dashboard.pages.speaking import spoken
 from dashboard.pages.waiting import Frame
@@ -40,6 +41,7 @@ GROUPS = {
     "learn": Message("Learn"),
 }
 
+STYLE = Path(__file__).with_name("page.css")
 HOME = "explore"  # the page at the root; its own name leads there, too
 
 Body = Callable[[Frame, Language], None]
@@ -93,8 +95,10 @@ def navigation(home: str = HOME) -> Callable[[], None]:
         home: the key of the page that is opened where the address names none.
     """
     STATE.home = home
-    address.follow()
+    st.html(STYLE)
+    speaking.style()
     say = spoken()
+    address.follow(say.code)
     sections: dict[str, list[StreamlitPage]] = {say(title): [] for title in GROUPS.values()}
     for entry in pages().values():
         sections[say(GROUPS[entry.group])].append(_navigable(entry, say))

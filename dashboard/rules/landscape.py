@@ -143,7 +143,8 @@ class Landscape:
         """What the best α is predicted to cost; None where no gradients were counted."""
         return None if self.predicted_nats is None else float(self.predicted_nats[self.best])
 
-    def _index(self, alpha: float) -> int:
+    def index(self, alpha: float) -> int:
+        """Where an α stands in ``alphas``; raises ValueError for one that was not tried."""
         index = int(np.searchsorted(self.alphas, alpha))
         if index == len(self.alphas) or self.alphas[index] != alpha:
             raise ValueError(f"alpha {alpha} was not tried; 1 − α must have two digits")
@@ -154,14 +155,14 @@ class Landscape:
 
         Where the best goes by predicted loss, another may have more SQNR, and this be negative.
         """
-        sqnr_db = float(self.sqnr_db[self._index(alpha)])
+        sqnr_db = float(self.sqnr_db[self.index(alpha)])
         return 0.0 if sqnr_db == self.best_db else self.best_db - sqnr_db
 
     def excess_nats(self, alpha: float) -> float | None:
         """How much more one of ``alphas`` is predicted to cost than the best; None as above."""
         if self.predicted_nats is None:
             return None
-        return float(self.predicted_nats[self._index(alpha)] - self.predicted_nats[self.best])
+        return float(self.predicted_nats[self.index(alpha)] - self.predicted_nats[self.best])
 
     def within(self, loss_db: float) -> tuple[float, float]:
         """The first and the last α around the best that lose at most ``loss_db`` of SQNR."""

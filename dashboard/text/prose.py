@@ -72,6 +72,12 @@ def inline(text: str, terms: Mapping[str, Term] | None = None) -> str:
     return TERM.sub(explained, STRONG.sub(r"<strong>\1</strong>", marked))
 
 
+def excerpt_html(before: str, here: str, after: str) -> str:
+    """A place in a text, marked."""
+    before, here, after = map(html.escape, (before, here, after))
+    return f'<div class="context">{before}<mark>{here}</mark>{after}</div>'
+
+
 def plain(text: str) -> str:
     """A message without its marks."""
     words = TERM.sub(lambda match: match[2] or match[1], text)
