@@ -211,8 +211,8 @@ def cost_table(found: dict) -> str:
 def trust_table(recorded: dict) -> str:
     """How each proxy ranks the layers and rules of a sample, and how far the prediction is off."""
     lines = [
-        "| sample | settings | rank correlation of SQNR | of the prediction | predicted / measured: "
-        "median | least | greatest |",
+        "| sample | settings | rank correlation of SQNR | of the prediction | "
+        "predicted / measured: median | least | greatest |",
         "|---|---|---|---|---|---|---|",
     ]
     for name, found in recorded.items():

@@ -333,10 +333,10 @@ def study(
 
 @dataclass(frozen=True, eq=False)
 class MeasuredSetting:
-    """Some layers under one rule: what it was predicted to cost, and what it costs."""
+    """Some layers under one rule or plan: what it was predicted to cost, and what it costs."""
 
     layers: tuple[int, ...]
-    rule: ScaleRule
+    rule: ScaleRule | None  # None of a plan, in which rules differ
     mode: str
     impact: Impact
     predicted_nats: float | None  # of mode "output" alone, where gradients were counted
@@ -351,7 +351,7 @@ def study_rule(
     model: nn.Module,
     run: FloatRun,
     planned: Mapping[int, PlannedLayer],
-    rule: ScaleRule,
+    rule: ScaleRule | None,
     subsets: Sequence[tuple[int, ...]],
     mode: str = "output",
     results: Results | None = None,

@@ -41,7 +41,12 @@ from dashboard.text.captions.held_out import (
     held_out_rows,
     held_out_verdict,
 )
-from dashboard.text.captions.impact import impact_ranking, impact_verdict, layers_in_words
+from dashboard.text.captions.impact import (
+    budget_sentence,
+    impact_ranking,
+    impact_verdict,
+    layers_in_words,
+)
 from dashboard.text.captions.kernel import (
     NO_TRACE_FILE,
     NO_TRACE_STORED,
@@ -101,6 +106,7 @@ __all__ = [
     "average_caption",
     "average_headline",
     "average_verdict",
+    "budget_sentence",
     "compare_headline",
     "compare_rows",
     "compare_verdict",
