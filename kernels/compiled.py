@@ -471,9 +471,13 @@ def _walk_along_d(batch: int, channels: int, length: int, multiprocessors: int) 
     return (block,), walk, (columns * groups * batch, 1, 1)
 
 
-def _groups(walked: int, each: int) -> int:
-    """How many programs share ``walked`` steps, when ``each`` would fall to a multiprocessor."""
-    longest = max(1, min(MAX_WALK, each // PROGRAMS_EACH))
+def _groups(walked: int, per_multiprocessor: int) -> int:
+    """How many programs share ``walked`` steps.
+
+    Args:
+        per_multiprocessor: steps of the whole grid that would fall to a multiprocessor.
+    """
+    longest = max(1, min(MAX_WALK, per_multiprocessor // PROGRAMS_EACH))
     return min(_divide_up(walked, longest), MAX_GRID)
 
 
