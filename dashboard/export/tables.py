@@ -12,7 +12,7 @@ import json
 import math
 from collections.abc import Iterator, Sequence
 
-from dashboard.analysis.report import Judged, format_alpha
+from dashboard.analysis.report import HeldOut, format_alpha
 from dashboard.rules.landscape import Landscape
 from dashboard.rules.observers import REGISTERED, MovingAverage
 
@@ -102,7 +102,7 @@ def average_rows(average: MovingAverage) -> list[dict]:
     ]
 
 
-def held_out_rows(evaluated: Sequence[Judged], names: tuple[str, str]) -> list[dict]:
+def held_out_rows(evaluated: Sequence[HeldOut], names: tuple[str, str]) -> list[dict]:
     """A row a layer: a scale calibrated on the first text, and its measures on both."""
     return [
         {
