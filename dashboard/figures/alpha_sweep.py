@@ -138,7 +138,7 @@ def alpha_sweep(landscape: Landscape, rules: Sequence[ScaleReport], say: Languag
             ],
         },
     )
-    told = _told(landscape, panels, say)
+    hover_texts = _hover_texts(landscape, panels, say)
     for i, (panel, domain) in enumerate(zip(panels, domains, strict=True)):
         number = str(i + 1) if i else ""
         figure.layout[f"yaxis{number}"] = {
@@ -152,7 +152,7 @@ def alpha_sweep(landscape: Landscape, rules: Sequence[ScaleReport], say: Languag
         if i == 0:
             for trace in _ceilings(landscape, t):
                 figure.add_trace(trace)
-        figure.add_trace(_sensors(t, told, panel, axis))
+        figure.add_trace(_sensors(t, hover_texts, panel, axis))
         for curve in panel.curves:
             shown = _drawable(curve.values, panel)
             figure.add_trace(line(t[shown], curve.values[shown], curve.concept, 2.2, yaxis=axis))
@@ -250,7 +250,7 @@ def _ceilings(landscape: Landscape, t: np.ndarray) -> list[dict]:
     ]  # fmt: skip
 
 
-def _told(landscape: Landscape, panels: Sequence[_Panel], say: Language) -> list[str]:
+def _hover_texts(landscape: Landscape, panels: Sequence[_Panel], say: Language) -> list[str]:
     """All measures at each α."""
     lines = []
     for i, alpha in enumerate(landscape.alphas):
@@ -263,7 +263,7 @@ def _told(landscape: Landscape, panels: Sequence[_Panel], say: Language) -> list
     return lines
 
 
-def _sensors(t: np.ndarray, told: Sequence[str], panel: _Panel, axis: str) -> dict:
+def _sensors(t: np.ndarray, hover_texts: Sequence[str], panel: _Panel, axis: str) -> dict:
     """Bars beside one another that say the numbers at the nearest α."""
     chosen = np.unique(np.append(np.arange(0, len(t), -(-len(t) // SENSORS)), len(t) - 1))
     at = t[chosen]
@@ -273,7 +273,7 @@ def _sensors(t: np.ndarray, told: Sequence[str], panel: _Panel, axis: str) -> di
     return sensors(
         (edges[1:] + edges[:-1]) / 2,
         np.diff(edges),
-        [told[i] for i in chosen],
+        [hover_texts[i] for i in chosen],
         low,
         high,
         yaxis=axis,
@@ -312,8 +312,8 @@ def _marks(
 ) -> list[_Mark]:
     """The best α and the chosen rule first: their flags are the lowest."""
     marks = [
-        _Mark(_place(landscape, t, each), say(each.short), each, i == 0)
-        for i, each in enumerate(rules)
+        _Mark(_place(landscape, t, report), say(report.short), report, i == 0)
+        for i, report in enumerate(rules)
     ]
     best = say("best {alpha}", alpha=format_alpha(landscape.best_alpha))
     return [_Mark(float(t[landscape.best]), best, None, False), *marks]
@@ -347,30 +347,30 @@ class _Flags:
             text_width(name, SMALL_SIZE, mark.bold) + 6
             for name, mark in zip(names, marks, strict=True)
         ]
-        found = flags(at, widths, room)
-        rows = max(flag.row for flag in found) + 1
+        placed = flags(at, widths, room)
+        rows = max(flag.row for flag in placed) + 1
         lines = [
-            max((n.count("\n") + 1 for n, f in zip(names, found, strict=True) if f.row == row),
+            max((n.count("\n") + 1 for n, f in zip(names, placed, strict=True) if f.row == row),
                 default=1)
             for row in range(rows)
         ]  # fmt: skip
         rights = [
-            flag.left + width / 2 >= x for flag, width, x in zip(found, widths, at, strict=True)
+            flag.left + width / 2 >= x for flag, width, x in zip(placed, widths, at, strict=True)
         ]
         return _Flags(
             tuple(names),
             tuple(rights),
             tuple(
                 flag.left - x if right else flag.left + width - x
-                for flag, right, width, x in zip(found, rights, widths, at, strict=True)
+                for flag, right, width, x in zip(placed, rights, widths, at, strict=True)
             ),
-            tuple(4.0 + ROW * sum(lines[: flag.row]) for flag in found),
+            tuple(4.0 + ROW * sum(lines[: flag.row]) for flag in placed),
             tuple(
                 # Beside its label, which stands to a side of it, or under what is in its way.
                 4.0 + ROW * (sum(lines[: flag.row + 1]) - 0.25)
                 if flag.pole == flag.row and x in (flag.left, flag.left + width)
                 else 4.0 + ROW * sum(lines[: flag.pole])
-                for flag, width, x in zip(found, widths, at, strict=True)
+                for flag, width, x in zip(placed, widths, at, strict=True)
             ),
             4.0 + ROW * sum(lines),
         )

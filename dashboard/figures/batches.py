@@ -103,7 +103,7 @@ def moving_average_chart(average: MovingAverage, pooled: float, say: Language) -
             average.order, average.quantiles, average.means, strict=True
         )
     ]
-    told = say(
+    hover_text = say(
         "batch {batch}: its quantile {quantile}\nmean after it {mean}",
         batch="%{customdata[0]}",
         quantile="%{customdata[1]}",
@@ -117,10 +117,10 @@ def moving_average_chart(average: MovingAverage, pooled: float, say: Language) -
         )
     )
     for trace, y, name in (
-        (line(places, places, "chosen", 2.2, hovertemplate=plain(told)), average.means,
+        (line(places, places, "chosen", 2.2, hovertemplate=plain(hover_text)), average.means,
          say("moving average, at its end: {amax}", amax=scale_text(average.final))),
         (dots(places, places, "output", 8 if count <= MOST_LARGE else 4,
-              hovertemplate=plain(told)), average.quantiles, say("quantile of one batch")),
+              hovertemplate=plain(hover_text)), average.quantiles, say("quantile of one batch")),
     ):  # fmt: skip
         figure.add_trace(_exact(trace, y=y, name=name, customdata=steps))
     figure.add_trace(
@@ -219,7 +219,11 @@ def _exact(trace: dict, **coordinates: object) -> dict:
 
 
 def _bars(
-    x: np.ndarray, y: np.ndarray | tuple[float, ...], width: float, opacity: float, told: list[str]
+    x: np.ndarray,
+    y: np.ndarray | tuple[float, ...],
+    width: float,
+    opacity: float,
+    hover_texts: list[str],
 ) -> dict:
     """Upright bars, each with a rim, so that the least of them still shows."""
     return {
@@ -231,6 +235,6 @@ def _bars(
             "color": faded("output", opacity),
             "line": {"color": LIGHT["output"], "width": 1},
         },
-        "customdata": [plain(text) for text in told],
+        "customdata": [plain(text) for text in hover_texts],
         "hovertemplate": "%{customdata}<extra></extra>",
     }

@@ -92,7 +92,7 @@ def held_out_landscapes(
             alpha=format_alpha(landscape.best_alpha),
             sqnr=decibels(landscape.best_db),
         )
-        told = _told(landscape, name, say)
+        hover_texts = _hover_texts(landscape, name, say)
         slim = plain(wrapped(words, NAMES_NARROW))
         figure.layout.meta["narrow"][f"data[{len(figure.data)}].name"] = slim
         figure.add_trace(
@@ -102,19 +102,19 @@ def held_out_landscapes(
                 concept,
                 width,
                 name=plain(wrapped(words, NAMES)),
-                customdata=[told[i] for i in shown.tolist()],
+                customdata=[hover_texts[i] for i in shown.tolist()],
                 hovertemplate="%{customdata}",
             )
         )
         if not np.isnan(landscape.best_db):
             figure.add_trace(
                 dots([x[best]], [min(landscape.best_db, high)], concept, 10, showlegend=False,
-                     customdata=[told[best]], hovertemplate="%{customdata}")
+                     customdata=[hover_texts[best]], hovertemplate="%{customdata}")
             )  # fmt: skip
     return figure
 
 
-def _told(landscape: Landscape, name: str, say: Language) -> Sequence[str]:
+def _hover_texts(landscape: Landscape, name: str, say: Language) -> Sequence[str]:
     """The number at each α."""
     return [
         plain(

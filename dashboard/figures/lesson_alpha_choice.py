@@ -43,7 +43,7 @@ def alpha_choice(
     reached, best = np.clip(sqnr_db, low, high), np.clip(best_db, low, high)
     rows = -np.arange(len(layers), dtype=float)
     worst = int(np.argmax(loss_db))
-    told = [
+    hover_texts = [
         say("layer {layer}: α {alpha}, {sqnr}; best {best}", layer=layer,
             alpha=format_alpha(alpha), sqnr=decibels(sqnr), best=decibels(top))
         for layer, alpha, sqnr, top in zip(layers, alphas, sqnr_db, best_db, strict=True)
@@ -79,5 +79,5 @@ def alpha_choice(
         "mode": "markers+text", "text": [f"α {format_alpha(alpha)}" for alpha in alphas],
         "textposition": "top center", "textfont": {"size": 12, "color": LIGHT["muted"]},
     })  # fmt: skip
-    figure.add_trace(sensors(rows, 0.9, told, low, high, upright=False))
+    figure.add_trace(sensors(rows, 0.9, hover_texts, low, high, upright=False))
     return figure

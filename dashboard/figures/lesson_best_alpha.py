@@ -119,7 +119,7 @@ def _curve(
     t = np.array([log_alpha(float(a)) for a in curve.alphas])
     t[-1] = last
     shown = (t >= FIRST - 0.1) & (curve.sqnr_db >= low) & np.isfinite(curve.sqnr_db)
-    told = [
+    hover_texts = [
         say("layer {layer}: α {alpha}, {sqnr}", layer=layer, alpha=format_alpha(float(a)),
             sqnr=decibels(float(sqnr)))
         for a, sqnr in zip(curve.alphas[shown], curve.sqnr_db[shown], strict=True)
@@ -129,7 +129,7 @@ def _curve(
     finite = np.isfinite(curve.best_db)
     return [
         line(t[shown], curve.sqnr_db[shown], "chosen" if current else "baseline",
-             2.4 if current else 1.2, customdata=told, hovertemplate="%{customdata}"),
+             2.4 if current else 1.2, customdata=hover_texts, hovertemplate="%{customdata}"),
         dots([t[curve.best]] if finite else [], [curve.best_db] if finite else [], "best",
              11 if current else 8, customdata=[best], hovertemplate="%{customdata}"),
     ]  # fmt: skip
@@ -146,10 +146,10 @@ def _histogram(output: Histogram, cut: float) -> list[dict]:
     for concept, low, high in (("output", -np.inf, cut), ("saturated", cut, np.inf)):
         x, y = steps(edges, heights, low, high)
         traces.append(area(x, y, concept) | axes)
-    told = [
+    hover_texts = [
         f"{number(low, 2)} … {number(high, 2)}: {count:,}"
         for low, high, count in zip(edges[:-1], edges[1:], counts, strict=True)
     ]
     middles = (edges[1:] + edges[:-1]) / 2
-    traces.append(sensors(middles, edges[1] - edges[0], told) | axes)
+    traces.append(sensors(middles, edges[1] - edges[0], hover_texts) | axes)
     return traces

@@ -84,17 +84,17 @@ def int8_range(
     for beyond, concept in ((False, "output"), (True, "saturated")):
         shown = saturated == beyond
         x, back = np.clip(values[shown], -REACH, REACH), np.clip(restored[shown], -REACH, REACH)
-        told = [
+        hover_texts = [
             say("{value} → code {code} → {back}", value=number(v), code=number(c),
                 back=number(b, 4))
             for v, c, b in zip(values[shown], codes[shown], restored[shown], strict=True)
         ]  # fmt: skip
         links = strokes((x, back), (VALUES_AT, RESTORED_AT))
         figure.add_trace(line(*links, concept, 1.6))
-        figure.add_trace(dots(back, np.full(len(x), RESTORED_AT), concept, 7, customdata=told,
-                              hovertemplate="%{customdata}"))  # fmt: skip
-        figure.add_trace(dots(x, np.full(len(x), VALUES_AT), concept, 11, customdata=told,
-                              hovertemplate="%{customdata}"))  # fmt: skip
+        figure.add_trace(dots(back, np.full(len(x), RESTORED_AT), concept, 7,
+                              customdata=hover_texts, hovertemplate="%{customdata}"))  # fmt: skip
+        figure.add_trace(dots(x, np.full(len(x), VALUES_AT), concept, 11,
+                              customdata=hover_texts, hovertemplate="%{customdata}"))  # fmt: skip
     axes = {"xaxis": "x2", "yaxis": "y2"}
     first, last = np.ceil(window[0] / scale), np.floor(window[1] / scale)
     ticks = np.arange(first, last + 1)

@@ -67,8 +67,8 @@ def kernel_steps(trace: ChannelTrace, say: Language) -> go.Figure:
     wide = np.linspace(-reach, reach, 160)
     figure.add_trace(line(wide, silu(wide), "output", 2.4))
     figure.add_trace(line([v, v], [0, y], "chosen", 1.2, "dot"))
-    told = f"SiLU({number(v, 4)}) = {number(y, 4)}"
-    figure.add_trace(dots([v], [y], "chosen", 11, hovertemplate=told))
+    hover_text = f"SiLU({number(v, 4)}) = {number(y, 4)}"
+    figure.add_trace(dots([v], [y], "chosen", 11, hovertemplate=hover_text))
     axes = {"xaxis": "x2", "yaxis": "y2"}
     figure.add_trace(line(*strokes((codes, codes), (0, 0.5)), "muted", 1, **axes))
     figure.add_trace(line([code, code], [0, 0.5], "chosen", 2.4, **axes))

@@ -112,8 +112,8 @@ def outliers(
                 [0, end, np.nan, end, end], [y, y, np.nan, y - 0.06, y + 0.18], "chosen", 2, **axes
             )
         )
-        told = say("{value} becomes code {code}", value=value, code=ruler.code)
-        figure.add_trace(dots([OUTLIERS.value], [y + 0.05], "best", 10, customdata=[told],
+        hover_text = say("{value} becomes code {code}", value=value, code=ruler.code)
+        figure.add_trace(dots([OUTLIERS.value], [y + 0.05], "best", 10, customdata=[hover_text],
                               hovertemplate="%{customdata}", **axes))  # fmt: skip
     for mse, concept, width in ((sweep.rounding_mse, "output", 1.8),
                                 (sweep.clipping_mse, "saturated", 1.8),
@@ -148,12 +148,12 @@ def _height(mse: float) -> float:
 
 
 def _marks(rulers: tuple[Ruler, Ruler], say: Language) -> dict:
-    told = [
+    hover_texts = [
         say("{name}: mean squared error {mse}", name=ruler.name, mse=scale_text(ruler.mse))
         for ruler in rulers
     ]
     return dots([QMAX * ruler.scale for ruler in rulers], [_height(r.mse) for r in rulers],
-                "chosen", 10, xaxis="x3", yaxis="y3", customdata=told,
+                "chosen", 10, xaxis="x3", yaxis="y3", customdata=hover_texts,
                 hovertemplate="%{customdata}")  # fmt: skip
 
 

@@ -102,12 +102,12 @@ def toy_example(
         else:
             x, y, width = v[::4], cut[::4], 0.9
         figure.add_trace(line(x, y, concept, width, **axes))
-    told = [
+    hover_texts = [
         f"v = {number(x, 2)}: {number(own, 4)} ({number(scale, 4)}), "
         f"{number(other, 4)} ({number(beside_scale, 4)})"
         for x, own, other in zip(v, errors, beside_errors, strict=True)
     ]
     apart = float(np.diff(v).min())
     shown = slice(None) if few else slice(0)
-    figure.add_trace(sensors(v[shown], apart, told[shown], top=MOST_ERROR) | axes)
+    figure.add_trace(sensors(v[shown], apart, hover_texts[shown], top=MOST_ERROR) | axes)
     return figure

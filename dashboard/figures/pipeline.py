@@ -120,14 +120,14 @@ def pipeline(trace: ChannelTrace, at: int, say: Language) -> go.Figure:
     )  # fmt: skip
     for i, lane in enumerate(lanes):
         figure.add_trace(_bars(lane, at, i, clips=lane.values is trace.quotient))
-        told = [
+        hover_texts = [
             say("position {position}\n{step} {value}", position=position, step=lane.name,
                 value=lane.text(place)).replace("\n", "<br>")
             for place, position in enumerate(positions)
         ]  # fmt: skip
         low, high = _range(lane.values)
         figure.add_trace(
-            sensors(np.arange(count), 1.0, told, low, high, yaxis=f"y{i + 1}" if i else "y")
+            sensors(np.arange(count), 1.0, hover_texts, low, high, yaxis=f"y{i + 1}" if i else "y")
         )
     return figure
 

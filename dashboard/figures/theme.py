@@ -256,7 +256,7 @@ def dots(
     x: ArrayLike, y: ArrayLike, concept: str | Sequence[str], size: float = 8, **rest: Any
 ) -> dict[str, Any]:
     """Discs with a rim in the page's colour; ``size`` is their diameter in px."""
-    colour = LIGHT[concept] if isinstance(concept, str) else [LIGHT[each] for each in concept]
+    colour = LIGHT[concept] if isinstance(concept, str) else [LIGHT[name] for name in concept]
     rim = {"color": LIGHT["page"], "width": 1.5}
     return {
         "type": "scatter", "mode": "markers", "x": single(x), "y": single(y), "cliponaxis": False,
@@ -423,7 +423,7 @@ def text_width(text: str, size: float = TEXT_SIZE, bold: bool = False) -> float:
     """How wide a text is at most, in px: its longest line, in the widest font that is likely."""
     em = sum(1.0 if east_asian_width(sign) in "WF" else 0.7 if bold else 0.63 for sign in text)
     if "\n" in text:
-        return max(text_width(part, size, bold) for part in text.split("\n"))
+        return max(text_width(row, size, bold) for row in text.split("\n"))
     return em * size
 
 
