@@ -9,7 +9,7 @@ const LINES = ".scatterlayer .js-line, .shapelayer path";
 async function faults([text, width, narrow, family]) {
   const figure = JSON.parse(text);
   const plot = document.querySelector("#plot");
-  const layout = window.fit(figure, width, narrow, family);
+  const { layout } = window.fit(figure, width, narrow, family);
   Object.assign(plot.style, { width: `${width}px`, height: `${layout.height}px` });
   await Plotly.newPlot(plot, figure.data, layout, { displayModeBar: false, staticPlot: true });
   const frame = plot.getBoundingClientRect();
