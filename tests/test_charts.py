@@ -7,16 +7,17 @@ import plotly.graph_objects as go
 import pytest
 import torch
 import torch.nn.functional as F
-from by_hand import half_away
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
+from oracles import half_away
 
 from dashboard import figures
 from dashboard.analysis.compare import QUANTITIES, Column, LayerScales
-from dashboard.analysis.report import report_scale
+from dashboard.analysis.report import ScaleReport, baselines, distinct, report_scale
 from dashboard.calibration import SliceCalibration
 from dashboard.calibration.histogram import Histogram
 from dashboard.figures import theme
+from dashboard.figures.alpha_axis import flags
 from dashboard.rules.landscape import Landscape
 from dashboard.rules.observers import (
     ASYMMETRIC_RULES,
@@ -67,7 +68,7 @@ def hovers(trace) -> list[str]:
 def check_meta(figure: go.Figure) -> None:
     """It says a finding, and each of its picks has a name and a place."""
     meta = figure.layout.meta
-    assert meta["alt"].count(" ") > 5 and "nan" not in meta["alt"]
+    assert len(meta["alt"]) > 20 and "nan" not in meta["alt"]
     for pick in meta["picks"]:
         assert pick["label"] and np.isfinite([*pick["x"], *pick["y"]]).all()
 
@@ -332,3 +333,150 @@ def test_group_heatmaps_can_be_read(paper, shape, around, code):
     figure = figures.group_heatmap(scales, np.ones(scales.size, int), float(scales.max()), say)
     check_meta(figure)
     paper.check(figure)
+
+
+# α sweep and held-out
+
+
+@given(
+    st.lists(st.tuples(st.floats(0, 1), st.floats(20, 150)), min_size=1, max_size=12),
+    st.sampled_from([240.0, 500.0, 900.0]),
+    st.floats(1, 4),
+)
+def test_no_flag_lies_on_another_nor_on_anothers_pole(labels, room, wider):
+    """At the width that they were placed for and at any greater one, in which places spread."""
+    at = [share * room for share, _ in labels]
+    widths = [width for _, width in labels]
+    placed = flags(at, widths, room)
+    for i, flag in enumerate(placed):
+        x = at[i] * wider
+        left = x + flag.left - at[i]
+        assert left >= -1e-6 and left + widths[i] <= room * wider + 1e-6
+        for j, other in enumerate(placed):
+            if i == j:
+                continue
+            pole, foot = at[j] * wider, other.left - at[j] + at[j] * wider
+            if flag.row == other.row:  # labels of a row stand beside one another
+                assert left + widths[i] <= foot + 1e-6 or foot + widths[j] <= left + 1e-6
+            if flag.row < other.pole:  # a higher label's pole passes by
+                assert not left + 1e-6 < pole < left + widths[i] - 1e-6
+
+
+def swept(sample: int, observer: str, symmetric: bool) -> tuple[Landscape, list[ScaleReport]]:
+    counted = calibrated(SAMPLES[sample])
+    rule = ScaleRule(observer, symmetric=symmetric)
+    landscape = Landscape.of(counted.silu_output, symmetric=symmetric)
+    rules = [rule, *baselines(rule)]
+    return landscape, distinct(report_scale(counted, each) for each in rules)
+
+
+@drawn_in_a_browser
+@given(
+    st.integers(0, 5),
+    st.sampled_from(
+        [(rule, True) for rule in SYMMETRIC_RULES] + [(rule, False) for rule in ASYMMETRIC_RULES]
+    ),
+    LANGUAGES,
+)
+def test_sweeps_can_be_read(paper, sample, rule, code):
+    landscape, rows = swept(sample, *rule)
+    figure = figures.alpha_sweep(landscape, rows, language(code))
+    check_meta(figure)
+    paper.check(figure)
+
+
+@drawn_in_a_browser
+@given(st.integers(0, 5), st.integers(0, 5), st.sampled_from([None, 0.9, 0.9995, 1.0]), LANGUAGES)
+def test_held_out_landscapes_can_be_read(paper, first, second, alpha, code):
+    pair = [Landscape.of(calibrated(SAMPLES[i]).silu_output) for i in (first, second)]
+    names = ("calibration.txt", "a/text/in/a/directory/with_a_name_as_long_as_names_get.txt")
+    figure = figures.held_out_landscapes(*pair, names, language(code), alpha=alpha)
+    check_meta(figure)
+    paper.check(figure)
+
+
+def test_the_sweep_draws_every_measure_at_every_alpha_and_marks_every_rule():
+    landscape, rows = swept(0, "percentile", symmetric=True)
+    figure = figures.alpha_sweep(landscape, rows, ENGLISH)
+    t = [-np.log10(1 - alpha) for alpha in landscape.alphas[:-1]]
+    y = F.silu(SAMPLES[0]).half().float()
+    i = len(t) // 2
+    alpha = float(landscape.alphas[i])
+    scale = float(torch.quantile(y.abs(), alpha)) / 127
+    codes = half_away(y.numpy() / np.float32(scale)).clip(-128, 127)
+    error = (codes * scale - y.double().numpy()) ** 2
+    beyond = np.abs(half_away(y.numpy() / np.float32(scale))) > 127
+    beyond &= half_away(y.numpy() / np.float32(scale)) != -128
+    wanted = {
+        "chosen": 10 * np.log10(float((y.double() ** 2).sum()) / error.sum()),
+        "y2 output": error[~beyond].sum() / len(error),
+        "y2 saturated": error[beyond].sum() / len(error),
+        "y4 output": len(np.unique(codes)) / 256,
+        "y4 saturated": beyond.mean(),
+        "y5 input": scale,
+    }
+    for name, value in wanted.items():
+        *axis, concept = name.split()
+        axis = axis[0] if axis else "y"
+        (curve,) = [
+            trace
+            for trace in traces(figure, concept=concept)
+            if trace.mode == "lines" and (trace.yaxis or "y") == axis and trace.line.width > 2
+        ]
+        nearest = int(np.argmin(np.abs(curve.x - t[i])))
+        assert curve.x[nearest] == pytest.approx(t[i], rel=1e-6)
+        assert curve.y[nearest] == pytest.approx(value, rel=1e-4), name
+    points = [trace for trace in traces(figure) if trace.mode == "markers"]
+    told = [text for trace in points for text in hovers(trace)]
+    minmax = next(row for row in rows if row.observer == "minmax")
+    assert f"<b>{minmax.label}</b><br>sqnr_db {float(minmax.output.sqnr_db):.2f} dB" in told
+    assert f"<b>{minmax.label}</b><br>saturation_rate 0 %" in told
+    names = [words.text for words in figure.layout.annotations]
+    for row in rows:
+        assert any(row.short.replace(", ", "<br>") in name for name in names)
+    assert any(f"best {landscape.best_alpha:.10g}" in name for name in names)
+
+
+def test_a_click_on_the_sweep_answers_with_the_alpha_under_it():
+    landscape, rows = swept(0, "percentile", symmetric=True)
+    figure = figures.alpha_sweep(landscape, rows, ENGLISH)
+    picks = figure.layout.meta["picks"]
+    assert [pick["value"] for pick in picks] == list(range(len(landscape.alphas)))
+    i = 30
+    place = -np.log10(1 - landscape.alphas[i])
+    low, high = picks[i]["x"]
+    assert low < place < high and picks[i + 1]["x"][0] == high
+    assert picks[-1]["label"] == "α 1"
+    sensors = traces(figure, "bar")
+    assert len(sensors) == 5  # one for each panel: the same numbers wherever the pointer is
+    assert all(list(bar.customdata) == list(sensors[0].customdata) for bar in sensors)
+    assert sensors[0].customdata[0].startswith(f"<b>α {landscape.alphas[0]:.10g}</b><br>sqnr_db ")
+
+
+def test_a_rule_that_no_alpha_gives_stands_in_the_margin():
+    """All outputs are SiLU(0.7): scale_wx is finer than any quantile, the conv's 0.7 coarser."""
+    landscape, rows = swept(4, "percentile", symmetric=True)
+    figure = figures.alpha_sweep(landscape, rows, ENGLISH)
+    places = {words.text: words.x for words in figure.layout.annotations if words.xref == "x"}
+    low, high = figure.layout.xaxis.range
+    assert low < places["scale_wx"] < -np.log10(1 - landscape.alphas[0])
+    assert figure.layout.xaxis.tickvals[-1] < places["conv absmax"] < high
+    assert figure.layout.xaxis.ticktext[-1] == "1"
+
+
+def test_both_texts_are_drawn_over_one_axis_with_their_best_and_the_alpha_on_show():
+    pair = [Landscape.of(calibrated(SAMPLES[i]).silu_output) for i in (0, 2)]
+    figure = figures.held_out_landscapes(*pair, ("one.txt", "two.txt"), ENGLISH, alpha=0.999)
+    (mark,) = figure.layout.shapes
+    assert mark.x0 == mark.x1 == pytest.approx(3.0)
+    curves = [trace for trace in figure.data if trace.mode == "lines" and len(trace.x) > 1]
+    bests = [trace for trace in traces(figure) if trace.mode == "markers"]
+    for curve, best, landscape, name in zip(curves, bests, pair, ("one", "two"), strict=True):
+        assert curve.y.tolist() == pytest.approx(landscape.sqnr_db.tolist(), rel=1e-6)
+        assert curve.name.startswith(f"{name}.txt: best {landscape.best_alpha:.10g}, ")
+        assert best.y[0] == pytest.approx(landscape.sqnr_db.max(), rel=1e-6)
+        assert hovers(curve)[7] == (
+            f"{name}.txt<br>α {landscape.alphas[7]:.10g}: {landscape.sqnr_db[7]:.2f} dB"
+        ).replace("-", "−")
+    assert curves[0].x[-1] == curves[1].x[-1]  # α = 1 is one place
+    assert "α 0.999, on show" in [trace.name for trace in figure.data]

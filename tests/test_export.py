@@ -142,5 +142,5 @@ def test_what_charts_are_made_of_leaves_as_rows(mamba):
         means.append(means[-1] + 0.5 * (row["quantile"] - means[-1]))
     assert [row["mean"] for row in rows] == pytest.approx(means)
 
-    (row,) = tables.judged_rows([judge(1, counted, counted, ScaleRule("minmax"))], ("a", "b"))
+    (row,) = tables.held_out_rows([judge(1, counted, counted, ScaleRule("minmax"))], ("a", "b"))
     assert row["sqnr_db, a"] == row["sqnr_db, b"] and row["saturation_rate, a"] == 0

@@ -1,7 +1,7 @@
 """What leaves the project: a report to send, code to repeat.
 
 Tables leave as CSV and JSON (``tables``), scales for Quamba's loader by ``quamba_entries``; what is
-here is made for one reader each. The report needs no server and no network to be read, and the
+here is for one reader. The report needs no server and no network to be read, and the
 snippet repeats a scale in plain torch, so that nobody has to believe this project's histogram.
 """
 
@@ -49,7 +49,7 @@ def document(origin: Origin, rule: ScaleRule, reports: Sequence[LayerReport]) ->
 
 @dataclass(frozen=True)
 class Section:
-    """A part of a report: a heading, what to notice, and a drawing or a table or both.
+    """A section of a report: a heading, what to notice, and a drawing or a table or both.
 
     ``words`` are captions, with the marks of ``dashboard.text.prose``; ``rows`` have one set of
     keys, the table's header.
@@ -99,7 +99,7 @@ def snippet(
     batches: int,
     seq_len: int,
     layer: int,
-    part: ConvSlice,
+    conv_slice: ConvSlice,
     rule: ScaleRule,
 ) -> str | None:
     """Ten lines that give a slice's x_out_scale again, in plain torch and numpy.
@@ -107,10 +107,10 @@ def snippet(
     Only the conv input is taken from this project. None for a rule that takes more lines than a
     reader would check: the searches, and asymmetric scales.
     """
-    wanted = rule.registered.snippet
-    if wanted is None or not rule.symmetric or rule.order is not None:
+    template = rule.registered.snippet
+    if template is None or not rule.symmetric or rule.order is not None:
         return None
-    *before, amax = wanted.format(alpha=rule.alpha, sigma=rule.sigma).split("\n")
+    *before, amax = template.format(alpha=rule.alpha, sigma=rule.sigma).split("\n")
     lines = [
         "import numpy as np, torch.nn.functional as F",
         "from dashboard import calibration, checkpoints",
@@ -118,7 +118,7 @@ def snippet(
         f"text = calibration.read_text(model, {text!r}, {batches}, {seq_len})",
         "seen = calibration.calibrate(model, checkpoints.load_backbone(model), text, layers=(), "
         f"keep=({layer},)).capture({layer})",
-        f"d = slice({part.start}, {part.stop})  # the channels of {part.name}",
+        f"d = slice({conv_slice.start}, {conv_slice.stop})  # the channels of {conv_slice.name}",
         "x, w, b = seen.x[:, d], seen.weight[d], seen.bias[d, None]",
         "v = sum(w[:, k, None] * F.pad(x, (w.shape[1] - 1 - k, 0))[..., : x.shape[2]] "
         "for k in range(w.shape[1])) + b",

@@ -4,14 +4,12 @@ Each draws from records alone. One colour per concept everywhere. Axes hold stil
 moves: only lines and colour move, so that the change is what is seen.
 """
 
+from dashboard.figures.alpha_sweep import alpha_sweep
 from dashboard.figures.batches import moving_average_chart, orders_chart
 from dashboard.figures.compare import compared_lines
 from dashboard.figures.heatmap import group_heatmap, heatmap, rule_heatmap
-from dashboard.figures.landscape import (
-    alpha_sweep,
-    held_out_landscapes,
-    landscape_under_slider,
-)
+from dashboard.figures.held_out import held_out_landscapes
+from dashboard.figures.landscape import landscape_under_slider
 from dashboard.figures.layers import layer_strip
 from dashboard.figures.pipeline import pipeline
 from dashboard.figures.scales import scale_table

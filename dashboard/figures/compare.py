@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from textwrap import wrap
 
 import numpy as np
 import plotly.graph_objects as go
 
 from dashboard.analysis.compare import Column, layer_numbers
-from dashboard.figures.theme import LIGHT, label, line, new_figure, plain, tick_step
-from dashboard.text.captions.compare import compare_headline
+from dashboard.figures.theme import LIGHT, label, line, new_figure, plain, tick_step, wrapped
+from dashboard.text.captions.compare import column_names, compare_headline
 from dashboard.text.language import Language
 from dashboard.text.numbers import decibels, scale_text
 
@@ -20,7 +19,7 @@ COLOURS = ("chosen", "output", "saturated", "best", "stranded", "baseline")
 DASHES = ("solid", "solid", "dash", "dot", "longdash", "dashdot")  # lines may lie on one another
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "x")
 MOST_LARGE = 24  # layers; more have smaller marks
-LONGEST = 40  # characters of a name's line
+NAMES, NAMES_NARROW = 540, 270  # px of a name in the legend
 ROOM, ROOM_NARROW = 500, 250  # px that the layers' numbers have at least
 
 
@@ -34,10 +33,14 @@ def compared_lines(columns: Sequence[Column], quantity: str, say: Language) -> g
     log = quantity != "sqnr_db"
     lines = [_known(column, layers, quantity, log) for column in columns]
     values = [value for known in lines for _, value in known]
-    names = [f"{'ABCDEF'[i]}: {column.label}" for i, column in enumerate(columns)]
-    entries = [plain("\n".join(_lines(name))) for name in names]
+    whole = column_names(columns, say)
+    names, names_narrow = (
+        [wrapped(name, room, bold=i == 0) for i, name in enumerate(whole)]
+        for room in (NAMES, NAMES_NARROW)
+    )
     beside = max(0.3, 0.03 * len(layers))
-    wide, narrow = (sum(len(_lines(name)) for name in names) * ENTRY // each for each in (2, 1))
+    wide = ENTRY * -(-sum(name.count("\n") + 1 for name in names) // 2)
+    narrow = ENTRY * sum(name.count("\n") + 1 for name in names_narrow)
     known_at_all = bool(values)
     figure = new_figure(
         PLOT + FOOT + wide,
@@ -81,6 +84,7 @@ def compared_lines(columns: Sequence[Column], quantity: str, say: Language) -> g
     for i, known in enumerate(lines):
         if not known:
             continue
+        figure.layout.meta["narrow"][f"data[{len(figure.data)}].name"] = _entry(names_narrow[i], i)
         places = [place for place, _ in known]
         figure.add_trace(
             line(
@@ -98,9 +102,9 @@ def compared_lines(columns: Sequence[Column], quantity: str, say: Language) -> g
                     "line": {"color": LIGHT["page"], "width": 1.5 if size == 8 else 0},
                 },
                 cliponaxis=False,
-                name=f"<b>{entries[i]}</b>" if i == 0 else entries[i],
+                name=_entry(names[i], i),
                 customdata=[
-                    [entries[i], layers[place], scale_text(value) if log else decibels(value)]
+                    [plain(whole[i]), layers[place], scale_text(value) if log else decibels(value)]
                     for place, value in known
                 ],
                 hovertemplate="%{customdata[0]}<br>"
@@ -115,6 +119,11 @@ def compared_lines(columns: Sequence[Column], quantity: str, say: Language) -> g
     return figure
 
 
+def _entry(name: str, column: int) -> str:
+    """A name in the legend; the first, with which the others are compared, in bold."""
+    return plain(name) if column else f"<b>{plain(name)}</b>"
+
+
 def _known(
     column: Column, layers: Sequence[int], quantity: str, log: bool
 ) -> list[tuple[int, float]]:
@@ -125,11 +134,6 @@ def _known(
         for place, value in values
         if value is not None and np.isfinite(value) and (value > 0 or not log)
     ]
-
-
-def _lines(name: str) -> list[str]:
-    """A name whole, for its end is where columns differ: broken where it is long."""
-    return wrap(name, LONGEST, break_on_hyphens=False) or [name]
 
 
 def _layer_axis(layers: Sequence[int], room: float) -> dict[str, list]:

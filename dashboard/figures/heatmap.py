@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -52,7 +53,7 @@ def heatmap(
     count = len(columns)
     best = np.zeros(shade.shape, bool) if marked is None else np.asarray(marked, bool)
     left = max(text_width(name, CELL_TEXT) for name in rows) + 10
-    heads = ["\n".join(name.split(", ")) for name in columns]
+    heads = [re.sub(", |，", "\n", name) for name in columns]
     widest = max(text_width(name, HEAD_TEXT) for name in heads)
     lines = max(name.count("\n") for name in heads) + 1
     head, head_upright = 15 * lines + 8, widest + 10
@@ -175,7 +176,7 @@ def rule_heatmap(
             finding=rules_caption(layers, scales, say),
         ),
         [say("Layer {layer}", layer=layer) for layer in layers],
-        [scale.short for scale in scales[0]],
+        [say(scale.short) for scale in scales[0]],
         loss / DARKEST_LOSS_DB,
         [
             ["–" if np.isnan(value) else decibels(value, 1).removesuffix(" dB") for value in row]
@@ -186,7 +187,7 @@ def rule_heatmap(
                 say(
                     "Layer {layer}, {rule}\nsqnr_db {sqnr}, x_out_scale {scale}",
                     layer=layer,
-                    rule=scale.label,
+                    rule=say(scale.label),
                     sqnr=decibels(float(scale.output.sqnr_db)),
                     scale=f"{scale.x_out_scale:.5g}",
                 )

@@ -427,6 +427,19 @@ def text_width(text: str, size: float = TEXT_SIZE, bold: bool = False) -> float:
     return em * size
 
 
+def wrapped(text: str, room: float, size: float = TEXT_SIZE, bold: bool = False) -> str:
+    """A text in lines of at most ``room`` px: between words, within one that is longer."""
+    lines = [""]
+    for word in re.split("(?<= )", text):
+        if text_width(lines[-1] + word.rstrip(), size, bold) > room and lines[-1]:
+            lines.append("")
+        for sign in word:
+            if text_width(lines[-1] + sign, size, bold) > room and sign != " ":
+                lines.append("")
+            lines[-1] += sign
+    return "\n".join(line.strip() for line in lines)
+
+
 def number_ticks(
     low: float, high: float, room: float = np.inf, about: int = 6, unit: str = ""
 ) -> dict[str, list]:
@@ -437,6 +450,9 @@ def number_ticks(
         if most == 2 or sum(text_width(text, 12) + 14 for text in texts) <= room:
             break
     return {"tickvals": ticks.tolist(), "ticktext": texts}
+
+
+RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 def tick_texts(ticks: np.ndarray) -> list[str]:
@@ -450,11 +466,8 @@ def tick_texts(ticks: np.ndarray) -> list[str]:
     for tick in ticks:
         text = f"{tick / 10.0**power:.{decimals}f}".replace("-", "−")
         text = "0" if float(tick) == 0 else text
-        texts.append(text + (f"·10{str(power).translate(_RAISED)}" if power and tick else ""))
+        texts.append(text + (f"·10{str(power).translate(RAISED)}" if power and tick else ""))
     return texts
-
-
-_RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 def tick_step(names: Sequence[str], room: float, size: float = 12) -> int:

@@ -251,8 +251,8 @@ def _alpha(wanted: ColumnChoice) -> float | None:
 def _label(source: loading.Source, rule: str, say: Language) -> str:
     name = _short(source.checkpoint)
     if source.from_file or source.text == DEFAULT_TEXT:
-        return say.listed([name, rule])
-    return say.listed([name, rule, _short(source.text)])
+        return say("{checkpoint}, {rule}", checkpoint=name, rule=rule)
+    return say("{checkpoint}, {rule}, {text}", checkpoint=name, rule=rule, text=_short(source.text))
 
 
 def _short(name: str) -> str:

@@ -103,10 +103,10 @@ def _show_speed(say: Language) -> None:
     rows = [row for row in recorded.rows if row.shape == shapes[shape] and row.kind != "copy"]
     origin = captions.recorded_caption(recorded, say)
     show(figures.copy_shares(shapes[shape], rows, say), key="speed")
-    st.caption(f"{captions.speed_caption(rows, say)} {origin}")
+    st.caption(say.sentences(captions.speed_caption(rows, say), origin))
     st.markdown("### " + say("What binds it"))
     show(figures.roofline(roofline(), say), key="roofline")
-    st.caption(f"{captions.roofline_caption(roofline(), say)} {origin}")
+    st.caption(say.sentences(captions.roofline_caption(roofline(), say), origin))
 
 
 def _show_listing(say: Language) -> None:

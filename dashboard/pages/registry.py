@@ -97,8 +97,8 @@ def navigation(home: str = HOME) -> Callable[[], None]:
     STATE.home = home
     st.html(STYLE)
     speaking.style()
-    address.follow()
     say = spoken()
+    address.follow(say.code)
     sections: dict[str, list[StreamlitPage]] = {say(title): [] for title in GROUPS.values()}
     for entry in pages().values():
         sections[say(GROUPS[entry.group])].append(_navigable(entry, say))

@@ -13,7 +13,7 @@ from dashboard.pages.exporting import export_rows
 from dashboard.pages.grid import show_layers
 from dashboard.pages.refusing import refusals
 from dashboard.pages.registry import page
-from dashboard.pages.remembering import keep, kept, whole
+from dashboard.pages.remembering import STATE, keep, kept, whole
 from dashboard.pages.waiting import Frame
 from dashboard.rules.landscape import Landscape
 from dashboard.rules.observers import DEFAULT_SIGMA, SYMMETRIC_RULES, ScaleRule
@@ -43,7 +43,11 @@ def sweep(frame: Frame, say: Language) -> None:
 
     st.markdown(f"## {captions.sweep_verdict(landscape, say)}")
     st.markdown(captions.landscape_caption(landscape, say))
-    show(figures.alpha_sweep(landscape, rows, say), key="alpha_sweep")
+
+    def pick_alpha() -> None:
+        controls.use(ScaleRule("percentile", float(landscape.alphas[STATE.alpha_sweep.picked])))
+
+    show(figures.alpha_sweep(landscape, rows, say), key="alpha_sweep", on_pick=pick_alpha)
     st.caption(captions.alpha_sweep_caption(landscape, rows, say))
 
     st.divider()

@@ -6,7 +6,8 @@ export function inColours(text, exchange) {
   return text.replace(new RegExp(escaped.join("|"), "g"), (colour) => exchange[colour]);
 }
 
-// What of a layout is different where there is little room: "xaxis2.domain", "annotations[0].x".
+// What is different where there is little room: of the layout "xaxis2.domain", "annotations[0].x",
+// of the traces "data[2].visible".
 function set(figure, name, value) {
   const steps = (name.startsWith("data[") ? name : `layout.${name}`).replace(/\[(\d+)\]/g, ".$1").split(".");
   const last = steps.pop();
