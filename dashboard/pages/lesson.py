@@ -53,14 +53,17 @@ div:has(>.st-key-answer){order:1}
 div:has(>.st-key-details){order:2}
 }
 """
+# In a room the picture begins at the top and stays there while the words beside it are read.
 PRESENT = """
 html{font-size:clamp(16px,1.5vw,30px)}
-[data-testid=stHeader],[data-testid=stSidebar],.st-key-head,.st-key-controls,.st-key-language{
-display:none}
-[data-testid=stMainBlockContainer]{padding-top:1.2rem}
+[data-testid=stHeader],[data-testid=stSidebar],div:has(>.st-key-head),div:has(>.st-key-controls),
+div:has(>.st-key-language){display:none}
+[data-testid=stMainBlockContainer]{padding-top:0}
+.st-key-act h2{padding-top:0}
 .st-key-act .stHorizontalBlock>*{flex:1 1 8rem;width:auto}
+@media(min-width:901px){.st-key-screen>div:has(>.st-key-beside){position:sticky;top:.5rem}}
 """
-ZOOM = 1.3  # of pictures in a room
+ZOOM = 1.6  # of pictures in a room, where there is space
 MANY = 3  # controls: more of them stand side by side
 
 
@@ -81,11 +84,16 @@ def lesson(frame: Frame, say: Language) -> None:
         number = tools(say)
     keys.listen(number, in_room, pressed)
     introduction = STEPS[number - 1].introduce(say)
-    with st.container(key="heading"):
-        st.markdown(f"## {number} · {introduction.title}")
-        speaking.write(introduction.claim, say, "claim")
+    if not in_room:
+        head(number, introduction, say)
     show_step(number, introduction, in_room, frame)
     turn_buttons(number, say)
+
+
+def head(number: int, introduction: Introduction, say: Language) -> None:
+    """What stands above a step, in a room beside its picture."""
+    st.markdown(f"## {number} · {introduction.title}")
+    speaking.write(introduction.claim, say, "claim")
 
 
 @st.fragment
@@ -99,6 +107,8 @@ def show_step(number: int, introduction: Introduction, in_room: bool, frame: Fra
             details = st.container(key="details")
         answer = st.container(key="answer")
     with act:
+        if in_room:
+            head(number, introduction, say)
         speaking.write(introduction.task, say, "prose task")
         controls = st.container()
         frame = replace(frame, progress=st.empty())
