@@ -11,10 +11,11 @@ import re
 from collections.abc import Iterator
 
 import pytest
-from opening import opened
+from opening import asked, opened
 from streamlit.testing.v1 import AppTest
 from streamlit.testing.v1.element_tree import Dataframe, Table
 
+from dashboard import cli
 from dashboard.analysis.compare import published_columns
 from dashboard.calibration import text_names
 from dashboard.checkpoints import quantized_sample_names, sample_names
