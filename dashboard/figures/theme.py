@@ -117,6 +117,7 @@ def template() -> go.layout.Template:
         "tickcolor": LIGHT["line"],
         "tickfont": {"size": 12, "color": LIGHT["muted"]},
         "ticklabelstandoff": 3,
+        "tickangle": 0,
         "title": {"font": {"size": TEXT_SIZE, "color": LIGHT["muted"]}, "standoff": 6},
     }
     return go.layout.Template(
@@ -126,6 +127,7 @@ def template() -> go.layout.Template:
             "plot_bgcolor": "rgba(0,0,0,0)",
             "margin": {"l": 0, "r": 0, "t": 0, "b": 0, "autoexpand": False},
             "showlegend": False,
+            "barmode": "overlay",
             "dragmode": "zoom",
             "hovermode": "closest",
             "hoverdistance": 30,
@@ -185,7 +187,7 @@ def pick(
     Args:
         label: what it chooses, for a screen reader.
         x, y: its ends, on ``axes``: "paper" means shares of the area between the margins,
-            "x2" or "y2" an axis's own values.
+            "figure" of the whole, "x2" or "y2" an axis's own values.
         by_key: whether it is a stop of the tabulator key: not where another control does the same.
     """
     return {
@@ -216,7 +218,14 @@ def _on_hover(rest: Mapping[str, Any]) -> dict[str, str]:
     """Nothing, or what is asked for without the trace's name, which plotly would add."""
     if "hovertemplate" not in rest:
         return {"hoverinfo": "skip"}
-    return {"hovertemplate": f"{rest['hovertemplate']}<extra></extra>"}
+    template = rest["hovertemplate"]
+    return {"hovertemplate": template if "<extra>" in template else f"{template}<extra></extra>"}
+
+
+def hover(words: Sequence[str]) -> dict[str, Any]:
+    """What of a trace says ``words``, one a point, lines parted by line feeds, on hover."""
+    told = [html.escape(text, quote=False).replace("\n", "<br>") for text in words]
+    return {"customdata": told, "hovertemplate": "%{customdata}<extra></extra>"}
 
 
 def area(
@@ -279,6 +288,18 @@ def text_width(text: str, size: float = TEXT_SIZE, bold: bool = False) -> float:
     return wide * size * (1.06 if bold else 1.0)
 
 
+def wrapped(text: str, width: float, size: float = TEXT_SIZE, bold: bool = False) -> list[str]:
+    """A line of text as several, broken at spaces, each at most ``width`` px where that can be."""
+    lines: list[str] = []
+    for word in text.split(" "):
+        longer = f"{lines[-1]} {word}" if lines else word
+        if lines and text_width(longer, size, bold) <= width:
+            lines[-1] = longer
+        else:
+            lines.append(word)
+    return lines
+
+
 def tick_text(value: float) -> str:
     """A round number on an axis, short: 0, −2.5, 40,000, 2e−5."""
     if value != 0 and not 1e-3 <= abs(value) < 1e5:
@@ -313,9 +334,8 @@ def sensors(
         "y": length if upright else middle,
         "base": np.broadcast_to(bottom, np.shape(x)),
         "width": single(np.broadcast_to(width, np.shape(x))),
-        "customdata": list(text),
-        "hovertemplate": "%{customdata}<extra></extra>",
         "marker": {"opacity": 0},
+        **hover(text),
         **rest,
     }
 
