@@ -17,8 +17,6 @@ from markupsafe import Markup
 from dashboard.analysis.report import LayerReport
 from dashboard.calibration import Origin
 from dashboard.checkpoints import ConvSlice
-from dashboard.figures.style import PALETTES, Sheet
-from dashboard.figures.svg import to_svg
 from dashboard.figures.theme import document_scripts, to_html
 from dashboard.rules.observers import ScaleRule
 from dashboard.text.language import Language
@@ -59,7 +57,7 @@ class Section:
 
     heading: str
     words: Sequence[str] = ()
-    figure: go.Figure | Sheet | None = None
+    figure: go.Figure | None = None
     rows: Sequence[dict] = ()
 
 
@@ -75,27 +73,22 @@ def report_html(title: str, origin: str, sections: Sequence[Section], say: Langu
         origin: a sentence that says where its numbers come from.
     """
     template = templates(Path(__file__).parent).get_template("report.html")
-    drawn_by_script = any(isinstance(section.figure, go.Figure) for section in sections)
+    has_figures = any(section.figure is not None for section in sections)
     return template.render(
         title=title,
         origin=origin,
         sections=sections,
         width=REPORT_WIDTH,
-        scripts=Markup(document_scripts() if drawn_by_script else ""),
+        scripts=Markup(document_scripts() if has_figures else ""),
         drawn=_drawn,
         tables=_tables,
         language=say.code,
     )
 
 
-def _drawn(figure: go.Figure | Sheet) -> Markup:
-    """A figure as the document holds it: in both palettes, of which its style sheet shows one."""
-    if isinstance(figure, go.Figure):
-        return Markup(to_html(figure, REPORT_WIDTH))
-    drawings = (
-        f'<div class="{theme}">{to_svg(figure, REPORT_WIDTH, theme)}</div>' for theme in PALETTES
-    )
-    return Markup("\n".join(drawings))
+def _drawn(figure: go.Figure) -> Markup:
+    """A figure's place in the document."""
+    return Markup(to_html(figure, REPORT_WIDTH))
 
 
 def _tables(rows: Sequence[dict]) -> list[list[dict[str, str]]]:

@@ -14,7 +14,6 @@ from dashboard.analysis.report import KernelRun, LayerReport
 from dashboard.checkpoints import Checkpoint
 from dashboard.export import documents, quamba_entries, tables
 from dashboard.export.provenance import Provenance, labelled
-from dashboard.figures import Sheet
 from dashboard.pages import loading, presenting
 from dashboard.pages.controls import Choice
 from dashboard.pages.drawing import show
@@ -41,7 +40,7 @@ def origin_of(choice: Choice, rule: ScaleRule | None) -> Provenance:
 
 
 def show_figure(
-    figure: go.Figure | Sheet,
+    figure: go.Figure,
     key: str,
     choice: Choice,
     say: Language,
