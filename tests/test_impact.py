@@ -96,7 +96,7 @@ def expected_change(loaded: Loaded, planned, mode: str, inputs: dict):
             return y.double()
         conv = loaded.checkpoint.conv(layer)
         for entry in planned[layer].quantization.slices:
-            span = entry.part.channels
+            span = entry.conv_slice.channels
             step = torch.from_numpy(np.atleast_1d(entry.scale_out))[:, None]
             values = y[span]
             if mode != "output":
@@ -218,10 +218,10 @@ def test_a_prediction_is_half_the_squared_gradients_times_the_squared_errors(nam
         gradients = torch.autograd.grad(loss(plain.logits(ids, change), ids), [*outputs.values()])
         for (layer, y), g in zip(outputs.items(), gradients, strict=True):
             for entry in planned[layer].quantization.slices:
-                value = y.detach()[entry.part.channels].half().float().numpy()
+                value = y.detach()[entry.conv_slice.channels].half().float().numpy()
                 step = np.float32(entry.scale_out)
                 error = half_away(value / step).clip(-128, 127) * np.float64(step) - value
-                slopes = g[entry.part.channels].numpy()
+                slopes = g[entry.conv_slice.channels].numpy()
                 totals[layer] += float((slopes**2 * error**2).sum()) / 2
     tokens = 2 * (SEQ_LEN - 1)
     for layer, total in totals.items():
@@ -270,7 +270,9 @@ def test_slices_alone_change_only_their_own_channels(samples):
         layers = (
             []
             if names is None
-            else [replace(whole, slices=tuple(s for s in whole.slices if s.part.name in names))]
+            else [
+                replace(whole, slices=tuple(s for s in whole.slices if s.conv_slice.name in names))
+            ]
         )
         if not layers:
             with torch.no_grad():
@@ -322,12 +324,12 @@ def test_scales_of_single_channels_are_taken_channel_by_channel(samples):
         assert entry.predicted_nats < coarse[layer].predicted_nats
         total = 0.0
         for own in entry.quantization.slices:
-            sums = channel_gradients(loaded.calibration.capture(layer), own.part)
+            sums = channel_gradients(loaded.calibration.capture(layer), own.conv_slice)
             total += sum(
                 float(channel.predicted_nats(scale))
                 for channel, scale in zip(sums, own.scale_out, strict=True)
             )
-            halves = np.repeat([0.1, 0.2], own.part.width // 2).astype(np.float32)
+            halves = np.repeat([0.1, 0.2], own.conv_slice.width // 2).astype(np.float32)
             one_by_one = sum(
                 float(channel.predicted_nats(scale))
                 for channel, scale in zip(sums, halves, strict=True)

@@ -235,8 +235,8 @@ def _on_hover(rest: Mapping[str, Any]) -> dict[str, str]:
 
 def hover(words: Sequence[str]) -> dict[str, Any]:
     """What of a trace says ``words``, one a point, lines parted by line feeds, on hover."""
-    told = [html.escape(text, quote=False).replace("\n", "<br>") for text in words]
-    return {"customdata": told, "hovertemplate": "%{customdata}<extra></extra>"}
+    escaped = [html.escape(text, quote=False).replace("\n", "<br>") for text in words]
+    return {"customdata": escaped, "hovertemplate": "%{customdata}<extra></extra>"}
 
 
 def area(
