@@ -17,10 +17,12 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from html import escape
+from importlib import import_module
 from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import plotly.graph_objects as go
 from torch import Tensor
 
 from dashboard import calibration as counting
@@ -69,7 +71,6 @@ from dashboard.checkpoints import (
     load_language_model,
 )
 from dashboard.checkpoints.in_memory import is_model, lent_backbone, lent_language_model, read_model
-from dashboard.figures import Sheet
 from dashboard.importing import hide_kernels_distribution
 from dashboard.refusals import Refusal
 from dashboard.rules import landscape as alphas
@@ -159,7 +160,7 @@ class Scale(ScaleReport):
         """The squared error of the values beyond the range, over all values."""
         return float(self.output.clipping_mse)
 
-    def figure(self) -> Sheet:
+    def figure(self) -> go.Figure:
         """From SiLU's input to the INT8 codes, MinMax and scale_wx beside the chosen cut."""
         beside = (ScaleRule(observer) for observer in ("minmax", "scale-wx"))
         others = [(report_scale(self.counted, rule), "baseline") for rule in beside]
@@ -181,7 +182,17 @@ class Scale(ScaleReport):
             "code_utilization": percent(self.code_utilization),
             "effective_bits": f"{self.effective_bits:.2f}",
         }
-        return _table([row]) + self.figure()._repr_html_()
+        return _table([row])
+
+    def _ipython_display_(self) -> None:
+        _display(self)
+
+
+def _display(record: Scale | Landscape) -> None:
+    """Show a record in a notebook: what it says in words, then its figure, as plotly shows one."""
+    display = import_module("IPython.display")
+    display.display(display.HTML(record._repr_html_()))
+    record.figure().show(renderer="plotly_mimetype+notebook")
 
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
@@ -190,7 +201,7 @@ class Landscape(alphas.Landscape):
 
     counted: SliceCalibration
 
-    def figure(self) -> Sheet:
+    def figure(self) -> go.Figure:
         """SQNR over α, with what rounding alone and clipping alone would leave."""
         grid = alpha_grid(self.counted.silu_output.total, (self.best_alpha,))
         return figures.landscape_under_slider(self, grid, None, ENGLISH)
@@ -202,8 +213,10 @@ class Landscape(alphas.Landscape):
         )
 
     def _repr_html_(self) -> str:
-        caption = prose.to_html(captions.landscape_caption(self, ENGLISH))
-        return caption + self.figure()._repr_html_()
+        return prose.to_html(captions.landscape_caption(self, ENGLISH))
+
+    def _ipython_display_(self) -> None:
+        _display(self)
 
 
 @dataclass(frozen=True, repr=False)
