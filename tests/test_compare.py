@@ -24,7 +24,7 @@ from dashboard.analysis.compare import (
 from dashboard.checkpoints import SAMPLES_DIR, load_checkpoint
 from dashboard.pages import loading, waiting
 from dashboard.text import captions
-from dashboard.text.language import ENGLISH
+from dashboard.text.language import ENGLISH, language
 
 QUICK = ["--batches", "3", "--seq-len", "64"]
 
@@ -202,3 +202,8 @@ def test_the_bar_names_the_column_that_runs(monkeypatch):
     )
     opened(checkpoint="mamba-tiny", source_b="mamba2-tiny", seq_len="44")
     assert any(text.startswith("Calibrating column B, mamba2-tiny: batch") for text in shown)
+
+
+def test_columns_are_named_in_chinese():
+    named = captions.column_names([column("mamba2-tiny", 0.1)], language("zh-CN"))
+    assert named == ["A：mamba2-tiny"]
