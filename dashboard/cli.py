@@ -109,7 +109,8 @@ from dashboard.text.numbers import spans, with_error
 
 logger = logging.getLogger(__name__)
 
-# Conv inputs held at once while the kernel runs; a larger model is calibrated in several passes.
+# Bytes of conv inputs in memory while the kernel runs; a larger model is calibrated in several
+# passes.
 CAPTURE_BYTES = 2**30
 
 MOST_LAYERS = 10_000  # of one range; a longer one is refused without being counted out
@@ -154,7 +155,7 @@ def _check_place(out: str | None) -> None:
 
 
 def _run_check(arguments: argparse.Namespace) -> int:
-    """Examine a quantized checkpoint; with ``--against``, hold it against the float model."""
+    """Examine a quantized checkpoint; with ``--against``, compare it with the float model."""
     _check_place(arguments.out)
     quantized = load_checkpoint(arguments.checkpoint, tolerant=True)
     try:
@@ -395,30 +396,30 @@ def _report_layer(
     if not rule.symmetric:
         return LayerReport(calibration.layer, slices, None, finer)
     conv = quantize_conv(
-        capture, checkpoint.slices, [part.scales for part in slices], default_device()
+        capture, checkpoint.slices, [report.scales for report in slices], default_device()
     )
     if finer:
         scale_out = torch.from_numpy(np.concatenate([groups.per_channel for groups in finer]))
     else:
         scale_out = per_channel(
-            checkpoint.slices, [part.chosen.x_out_scale for part in slices], "cpu"
+            checkpoint.slices, [report.chosen.x_out_scale for report in slices], "cpu"
         )
     return LayerReport(calibration.layer, slices, run_kernel(conv, scale_out), finer)
 
 
-def parse_layers(wanted: str | None, known: Collection[int]) -> list[int]:
+def parse_layers(asked: str | None, known: Collection[int]) -> list[int]:
     """ "0,3-5" -> [0, 3, 4, 5]; None -> all. Raises UsageError for any that is not known."""
-    if wanted is None:
+    if asked is None:
         return sorted(known)
     layers: set[int] = set()
-    for piece in wanted.split(","):
+    for piece in asked.split(","):
         first, dash, last = piece.strip().partition("-")
         if not first.isdecimal() or (dash and not last.isdecimal()):
-            raise UsageError(f"--layers is {wanted!r}; give numbers and ranges, as in 0,3-5")
+            raise UsageError(f"--layers is {asked!r}; give numbers and ranges, as in 0,3-5")
         least, most = int(first), int(last if dash else first)
         layers.update(range(least, min(most, least + MOST_LAYERS) + 1))
     if not layers or layers - set(known):
-        raise UsageError(f"--layers is {wanted!r}; there are layers {_ranges(sorted(known))}")
+        raise UsageError(f"--layers is {asked!r}; there are layers {_ranges(sorted(known))}")
     return sorted(layers)
 
 
@@ -488,7 +489,7 @@ def measure_impact(arguments: argparse.Namespace) -> tuple[dict, int]:
         _check_groups(arguments.group_size, rule)
     checkpoint = load_checkpoint(arguments.checkpoint)
     layers = parse_layers(arguments.layers, checkpoint.layers)
-    names = _parse_slices(arguments.slices, [part.name for part in checkpoint.slices])
+    names = _parse_slices(arguments.slices, [conv_slice.name for conv_slice in checkpoint.slices])
     text = read_text(checkpoint, arguments.text, arguments.batches, arguments.seq_len)
     on_first = arguments.batches if arguments.on is None else 0
     held_out = read_text(
@@ -549,11 +550,11 @@ def _passes(
             )
 
 
-def _parse_slices(wanted: str | None, known: Sequence[str]) -> list[str]:
+def _parse_slices(asked: str | None, known: Sequence[str]) -> list[str]:
     """ "x,B" -> ["x", "B"]; None -> all. Raises UsageError for any that is not known."""
-    if wanted is None:
+    if asked is None:
         return list(known)
-    names = [name.strip() for name in wanted.split(",")]
+    names = [name.strip() for name in asked.split(",")]
     if unknown := [name for name in names if name not in known]:
         raise UsageError(f"--slices has {unknown[0]!r}; there are {', '.join(known)}")
     return [name for name in known if name in names]

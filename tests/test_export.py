@@ -12,7 +12,6 @@ from dashboard.analysis.report import LayerReport, judge, report_scale, report_s
 from dashboard.calibration import Calibration
 from dashboard.checkpoints import load_checkpoint
 from dashboard.export import documents, tables
-from dashboard.figures.svg import to_svg
 from dashboard.figures.theme import PALETTES
 from dashboard.rules.landscape import Landscape
 from dashboard.rules.observers import SNIPPET_RULES, SYMMETRIC_RULES, ScaleRule, moving_average
@@ -138,22 +137,6 @@ def colour_of(text) -> str:
     return f"#{int(red):02X}{int(green):02X}{int(blue):02X}"
 
 
-def test_a_drawing_is_a_document_of_its_own():
-    sheet = figures.Sheet(100, "a < b")
-    sheet.area([0, 0.5, 1], [0, 1, 0], "output", 0.5)
-    sheet.hatch([0, 1, 1], [0, 0, 1], "stranded")
-    sheet.line([0, 1], [0.25, 0.75], "grid", 2, "3 2")
-    sheet.text(0.5, 0.5, "x < y\nz", "text", halo="page")
-    drawn = to_svg(sheet, 200, "dark")
-    outline = Outline()
-    outline.feed(drawn)
-    assert outline.open == [] and outline.seen.count("path") == 4  # one is the hatch's stroke
-    assert 'd="M0.00 100.00L100.00 0.00L200.00 100.00Z"' in drawn
-    assert 'd="M0.00 75.00L200.00 25.00"' in drawn and 'stroke-dasharray="3 2"' in drawn
-    assert "x &lt; y</tspan>" in drawn and 'aria-label="a &lt; b"' in drawn
-    assert figures.PALETTES["dark"]["output"] in drawn
-
-
 @pytest.mark.parametrize("observer", SNIPPET_RULES)
 def test_the_snippet_prints_the_scale_that_is_shown(mamba2, observer):
     checkpoint = load_checkpoint("mamba2-tiny")
@@ -196,5 +179,5 @@ def test_what_charts_are_made_of_leaves_as_rows(mamba):
         means.append(means[-1] + 0.5 * (row["quantile"] - means[-1]))
     assert [row["mean"] for row in rows] == pytest.approx(means)
 
-    (row,) = tables.judged_rows([judge(1, counted, counted, ScaleRule("minmax"))], ("a", "b"))
+    (row,) = tables.held_out_rows([judge(1, counted, counted, ScaleRule("minmax"))], ("a", "b"))
     assert row["sqnr_db, a"] == row["sqnr_db, b"] and row["saturation_rate, a"] == 0

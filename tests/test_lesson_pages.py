@@ -1,5 +1,6 @@
 """The Lesson, Claims and Glossary pages without a browser, in both languages."""
 
+import html
 import json
 import re
 from pathlib import Path
@@ -14,6 +15,7 @@ from streamlit.testing.v1 import AppTest
 from dashboard.analysis.report import format_alpha
 from dashboard.calibration import calibrate, read_text
 from dashboard.checkpoints import load_backbone, load_checkpoint
+from dashboard.lesson.quotations import QUOTES
 from dashboard.lesson.steps import STEPS
 from dashboard.rules.landscape import Landscape, landscapes, recommend
 from dashboard.rules.published import QUAMBA2_130M
@@ -254,3 +256,22 @@ def test_the_glossary_lists_every_term(code):
     for formula in ("scale_wx = x_scale · w_scale", "10 · log₁₀(Σ y² / Σ (ŷ − y)²)"):
         assert formula in words
     assert bool(HAN.search(words.replace("简体中文", ""))) == (code == "zh-CN")
+
+
+def test_the_glossary_finds_a_term_by_its_letters():
+    words = told(opened("glossary", term="STRANDED"))
+    assert "stranded codes" in words and "accumulator" not in words
+    assert "No term, meaning or formula has these letters" in told(opened("glossary", term="qzx"))
+
+
+def test_a_task_that_is_done_says_so():
+    words = told(opened(step="1", int8_scale="0.035"))
+    finest = "This is the finest scale of the slider that holds all values."
+    assert finest in words and finest not in told(opened(step="1", int8_scale="0.2"))
+
+
+def test_claims_stand_there_for_a_checkpoint_that_cannot_be_used():
+    app = opened("claims", checkpoint="no/such place")
+    assert app.error
+    for quote in (each for quotes in QUOTES.values() for each in quotes):
+        assert quote.original in html.unescape(told(app))

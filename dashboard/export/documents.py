@@ -1,7 +1,7 @@
 """What leaves the project: a report to send, code to repeat.
 
 Tables leave as CSV and JSON (``tables``), scales for Quamba's loader by ``quamba_entries``; what is
-here is made for one reader each. The report needs no server and no network to be read, and the
+here is for one reader. The report needs no server and no network to be read, and the
 snippet repeats a scale in plain torch, so that nobody has to believe this project's histogram.
 """
 
@@ -17,8 +17,6 @@ from markupsafe import Markup
 from dashboard.analysis.report import LayerReport
 from dashboard.calibration import Origin
 from dashboard.checkpoints import ConvSlice
-from dashboard.figures.style import PALETTES, Sheet
-from dashboard.figures.svg import to_svg
 from dashboard.figures.theme import document_scripts, to_html
 from dashboard.rules.observers import ScaleRule
 from dashboard.text.language import Language
@@ -51,7 +49,7 @@ def document(origin: Origin, rule: ScaleRule, reports: Sequence[LayerReport]) ->
 
 @dataclass(frozen=True)
 class Section:
-    """A part of a report: a heading, what to notice, and a drawing or a table or both.
+    """A section of a report: a heading, what to notice, and a drawing or a table or both.
 
     ``words`` are captions, with the marks of ``dashboard.text.prose``; ``rows`` have one set of
     keys, the table's header.
@@ -59,7 +57,7 @@ class Section:
 
     heading: str
     words: Sequence[str] = ()
-    figure: go.Figure | Sheet | None = None
+    figure: go.Figure | None = None
     rows: Sequence[dict] = ()
 
 
@@ -75,27 +73,22 @@ def report_html(title: str, origin: str, sections: Sequence[Section], say: Langu
         origin: a sentence that says where its numbers come from.
     """
     template = templates(Path(__file__).parent).get_template("report.html")
-    drawn_by_script = any(isinstance(section.figure, go.Figure) for section in sections)
+    has_figures = any(section.figure is not None for section in sections)
     return template.render(
         title=title,
         origin=origin,
         sections=sections,
         width=REPORT_WIDTH,
-        scripts=Markup(document_scripts() if drawn_by_script else ""),
+        scripts=Markup(document_scripts() if has_figures else ""),
         drawn=_drawn,
         tables=_tables,
         language=say.code,
     )
 
 
-def _drawn(figure: go.Figure | Sheet) -> Markup:
-    """A figure as the document holds it: in both palettes, of which its style sheet shows one."""
-    if isinstance(figure, go.Figure):
-        return Markup(to_html(figure, REPORT_WIDTH))
-    drawings = (
-        f'<div class="{theme}">{to_svg(figure, REPORT_WIDTH, theme)}</div>' for theme in PALETTES
-    )
-    return Markup("\n".join(drawings))
+def _drawn(figure: go.Figure) -> Markup:
+    """A figure's place in the document."""
+    return Markup(to_html(figure, REPORT_WIDTH))
 
 
 def _tables(rows: Sequence[dict]) -> list[list[dict[str, str]]]:
@@ -130,7 +123,7 @@ def snippet(
     batches: int,
     seq_len: int,
     layer: int,
-    part: ConvSlice,
+    conv_slice: ConvSlice,
     rule: ScaleRule,
 ) -> str | None:
     """Ten lines that give a slice's x_out_scale again, in plain torch and numpy.
@@ -138,10 +131,10 @@ def snippet(
     Only the conv input is taken from this project. None for a rule that takes more lines than a
     reader would check: the searches, and asymmetric scales.
     """
-    wanted = rule.registered.snippet
-    if wanted is None or not rule.symmetric or rule.order is not None:
+    template = rule.registered.snippet
+    if template is None or not rule.symmetric or rule.order is not None:
         return None
-    *before, amax = wanted.format(alpha=rule.alpha, sigma=rule.sigma).split("\n")
+    *before, amax = template.format(alpha=rule.alpha, sigma=rule.sigma).split("\n")
     lines = [
         "import numpy as np, torch.nn.functional as F",
         "from dashboard import calibration, checkpoints",
@@ -149,7 +142,7 @@ def snippet(
         f"text = calibration.read_text(model, {text!r}, {batches}, {seq_len})",
         "seen = calibration.calibrate(model, checkpoints.load_backbone(model), text, layers=(), "
         f"keep=({layer},)).capture({layer})",
-        f"d = slice({part.start}, {part.stop})  # the channels of {part.name}",
+        f"d = slice({conv_slice.start}, {conv_slice.stop})  # the channels of {conv_slice.name}",
         "x, w, b = seen.x[:, d], seen.weight[d], seen.bias[d, None]",
         "v = sum(w[:, k, None] * F.pad(x, (w.shape[1] - 1 - k, 0))[..., : x.shape[2]] "
         "for k in range(w.shape[1])) + b",

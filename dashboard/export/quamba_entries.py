@@ -59,15 +59,15 @@ def scale_entries(reports: Sequence[LayerReport], n_groups: int | None) -> Entri
         if report.finer:
             raise Refusal("scales of neighbouring channels are no groups of Quamba's")
         prefix = f"backbone.layers.{report.layer}.mixer."
-        for part in report.slices:
-            scale = float(np.float32(part.chosen.x_out_scale))
+        for slice_report in report.slices:
+            scale = float(np.float32(slice_report.chosen.x_out_scale))
             if n_groups is None:
                 entries[f"{prefix}conv1d.output_scale"] = scale
                 for place in MAMBA1_COPIES:
                     entries[prefix + place] = torch.tensor(scale)
                 continue
-            groups = (HEAD_GROUPS, CHANNEL_GROUPS) if part.name == "x" else ()
-            for place in _mamba2_places(part.name):
+            groups = (HEAD_GROUPS, CHANNEL_GROUPS) if slice_report.name == "x" else ()
+            for place in _mamba2_places(slice_report.name):
                 entries[prefix + place] = torch.full((n_groups, *groups), scale)
     return entries
 
@@ -115,8 +115,8 @@ def replaced(
                 model=model.name,
             )
         prefix = _prefix(quantized, stored)
-        for i, (part, own) in enumerate(zip(stored.slices, counted.slices, strict=True)):
-            scales = part.out_scales.copy().ravel()
+        for i, (stored_slice, own) in enumerate(zip(stored.slices, counted.slices, strict=True)):
+            scales = stored_slice.out_scales.copy().ravel()
             if scales.size == 1:
                 scales[0] = output_scale(rule, own).scale
             else:
@@ -128,9 +128,9 @@ def replaced(
                         layer=counted.layer,
                         rules=tuple(CHANNEL_RULES),
                     )
-                present, group = np.unique(float_groups(part, order), return_inverse=True)
+                present, group = np.unique(float_groups(stored_slice, order), return_inverse=True)
                 scales[present] = group_scales(outputs(counted.layer, i), group, rule).scales
-            entries |= _placed(state, prefix, stored, part.name, scales)
+            entries |= _placed(state, prefix, stored, stored_slice.name, scales)
     return entries
 
 
@@ -148,17 +148,17 @@ def _placed(
     places = ("conv1d.output_scale", *MAMBA1_COPIES) if is_mamba1 else _mamba2_places(name)
     entries: Entries = {}
     for place in places:
-        found = state.get(prefix + place)
-        if isinstance(found, Tensor):
+        entry = state.get(prefix + place)
+        if isinstance(entry, Tensor):
             values = torch.from_numpy(scales.astype(np.float32))
-            entries[prefix + place] = values.reshape(found.shape).to(found.dtype)
-        elif isinstance(found, float):
+            entries[prefix + place] = values.reshape(entry.shape).to(entry.dtype)
+        elif isinstance(entry, float):
             entries[prefix + place] = float(scales[0])
     factor = float(scales[0]) / float(stored.slices[0].out_scales.ravel()[0])
     for place in ("x_proj.a", "x_proj.alpha") if is_mamba1 else ():
-        found = state.get(prefix + place)  # of W8A8: the scale that x_proj reads, over its own
-        if isinstance(found, Tensor | float):
-            entries[prefix + place] = found * factor
+        entry = state.get(prefix + place)  # of W8A8: the scale that x_proj reads, over its own
+        if isinstance(entry, Tensor | float):
+            entries[prefix + place] = entry * factor
     return entries
 
 

@@ -118,6 +118,7 @@ def template() -> go.layout.Template:
         "tickcolor": LIGHT["line"],
         "tickfont": {"size": 12, "color": LIGHT["muted"]},
         "ticklabelstandoff": 3,
+        "tickangle": 0,
         "title": {"font": {"size": TEXT_SIZE, "color": LIGHT["muted"]}, "standoff": 6},
     }
     return go.layout.Template(
@@ -127,6 +128,7 @@ def template() -> go.layout.Template:
             "plot_bgcolor": "rgba(0,0,0,0)",
             "margin": {"l": 0, "r": 0, "t": 0, "b": 0, "autoexpand": False},
             "showlegend": False,
+            "barmode": "overlay",
             "dragmode": "zoom",
             "hovermode": "closest",
             "hoverdistance": 30,
@@ -196,7 +198,7 @@ def pick(
     Args:
         label: what it chooses, for a screen reader.
         x, y: its ends, on ``axes``: "paper" means shares of the area between the margins,
-            "x2" or "y2" an axis's own values.
+            "figure" of the whole, "x2" or "y2" an axis's own values.
         by_key: whether it is a stop of the tabulator key: not where another control does the same.
     """
     return {
@@ -227,7 +229,14 @@ def _on_hover(rest: Mapping[str, Any]) -> dict[str, str]:
     """Nothing, or what is asked for without the trace's name, which plotly would add."""
     if "hovertemplate" not in rest:
         return {"hoverinfo": "skip"}
-    return {"hovertemplate": f"{rest['hovertemplate']}<extra></extra>"}
+    template = rest["hovertemplate"]
+    return {"hovertemplate": template if "<extra>" in template else f"{template}<extra></extra>"}
+
+
+def hover(words: Sequence[str]) -> dict[str, Any]:
+    """What of a trace says ``words``, one a point, lines parted by line feeds, on hover."""
+    told = [html.escape(text, quote=False).replace("\n", "<br>") for text in words]
+    return {"customdata": told, "hovertemplate": "%{customdata}<extra></extra>"}
 
 
 def area(
@@ -316,9 +325,8 @@ def sensors(
         "y": length if upright else middle,
         "base": np.broadcast_to(bottom, np.shape(x)),
         "width": single(np.broadcast_to(width, np.shape(x))),
-        "customdata": list(text),
-        "hovertemplate": "%{customdata}<extra></extra>",
         "marker": {"opacity": 0},
+        **hover(text),
         **rest,
     }
 

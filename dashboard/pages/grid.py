@@ -11,7 +11,7 @@ import streamlit as st
 
 from dashboard.analysis.report import LayerReport
 from dashboard.figures import PALETTES
-from dashboard.figures.style import count_height
+from dashboard.figures.theme import count_height
 from dashboard.pages.registry import lead_to_layer
 from dashboard.pages.remembering import STATE, keep, kept, one_of
 from dashboard.rules.observers import ScaleRule
