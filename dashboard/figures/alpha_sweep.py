@@ -94,6 +94,7 @@ def alpha_sweep(landscape: Landscape, rules: Sequence[ScaleReport], say: Languag
             "SQNR, errors, bits, shares and scale over α, with every rule marked. {finding}",
             finding=sweep_verdict(landscape, say),
         ),
+        uirevision=f"{x_range}",  # another α leaves it zoomed, another slice does not
         margin={"l": left, "r": 6, "t": wide.height + HEAD, "b": FOOT},
         xaxis={
             "range": list(x_range),
@@ -265,10 +266,7 @@ def _hover_texts(landscape: Landscape, panels: Sequence[_Panel], say: Language) 
 
 def _sensors(t: np.ndarray, hover_texts: Sequence[str], panel: _Panel, axis: str) -> dict:
     """Bars beside one another that say the numbers at the nearest α."""
-    chosen = np.unique(np.append(np.arange(0, len(t), -(-len(t) // SENSORS)), len(t) - 1))
-    at = t[chosen]
-    between = (at[1:] + at[:-1]) / 2 if len(at) > 1 else np.zeros(0)
-    edges = np.concatenate([[at[0] - MARGIN], between, [at[-1] + MARGIN]])
+    chosen, edges = _bands(t)
     low, high = (10.0**end if panel.log else end for end in panel.range)
     return sensors(
         (edges[1:] + edges[:-1]) / 2,
@@ -429,17 +427,23 @@ def _points(curve: _Curve, panel: _Panel, marks: Sequence[_Mark], say: Language)
     return trace
 
 
+def _bands(t: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The α that are told and chosen, (n,) indices, and where the band of each ends, (n + 1,)."""
+    chosen = np.unique(np.append(np.arange(0, len(t), -(-len(t) // SENSORS)), len(t) - 1))
+    at = t[chosen]
+    return chosen, np.concatenate([[at[0] - MARGIN], (at[1:] + at[:-1]) / 2, [at[-1] + MARGIN]])
+
+
 def _picks(landscape: Landscape, t: np.ndarray) -> list[dict]:
-    """A band for each α, as wide as it reaches to its neighbours."""
-    between = (t[1:] + t[:-1]) / 2
-    edges = np.concatenate([[t[0] - MARGIN], between, [t[-1] + MARGIN]])
+    """A band for each α that the pointer is told of."""
+    chosen, edges = _bands(t)
     return [
         pick(
             i,
-            f"α {format_alpha(float(alpha))}",
-            (edges[i], edges[i + 1]),
+            f"α {format_alpha(float(landscape.alphas[i]))}",
+            (low, high),
             axes=("x", "paper"),
             by_key=False,
         )
-        for i, alpha in enumerate(landscape.alphas)
+        for i, low, high in zip(chosen.tolist(), edges[:-1], edges[1:], strict=True)
     ]

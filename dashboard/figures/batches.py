@@ -48,6 +48,7 @@ def moving_average_chart(average: MovingAverage, pooled: float, say: Language) -
             "Each batch's quantile, its moving average, and the pooled quantile. {finding}",
             finding=average_headline(average, pooled, say),
         ),
+        uirevision=count,
         margin={"l": 4, "r": 8, "t": 6, "b": 4, "autoexpand": True},
         showlegend=True,
         xaxis={

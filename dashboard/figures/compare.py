@@ -49,6 +49,7 @@ def compared_lines(columns: Sequence[Column], quantity: str, say: Language) -> g
             quantity=quantity,
             finding=compare_headline(columns, quantity, say),
         ),
+        uirevision="\n".join(whole),  # another quantity leaves hidden lines hidden
         margin={"l": 4, "r": 8, "t": 6, "b": 4, "autoexpand": True},
         showlegend=known_at_all,
         xaxis={

@@ -51,6 +51,7 @@ def held_out_landscapes(
             second=names[1],
             finding=held_out_caption(both, names, say),
         ),
+        uirevision=f"{names} {x_range}",  # another α leaves it zoomed
         margin={"l": 4, "r": 8, "t": 6, "b": 4, "autoexpand": True},
         showlegend=True,
         xaxis={
