@@ -420,3 +420,55 @@ def test_a_click_on_a_layer_is_one_step_and_leads_on_with_the_choices(browser, s
     expect(page.get_by_role("radio", name="B", exact=True)).to_be_checked()
     assert len(history(page)) == len(before) + 1
     page.close()
+
+
+def test_any_page_is_shown_to_a_room_and_keys_turn_the_pages(browser, server):
+    page = browser.new_page(viewport={"width": 1440, "height": 900})
+    page.set_default_timeout(60_000)
+    page.goto(f"{server.address}/claims?checkpoint=mamba2-tiny&present=1")
+    heading = page.locator("h1").first
+    expect(heading).to_have_text("Claims")
+    expect(page.get_by_test_id("stHeader")).to_be_hidden()
+    page.locator("[class*=st-key-claim_]").first.wait_for()
+    page.keyboard.press("PageDown")
+    expect(heading).to_have_text("Glossary")
+    expect(page).to_have_url(re.compile("/glossary.*present=1"))
+    page.keyboard.press("PageUp")
+    expect(heading).to_have_text("Claims")
+    page.locator("[class*=st-key-claim_]").first.wait_for()
+    page.keyboard.press("Escape")
+    expect(page.get_by_test_id("stHeader")).to_be_visible()
+    assert "present" not in page.url
+    page.close()
+
+
+def test_a_question_mark_shows_the_keys(page):
+    page.keyboard.press("?")
+    expect(page.get_by_role("dialog")).to_contain_text("the next page, while presenting")
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("dialog")).to_have_count(0)
+
+
+def test_a_first_visit_is_told_what_this_is_and_a_link_is_none(page, server):
+    welcome = page.locator(".st-key-welcome")
+    expect(welcome).to_contain_text("what one number, an INT8 activation scale, does")
+    page.get_by_role("button", name="Explore this layer").click()
+    expect(welcome).to_have_count(0)
+    page.goto(f"{server.address}/?checkpoint=mamba-tiny")
+    ready(page)
+    expect(welcome).to_have_count(0)
+
+
+def test_a_saved_figure_says_where_it_comes_from(page):
+    go_to(page, "batches")
+    figure = page.locator(".st-key-average")
+    figure.locator(".plot").hover()
+    with page.expect_download() as download:
+        figure.get_by_role("button", name="SVG").click()
+    name = download.value.suggested_filename
+    assert re.fullmatch(
+        r"average-layer-0-x_mamba-tiny_percentile-ema-0\.9995_calibration-16x512_[\d-]+\.svg", name
+    )
+    written = Path(download.value.path()).read_text("utf-8")
+    words = " ".join(re.findall(r">([^<>]+)<", written))
+    assert "mamba-tiny, calibrated on 16 × 512 tokens of calibration.txt" in words
