@@ -7,7 +7,7 @@ its way the stored (float16) weights are judged. Scales come from the first ``BA
 held-out text, the cost from the ``BATCHES`` after those: mean KL of the next-byte predictions, in
 nats, with SiLU(conv1d) of all layers rounded to INT8.
 
-    python -m sample_checkpoints.search --corpora DIRECTORY --runs 0-11 --out DIRECTORY
+    python -m sample_checkpoints.search --corpora DIRECTORY --run 20 --out DIRECTORY
 
 DIRECTORY holds for each text a folder with ``training.txt`` and ``held-out.txt``
 (``other_texts.py`` makes them). Each run logs a line of JSON per judgement and keeps the weights
