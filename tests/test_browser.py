@@ -21,8 +21,9 @@ from dashboard.pages.registry import pages
 from dashboard.rules.observers import ScaleRule
 
 DRAWINGS = pages()["explore"].drawings
-OTHERS = {key: entry.drawings for key, entry in pages().items()
-          if key != "explore" and entry.drawings}  # fmt: skip
+OTHERS = {
+    key: entry.drawings for key, entry in pages().items() if key != "explore" and entry.drawings
+}
 
 
 @pytest.fixture
@@ -257,8 +258,11 @@ def test_the_layers_leave_as_files(page):
     page.locator(".st-key-rules svg").first.wait_for()  # until then the bar is Explore's
     written = {}
     for suffix, label in {
-        "csv": "CSV", "json": "JSON", "bin": "Quamba entries", "html": "HTML report"
-    }.items():  # fmt: skip
+        "csv": "CSV",
+        "json": "JSON",
+        "bin": "Quamba entries",
+        "html": "HTML report",
+    }.items():
         with page.expect_download() as download:
             page.get_by_role("button", name=label, exact=True).click()
         name = "layers_mamba-tiny_percentile-0.9995_calibration-16x512_"
@@ -269,9 +273,14 @@ def test_the_layers_leave_as_files(page):
     rows = list(csv.DictReader(written["csv"].decode().splitlines()))
     assert len(rows) == 4
     for row in rows:
-        assert (row["checkpoint"], row["text"], row["batches"], row["seq_len"], row["observer"],
-                row["alpha"]) == ("mamba-tiny", "calibration.txt", "16", "512", "percentile",
-                                  "0.9995")  # fmt: skip
+        assert (
+            row["checkpoint"],
+            row["text"],
+            row["batches"],
+            row["seq_len"],
+            row["observer"],
+            row["alpha"],
+        ) == ("mamba-tiny", "calibration.txt", "16", "512", "percentile", "0.9995")
     assert b"calibrated on 16 \xc3\x97 512 tokens of calibration.txt" in written["html"]
     assert len(json.loads(written["json"])["layers"]) == 4
     assert len(torch.load(io.BytesIO(written["bin"]), weights_only=True)) == 3 * 4

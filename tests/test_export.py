@@ -89,8 +89,9 @@ def test_a_wide_table_is_parted_and_no_column_is_lost(mamba2):
     rows = list(tables.slice_rows(documents.document(mamba2.origin, ScaleRule("percentile"), made)))
     rows[0] |= {"best_alpha": 0.999956}
     page = documents.report_html("t", "o", [documents.Section("h", rows=rows)], ENGLISH)
-    found = [[cell_texts(row) for row in table.split("<tr>")[1:]]
-             for table in page.split("<table>")[1:]]  # fmt: skip
+    found = [
+        [cell_texts(row) for row in table.split("<tr>")[1:]] for table in page.split("<table>")[1:]
+    ]
     assert len(found) > 2
     names = [name for table in found for name in table[0] if name not in ("slice", "layer")]
     assert names == [name for name in rows[0] if name not in ("slice", "layer")]

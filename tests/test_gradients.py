@@ -228,8 +228,9 @@ def test_a_file_without_gradients_opens_and_one_with_bad_ones_does_not(counted, 
     arrays = load_file(path)
     older = {name: array for name, array in arrays.items() if ".gradients." not in name}
     save_file(older, path, metadata)
-    assert all(part.gradients is None for layer in load_calibration(path).layers
-               for part in layer.slices)  # fmt: skip
+    assert all(
+        part.gradients is None for layer in load_calibration(path).layers for part in layer.slices
+    )
     name = "layers.1.B.gradients"
     for bad in (
         {f"{name}.squares": arrays[f"{name}.squares"] - 1e9},

@@ -119,9 +119,14 @@ def expected_change(loaded: Loaded, planned, mode: str, inputs: dict):
                 values = v / (1 + torch.exp(-v.double()).float())
                 if mode == "both" and entry.zero_point == 0:
                     written = codes_by_hand(
-                        x_q, w_q, b_q, scale_x=scales.x_scale, scale_w=scales.w_scale,
-                        scale_b=scales.b_scale, scale_out=step[:, 0],
-                    )  # fmt: skip
+                        x_q,
+                        w_q,
+                        b_q,
+                        scale_x=scales.x_scale,
+                        scale_w=scales.w_scale,
+                        scale_b=scales.b_scale,
+                        scale_out=step[:, 0],
+                    )
                     y[span] = torch.from_numpy(written[0].astype(np.float32)) * step
                     continue
             if mode != "input":
@@ -282,9 +287,11 @@ def test_slices_alone_change_only_their_own_channels(samples):
             conv = loaded.checkpoint.conv(0)
             x = seen[0][..., loaded.checkpoint.conv_offset :][..., : loaded.checkpoint.conv_dim]
             v = torch.nn.functional.conv1d(
-                torch.nn.functional.pad(x.transpose(1, 2), (3, 0)), conv.weight[:, None], conv.bias,
+                torch.nn.functional.pad(x.transpose(1, 2), (3, 0)),
+                conv.weight[:, None],
+                conv.bias,
                 groups=len(conv.bias),
-            )  # fmt: skip
+            )
             return v / (1 + torch.exp(-v))
         with quantized_outputs(loaded.checkpoint, backbone, layers, mode), torch.no_grad():
             handle = mixer.in_proj.register_forward_hook(lambda m, i, o: seen.append(o))
@@ -376,9 +383,14 @@ def test_nothing_is_computed_twice_and_a_stop_keeps_what_is_finished(samples):
     finished = []
     with pytest.raises(KeyboardInterrupt):
         for layers, _impact in study(
-            loaded.checkpoint, loaded.model, loaded.run, quantizations, subsets,
-            results=results, on_progress=stop,
-        ):  # fmt: skip
+            loaded.checkpoint,
+            loaded.model,
+            loaded.run,
+            quantizations,
+            subsets,
+            results=results,
+            on_progress=stop,
+        ):
             finished.append(layers)
     assert finished == [(0,), (1,)]
     assert seen[0] == "setting 1 of 4, window 1 of 3"
@@ -512,8 +524,10 @@ def test_the_command_gives_what_is_measured_here(capsys, samples):
         measures = wanted.measures()
         assert {name: setting[name] for name in measures} == pytest.approx(measures, rel=1e-12)
         assert (setting["observer"], setting["alpha"], setting["mode"]) == (
-            "percentile", 0.99, "output",
-        )  # fmt: skip
+            "percentile",
+            0.99,
+            "output",
+        )
     assert document["on_first"] == 2 and document["on_batches"] == 3
     assert document["slices"] == ["x", "B", "C"]
     assert document["loss_nats"] == pytest.approx(loaded.run.loss_nats.mean, rel=1e-12)

@@ -194,8 +194,13 @@ def test_the_chosen_scale_comes_first_and_only_once(checkpoint, calibration):
         labels = [row.label for row in compared(counted, part.chosen)]
         assert labels[0] == first
         assert len(labels) == len(set(labels))
-        assert {"α 0.9995", "α 0.99999", "MinMax, SiLU output", "absmax, conv output",
-                "scale_wx"} <= set(labels)  # fmt: skip
+        assert {
+            "α 0.9995",
+            "α 0.99999",
+            "MinMax, SiLU output",
+            "absmax, conv output",
+            "scale_wx",
+        } <= set(labels)
 
 
 def test_the_sweep_spans_every_rule(checkpoint, calibration):

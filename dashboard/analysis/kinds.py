@@ -42,13 +42,23 @@ def tensor_kinds(
         landscapes: of each symmetry; its best α is that of the rules that use one.
     """
     return [
-        ScaleKind("tensor", 1, landscape.symmetric, {
-            name: float(report_scale(counted, ScaleRule(name, landscape.best_alpha, sigma,
-                                                        symmetric=landscape.symmetric)).output.sqnr_db)
-            for name in ASYMMETRIC_RULES if name in SYMMETRIC_RULES or not landscape.symmetric
-        })
+        ScaleKind(
+            "tensor",
+            1,
+            landscape.symmetric,
+            {
+                name: float(
+                    report_scale(
+                        counted,
+                        ScaleRule(name, landscape.best_alpha, sigma, symmetric=landscape.symmetric),
+                    ).output.sqnr_db
+                )
+                for name in ASYMMETRIC_RULES
+                if name in SYMMETRIC_RULES or not landscape.symmetric
+            },
+        )
         for landscape in landscapes
-    ]  # fmt: skip
+    ]
 
 
 def channel_kinds(outputs: Sequence[Histogram], group_size: int, alpha: float) -> list[ScaleKind]:

@@ -169,9 +169,14 @@ def _replacement(
         x_q = quantize(x, scale_x[:, None])
         if mode == "both" and is_symmetric:
             codes = quant_causal_conv1d(
-                x_q, weight_q, bias_q,
-                scale_x=scale_x, scale_w=scale_w, scale_b=scale_b, scale_out=scale_out,
-            )  # fmt: skip
+                x_q,
+                weight_q,
+                bias_q,
+                scale_x=scale_x,
+                scale_w=scale_w,
+                scale_b=scale_b,
+                scale_out=scale_out,
+            )
             return dequantize(codes, scale_out[:, None])
         v = dequantize_conv(accumulate(x_q, weight_q), bias_q, scale_x, scale_w, scale_b)
         return silu(v) if mode == "input" else fake_quantize(silu(v), scale_out, zero_point)

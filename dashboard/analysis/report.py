@@ -428,8 +428,9 @@ def run_kernel(
         for k, conv_slice in enumerate(conv.slices):
             error_sum[k] += _energy(error[conv_slice.channels])
     if differing:
-        logger.warning("%s gives %d of %d codes other than the reference", backend, differing,
-                       codes.numel())  # fmt: skip
+        logger.warning(
+            "%s gives %d of %d codes other than the reference", backend, differing, codes.numel()
+        )
     return KernelRun(
         backend=backend,
         time_ms=time_ms,

@@ -175,8 +175,13 @@ def _panels(landscape: Landscape, say: Language) -> tuple[_Panel, ...]:
         _Curve("clipping_mse", output.clipping_mse, lambda r: float(r.output.clipping_mse),
                "saturated", "{:.3g}".format),
     )  # fmt: skip
-    bits = _Curve("effective_bits", output.effective_bits,
-                  lambda r: float(r.output.effective_bits), "output", "{:.2f}".format)  # fmt: skip
+    bits = _Curve(
+        "effective_bits",
+        output.effective_bits,
+        lambda r: float(r.output.effective_bits),
+        "output",
+        "{:.2f}".format,
+    )
     shares = (
         _Curve("code_utilization", output.code_utilization,
                lambda r: float(r.output.code_utilization), "output", percent),
@@ -241,14 +246,18 @@ def _ceilings(landscape: Landscape, t: np.ndarray) -> list[dict]:
     """What the curve would be if scales only rounded, and if they only clipped."""
     low, high = decibel_range(landscape)
     return [
-        line(t[np.isfinite(values)],
-             np.clip(values[np.isfinite(values)], low - OFF_DB, high + OFF_DB),
-             concept, 1.6, "1px,4px")
+        line(
+            t[np.isfinite(values)],
+            np.clip(values[np.isfinite(values)], low - OFF_DB, high + OFF_DB),
+            concept,
+            1.6,
+            "1px,4px",
+        )
         for values, concept in (
             (landscape.rounding_ceiling_db, "output"),
             (landscape.clipping_ceiling_db, "saturated"),
         )
-    ]  # fmt: skip
+    ]
 
 
 def _hover_texts(landscape: Landscape, panels: Sequence[_Panel], say: Language) -> list[str]:
@@ -348,10 +357,12 @@ class _Flags:
         placed = flags(at, widths, room)
         rows = max(flag.row for flag in placed) + 1
         lines = [
-            max((n.count("\n") + 1 for n, f in zip(names, placed, strict=True) if f.row == row),
-                default=1)
+            max(
+                (n.count("\n") + 1 for n, f in zip(names, placed, strict=True) if f.row == row),
+                default=1,
+            )
             for row in range(rows)
-        ]  # fmt: skip
+        ]
         rights = [
             flag.left + width / 2 >= x for flag, width, x in zip(placed, widths, at, strict=True)
         ]
@@ -376,22 +387,35 @@ class _Flags:
     def labels(self, marks: Sequence[_Mark]) -> list[dict]:
         return [
             label(
-                mark.at, 1, name, mark.ink, "top right" if right else "top left", SMALL_SIZE,
-                mark.bold, axes=("x", "paper"), yshift=bottom,
+                mark.at,
+                1,
+                name,
+                mark.ink,
+                "top right" if right else "top left",
+                SMALL_SIZE,
+                mark.bold,
+                axes=("x", "paper"),
+                yshift=bottom,
                 xshift=shift + (2 if right else -2),
             )
             for mark, name, right, shift, bottom in zip(
                 marks, self.names, self.rights, self.shifts, self.bottoms, strict=True
             )
-        ]  # fmt: skip
+        ]
 
     def poles(self, marks: Sequence[_Mark]) -> list[dict]:
         """From the panels up to the labels."""
         return [
-            rule((mark.at, mark.at), (0, end), *mark.style, axes=("x", "paper"),
-                 ysizemode="pixel", yanchor=1)
+            rule(
+                (mark.at, mark.at),
+                (0, end),
+                *mark.style,
+                axes=("x", "paper"),
+                ysizemode="pixel",
+                yanchor=1,
+            )
             for mark, end in zip(marks, self.poles_end, strict=True)
-        ]  # fmt: skip
+        ]
 
 
 def _lines(marks: Sequence[_Mark], domains: Sequence[tuple[float, float]]) -> list[dict]:

@@ -82,8 +82,10 @@ def moving_average_chart(average: MovingAverage, pooled: float, say: Language) -
             label(
                 0,
                 WEIGHTS + 0.02,
-                say("weight in the final mean;\nthe first batch has {share}",
-                    share=percent(average.weights[0])),
+                say(
+                    "weight in the final mean;\nthe first batch has {share}",
+                    share=percent(average.weights[0]),
+                ),
                 "text",
                 "top right",
                 bold=True,
@@ -96,7 +98,7 @@ def moving_average_chart(average: MovingAverage, pooled: float, say: Language) -
                 "xaxis.ticktext": numbers[::step_narrow],
             }
         },
-    )  # fmt: skip
+    )
     places = np.arange(count)
     steps = [
         [batch, scale_text(quantile), scale_text(mean)]
@@ -118,11 +120,23 @@ def moving_average_chart(average: MovingAverage, pooled: float, say: Language) -
         )
     )
     for trace, y, name in (
-        (line(places, places, "chosen", 2.2, hovertemplate=plain(hover_text)), average.means,
-         say("moving average, at its end: {amax}", amax=scale_text(average.final))),
-        (dots(places, places, "output", 8 if count <= MOST_LARGE else 4,
-              hovertemplate=plain(hover_text)), average.quantiles, say("quantile of one batch")),
-    ):  # fmt: skip
+        (
+            line(places, places, "chosen", 2.2, hovertemplate=plain(hover_text)),
+            average.means,
+            say("moving average, at its end: {amax}", amax=scale_text(average.final)),
+        ),
+        (
+            dots(
+                places,
+                places,
+                "output",
+                8 if count <= MOST_LARGE else 4,
+                hovertemplate=plain(hover_text),
+            ),
+            average.quantiles,
+            say("quantile of one batch"),
+        ),
+    ):
         figure.add_trace(_exact(trace, y=y, name=name, customdata=steps))
     figure.add_trace(
         _bars(
@@ -191,13 +205,17 @@ def orders_chart(finals: np.ndarray, chosen: float, pooled: float, say: Language
             float(edges[1] - edges[0]),
             0.7,
             [
-                say("amax {low} to {high}\n{count} orders", low=scale_text(float(edges[i])),
-                    high=scale_text(float(edges[i + 1])), count=int(counts[i]))
+                say(
+                    "amax {low} to {high}\n{count} orders",
+                    low=scale_text(float(edges[i])),
+                    high=scale_text(float(edges[i + 1])),
+                    count=int(counts[i]),
+                )
                 for i in seen
             ],
         )
         | {"showlegend": False}
-    )  # fmt: skip
+    )
     for value, name, concept, dash in (
         (chosen, say("this order: {amax}", amax=scale_text(chosen)), "chosen", "solid"),
         (pooled, say("pooled: {amax}", amax=scale_text(pooled)), "best", "6px,4px"),

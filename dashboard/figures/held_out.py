@@ -109,9 +109,16 @@ def held_out_landscapes(
         )
         if not np.isnan(landscape.best_db):
             figure.add_trace(
-                dots([x[best]], [min(landscape.best_db, high)], concept, 10, showlegend=False,
-                     customdata=[hover_texts[best]], hovertemplate="%{customdata}")
-            )  # fmt: skip
+                dots(
+                    [x[best]],
+                    [min(landscape.best_db, high)],
+                    concept,
+                    10,
+                    showlegend=False,
+                    customdata=[hover_texts[best]],
+                    hovertemplate="%{customdata}",
+                )
+            )
     return figure
 
 
@@ -119,8 +126,12 @@ def _hover_texts(landscape: Landscape, name: str, say: Language) -> Sequence[str
     """The number at each α."""
     return [
         plain(
-            say("{text}\nα {alpha}: {sqnr}", text=name, alpha=format_alpha(float(alpha)),
-                sqnr=decibels(float(sqnr_db)))
+            say(
+                "{text}\nα {alpha}: {sqnr}",
+                text=name,
+                alpha=format_alpha(float(alpha)),
+                sqnr=decibels(float(sqnr_db)),
+            )
         )
         for alpha, sqnr_db in zip(landscape.alphas, landscape.sqnr_db, strict=True)
-    ]  # fmt: skip
+    ]

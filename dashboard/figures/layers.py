@@ -81,8 +81,13 @@ def layer_strip(
         xaxis={"range": [-0.04, len(layers) - 1 + CELL + 0.04], "visible": False},
         yaxis={"range": [0, TOP], "visible": False},
         shapes=[
-            box((current - 0.04, current + CELL + 0.04), (0, 1), "panel", axes=("x", "paper"),
-                layer="below"),
+            box(
+                (current - 0.04, current + CELL + 0.04),
+                (0, 1),
+                "panel",
+                axes=("x", "paper"),
+                layer="below",
+            ),
         ],
         annotations=labels,
         meta={
@@ -94,7 +99,7 @@ def layer_strip(
             if unlabelled
             else {},
         },
-    )  # fmt: skip
+    )
     others = [i for i in range(len(layers)) if i != current]
     for shown, opacity, width in ((others, 0.5, 1.2), ([current], 0.92, 2.0)):
         for concept, x, y in cells.areas(shown):
@@ -166,11 +171,28 @@ def _labels(
         on_show = i == current
         words = f"+{decibels(gain, 1)}" if better else say("at best")
         labels += [
-            label(i, 1, say("Layer {layer}", layer=layer), "text" if on_show else "muted",
-                  bold=on_show, size=12, anchor="bottom right", axes=("x", "paper")),
-            label(i, 1, words, "best" if better else "muted", bold=better, size=12, yshift=-15,
-                  anchor="bottom right", axes=("x", "paper")),
-        ]  # fmt: skip
+            label(
+                i,
+                1,
+                say("Layer {layer}", layer=layer),
+                "text" if on_show else "muted",
+                bold=on_show,
+                size=12,
+                anchor="bottom right",
+                axes=("x", "paper"),
+            ),
+            label(
+                i,
+                1,
+                words,
+                "best" if better else "muted",
+                bold=better,
+                size=12,
+                yshift=-15,
+                anchor="bottom right",
+                axes=("x", "paper"),
+            ),
+        ]
     return labels
 
 

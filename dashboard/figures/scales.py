@@ -129,10 +129,30 @@ def _numbers(
     saturated = "saturated" if output.saturated else "muted"
     middle, axes = -i - 0.5, ("paper", "y")
     return [
-        label(0, middle, say(row.label), ink, "middle right", 13, bold=leads, axes=axes,
-              xshift=-NAMES, yshift=8, name=f"name {i}"),
-        label(0, middle, scale_text(row.x_out_scale), anchor="middle right", size=11.5, axes=axes,
-              xshift=-NAMES, yshift=-8, name=f"scale {i}"),
+        label(
+            0,
+            middle,
+            say(row.label),
+            ink,
+            "middle right",
+            13,
+            bold=leads,
+            axes=axes,
+            xshift=-NAMES,
+            yshift=8,
+            name=f"name {i}",
+        ),
+        label(
+            0,
+            middle,
+            scale_text(row.x_out_scale),
+            anchor="middle right",
+            size=11.5,
+            axes=axes,
+            xshift=-NAMES,
+            yshift=-8,
+            name=f"scale {i}",
+        ),
         *(
             label(x, middle, value, colour, "middle left", 13, axes=axes, name=f"{name} {i}")
             for x, name, value, colour in (
@@ -141,9 +161,19 @@ def _numbers(
                 (SATURATED, "saturated", percent(float(output.saturation_rate)), saturated),
             )
         ),
-        label(1, middle, decibels(float(output.sqnr_db)), "best" if best else "text",
-              "middle left", 13, bold=True, axes=axes, xshift=SQNR, name=f"sqnr {i}"),
-    ]  # fmt: skip
+        label(
+            1,
+            middle,
+            decibels(float(output.sqnr_db)),
+            "best" if best else "text",
+            "middle left",
+            13,
+            bold=True,
+            axes=axes,
+            xshift=SQNR,
+            name=f"sqnr {i}",
+        ),
+    ]
 
 
 def _codes(rows: Sequence[ScaleReport], shown: Sequence[int], opacity: float) -> list[dict]:
@@ -175,8 +205,9 @@ def _codes(rows: Sequence[ScaleReport], shown: Sequence[int], opacity: float) ->
     names = {"name": "chosen codes"} if 0 in shown else {}
     traces = []
     if outline_x:
-        traces.append(area(np.concatenate(outline_x), np.concatenate(outline_y), "output", opacity,
-                           **names))  # fmt: skip
+        traces.append(
+            area(np.concatenate(outline_x), np.concatenate(outline_y), "output", opacity, **names)
+        )
     traces.append(area(spikes_x, spikes_y, "saturated", 0.95))
     traces.append(hatch(hatched_x, hatched_y, "stranded"))
     return traces
@@ -188,9 +219,13 @@ def _code_sensors(rows: Sequence[ScaleReport], say: Language) -> dict[str, Any]:
     foot = np.repeat(FOOT - np.arange(len(rows)) - 1.0, len(CODES))
     told = say("code {code}: {count} values", code="%{x:d}", count="%{customdata:,d}")
     return sensors(
-        np.tile(CODES, len(rows)), 1.0, [], foot, foot + TALLEST,
+        np.tile(CODES, len(rows)),
+        1.0,
+        [],
+        foot,
+        foot + TALLEST,
         hovertemplate=f"{told}<extra></extra>",
-    ) | {"customdata": counts}  # fmt: skip
+    ) | {"customdata": counts}
 
 
 class _Errors:
@@ -212,10 +247,17 @@ class _Errors:
     def words(self) -> list[dict[str, Any]]:
         middle = sum(BAR) / 2
         return [
-            label(0.54, middle - i - 1, text, "saturated", "middle right", axes=("x2", "y"),
-                  name=f"times {i}")
+            label(
+                0.54,
+                middle - i - 1,
+                text,
+                "saturated",
+                "middle right",
+                axes=("x2", "y"),
+                name=f"times {i}",
+            )
             for i, text in self.times.items()
-        ]  # fmt: skip
+        ]
 
     def bars(self, rows: Sequence[ScaleReport], say: Language) -> list[dict[str, Any]]:
         told = [

@@ -180,9 +180,10 @@ def roofline(ceilings: Roofline, say: Language) -> go.Figure:
         (say("issue of instructions"), issue, "saturated", "solid"),
     ):
         figure.add_trace(
-            line(x, y, concept, 2, dash, name=name,
-                 hovertemplate=f"{plain(name)}<br>%{{y:.2f}} TB/s")
-        )  # fmt: skip
+            line(
+                x, y, concept, 2, dash, name=name, hovertemplate=f"{plain(name)}<br>%{{y:.2f}} TB/s"
+            )
+        )
     for name, per_byte, speed in ceilings.points:
         mode, layout = name.split(", ")
         here = min(

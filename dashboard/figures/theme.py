@@ -220,9 +220,14 @@ def line(
     """A polyline, which says nothing on hover unless it is given a ``hovertemplate``."""
     style = {"color": LIGHT[concept], "width": width, "dash": dash, "simplify": False}
     return {
-        "type": "scatter", "mode": "lines", "x": single(x), "y": single(y), "line": style,
-        **rest, **_on_hover(rest),
-    }  # fmt: skip
+        "type": "scatter",
+        "mode": "lines",
+        "x": single(x),
+        "y": single(y),
+        "line": style,
+        **rest,
+        **_on_hover(rest),
+    }
 
 
 def _on_hover(rest: Mapping[str, Any]) -> dict[str, str]:
@@ -244,21 +249,31 @@ def area(
 ) -> dict[str, Any]:
     """A filled polygon without an outline; NaN parts several."""
     return {
-        "type": "scatter", "mode": "lines", "x": single(x), "y": single(y),
-        "fill": "toself", "fillcolor": faded(concept, opacity), "line": {"width": 0},
-        "hoverinfo": "skip", **rest,
-    }  # fmt: skip
+        "type": "scatter",
+        "mode": "lines",
+        "x": single(x),
+        "y": single(y),
+        "fill": "toself",
+        "fillcolor": faded(concept, opacity),
+        "line": {"width": 0},
+        "hoverinfo": "skip",
+        **rest,
+    }
 
 
 def hatch(x: ArrayLike, y: ArrayLike, concept: str, **rest: Any) -> dict[str, Any]:
     """A hatched polygon."""
     return area(x, y, concept) | {
         "fillpattern": {
-            "shape": "/", "size": 7, "solidity": 0.25, "fillmode": "replace",
-            "fgcolor": LIGHT[concept], "bgcolor": "rgba(0,0,0,0)",
+            "shape": "/",
+            "size": 7,
+            "solidity": 0.25,
+            "fillmode": "replace",
+            "fgcolor": LIGHT[concept],
+            "bgcolor": "rgba(0,0,0,0)",
         },
         **rest,
-    }  # fmt: skip
+    }
 
 
 def dots(
@@ -268,10 +283,15 @@ def dots(
     colour = LIGHT[concept] if isinstance(concept, str) else [LIGHT[name] for name in concept]
     rim = {"color": LIGHT["page"], "width": 1.5}
     return {
-        "type": "scatter", "mode": "markers", "x": single(x), "y": single(y), "cliponaxis": False,
-        "marker": {"color": colour, "size": size, "line": rim, "opacity": 1}, **rest,
+        "type": "scatter",
+        "mode": "markers",
+        "x": single(x),
+        "y": single(y),
+        "cliponaxis": False,
+        "marker": {"color": colour, "size": size, "line": rim, "opacity": 1},
+        **rest,
         **_on_hover(rest),
-    }  # fmt: skip
+    }
 
 
 def texts(
@@ -285,10 +305,17 @@ def texts(
 ) -> dict[str, Any]:
     """Words at values of a pair of axes; ``position`` is where they stand, as in ``label``."""
     return {
-        "type": "scatter", "mode": "text", "x": single(x), "y": single(y), "text": list(words),
-        "textposition": position, "textfont": {"size": size, "color": LIGHT[concept]},
-        "cliponaxis": False, "hoverinfo": "skip", **rest,
-    }  # fmt: skip
+        "type": "scatter",
+        "mode": "text",
+        "x": single(x),
+        "y": single(y),
+        "text": list(words),
+        "textposition": position,
+        "textfont": {"size": size, "color": LIGHT[concept]},
+        "cliponaxis": False,
+        "hoverinfo": "skip",
+        **rest,
+    }
 
 
 def tick_text(value: float) -> str:
@@ -386,10 +413,16 @@ def rule(
 ) -> dict[str, Any]:
     """A straight line, as a shape; ``axes`` as in ``label``."""
     return {
-        "type": "line", "xref": axes[0], "yref": axes[1],
-        "x0": float(x[0]), "x1": float(x[1]), "y0": float(y[0]), "y1": float(y[1]),
-        "line": {"color": LIGHT[concept], "width": width, "dash": dash}, **rest,
-    }  # fmt: skip
+        "type": "line",
+        "xref": axes[0],
+        "yref": axes[1],
+        "x0": float(x[0]),
+        "x1": float(x[1]),
+        "y0": float(y[0]),
+        "y1": float(y[1]),
+        "line": {"color": LIGHT[concept], "width": width, "dash": dash},
+        **rest,
+    }
 
 
 def box(
@@ -402,10 +435,17 @@ def box(
 ) -> dict[str, Any]:
     """A filled rectangle, as a shape; ``axes`` as in ``label``."""
     return {
-        "type": "rect", "xref": axes[0], "yref": axes[1],
-        "x0": float(x[0]), "x1": float(x[1]), "y0": float(y[0]), "y1": float(y[1]),
-        "fillcolor": faded(concept, opacity), "line": {"width": 0}, **rest,
-    }  # fmt: skip
+        "type": "rect",
+        "xref": axes[0],
+        "yref": axes[1],
+        "x0": float(x[0]),
+        "x1": float(x[1]),
+        "y0": float(y[0]),
+        "y1": float(y[1]),
+        "fillcolor": faded(concept, opacity),
+        "line": {"width": 0},
+        **rest,
+    }
 
 
 def strokes(x: Sequence[ArrayLike], y: Sequence[ArrayLike]) -> tuple[np.ndarray, np.ndarray]:

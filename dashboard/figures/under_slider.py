@@ -81,9 +81,17 @@ def landscape_under_slider(
         sqnr = float(chosen.output.sqnr_db)
         y = float(np.clip(sqnr, low, high))
         words.append(
-            label(0, 0, f"α {format_alpha(chosen.rule.alpha)}: {decibels(sqnr)}", "text",
-                  "bottom right", bold=True, yshift=-20, name="chosen")
-        )  # fmt: skip
+            label(
+                0,
+                0,
+                f"α {format_alpha(chosen.rule.alpha)}: {decibels(sqnr)}",
+                "text",
+                "bottom right",
+                bold=True,
+                yshift=-20,
+                name="chosen",
+            )
+        )
         marks += [
             line([at, at], [y, high], "chosen", 1.2, name="chosen line"),
             dots([at], [y], "chosen", 10, name="chosen dot"),
@@ -190,7 +198,15 @@ def _decibels(
             )
             if clear and not any(ends[0] <= at <= ends[1] for at in upright):
                 place = 0.0 if side == "right" else 1.0
-                numbers.append(label(place, tick, name, anchor=f"top {side}", size=SMALL_SIZE,
-                                     axes=("paper", "y")))  # fmt: skip
+                numbers.append(
+                    label(
+                        place,
+                        tick,
+                        name,
+                        anchor=f"top {side}",
+                        size=SMALL_SIZE,
+                        axes=("paper", "y"),
+                    )
+                )
                 break
     return lines, numbers

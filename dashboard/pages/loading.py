@@ -217,8 +217,12 @@ def outline(source: Source) -> Outline:
     """
     if source.from_file:
         found = calibration(source, lambda _: None)
-        known = replace(source, text=found.origin.text, batches=found.origin.batches,
-                        seq_len=found.origin.seq_len)  # fmt: skip
+        known = replace(
+            source,
+            text=found.origin.text,
+            batches=found.origin.batches,
+            seq_len=found.origin.seq_len,
+        )
         _shelves()["calibration"].put(known, found)
         slices = tuple(part.name for part in found.layers[0].slices)
         return Outline(known, tuple(layer.layer for layer in found.layers), slices, ())
@@ -560,10 +564,13 @@ def recommendation(source: Source, symmetric: bool = True) -> Recommendation:
 
     def make() -> Recommendation:
         layers = calibration(source, lambda _: None).layers
-        return recommend({
-            (layer.layer, part.name): landscape(source, layer.layer, i, symmetric)
-            for layer in layers for i, part in enumerate(layer.slices)
-        })  # fmt: skip
+        return recommend(
+            {
+                (layer.layer, part.name): landscape(source, layer.layer, i, symmetric)
+                for layer in layers
+                for i, part in enumerate(layer.slices)
+            }
+        )
 
     return _shelves()["recommendation"].get_or_make((source, symmetric), make)
 

@@ -28,9 +28,13 @@ def spoken() -> Language:
 def language_switch() -> Language:
     """The switch, and the language that it is set to."""
     code = named(
-        "lang", tuple(LANGUAGES), spoken().code, "Language / 语言",
-        format_func=lambda code: LANGUAGES[code][1], label_visibility="collapsed",
-    )  # fmt: skip
+        "lang",
+        tuple(LANGUAGES),
+        spoken().code,
+        "Language / 语言",
+        format_func=lambda code: LANGUAGES[code][1],
+        label_visibility="collapsed",
+    )
     if code != preferred(st.context.locale) and st.query_params.get("lang") != code:
         st.query_params["lang"] = code  # after a change of page, which empties the link
     return language(code)
@@ -60,9 +64,15 @@ def named(
     # On a new page the key still holds the old page's value, which the new widget does not take:
     # so the default says it.
     value = st.segmented_control(
-        label, options, default=held if linked is None else linked, key=key, required=True,
-        on_change=note, format_func=format_func, label_visibility=label_visibility,
-    )  # fmt: skip
+        label,
+        options,
+        default=held if linked is None else linked,
+        key=key,
+        required=True,
+        on_change=note,
+        format_func=format_func,
+        label_visibility=label_visibility,
+    )
     STATE.kept[key] = value
     return value
 

@@ -94,8 +94,12 @@ def _term(term: Term, words: str) -> str:
     )
 
 
-def table_html(header: Sequence[str], rows: Sequence[Sequence[str]], chosen: int | None = None,
-               terms: Mapping[str, Term] | None = None) -> str:  # fmt: skip
+def table_html(
+    header: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    chosen: int | None = None,
+    terms: Mapping[str, Term] | None = None,
+) -> str:
     """A table of messages; its first column names the rows. ``chosen`` is the row to stress."""
     head = "".join(f'<th scope="col">{inline(cell, terms)}</th>' for cell in header)
     body = ""
