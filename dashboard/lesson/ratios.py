@@ -197,8 +197,8 @@ def _answer(guess: Guess, say: Language) -> str:
         + "\n\n"
         + say(
             "With the scale that the guess gives, the layer would lose {loss} dB and "
-            "clip {clipped} of its values. Nothing in the other layers could tell: the scale has to be "
-            "[[calibration|calibrated]].",
+            "clip {clipped} of its values. Nothing in the other layers could tell: the scale "
+            "has to be [[calibration|calibrated]].",
             loss=signed(guess.loss_db, 1),
             clipped=percent(guess.saturation_rate),
         )
