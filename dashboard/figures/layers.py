@@ -56,7 +56,7 @@ def layer_strip(
     cells = _Cells.of(reports)
     current = layers.index(chosen)
     most = max(range(len(gains)), key=lambda i: gains[i])
-    told = [
+    hovers = [
         say(
             "Layer {layer}: sqnr_db {sqnr}; {rule} gives {best}",
             layer=layer,
@@ -93,7 +93,7 @@ def layer_strip(
         meta={
             "picks": [
                 pick(layer, words, (i, i + CELL), axes=("x", "paper"))
-                for i, (layer, words) in enumerate(zip(layers, told, strict=True))
+                for i, (layer, words) in enumerate(zip(layers, hovers, strict=True))
             ],
             "narrow": {f"annotations[{i}].visible": False for i in range(len(labels))}
             if unlabelled
@@ -111,7 +111,7 @@ def layer_strip(
     if not labels:  # no room for words: a bar as high as the gain
         figure.add_trace(_gain_bars(gains))
     middles = np.arange(len(layers)) + CELL / 2
-    figure.add_trace(sensors(middles, CELL, told))
+    figure.add_trace(sensors(middles, CELL, hovers))
     return figure
 
 

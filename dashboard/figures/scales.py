@@ -217,14 +217,14 @@ def _code_sensors(rows: Sequence[ScaleReport], say: Language) -> dict[str, Any]:
     """Every code of every row says how many values have it."""
     counts = np.concatenate([row.output.code_counts for row in rows])
     foot = np.repeat(FOOT - np.arange(len(rows)) - 1.0, len(CODES))
-    told = say("code {code}: {count} values", code="%{x:d}", count="%{customdata:,d}")
+    words = say("code {code}: {count} values", code="%{x:d}", count="%{customdata:,d}")
     return sensors(
         np.tile(CODES, len(rows)),
         1.0,
         [],
         foot,
         foot + TALLEST,
-        hovertemplate=f"{told}<extra></extra>",
+        hovertemplate=f"{words}<extra></extra>",
     ) | {"customdata": counts}
 
 
@@ -260,14 +260,14 @@ class _Errors:
         ]
 
     def bars(self, rows: Sequence[ScaleReport], say: Language) -> list[dict[str, Any]]:
-        told = [
+        hovers = [
             f"{say(row.label)}\nrounding_mse {float(row.output.rounding_mse):.3g}\n"
             f"clipping_mse {float(row.output.clipping_mse):.3g}"
             for row in rows
         ]
         middle = sum(BAR) / 2 - np.arange(len(rows)) - 1.0
         bar = {"type": "bar", "orientation": "h", "y": middle, "width": BAR[1] - BAR[0],
-               **hover(told),
+               **hover(hovers),
                "xaxis": "x2", "yaxis": "y"}  # fmt: skip
         zeros = np.zeros(len(rows))
         return [

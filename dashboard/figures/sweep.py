@@ -99,15 +99,15 @@ def utilization_sweep(sweep: Quantized, rules: Sequence[ScaleReport], say: Langu
 
 
 def _alt(chosen: ScaleReport, wx: ScaleReport | None, say: Language) -> str:
-    found = say(
+    sentence = say(
         "code_utilization and saturation_rate over scale_out, rules marked. The chosen scale uses "
         "{codes} of 256 codes and saturates {share}.",
         codes=int(chosen.output.codes_used),
         share=percent(float(chosen.output.saturation_rate)),
     )
     if wx is None:
-        return found
-    return f"{found} " + say(
+        return sentence
+    return f"{sentence} " + say(
         "scale_wx uses {codes} and saturates {share}.",
         codes=int(wx.output.codes_used),
         share=percent(float(wx.output.saturation_rate)),
@@ -156,7 +156,7 @@ def _ticks(low: float, high: float, width: float = WIDTH) -> dict[str, Any]:
 
 def _curves(sweep: Quantized) -> list[dict[str, Any]]:
     x = np.log10(sweep.scale)
-    told = [
+    hovers = [
         f"scale_out {scale_text(float(sweep.scale[i]))}\n"
         + "\n".join(
             f"{name} {percent(float(getattr(sweep, name)[i]))}"
@@ -164,7 +164,7 @@ def _curves(sweep: Quantized) -> list[dict[str, Any]]:
         )
         for i in range(len(x))
     ]
-    rest = hover(told)
+    rest = hover(hovers)
     return [
         line(x, sweep.top_code_utilization, "input", 1.6, "dash", cliponaxis=False, **rest),
         line(x, sweep.code_utilization, "output", 2.4, cliponaxis=False, **rest),
@@ -178,7 +178,7 @@ def _marks(rules: Sequence[ScaleReport], at: np.ndarray, say: Language) -> list[
     for shown, size, name in ((range(1, len(rules)), 7, "others"), (range(1), 10, "chosen")):
         for measure, concept in (("saturation_rate", "saturated"), ("code_utilization", "output")):
             shares = [float(getattr(rules[i].output, measure)) for i in shown]
-            told = [
+            hovers = [
                 f"{say(rules[i].label)}\nscale_out {scale_text(rules[i].x_out_scale)}\n"
                 f"{measure} {percent(share)}"
                 for i, share in zip(shown, shares, strict=True)
@@ -189,7 +189,7 @@ def _marks(rules: Sequence[ScaleReport], at: np.ndarray, say: Language) -> list[
                     shares,
                     concept,
                     size,
-                    **hover(told),
+                    **hover(hovers),
                     name=f"{name} {measure}",
                 )
             )

@@ -601,7 +601,7 @@ def _input(space: Space, chosen: ScaleReport, say: Language) -> list[dict[str, A
     middles = (space.v_edges[:-1] + space.v_edges[1:]) / 2
     codes = chosen.codes(silu(middles))
     seen = np.flatnonzero(counts)
-    told = [
+    hovers = [
         say(
             "v ≈ {v}, SiLU(v) {y}, code {code}\n{count} values",
             v=_near(middles[i], space.v_edges),
@@ -613,7 +613,7 @@ def _input(space: Space, chosen: ScaleReport, say: Language) -> list[dict[str, A
     ]
     wide = float(space.v_edges[1] - space.v_edges[0])
     traces.append(
-        sensors(middles[seen], wide, told, 0.0, np.maximum(space.v_heights[seen], 0.1), **axes)
+        sensors(middles[seen], wide, hovers, 0.0, np.maximum(space.v_heights[seen], 0.1), **axes)
     )
     return traces
 
@@ -650,7 +650,7 @@ def _output(space: Space, chosen: ScaleReport, say: Language) -> list[dict[str, 
     middles = (space.y_edges[:-1] + space.y_edges[1:]) / 2
     codes = chosen.codes(middles)
     seen = np.flatnonzero(counts)
-    told = [
+    hovers = [
         say(
             "y ≈ {y}, code {code}\n{count} values",
             y=_near(middles[i], space.y_edges),
@@ -661,7 +661,7 @@ def _output(space: Space, chosen: ScaleReport, say: Language) -> list[dict[str, 
     ]
     tall = float(space.y_edges[1] - space.y_edges[0])
     ends = np.maximum(space.across(space.y_heights[seen]), left + 0.05)
-    traces.append(sensors(middles[seen], tall, told, left, ends, upright=False, **axes))
+    traces.append(sensors(middles[seen], tall, hovers, left, ends, upright=False, **axes))
     return traces
 
 
@@ -700,7 +700,7 @@ def _curve(space: Space, chosen: ScaleReport, say: Language) -> list[dict[str, A
     most = max(space.report.silu_input.max, v_cut)
     beyond = np.linspace(v_cut, most, 40)
     ideal = silu(beyond)
-    told = [
+    hovers = [
         say(
             "v {v}: SiLU(v) {y}, code {code}, which stands for {back}",
             v=_near(a, space.v_edges),
@@ -714,7 +714,12 @@ def _curve(space: Space, chosen: ScaleReport, say: Language) -> list[dict[str, A
         area([*beyond, most], [*ideal, chosen.high], "saturated", 0.14, name="wedge"),
         line(beyond, ideal, "muted", 1.4, "dot", name="ideal"),
         line(
-            v, np.clip(silu(v), chosen.low, chosen.high), "output", 2.6, name="curve", **hover(told)
+            v,
+            np.clip(silu(v), chosen.low, chosen.high),
+            "output",
+            2.6,
+            name="curve",
+            **hover(hovers),
         ),
     ]
 
@@ -805,8 +810,8 @@ def _cut_lines(
     for cut, kind in reversed(cuts):  # the chosen one on top
         style = CUTS[kind]
         v = preimage(cut.high)
-        told = say("{rule} cuts at {value}", rule=say(cut.label), value=scale_text(cut.high))
-        rest: dict[str, Any] = {"hovertemplate": told, "name": f"line {kind}"}
+        words = say("{rule} cuts at {value}", rule=say(cut.label), value=scale_text(cut.high))
+        rest: dict[str, Any] = {"hovertemplate": words, "name": f"line {kind}"}
         bottom = space.y_range[0]
         traces += [
             line([v, v, space.v_range[1]], [bottom, cut.high, cut.high], *style, **rest),

@@ -59,7 +59,7 @@ def landscape_under_slider(
         alpha=format_alpha(landscape.best_alpha),
         sqnr=decibels(landscape.best_db),
     )
-    told = [
+    hovers = [
         f"α {format_alpha(float(alpha))}: {decibels(float(sqnr))}"
         for alpha, sqnr in zip(shown.alphas, shown.sqnr_db, strict=True)
     ]
@@ -109,7 +109,7 @@ def landscape_under_slider(
                 line(x, y, concept, 1.6, "dot")
                 for y, (_, concept) in zip(drawn[:2], curves, strict=False)
             ),
-            line(x, drawn[2], "chosen", 2.2, **hover(told)),
+            line(x, drawn[2], "chosen", 2.2, **hover(hovers)),
             *marks,
         ],
         margin={"l": INSET, "r": INSET, "t": 2, "b": WORDS},

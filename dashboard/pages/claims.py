@@ -141,7 +141,7 @@ class Card:
         """The frame with what is claimed, in HTML."""
         with st.container(border=True, key=f"claim_{key}"):
             verdict = st.empty()
-            st.html(f'<div class="said">{claimed}</div>')
+            st.html(f'<div class="quoted">{claimed}</div>')
             return Card(verdict, st.empty(), st.empty())
 
     def fill(self, claim: Claim, checkpoint: str, say: Language) -> None:
