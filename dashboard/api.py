@@ -192,7 +192,7 @@ def _display(record: Scale | Landscape) -> None:
     """Show a record in a notebook: what it says in words, then its figure, as plotly shows one."""
     display = import_module("IPython.display")
     display.display(display.HTML(record._repr_html_()))
-    record.figure().show(renderer="plotly_mimetype+notebook")
+    display.display(record.figure())
 
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
@@ -384,7 +384,7 @@ class Layer:
         return f"<layer {self.number}, slice {self.name}>"
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Calibration:
     """Every layer of a model, calibrated on one text."""
 

@@ -121,7 +121,7 @@ def test_alpha_and_layer_change_the_numbers_and_nothing_breaks(page):
 
 
 def test_the_pointer_is_told_exact_counts(page):
-    chart = page.locator(".st-key-transfer svg")
+    chart = page.locator(".st-key-transfer svg").first
     box = box_of(chart)
     page.mouse.move(box["x"] + 0.8 * box["width"], box["y"] + 0.5 * box["height"])
     expect(page.locator(".st-key-transfer .told")).to_contain_text("values")
@@ -202,11 +202,11 @@ def test_what_was_chosen_is_kept_from_page_to_page(page):
 def test_a_press_uses_the_best_alpha_and_clicks_choose_an_alpha_and_a_rule(page):
     page.get_by_role("button", name=re.compile("^Use 0.9")).click()
     page.get_by_text("No percentile does better").wait_for()
-    landscape = page.locator(".st-key-landscape svg")
+    landscape = page.locator(".st-key-landscape svg").first
     box = box_of(landscape)
     landscape.click(position={"x": 0.15 * box["width"], "y": 0.5 * box["height"]})
     page.get_by_text("This scale clips too much").wait_for()
-    page.get_by_role("button", name="Choose MinMax, SiLU output").click()
+    page.get_by_role("button", name="Choose MinMax, SiLU output").press("Enter")
     page.get_by_text("This scale is too coarse").wait_for()
     expect(page.get_by_role("combobox", name="Scale rule")).to_have_value("minmax")
 
@@ -227,10 +227,10 @@ def test_a_calibration_shows_how_far_it_is_and_can_be_stopped(browser, server):
 
 def test_a_cell_of_the_layers_page_leads_to_its_layer_and_rule_in_explore(page):
     go_to(page, "layers")
-    cells = page.locator(".st-key-rules .pick")
+    cells = page.locator(".st-key-rules .picks button")
     # The rule on show is one of the baselines; the recommended α is not.
     expect(cells).to_have_count(4 * (1 + len(baselines(ScaleRule()))))
-    page.locator('.st-key-rules .pick[aria-label^="Layer 2, least squared error"]').click()
+    page.locator('.st-key-rules .picks [aria-label^="Layer 2, least squared error"]').press("Enter")
     ready(page)
     expect(page.get_by_role("combobox", name="Layer")).to_have_value("2")
     expect(page.get_by_role("combobox", name="Scale rule")).to_have_value("mse")
@@ -291,7 +291,10 @@ def test_a_click_scrubs_through_the_kernels_positions(page):
     go_to(page, "kernel")
     heading = page.get_by_role("heading", name=re.compile(r"^Position 100: "))
     heading.wait_for()
-    page.locator(".st-key-pipeline .pick").nth(3).click()
+    plot = page.locator(".st-key-pipeline .plot")
+    plot.scroll_into_view_if_needed()
+    box = box_of(plot)
+    page.mouse.click(box["x"] + 3.5 / 48 * box["width"], box["y"] + 0.5 * box["height"])
     page.get_by_role("heading", name=re.compile(r"^Position 79: ")).wait_for()
     expect(page).to_have_url(re.compile(r"position=79"))
 
@@ -303,7 +306,7 @@ def test_a_quantized_checkpoint_points_from_explore_to_its_layers(browser, serve
     page.get_by_role("link", name="Its layers").click()
     page.get_by_role("heading", name=re.compile("α is never used")).wait_for()
     page.get_by_role("link", name="Its groups").click()
-    page.locator(".st-key-groups svg").wait_for()
+    page.locator(".st-key-groups svg").first.wait_for()
     page.close()
 
 
@@ -352,18 +355,10 @@ def test_no_figure_is_a_scroll_box_and_its_menu_opens_at_a_click(browser, server
     )
 
     for key in keys:
-        opener = page.locator(f".st-key-{key} .save summary")  # of a sheet
-        if opener.count():
-            opener.scroll_into_view_if_needed()
-            box = box_of(opener)
-            page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
-        else:
-            page.locator(f".st-key-{key} .plot").hover()
+        page.locator(f".st-key-{key} .plot").hover()
         with page.expect_download() as download:
-            box = box_of(page.locator(f".st-key-{key}").get_by_role("button", name="SVG"))
-            page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
-        name = download.value.suggested_filename
-        assert key in name and name.endswith(".svg")
+            page.locator(f".st-key-{key}").get_by_role("button", name="SVG").click()
+        assert re.fullmatch(r"[\w.-]+\.svg", download.value.suggested_filename)
     page.close()
 
 
@@ -385,9 +380,9 @@ def test_a_change_of_page_is_one_step_and_back_restores_the_page_with_its_choice
     expect(page).to_have_url(re.compile(r"alpha=0\.99955"))
     before = history(page)
     go_to(page, "layers")
-    page.locator(".st-key-rules svg").wait_for()
+    page.locator(".st-key-rules svg").first.wait_for()
     go_to(page, "kernel")
-    page.locator(".st-key-pipeline svg").wait_for()
+    page.locator(".st-key-pipeline svg").first.wait_for()
     expect(page.get_by_test_id("stTopNavDropdownLink")).to_have_count(0)
     expect(page.get_by_role("combobox", name="Layer")).to_have_value("2")
     page.get_by_role("combobox", name="Layer").click()
@@ -398,7 +393,7 @@ def test_a_change_of_page_is_one_step_and_back_restores_the_page_with_its_choice
     assert ["/layers" in steps[-2], "/kernel" in steps[-1]] == [True, True]
 
     page.go_back()
-    page.locator(".st-key-rules svg").wait_for()
+    page.locator(".st-key-rules svg").first.wait_for()
     expect(page.get_by_role("combobox", name="Checkpoint")).to_have_value("mamba2-tiny")
     page.go_back()
     ready(page)
@@ -408,9 +403,9 @@ def test_a_change_of_page_is_one_step_and_back_restores_the_page_with_its_choice
         "aria-valuetext", "0.99955"
     )
     page.go_forward()
-    page.locator(".st-key-rules svg").wait_for()
+    page.locator(".st-key-rules svg").first.wait_for()
     page.go_forward()
-    page.locator(".st-key-pipeline svg").wait_for()
+    page.locator(".st-key-pipeline svg").first.wait_for()
     expect(page.get_by_role("combobox", name="Layer")).to_have_value("1")
     assert history(page) == steps
     page.close()
@@ -422,7 +417,7 @@ def test_a_click_on_a_layer_is_one_step_and_leads_on_with_the_choices(browser, s
     page.goto(f"{server.address}/layers?checkpoint=mamba2-tiny&batches=2&seq_len=64&slice=B")
     page.locator(".st-key-rules svg").first.wait_for()
     before = history(page)
-    page.locator('.st-key-rules .pick[aria-label^="Layer 2, least squared error"]').click()
+    page.locator('.st-key-rules .picks [aria-label^="Layer 2, least squared error"]').press("Enter")
     ready(page)
     for name, value in (("Checkpoint", "mamba2-tiny"), ("Layer", "2"), ("Scale rule", "mse")):
         expect(page.get_by_role("combobox", name=name)).to_have_value(value)

@@ -109,7 +109,8 @@ def test_mamba2_in_both_layouts_has_the_slices_x_b_and_c(tmp_path):
 
 def test_samples_are_found_by_name_smallest_first_and_cover_both_layouts():
     names = sample_names()
-    assert set(names) == {"mamba-tiny", "mamba-small", "mamba2-tiny", "mamba2-small"}
+    trained = {"mamba-tiny", "mamba-small", "mamba2-tiny", "mamba2-small", "mamba2-dictionary"}
+    assert set(names) == trained
     layouts = {name: load_checkpoint(name).layout for name in names}
     assert layouts["mamba-tiny"] == layouts["mamba-small"] == "state-spaces"
     assert layouts["mamba2-tiny"] == layouts["mamba2-small"] == "hugging-face"

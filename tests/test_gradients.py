@@ -5,11 +5,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from families import CONFIGS, MAMBA_LAYERS, save_model
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracles import half_away
 from plain_forward import PlainModel, loss
+from random_checkpoints import CONFIGS, MAMBA_LAYERS, save_model
 from safetensors.numpy import load_file, save_file
 
 from dashboard.calibration import CalibrationError, calibrate, read_text

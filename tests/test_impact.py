@@ -9,9 +9,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from families import CONFIGS, save_model
 from oracles import codes_by_hand, half_away
 from plain_forward import PlainModel, loss
+from random_checkpoints import CONFIGS, save_model
 
 from dashboard import cli
 from dashboard.analysis.impact import (

@@ -283,6 +283,7 @@ def _sensors(t: np.ndarray, hover_texts: Sequence[str], panel: _Panel, axis: str
         [hover_texts[i] for i in chosen],
         low,
         high,
+        marked=True,
         yaxis=axis,
     )
 

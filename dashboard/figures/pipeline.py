@@ -129,7 +129,7 @@ def pipeline(trace: ChannelTrace, at: int, say: Language) -> go.Figure:
                 position=position,
                 step=lane.name,
                 value=lane.text(place),
-            ).replace("\n", "<br>")
+            )
             for place, position in enumerate(positions)
         ]
         low, high = _range(lane.values)

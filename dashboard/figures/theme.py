@@ -238,10 +238,13 @@ def _on_hover(rest: Mapping[str, Any]) -> dict[str, str]:
     return {"hovertemplate": template if "<extra>" in template else f"{template}<extra></extra>"}
 
 
+def _on_hover_as_written(markup: Sequence[str]) -> dict[str, Any]:
+    return {"customdata": list(markup), "hovertemplate": "%{customdata}<extra></extra>"}
+
+
 def hover(words: Sequence[str]) -> dict[str, Any]:
     """What of a trace says ``words``, one a point, lines parted by line feeds, on hover."""
-    escaped = [html.escape(text, quote=False).replace("\n", "<br>") for text in words]
-    return {"customdata": escaped, "hovertemplate": "%{customdata}<extra></extra>"}
+    return _on_hover_as_written([plain(text) for text in words])
 
 
 def area(
@@ -335,6 +338,7 @@ def sensors(
     bottom: ArrayLike = 0.0,
     top: ArrayLike = 1.0,
     upright: bool = True,
+    marked: bool = False,
     **rest: Any,
 ) -> dict[str, Any]:
     """Unseen bars that say their ``text`` wherever the pointer is upon them.
@@ -342,6 +346,7 @@ def sensors(
     Args:
         x: the middles of upright bars; of lying ones (``upright=False``) their heights.
         bottom, top: where upright bars begin and end; lying ones left and right.
+        marked: whether the texts are plotly's markup already.
     """
     bottom, top = single(bottom), single(top)
     middle, length = single(x), np.broadcast_to(top - bottom, np.shape(x))
@@ -353,7 +358,7 @@ def sensors(
         "base": np.broadcast_to(bottom, np.shape(x)),
         "width": single(np.broadcast_to(width, np.shape(x))),
         "marker": {"opacity": 0},
-        **hover(text),
+        **(_on_hover_as_written(text) if marked else hover(text)),
         **rest,
     }
 
