@@ -121,12 +121,14 @@ def test_alpha_and_layer_change_the_numbers_and_nothing_breaks(page):
 
 
 def test_the_pointer_is_told_exact_counts(page):
-    chart = page.locator(".st-key-transfer svg").first
+    chart = page.locator(".st-key-transfer .plot")
+    chart.evaluate("plot => plot.scrollIntoView({block: 'center'})")
     box = box_of(chart)
     page.mouse.move(box["x"] + 0.8 * box["width"], box["y"] + 0.5 * box["height"])
-    expect(page.locator(".st-key-transfer .told")).to_contain_text("values")
+    words = page.locator(".st-key-transfer .hovertext")
+    expect(words.first).to_contain_text("values")
     page.mouse.move(5, 5)
-    expect(page.locator(".st-key-transfer .told")).to_have_count(0)
+    expect(words).to_have_count(0)
 
 
 def test_a_checkpoint_that_is_none_says_so_and_another_can_be_chosen(page):
