@@ -211,8 +211,8 @@ def cost_table(found: dict) -> str:
 def trust_table(recorded: dict) -> str:
     """How each proxy ranks the layers and rules of a sample, and how far the prediction is off."""
     lines = [
-        "| sample | settings | rank correlation of SQNR | of the prediction | "
-        "predicted / measured: median | least | greatest |",
+        "| sample | settings | rank correlation of SQNR | of the prediction | predicted / "
+        "measured: median | least | greatest |",
         "|---|---|---|---|---|---|---|",
     ]
     for name, found in recorded.items():
@@ -229,8 +229,13 @@ def trust_table(recorded: dict) -> str:
 
 def published_table(recorded: dict) -> str:
     """The choices that are made, each against α 0.9995, on the sample's own text, paired."""
-    labels = ["α 0.99999", "MinMax", "best α a slice, by SQNR", "best α a slice, by predicted loss",
-              "asymmetric MinMax"]  # fmt: skip
+    labels = [
+        "α 0.99999",
+        "MinMax",
+        "best α a slice, by SQNR",
+        "best α a slice, by predicted loss",
+        "asymmetric MinMax",
+    ]
     lines = [
         f"| sample | α 0.9995 | {' | '.join(labels)} |",
         "|---|---" + "|---" * len(labels) + "|",

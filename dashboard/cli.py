@@ -564,7 +564,7 @@ def measure_impact(arguments: argparse.Namespace) -> tuple[dict, int]:
             if not settings:
                 raise
     document = impact_document(
-        origin, run, on_first, names, arguments.group_size, settings, plan
+        origin, run, on_first, names, arguments.group_size, settings, arguments.each, plan
     )
     return document, len(subsets) - len(settings)
 

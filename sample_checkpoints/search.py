@@ -148,9 +148,11 @@ def cost(ours: Tensor, theirs: Tensor, tokens: Tensor) -> dict[str, float]:
     delta = (p - q).gather(-1, following)[..., 0].mean(1)
     error = math.sqrt(len(kl))
     return {
-        "kl": float(kl.mean()), "kl_error": float(kl.std() / error),
-        "delta": float(delta.mean()), "delta_error": float(delta.std() / error),
-    }  # fmt: skip
+        "kl": float(kl.mean()),
+        "kl_error": float(kl.std() / error),
+        "delta": float(delta.mean()),
+        "delta_error": float(delta.std() / error),
+    }
 
 
 def judge(model: LanguageModel, held_out: Tensor) -> dict:
@@ -201,8 +203,9 @@ def main() -> None:
         if step * JUDGED % run.steps:
             return
         judged = LanguageModel(shape).to(device).eval()
-        state = {k.replace("_orig_mod.", ""): v.half().float() for k, v in
-                 model.state_dict().items()}  # fmt: skip
+        state = {
+            k.replace("_orig_mod.", ""): v.half().float() for k, v in model.state_dict().items()
+        }
         judged.load_state_dict(state)
         torch.set_float32_matmul_precision("highest")
         found = judge(judged, held_out)
@@ -221,9 +224,17 @@ def main() -> None:
 
     arguments.out.mkdir(parents=True, exist_ok=True)
     train(
-        shape, text, steps=run.steps, batch=run.batch, lr=run.lr, seed=run.seed, device=device,
-        window=run.window, weight_decay=run.weight_decay, on_step=on_step,
-    )  # fmt: skip
+        shape,
+        text,
+        steps=run.steps,
+        batch=run.batch,
+        lr=run.lr,
+        seed=run.seed,
+        device=device,
+        window=run.window,
+        weight_decay=run.weight_decay,
+        on_step=on_step,
+    )
 
 
 if __name__ == "__main__":

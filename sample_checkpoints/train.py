@@ -2,7 +2,7 @@
 
 Scalescope studies what calibration does to the activations of a *trained* model, and a reader
 should need no download to see it. Four learn State of the Union speeches (``texts.py``), two in
-each family, and a fifth, which ``search.py`` trains by the same code, a dictionary; with nothing
+each family, and a fifth, which ``search.py`` trains by the same code, a dictionary. Nothing is
 added that a large Mamba has not: pre-norm residual blocks of
 
     Mamba-1   in_proj → x | z            conv, SiLU on x       selective scan, gate   out_proj

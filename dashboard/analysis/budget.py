@@ -2,7 +2,7 @@
 
 Finer scales and zero points cost something, too: room in the checkpoint, and work in the kernel
 that reads the codes. So each layer can be quantized in four ways, cheapest first (``KINDS``), and
-the plan that is looked for has as few layers as can be with a scale for each channel; of those
+the plan sought has as few layers as can be with a scale for each channel; of those
 plans, as few as can be with a scale for each group; of those, as few as can be with a zero point;
 and of those the least predicted cost. Predictions add up over layers, so the search is exact: the
 least total for each number of layers of each kind, built up layer by layer. What a prediction does
@@ -83,7 +83,7 @@ class BudgetPlan:
 
 def layer_options(
     counted: LayerCalibration,
-    parts: Sequence[ConvSlice],
+    conv_slices: Sequence[ConvSlice],
     capture: ConvCapture | None,
     kinds: Sequence[str] = KINDS,
     group_size: int = GROUP_SIZE,
@@ -95,7 +95,7 @@ def layer_options(
 
     Args:
         counted: of the layer, with gradients.
-        parts: the checkpoint's slices.
+        conv_slices: the checkpoint's slices.
         capture: the layer's conv input and gradient; needed for groups and channels.
         kinds: which of ``KINDS``.
         group_size: neighbouring channels to a scale.
@@ -113,7 +113,7 @@ def layer_options(
     options = []
     for kind in made:
         slices, rules, total = [], {}, 0.0
-        for part, own in chosen_slices(counted, parts, names):
+        for conv_slice, own in chosen_slices(counted, conv_slices, names):
             if own.gradients is None:
                 raise CalibrationError(
                     "layer {layer} has no counted gradients; a budget is kept by predictions, "
@@ -121,13 +121,13 @@ def layer_options(
                     layer=counted.layer,
                 )
             if kind in ("tensor", "asymmetric"):
-                chosen, rule, cost = _whole_slice(part, own, own.gradients, kind == "tensor")
+                chosen, rule, cost = _whole_slice(conv_slice, own, own.gradients, kind == "tensor")
             else:
                 assert capture is not None  # checked above
                 size = 1 if kind == "channels" else group_size
-                chosen, rule, cost = _in_groups(part, own, capture, size)
+                chosen, rule, cost = _in_groups(conv_slice, own, capture, size)
             slices.append(chosen)
-            rules[part.name] = rule
+            rules[conv_slice.name] = rule
             total += cost
         quantization = LayerQuantization(counted.layer, tuple(slices))
         options.append(LayerOption(kind, quantization, rules, total))
@@ -160,7 +160,7 @@ Choice = tuple[SliceQuantization, ScaleRule, float]
 
 
 def _whole_slice(
-    part: ConvSlice, own: SliceCalibration, gradients: GradientSums, symmetric: bool
+    conv_slice: ConvSlice, own: SliceCalibration, gradients: GradientSums, symmetric: bool
 ) -> Choice:
     """One scale for the slice: the best α by predicted loss, or least squared error or MinMax."""
     best = Landscape.of(own.silu_output, symmetric=symmetric, gradients=gradients).best_rule
@@ -169,23 +169,25 @@ def _whole_slice(
     def choice(rule: ScaleRule) -> Choice:
         scale = output_scale(rule, own)
         quantization = SliceQuantization(
-            part, own.scales, np.asarray(scale.scale, np.float32), scale.zero_point
+            conv_slice, own.scales, np.asarray(scale.scale, np.float32), scale.zero_point
         )
         return quantization, rule, float(gradients.predicted_nats(scale.scale, scale.zero_point))
 
     return min((choice(rule) for rule in rules), key=_cost)
 
 
-def _in_groups(part: ConvSlice, own: SliceCalibration, capture: ConvCapture, size: int) -> Choice:
+def _in_groups(
+    conv_slice: ConvSlice, own: SliceCalibration, capture: ConvCapture, size: int
+) -> Choice:
     """A scale for each ``size`` channels: MinMax, or least squared error where there are few."""
-    groups = even_groups(part.width, size)
-    outputs = channel_outputs(capture, part)
-    sums = channel_gradients(capture, part)
+    groups = even_groups(conv_slice.width, size)
+    outputs = channel_outputs(capture, conv_slice)
+    sums = channel_gradients(capture, conv_slice)
     rules = [ScaleRule("minmax")] if size == 1 else [ScaleRule("minmax"), ScaleRule("mse")]
 
     def choice(rule: ScaleRule) -> Choice:
         scales = group_scales(outputs, groups, rule).per_channel
-        quantization = SliceQuantization(part, own.scales, scales)
+        quantization = SliceQuantization(conv_slice, own.scales, scales)
         return quantization, rule, predict_groups(sums, scales)
 
     return min((choice(rule) for rule in rules), key=_cost)
@@ -236,7 +238,7 @@ def _least_totals(options: Sequence[Sequence[LayerOption]]) -> tuple[np.ndarray,
     made = []
     for own in options:
         reached = np.full_like(totals, np.inf)
-        taken = np.zeros(totals.shape, np.int64)
+        taken = np.zeros(totals.shape, np.int8)  # a layer has few options
         for number, option in enumerate(own):
             moved = _moved(totals, option.kind) + option.predicted_nats
             better = moved < reached

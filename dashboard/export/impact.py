@@ -21,6 +21,7 @@ def impact_document(
     slices: Sequence[str],
     group_size: int | None,
     settings: Sequence[MeasuredSetting],
+    each_layer: bool,
     plan: BudgetPlan | None = None,
 ) -> dict:
     """What was measured on what, under the names of the definitions.
@@ -30,7 +31,7 @@ def impact_document(
         on_first: the first window of the held-out text, counted in windows.
         slices: which were quantized.
         group_size: channels to a scale; None where a scale is for a whole slice.
-        settings: all layers together first; those that follow are of single layers.
+        settings: all layers together first; with ``each_layer``, one for each layer alone after it.
         plan: what ``settings`` has the measurement of, where it was made for a budget.
     """
     loss = run.loss_nats
@@ -38,7 +39,7 @@ def impact_document(
         sentences = [captions.impact_verdict(settings[0], ENGLISH)]
     else:
         sentences = [captions.budget_sentence(plan, settings[0], ENGLISH)]
-    if len(settings) > 1:
+    if each_layer and len(settings) > 1:
         sentences.append(captions.impact_ranking(settings[1:], ENGLISH))
     return {
         "checkpoint": origin.checkpoint,
@@ -92,8 +93,8 @@ def _option(option: LayerOption) -> dict:
         "kind": option.kind,
         "predicted_nats": option.predicted_nats,
         "slices": {
-            own.part.name: {
-                **_rule(option.rules[own.part.name]),
+            own.conv_slice.name: {
+                **_rule(option.rules[own.conv_slice.name]),
                 "x_out_scale": own.scale_out.tolist(),  # one, or one a channel
                 "zero_point": own.zero_point,
             }

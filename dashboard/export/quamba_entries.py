@@ -80,7 +80,7 @@ def plan_entries(plan: BudgetPlan, n_groups: int | None) -> Entries:
                     layer=option.layer,
                 )
             scale = float(own.scale_out)
-            entries |= _one_scale(option.layer, own.part.name, scale, n_groups)
+            entries |= _one_scale(option.layer, own.conv_slice.name, scale, n_groups)
     return entries
 
 

@@ -23,6 +23,7 @@ from kernels.int8 import QMAX, QMIN
 REACH = 5.4  # of the upper axis, on both sides of 0
 HALF_WINDOW = 0.2  # of the close-up, in real units
 UPPER, LOWER = (0.6, 0.88), (0.13, 0.46)  # heights of the two panels
+UNDER_TICKS = 0.525  # where the lines to the close-up begin, below the names of the ticks
 VALUES_AT, RESTORED_AT = 0.72, 0.2  # heights within a panel
 NARROW_WIDTH = 330  # px of the figure on a phone, for which labels of ticks are spaced
 LABEL_WIDTH = 26  # px
@@ -51,50 +52,102 @@ def int8_range(
     window = (value - HALF_WINDOW, value + HALF_WINDOW)
     figure = new_figure(
         350,
-        words + ". " + say("{saturated} of {count} values saturate.",
-                           saturated=int(saturated.sum()), count=len(values)),
+        words
+        + ". "
+        + say(
+            "{saturated} of {count} values saturate.",
+            saturated=int(saturated.sum()),
+            count=len(values),
+        ),
         margin={"l": 14, "r": 14},
-        xaxis={"range": [-REACH, REACH], "dtick": 1, "showline": True, "ticks": "outside",
-               "ticklen": 5, "anchor": "y"},
+        xaxis={
+            "range": [-REACH, REACH],
+            "dtick": 1,
+            "showline": True,
+            "ticks": "outside",
+            "ticklen": 5,
+            "anchor": "y",
+        },
         yaxis={"range": [0, 1], "domain": UPPER, "visible": False},
         xaxis2={"range": window, "anchor": "y2", **_code_ticks(scale, window)},
         yaxis2={"range": [0, 1], "domain": LOWER, "visible": False},
         shapes=[
-            box((max(low, -REACH), min(high, REACH)), (0, 1), "panel", axes=("x", "y domain"),
-                layer="below"),
+            box(
+                (max(low, -REACH), min(high, REACH)),
+                (0, 1),
+                "panel",
+                axes=("x", "y domain"),
+                layer="below",
+            ),
             *(
-                rule((end, end), (0, 1.1), "chosen", 2, axes=("x", "y domain"),
-                     visible=abs(end) < REACH)
+                rule(
+                    (end, end),
+                    (0, 1.1),
+                    "chosen",
+                    2,
+                    axes=("x", "y domain"),
+                    visible=abs(end) < REACH,
+                )
                 for end in (low, high)
             ),
             *(
-                rule((_across(at), edge), (UPPER[0], LOWER[1]), "line", dash="dot")
+                rule((_across(at), edge), (UNDER_TICKS, LOWER[1]), "line", dash="dot")
                 for at, edge in zip(window, (0, 1), strict=True)
             ),
             box((0, 1), LOWER, "page", line={"width": 1, "color": LIGHT["line"]}, layer="below"),
         ],
         annotations=[
-            label((max(low, -REACH) + min(high, REACH)) / 2, UPPER[1] + 0.035, words, "text",
-                  "top center", bold=True, axes=("x", "paper")),
+            label(
+                (max(low, -REACH) + min(high, REACH)) / 2,
+                UPPER[1] + 0.035,
+                words,
+                "text",
+                "top center",
+                bold=True,
+                axes=("x", "paper"),
+            ),
             label(0.5, 0, say("close-up: one tick is one code"), anchor="top center"),
-            *_close_up(value, float(restored[close]), int(codes[close]), window,
-                       bool(saturated[close]), say),
+            *_close_up(
+                value,
+                float(restored[close]),
+                int(codes[close]),
+                window,
+                bool(saturated[close]),
+                say,
+            ),
         ],
-    )  # fmt: skip
+    )
     for beyond, concept in ((False, "output"), (True, "saturated")):
         shown = saturated == beyond
         x, back = np.clip(values[shown], -REACH, REACH), np.clip(restored[shown], -REACH, REACH)
-        told = [
-            say("{value} → code {code} → {back}", value=number(v), code=number(c),
-                back=number(b, 4))
+        hover_texts = [
+            say(
+                "{value} → code {code} → {back}", value=number(v), code=number(c), back=number(b, 4)
+            )
             for v, c, b in zip(values[shown], codes[shown], restored[shown], strict=True)
-        ]  # fmt: skip
+        ]
         links = strokes((x, back), (VALUES_AT, RESTORED_AT))
         figure.add_trace(line(*links, concept, 1.6))
-        figure.add_trace(dots(back, np.full(len(x), RESTORED_AT), concept, 7, customdata=told,
-                              hovertemplate="%{customdata}"))  # fmt: skip
-        figure.add_trace(dots(x, np.full(len(x), VALUES_AT), concept, 11, customdata=told,
-                              hovertemplate="%{customdata}"))  # fmt: skip
+        figure.add_trace(
+            dots(
+                back,
+                np.full(len(x), RESTORED_AT),
+                concept,
+                7,
+                customdata=hover_texts,
+                hovertemplate="%{customdata}",
+            )
+        )
+        figure.add_trace(
+            dots(
+                x,
+                np.full(len(x), VALUES_AT),
+                concept,
+                11,
+                customdata=hover_texts,
+                hovertemplate="%{customdata}",
+            )
+        )
     axes = {"xaxis": "x2", "yaxis": "y2"}
     first, last = np.ceil(window[0] / scale), np.floor(window[1] / scale)
     ticks = np.arange(first, last + 1)
@@ -134,14 +187,30 @@ def _close_up(
     saturated: bool,
     say: Language,
 ) -> list[dict]:
-    """The value's name, and beside the tick that it goes to what the code stands for."""
+    """The value and, on the other side, where there is more room, what its code stands for."""
     to = float(np.clip(restored, *window))
-    left = to > value  # the tick is on the right: its words stand there, the value's on the left
+    right = to > value  # the line bends to the right: there is more room on the left
     words = say("code {code}\nstands for {back}", code=number(code), back=number(restored, 4))
     return [
-        label(value, 0.8, number(value), "text", "middle left" if left else "middle right",
-              axes=("x2", "y2"), bold=True, xshift=-9 if left else 9),
-        label(to, 0.5, words, "saturated" if saturated else "output",
-              "middle right" if left else "middle left", axes=("x2", "y2"), bold=True,
-              xshift=12 if left else -12, size=SMALL_SIZE + 1.5),
-    ]  # fmt: skip
+        label(
+            value,
+            0.8,
+            number(value),
+            "text",
+            "middle right" if right else "middle left",
+            axes=("x2", "y2"),
+            bold=True,
+            xshift=9 if right else -9,
+        ),
+        label(
+            value,
+            0.5,
+            words,
+            "saturated" if saturated else "output",
+            "middle left" if right else "middle right",
+            axes=("x2", "y2"),
+            bold=True,
+            xshift=-12 if right else 12,
+            size=SMALL_SIZE + 1.5,
+        ),
+    ]

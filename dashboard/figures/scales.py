@@ -1,131 +1,316 @@
-"""The table figure: what each scale makes of the same outputs, a row a scale."""
+"""The table-graphic: every scale's 256 codes, what they cost, and how that splits in two.
+
+A row is a stretch of one pair of axes: row i lies between −i and −i − 1. Its histogram and its
+error bar take the lower part; on a page its name stands beside them, on a phone above.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
+import plotly.graph_objects as go
 
 from dashboard.analysis.report import ScaleReport
 from dashboard.calibration.histogram import CODES
-from dashboard.figures.style import Panel, Sheet, count_height
+from dashboard.figures.theme import (
+    LIGHT,
+    area,
+    count_height,
+    hatch,
+    hover,
+    label,
+    new_figure,
+    pick,
+    sensors,
+)
 from dashboard.text.language import Language
 from dashboard.text.numbers import decibels, percent, scale_text, signed
 from kernels.int8 import QMAX, QMIN
 
-ROW, HEAD = 50, 30  # px
-# Of the width: where the codes and the error bars lie, and where the columns end.
-CODES_X = (0.165, 0.55)
-USED, BITS, SATURATED = 0.605, 0.66, 0.755
-ERROR_X = (0.775, 0.9)
+ROW, HEAD = 52, 24  # px
+NARROW_ROW, NARROW_HEAD = 122, 44
+NAMES, SQNR = 186, 72  # px, beside the panels: the rows' names, and their SQNR
+# Of what lies between: the codes, where the columns of numbers end, the error bars.
+CODES_X, ERROR_X = (0.0, 0.47), (0.76, 1.0)
+USED, BITS, SATURATED = 0.55, 0.62, 0.745
+# Of a row's height: the foot of what is drawn, the tallest histogram, an error bar.
+FOOT, TALLEST, BAR = 0.08, 0.62, (0.22, 0.5)
 
-# A noise of more than a tenth of the signal would leave the others' bars a pixel wide: such bars
+# An error of more than a tenth of the signal would leave the others' bars a pixel wide: such bars
 # are cut and say how many times the least error they are.
-SHOWN_NOISE = 0.1
+SHOWN_ERROR = 0.1
 
 
-def scale_table(rows: Sequence[ScaleReport], beside: bool, say: Language) -> Sheet:
+def scale_table(rows: Sequence[ScaleReport], beside: bool, say: Language) -> go.Figure:
     """256 codes, codes used, bits, saturation, error split in two, and SQNR of each scale.
 
-    The first row is the chosen scale, the second stands out too where it was asked for ``beside``
-    it. The row with the most signal is in the colour of the best. A click on a row answers with
-    its number.
+    Args:
+        rows: the chosen scale first.
+        beside: whether the second row is one that was asked for beside it, and stands out too.
+
+    The row with the most signal is in the colour of the best. A click on a row answers with its
+    number.
     """
-    height = HEAD + ROW * len(rows)
-    sheet = Sheet(height, "A row a scale: its 256 codes, codes used, bits, saturation, error, SQNR")
-    ends = [1 - (HEAD + ROW * i) / height for i in range(len(rows) + 1)]
-    _draw_headings(sheet, ends[0])
     most = max(rows, key=lambda row: float(row.output.sqnr_db))
-    tallest = max(count_height(row.output.code_counts, log=True).max() for row in rows)
-    for row, top, bottom in zip(rows, ends, ends[1:], strict=False):
-        codes = Panel(*CODES_X, bottom, top, (QMIN - 0.5, QMAX + 0.5), (-0.13, 1.25))
-        first = row is rows[0] or (beside and row is rows[1])
-        _draw_codes(sheet, codes, row, tallest, first)
-        _draw_numbers(sheet, row, top, bottom, first, best=row is most)
-    _draw_errors(sheet, rows, ends)
-    for i, row in enumerate(rows[1:], start=1):
-        sheet.pick((0.0, ERROR_X[0]), i, f"Choose {row.label}", (ends[i + 1], ends[i]))
-    return sheet
-
-
-def _draw_headings(sheet: Sheet, y: float) -> None:
-    sheet.text(0, y, "scale_out", anchor="top right")
-    for code in (QMIN, -64, 0, 64, QMAX):
-        share = (code - QMIN + 0.5) / 256
-        x = CODES_X[0] + share * (CODES_X[1] - CODES_X[0])
-        sheet.text(x, y, signed(code, 0), anchor="top center")
-    for x, name in ((USED, "used"), (BITS, "bits"), (SATURATED, "saturated"), (1, "SQNR")):
-        sheet.text(x, y, name, anchor="top left")
-    sheet.text(ERROR_X[0], y, "rounding", "output", "top right")
-    sheet.text(ERROR_X[1], y, "clipping", "saturated", "top left")
-
-
-def _draw_codes(sheet: Sheet, panel: Panel, row: ScaleReport, tallest: float, first: bool) -> None:
-    """Log counts of the codes; hatched where no output can reach, spikes where values saturate."""
-    height = count_height(row.output.code_counts, log=True) / tallest
-    ends = [QMIN] * bool(row.output.saturated_low) + [QMAX] * bool(row.output.saturated_high)
-    outline = np.where(np.isin(CODES, ends), 0.0, height)
-    edges = np.column_stack([CODES - 0.5, CODES + 0.5]).ravel()
-    sheet.area(
-        panel.x([edges[0], *edges, edges[-1]]),
-        panel.y([0.0, *np.repeat(outline, 2), 0.0]),
-        "output",
-        0.92 if first else 0.6,
-    )
-    for code in ends:
-        left = code - 1.5 if code > 0 else code - 0.5  # two codes wide, or it would vanish
-        top = height[code - QMIN]
-        sheet.area(panel.x([left, left, left + 2, left + 2]), panel.y([0, top, top, 0]),
-                   "saturated", 0.95)  # fmt: skip
-    stranded = row.stranded_codes
-    if stranded:
-        left, right = QMIN - 0.5, QMIN + stranded - 0.5
-        sheet.hatch(panel.x([left, left, right, right]), panel.y([0, 0.36, 0.36, 0]),
-                    "stranded")  # fmt: skip
-
-
-def _draw_numbers(
-    sheet: Sheet, row: ScaleReport, top: float, bottom: float, first: bool, best: bool
-) -> None:
-    output = row.output
-    middle = (top + bottom) / 2
-    up = (top - bottom) * 0.16
-    ink = "text" if first else "muted"
-    sheet.text(0, middle + up, row.label, ink, "middle right", 13, bold=first)
-    sheet.text(0, middle - up, scale_text(row.x_out_scale), anchor="middle right", size=11.5)
-    saturated = "saturated" if output.saturated else "muted"
-    for x, value, colour in (
-        (USED, str(int(output.codes_used)), "text"),
-        (BITS, f"{float(output.effective_bits):.2f}", "text"),
-        (SATURATED, percent(float(output.saturation_rate)), saturated),
-    ):
-        sheet.text(x, middle, value, colour, "middle left", 13)
-    noise = decibels(float(output.sqnr_db))
-    sheet.text(1, middle, noise, "best" if best else "text", "middle left", 13, bold=True)
-
-
-def _draw_errors(sheet: Sheet, rows: Sequence[ScaleReport], ends: Sequence[float]) -> None:
-    """Rounding and clipping error end to end, on one scale for all rows."""
-    rounding = np.array([float(row.output.rounding_sse) for row in rows])
-    clipping = np.array([float(row.output.clipping_sse) for row in rows])
-    error = rounding + clipping
-    fits = error <= max(SHOWN_NOISE * rows[0].output.signal, error.min())
-    most, least = max(error[fits].max(), 1e-300), max(error.min(), 1e-300)
+    leading = range(2 if beside and len(rows) > 1 else 1)
+    words = _headings(say)
     for i, row in enumerate(rows):
-        panel = Panel(*ERROR_X, ends[i + 1], ends[i], (0.0, most), (0.0, 1.0))
-        shrink = 1.0 if fits[i] else 0.62 * most / error[i]
-        inner, outer = rounding[i] * shrink, error[i] * shrink
-        for colour, left, right in (
-            ("output", 0.0, inner),
-            ("saturated", inner, outer),
-        ):
-            sheet.area(panel.x([left, left, right, right]), panel.y([0.36, 0.64, 0.64, 0.36]),
-                       colour, 1.0)  # fmt: skip
-        if not fits[i]:
-            sheet.text(panel.x(0.66 * most), panel.y(0.5), f"× {error[i] / least:,.0f}",
-                       "saturated", "middle right")  # fmt: skip
-        told = (
-            f"{row.label}\nrounding_mse {float(row.output.rounding_mse):.3g}\n"
-            f"clipping_mse {float(row.output.clipping_mse):.3g}"
+        words += _numbers(i, row, i in leading, row is most, say)
+    times = _Errors.of(rows)
+    words += times.words()
+    others = [i for i in range(len(rows)) if i not in leading]
+    return new_figure(
+        HEAD + ROW * len(rows),
+        say(
+            "A row a scale: its 256 codes, codes used, bits, saturation, error, SQNR. {best} has "
+            "the most SQNR, {most}; {chosen}, which is chosen, has {sqnr}.",
+            best=say(most.label),
+            most=decibels(float(most.output.sqnr_db)),
+            chosen=say(rows[0].label),
+            sqnr=decibels(float(rows[0].output.sqnr_db)),
+        ),
+        [
+            *_codes(rows, leading, 0.92),
+            *_codes(rows, others, 0.6),
+            *times.bars(rows, say),
+            _code_sensors(rows, say),
+        ],
+        margin={"l": NAMES, "r": SQNR, "t": HEAD, "b": 0},
+        xaxis={"domain": CODES_X, "range": [QMIN - 0.5, QMAX + 0.5], "visible": False},
+        yaxis={"range": [-len(rows), 0], "visible": False},
+        xaxis2={"domain": ERROR_X, "range": [0, 1], "visible": False, "anchor": "y"},
+        annotations=words,
+        meta={
+            "picks": [
+                pick(
+                    i,
+                    say("Choose {rule}", rule=say(row.label)),
+                    y=(-i - 1, -i),
+                    axes=("figure", "y"),
+                )
+                for i, row in enumerate(rows)
+                if i
+            ],
+            "narrow": _narrow(words, len(rows)),
+        },
+    )
+
+
+def _headings(say: Language) -> list[dict[str, Any]]:
+    codes = [QMIN, -64, 0, 64, QMAX]
+    return [
+        label(0, 1, "scale_out", anchor="top right", xshift=-NAMES, name="heading name"),
+        *(
+            label(code, 1, signed(code, 0), anchor="top center", axes=("x", "paper"), size=11)
+            for code in codes
+        ),
+        *(
+            label(x, 1, words, anchor="top left", size=12, name="heading number")
+            for x, words in (
+                (USED, say("used")),
+                (BITS, say("bits")),
+                (SATURATED, say("saturated")),
+            )
+        ),
+        label(0, 1, say("rounding"), "output", "top right", axes=("x2 domain", "paper"), size=12),
+        label(1, 1, say("clipping"), "saturated", "top left", axes=("x2 domain", "paper"), size=12),
+        label(1, 1, "SQNR", anchor="top left", xshift=SQNR, name="heading sqnr"),
+    ]
+
+
+def _numbers(
+    i: int, row: ScaleReport, leads: bool, best: bool, say: Language
+) -> list[dict[str, Any]]:
+    """A row's name and numbers; ``name`` says what each is, and the row."""
+    output = row.output
+    ink = "text" if leads else "muted"
+    saturated = "saturated" if output.saturated else "muted"
+    middle, axes = -i - 0.5, ("paper", "y")
+    return [
+        label(
+            0,
+            middle,
+            say(row.label),
+            ink,
+            "middle right",
+            13,
+            bold=leads,
+            axes=axes,
+            xshift=-NAMES,
+            yshift=8,
+            name=f"name {i}",
+        ),
+        label(
+            0,
+            middle,
+            scale_text(row.x_out_scale),
+            anchor="middle right",
+            size=11.5,
+            axes=axes,
+            xshift=-NAMES,
+            yshift=-8,
+            name=f"scale {i}",
+        ),
+        *(
+            label(x, middle, value, colour, "middle left", 13, axes=axes, name=f"{name} {i}")
+            for x, name, value, colour in (
+                (USED, "used", str(int(output.codes_used)), "text"),
+                (BITS, "bits", f"{float(output.effective_bits):.2f}", "text"),
+                (SATURATED, "saturated", percent(float(output.saturation_rate)), saturated),
+            )
+        ),
+        label(
+            1,
+            middle,
+            decibels(float(output.sqnr_db)),
+            "best" if best else "text",
+            "middle left",
+            13,
+            bold=True,
+            axes=axes,
+            xshift=SQNR,
+            name=f"sqnr {i}",
+        ),
+    ]
+
+
+def _codes(rows: Sequence[ScaleReport], shown: Sequence[int], opacity: float) -> list[dict]:
+    """Log counts of the codes; hatched where no output can reach, spikes where values saturate."""
+    tallest = max(count_height(row.output.code_counts, log=True).max() for row in rows)
+    edges = np.column_stack([CODES - 0.5, CODES + 0.5]).ravel()
+    gap = np.full(1, np.nan)
+    outline_x, outline_y = [], []
+    spikes_x: list[float] = []
+    spikes_y: list[float] = []
+    hatched_x: list[float] = []
+    hatched_y: list[float] = []
+    for i in shown:
+        row, foot = rows[i], FOOT - i - 1
+        height = TALLEST * count_height(row.output.code_counts, log=True) / tallest
+        ends = [QMIN] * bool(row.output.saturated_low) + [QMAX] * bool(row.output.saturated_high)
+        outline = np.where(np.isin(CODES, ends), 0.0, height)
+        outline_x += [edges[:1], edges, edges[-1:], gap]
+        outline_y += [np.zeros(1) + foot, foot + np.repeat(outline, 2), np.zeros(1) + foot, gap]
+        for code in ends:
+            left = code - 1.5 if code > 0 else code - 0.5  # two codes wide, or it would vanish
+            top = foot + height[code - QMIN]
+            spikes_x += [left, left, left + 2, left + 2, np.nan]
+            spikes_y += [foot, top, top, foot, np.nan]
+        if row.stranded_codes:
+            left, right = QMIN - 0.5, QMIN + row.stranded_codes - 0.5
+            hatched_x += [left, left, right, right, np.nan]
+            hatched_y += [foot, foot + 0.26, foot + 0.26, foot, np.nan]
+    names = {"name": "chosen codes"} if 0 in shown else {}
+    traces = []
+    if outline_x:
+        traces.append(
+            area(np.concatenate(outline_x), np.concatenate(outline_y), "output", opacity, **names)
         )
-        sheet.hover(panel.x([0.0, outer]), panel.y(0.5), told)
+    traces.append(area(spikes_x, spikes_y, "saturated", 0.95))
+    traces.append(hatch(hatched_x, hatched_y, "stranded"))
+    return traces
+
+
+def _code_sensors(rows: Sequence[ScaleReport], say: Language) -> dict[str, Any]:
+    """Every code of every row says how many values have it."""
+    counts = np.concatenate([row.output.code_counts for row in rows])
+    foot = np.repeat(FOOT - np.arange(len(rows)) - 1.0, len(CODES))
+    words = say("code {code}: {count} values", code="%{x:d}", count="%{customdata:,d}")
+    return sensors(
+        np.tile(CODES, len(rows)),
+        1.0,
+        [],
+        foot,
+        foot + TALLEST,
+        hovertemplate=f"{words}<extra></extra>",
+    ) | {"customdata": counts}
+
+
+class _Errors:
+    """Rounding and clipping error end to end, on one scale for all rows."""
+
+    def __init__(self, inner: np.ndarray, outer: np.ndarray, times: dict[int, str]) -> None:
+        self.inner, self.outer, self.times = inner, outer, times  # shares of the column's width
+
+    @staticmethod
+    def of(rows: Sequence[ScaleReport]) -> _Errors:
+        rounding = np.array([float(row.output.rounding_sse) for row in rows])
+        error = rounding + np.array([float(row.output.clipping_sse) for row in rows])
+        fits = error <= max(SHOWN_ERROR * rows[0].output.signal, error.min())
+        most, least = max(error[fits].max(), 1e-300), max(error.min(), 1e-300)
+        shown = np.where(fits, 1.0 / most, 0.5 / np.maximum(error, 1e-300))
+        times = {int(i): _times(error[i] / least) for i in np.flatnonzero(~fits)}
+        return _Errors(rounding * shown, error * shown, times)
+
+    def words(self) -> list[dict[str, Any]]:
+        middle = sum(BAR) / 2
+        return [
+            label(
+                0.54,
+                middle - i - 1,
+                text,
+                "saturated",
+                "middle right",
+                axes=("x2", "y"),
+                name=f"times {i}",
+            )
+            for i, text in self.times.items()
+        ]
+
+    def bars(self, rows: Sequence[ScaleReport], say: Language) -> list[dict[str, Any]]:
+        hovers = [
+            f"{say(row.label)}\nrounding_mse {float(row.output.rounding_mse):.3g}\n"
+            f"clipping_mse {float(row.output.clipping_mse):.3g}"
+            for row in rows
+        ]
+        middle = sum(BAR) / 2 - np.arange(len(rows)) - 1.0
+        bar = {"type": "bar", "orientation": "h", "y": middle, "width": BAR[1] - BAR[0],
+               **hover(hovers),
+               "xaxis": "x2", "yaxis": "y"}  # fmt: skip
+        zeros = np.zeros(len(rows))
+        return [
+            bar | {"x": width, "base": base, "marker": colour, "name": name}
+            for width, base, colour, name in (
+                (self.inner, zeros, _solid("output"), "rounding"),
+                (self.outer - self.inner, self.inner, _solid("saturated"), "clipping"),
+            )
+        ]
+
+
+def _times(factor: float) -> str:
+    return f"× {factor:,.0f}" if factor < 1e6 else f"× {factor:.0e}".replace("e+", "e")
+
+
+def _solid(concept: str) -> dict[str, Any]:
+    return {"color": LIGHT[concept], "line": {"width": 0}}
+
+
+def _narrow(words: Sequence[dict[str, Any]], rows: int) -> dict[str, Any]:
+    """On a phone a row's words stand above its codes, and the bars beside them."""
+    narrow: dict[str, Any] = {
+        "height": NARROW_HEAD + NARROW_ROW * rows,
+        "margin.l": 14,
+        "margin.r": 4,
+        "margin.t": NARROW_HEAD,
+        "xaxis.domain": [0.0, 0.6],
+        "xaxis2.domain": [0.66, 1.0],
+    }
+    columns = {"used": 0.42, "bits": 0.56, "saturated": 0.76}
+    for i, word in enumerate(words):
+        kind, _, row = str(word.get("name", "")).partition(" ")
+        moved: dict[str, Any] = {}
+        if kind == "heading":
+            moved = {"yshift": NARROW_HEAD - 18, "xshift": -14 if row == "name" else 0}
+            if row == "number":
+                moved["x"] = list(columns.values())[{USED: 0, BITS: 1}.get(word["x"], 2)]
+        elif kind in ("name", "sqnr"):
+            moved = {"y": -int(row), "yshift": -12, "xshift": -14 if kind == "name" else 0}
+        elif kind in ("scale", "used", "bits", "saturated"):
+            moved = {"y": -int(row), "yshift": -27, "font.size": 12}
+            moved["xshift"] = -14 if kind == "scale" else 0
+            if kind in columns:
+                moved["x"] = columns[kind]
+        narrow |= {f"annotations[{i}].{key}": value for key, value in moved.items()}
+    return narrow

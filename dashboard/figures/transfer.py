@@ -11,6 +11,7 @@ SiLU's curve, which only rises there (``cut_labels``).
 
 from __future__ import annotations
 
+import html
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, overload
@@ -25,6 +26,7 @@ from dashboard.figures.theme import (
     count_height,
     count_ticks,
     hatch,
+    hover,
     label,
     line,
     new_figure,
@@ -34,6 +36,7 @@ from dashboard.figures.theme import (
     text_width,
     texts,
     tick_text,
+    wrapped,
 )
 from dashboard.text.language import Language
 from dashboard.text.numbers import percent, scale_text, signed
@@ -47,10 +50,10 @@ INSIDE = HEIGHT - MARGIN["t"] - MARGIN["b"]  # px, of the panels together
 # Of the width between the margins: the curve with the input histogram under it, and the rest.
 CURVE, RIGHT = (0.0, 0.69), (0.69, 1.0)
 # Of the right part: the ladder of α, the output histogram, the ruler of codes.
-OUTPUT, RULER = (0.22, 0.8), 0.8
+OUTPUT, RULER = (0.22, 0.78), 0.78
 INPUT_SHARE = 0.33  # of the height: everything under the curve
 AXIS = 42  # px between the curve and the input histogram: the numbers of v, and its name
-INSET = ((0.02, 0.22), (0.7, 0.9))  # the close-up's x and y, of the whole
+INSET = ((0.0, 0.185), (0.7, 0.9))  # the close-up's x and y, of the whole
 WIDTH = 868  # px: the width that labels are placed for; they fit wider figures too, and down to 700
 BINS = 200
 
@@ -66,6 +69,8 @@ CUTS = {
     "baseline": ("baseline", 1.2, "dash"),
 }
 LABEL_GAP = 17  # px between the middles of two cuts' names
+LABEL_WIDTH = 195  # px, at most
+LIST_WIDTH = 345  # px, on a phone
 
 
 def transfer(
@@ -82,8 +87,9 @@ def transfer(
             the chosen scale, or with one before it, is left out.
         log_counts: whether the histograms' counts are drawn logarithmically.
     """
-    space = Space.of(report, log_counts)
     cuts = distinct_cuts(report.chosen, others)
+    space = Space.of(report, [cut for cut, _ in cuts], log_counts)
+    labels = cut_labels(space, cuts, say)
     chosen = report.chosen
     traces = [
         *_input(space, chosen, say),
@@ -98,7 +104,7 @@ def transfer(
         *_headings(space, chosen, say),
         *_close_up_words(space, chosen, say),
         *_input_words(space, chosen, say),
-        *_cut_words(space, cuts, say),
+        *_cut_words(space, cuts, labels, say),
     ]
     return new_figure(
         HEIGHT,
@@ -114,7 +120,7 @@ def transfer(
         annotations=words,
         meta={
             "linked": {"yaxis3": ["yaxis", INPUT_SHARE / (1 - INPUT_SHARE)]},
-            "narrow": _narrow(traces, words),
+            "narrow": _narrow(space, traces, words, labels),
         },
     )
 
@@ -173,13 +179,14 @@ class Space:
     log_counts: bool
 
     @staticmethod
-    def of(report: SliceReport, log_counts: bool) -> Space:
+    def of(report: SliceReport, cuts: Sequence[ScaleReport], log_counts: bool) -> Space:
         silu_input, silu_output = report.silu_input, report.silu_output
-        top = max(silu_output.max, report.chosen.high, 1e-6)
-        y_min = min(silu_output.min, 0.0)
+        top = max(silu_output.absmax, *(cut.high for cut in cuts), 1e-6)
         v_max = max(silu_input.max, preimage(top))
         # SiLU folds what lies far to the left onto 0, and the close-up wants room there.
         v_low = -min(max(-silu_input.min, 0.9 * v_max), 1.5 * v_max) * 1.03
+        # float16 may round a value to just below SiLU's minimum.
+        y_min = min(silu(max(v_low, SILU_ARGMIN)), silu_output.min)
         y_edges = np.linspace(y_min, max(silu_output.max, 1e-3 * top), BINS)
         v_edges = np.linspace(v_low, max(silu_input.max, 1e-3 * v_max), BINS)
         y_heights = count_height(silu_output.rebin(y_edges), log_counts)
@@ -232,7 +239,7 @@ def _alt(report: SliceReport, say: Language) -> str:
         "SiLU's input histogram, its curve, its output histogram, and the INT8 codes. {rule} cuts "
         "at {cut}: {saturated} of {total} values saturate, {codes} of 256 codes are used, "
         "{stranded} can never occur.",
-        rule=report.chosen.label,
+        rule=say(report.chosen.label),
         cut=scale_text(report.chosen.high),
         saturated=f"{int(output.saturated):,}",
         total=f"{int(output.total):,}",
@@ -248,37 +255,61 @@ def _axes(space: Space) -> dict[str, Any]:
     counts_y = count_ticks(space.y_top, space.log_counts)
     return {
         "xaxis": {
-            "domain": CURVE, "anchor": "y", "range": space.v_range, "fixedrange": False,
-            "showline": True, "ticks": "outside", "ticklen": 4, "tickvals": v_ticks,
+            "domain": CURVE,
+            "anchor": "y",
+            "range": space.v_range,
+            "fixedrange": False,
+            "showline": True,
+            "ticks": "outside",
+            "ticklen": 4,
+            "tickvals": v_ticks,
             "ticktext": [tick_text(tick) for tick in v_ticks],
         },
         "yaxis": {
-            "domain": (INPUT_SHARE, 1.0), "anchor": "x", "range": space.y_range,
-            "fixedrange": False, "showgrid": True, "tickvals": y_ticks,
+            "domain": (INPUT_SHARE, 1.0),
+            "anchor": "x",
+            "range": space.y_range,
+            "fixedrange": False,
+            "showgrid": True,
+            "tickvals": y_ticks,
             "ticktext": [tick_text(tick) for tick in y_ticks],
         },
         "yaxis2": {
-            "domain": (0.0, INPUT_SHARE - AXIS / INSIDE), "anchor": "x", "side": "right",
-            "range": (space.v_top, 0.0), "tickfont": {"size": 10.5},
+            "domain": (0.0, INPUT_SHARE - AXIS / INSIDE),
+            "anchor": "x",
+            "side": "right",
+            "range": (space.v_top, 0.0),
+            "tickfont": {"size": 10.5},
             "tickvals": [height for height, _ in counts_v],
             "ticktext": [name for _, name in counts_v],
         },
         "xaxis3": {
-            "domain": RIGHT, "anchor": "y3", "range": (0.0, 1.0), "tickfont": {"size": 10.5},
+            "domain": RIGHT,
+            "anchor": "y3",
+            "range": (0.0, 1.0),
+            "tickfont": {"size": 10.5},
             "tickvals": [float(space.across(height)) for height, _ in counts_y],
             "ticktext": [name for _, name in counts_y],
         },
         "yaxis3": {
-            "domain": (0.0, 1.0), "anchor": "x3", "range": (space.low, space.y_range[1]),
+            "domain": (0.0, 1.0),
+            "anchor": "x3",
+            "range": (space.low, space.y_range[1]),
             "showticklabels": False,
         },
         "xaxis4": {
-            "domain": INSET[0], "anchor": "y4", "range": space.window_v, "showticklabels": False,
+            "domain": INSET[0],
+            "anchor": "y4",
+            "range": space.window_v,
+            "showticklabels": False,
         },
         "yaxis4": {
-            "domain": INSET[1], "anchor": "x4", "range": space.window_y, "showticklabels": False,
+            "domain": INSET[1],
+            "anchor": "x4",
+            "range": space.window_y,
+            "showticklabels": False,
         },
-    }  # fmt: skip
+    }
 
 
 def _headings(space: Space, chosen: ScaleReport, say: Language) -> list[dict[str, Any]]:
@@ -286,7 +317,7 @@ def _headings(space: Space, chosen: ScaleReport, say: Language) -> list[dict[str
     words = say("{count} values saturate", count=f"{saturated:,}") if saturated else ""
     headings = [
         label(0, 1, say("SiLU output y"), anchor="top right", yshift=4),
-        label(RULER_X, 0, say("code"), anchor="bottom right", size=11, yshift=-2, name="under"),
+        label(RULER_X, 0, say("code"), anchor="bottom right", size=11, yshift=-20, name="under"),
         label(sum(OUTPUT_X) / 2, 0, say("values"), anchor="bottom center", size=11, yshift=-20,
               name="under"),
     ]  # fmt: skip
@@ -302,9 +333,16 @@ def _headings(space: Space, chosen: ScaleReport, say: Language) -> list[dict[str
         )
         middle = space.value_at((bottom + top) / 2)
         headings.append(
-            label(sum(OUTPUT) / 2, middle, words, "text", axes=("x3", "y3"), halo=True,
-                  name="stranded")
-        )  # fmt: skip
+            label(
+                sum(OUTPUT) / 2,
+                middle,
+                words,
+                "text",
+                axes=("x3", "y3"),
+                halo=True,
+                name="stranded",
+            )
+        )
     return headings
 
 
@@ -323,14 +361,23 @@ def _close_up_words(space: Space, chosen: ScaleReport, say: Language) -> list[di
     (left, right), (_, top) = INSET
     words_above = label(left, top, words, anchor="top right", size=11, name="close-up")
     zero, step = chosen.zero_point, _close_up_step(space, chosen)
+    rim = 0.08 * (space.window_y[1] - space.window_y[0])  # half a number's height
+    low, high = space.window_y[0] + rim, space.window_y[1] - rim
     numbers = []
     for off in (0,) if step is None else (-step, 0, step):
         y = off * chosen.x_out_scale
-        if space.window_y[0] < y < space.window_y[1] and zero + off >= QMIN:
+        if low < y < high and zero + off >= QMIN:
             numbers.append(
-                label(right, y, signed(zero + off, 0), axes=("paper", "y4"), anchor="middle right",
-                      size=10.5, name="close-up code")
-            )  # fmt: skip
+                label(
+                    right,
+                    y,
+                    signed(zero + off, 0),
+                    axes=("paper", "y4"),
+                    anchor="middle right",
+                    size=10.5,
+                    name="close-up code",
+                )
+            )
     return [words_above, *numbers]
 
 
@@ -348,17 +395,38 @@ def _input_words(space: Space, chosen: ScaleReport, say: Language) -> list[dict[
     ends = [min(report.silu_output.min, 0.0), max(report.silu_output.max, 0.0)]
     least, most = chosen.codes(ends)
     zero = chosen.zero_point
-    name = label(CURVE[1], INPUT_SHARE, say("SiLU input v (conv output)"), anchor="bottom left",
-                 size=12, yshift=-22, name="over")  # fmt: skip
+    name = label(
+        CURVE[1],
+        INPUT_SHARE,
+        say("SiLU input v (conv output)"),
+        anchor="bottom left",
+        size=12,
+        yshift=-22,
+        name="over",
+    )
     words = [name]
     for shift, anchor, text in (
-        (-5, "bottom left", say("{share} negative → codes {low} … {high}",
-                                share=percent(negative), low=signed(least, 0),
-                                high=signed(zero, 0))),
-        (5, "bottom right", say("{share} positive → codes {low} … {high}",
-                                share=percent(1 - negative), low=signed(zero, 0),
-                                high=signed(most, 0))),
-    ):  # fmt: skip
+        (
+            -5,
+            "bottom left",
+            say(
+                "{share} negative → codes {low} … {high}",
+                share=percent(negative),
+                low=signed(least, 0),
+                high=signed(zero, 0),
+            ),
+        ),
+        (
+            5,
+            "bottom right",
+            say(
+                "{share} positive → codes {low} … {high}",
+                share=percent(1 - negative),
+                low=signed(zero, 0),
+                high=signed(most, 0),
+            ),
+        ),
+    ):
         words.append(
             label(
                 0,
@@ -376,7 +444,9 @@ def _input_words(space: Space, chosen: ScaleReport, say: Language) -> list[dict[
     if folded > 0:
         further = say("← {share} further left", share=percent(folded))
         words.append(
-            label(0, INPUT_SHARE, further, anchor="bottom right", size=12, yshift=-22, name="over")
+            label(
+                0, INPUT_SHARE, further, anchor="bottom right", size=12, yshift=-22, name="further"
+            )
         )
     return words
 
@@ -388,6 +458,7 @@ class CutLabel:
     text: str
     v: float
     y: float  # of its middle
+    listed: str  # its text where it has a line to itself
 
 
 def cut_labels(
@@ -398,13 +469,17 @@ def cut_labels(
     SiLU rises there, so that whatever lies left of where the curve passes a label's lower edge is
     clear of it. The least height is that of 0, for to the left the curve runs just under it.
     """
-    names = []
+    names, listed = [], []
     for cut, kind in cuts:
-        rule = say("best {rule}", rule=cut.short) if kind == "best" else cut.short
+        name = say(cut.short)
+        rule = say("best {rule}", rule=name) if kind == "best" else name
         name = say("{rule} cuts at {value}", rule=rule, value=scale_text(cut.high))
         bold = kind in ("chosen", "best")
-        if text_width(name, bold=bold) > 165:
-            name = say("{rule}\ncuts at {value}", rule=rule, value=scale_text(cut.high))
+        fits = text_width(name, bold=bold) < LIST_WIDTH
+        listed.append(name if fits else f"{rule}: {scale_text(cut.high)}")
+        if text_width(name, bold=bold) > LABEL_WIDTH:
+            lines = wrapped(rule, LABEL_WIDTH, bold=bold)
+            name = say("{rule}\ncuts at {value}", rule=lines, value=scale_text(cut.high))
         names.append(name)
     tall = [LABEL_GAP * (1 + name.count("\n")) for name in names]
     order = sorted(range(len(cuts)), key=lambda i: -cuts[i][0].high)
@@ -418,25 +493,47 @@ def cut_labels(
         middle[i] = max(middle[i], floor + tall[i] / 2)
         floor = middle[i] + tall[i] / 2
     return [
-        CutLabel(name, preimage(max(space.value_at(up - high / 2), 0.0)), space.value_at(up))
-        for name, up, high in zip(names, middle, tall, strict=True)
+        CutLabel(name, preimage(max(space.value_at(up - high / 2), 0.0)), space.value_at(up), line)
+        for name, up, high, line in zip(names, middle, tall, listed, strict=True)
     ]
 
 
 def _cut_words(
-    space: Space, cuts: Sequence[tuple[ScaleReport, str]], say: Language
+    space: Space,
+    cuts: Sequence[tuple[ScaleReport, str]],
+    labels: Sequence[CutLabel],
+    say: Language,
 ) -> list[dict[str, Any]]:
     words = []
-    for place, (_, kind) in zip(cut_labels(space, cuts, say), cuts, strict=True):
+    for place, (_, kind) in zip(labels, cuts, strict=True):
         concept = {"chosen": "text", "beside": "text", "best": "best"}.get(kind, "muted")
         words.append(
-            label(place.v, place.y, place.text, concept, "middle left", axes=("x", "y"),
-                  bold=kind in ("chosen", "best"), xshift=-6, borderpad=0, name=f"cut {kind}")
-        )  # fmt: skip
+            label(
+                place.v,
+                place.y,
+                place.text,
+                concept,
+                "middle left",
+                axes=("x", "y"),
+                bold=kind in ("chosen", "best"),
+                xshift=-6,
+                borderpad=0,
+                name=f"cut {kind}",
+            )
+        )
     clipped = _clipped_place(space, [cut.high for cut, _ in cuts])
     if clipped:
-        words.append(label(*clipped, say("clipped"), "saturated", "middle left", axes=("x", "y"),
-                           xshift=-3, name="clipped"))  # fmt: skip
+        words.append(
+            label(
+                *clipped,
+                say("clipped"),
+                "saturated",
+                "middle left",
+                axes=("x", "y"),
+                xshift=-3,
+                name="clipped",
+            )
+        )
     return words
 
 
@@ -504,15 +601,19 @@ def _input(space: Space, chosen: ScaleReport, say: Language) -> list[dict[str, A
     middles = (space.v_edges[:-1] + space.v_edges[1:]) / 2
     codes = chosen.codes(silu(middles))
     seen = np.flatnonzero(counts)
-    told = [
-        say("v ≈ {v}, SiLU(v) {y}, code {code}\n{count} values", v=_near(middles[i], space.v_edges),
-            y=_near(float(silu(middles[i])), space.y_edges), code=signed(codes[i], 0),
-            count=f"{counts[i]:,}")
+    hovers = [
+        say(
+            "v ≈ {v}, SiLU(v) {y}, code {code}\n{count} values",
+            v=_near(middles[i], space.v_edges),
+            y=_near(float(silu(middles[i])), space.y_edges),
+            code=signed(codes[i], 0),
+            count=f"{counts[i]:,}",
+        )
         for i in seen
-    ]  # fmt: skip
+    ]
     wide = float(space.v_edges[1] - space.v_edges[0])
     traces.append(
-        sensors(middles[seen], wide, told, 0.0, np.maximum(space.v_heights[seen], 0.1), **axes)
+        sensors(middles[seen], wide, hovers, 0.0, np.maximum(space.v_heights[seen], 0.1), **axes)
     )
     return traces
 
@@ -536,20 +637,31 @@ def _output(space: Space, chosen: ScaleReport, say: Language) -> list[dict[str, 
     bottom = max(chosen.low, space.low)
     top = SILU_MIN if chosen.stranded_codes else bottom
     left, right = OUTPUT
-    traces.append(hatch([left, right, right, left], [bottom, bottom, top, top], "stranded",
-                        name="stranded", **axes))  # fmt: skip
+    traces.append(
+        hatch(
+            [left, right, right, left],
+            [bottom, bottom, top, top],
+            "stranded",
+            name="stranded",
+            **axes,
+        )
+    )
     counts = space.report.silu_output.rebin(space.y_edges)
     middles = (space.y_edges[:-1] + space.y_edges[1:]) / 2
     codes = chosen.codes(middles)
     seen = np.flatnonzero(counts)
-    told = [
-        say("y ≈ {y}, code {code}\n{count} values", y=_near(middles[i], space.y_edges),
-            code=signed(codes[i], 0), count=f"{counts[i]:,}")
+    hovers = [
+        say(
+            "y ≈ {y}, code {code}\n{count} values",
+            y=_near(middles[i], space.y_edges),
+            code=signed(codes[i], 0),
+            count=f"{counts[i]:,}",
+        )
         for i in seen
-    ]  # fmt: skip
+    ]
     tall = float(space.y_edges[1] - space.y_edges[0])
     ends = np.maximum(space.across(space.y_heights[seen]), left + 0.05)
-    traces.append(sensors(middles[seen], tall, told, left, ends, upright=False, **axes))
+    traces.append(sensors(middles[seen], tall, hovers, left, ends, upright=False, **axes))
     return traces
 
 
@@ -570,9 +682,15 @@ def _ladder(space: Space, cuts: Sequence[ScaleReport]) -> dict[str, Any]:
         if last - up > 16 and up > INSIDE * INPUT_SHARE and all(abs(up - cut) > 9 for cut in lines):
             shown.append((value, f"{name} –"))
             last = up
-    return texts([OUTPUT[0]] * len(shown), [value for value, _ in shown],
-                 [name for _, name in shown], position="middle left", xaxis="x3", yaxis="y3",
-                 name="ladder")  # fmt: skip
+    return texts(
+        [OUTPUT[0]] * len(shown),
+        [value for value, _ in shown],
+        [name for _, name in shown],
+        position="middle left",
+        xaxis="x3",
+        yaxis="y3",
+        name="ladder",
+    )
 
 
 def _curve(space: Space, chosen: ScaleReport, say: Language) -> list[dict[str, Any]]:
@@ -582,18 +700,28 @@ def _curve(space: Space, chosen: ScaleReport, say: Language) -> list[dict[str, A
     most = max(space.report.silu_input.max, v_cut)
     beyond = np.linspace(v_cut, most, 40)
     ideal = silu(beyond)
-    told = [
-        say("v {v}: SiLU(v) {y}, code {code}, which stands for {back}", v=_near(a, space.v_edges),
-            y=_near(b, space.y_edges), code=signed(code, 0),
-            back=_near((code - chosen.zero_point) * chosen.x_out_scale, space.y_edges))
+    hovers = [
+        say(
+            "v {v}: SiLU(v) {y}, code {code}, which stands for {back}",
+            v=_near(a, space.v_edges),
+            y=_near(b, space.y_edges),
+            code=signed(code, 0),
+            back=_near((code - chosen.zero_point) * chosen.x_out_scale, space.y_edges),
+        )
         for a, b, code in zip(v, silu(v), chosen.codes(silu(v)), strict=True)
-    ]  # fmt: skip
+    ]
     return [
         area([*beyond, most], [*ideal, chosen.high], "saturated", 0.14, name="wedge"),
         line(beyond, ideal, "muted", 1.4, "dot", name="ideal"),
-        line(v, np.clip(silu(v), chosen.low, chosen.high), "output", 2.6, name="curve",
-             customdata=told, hovertemplate="%{customdata}"),
-    ]  # fmt: skip
+        line(
+            v,
+            np.clip(silu(v), chosen.low, chosen.high),
+            "output",
+            2.6,
+            name="curve",
+            **hover(hovers),
+        ),
+    ]
 
 
 def _close_up(space: Space, chosen: ScaleReport) -> list[dict[str, Any]]:
@@ -612,16 +740,17 @@ def ruler_marks(space: Space, chosen: ScaleReport) -> tuple[list[int], list[int]
     """The codes that have a mark on the ruler, and those of them that have a number."""
     pixels = space.up(chosen.x_out_scale) - space.up(0.0)
     step = next((s for s in (1, 2, 4, 8, 16, 32, 64) if s * pixels >= 10), 128)
+    least = 0 if chosen.low >= space.low else 18  # px: below stands that −128 lies lower still
     marked, named = [], []
     for code in sorted({*range(QMIN, QMAX + 1, step), QMAX}):
         up = space.up((code - chosen.zero_point) * chosen.x_out_scale)
-        if not 0 <= up <= INSIDE + 1:
+        if not least <= up <= INSIDE + 1:
             continue
         marked.append(code)
         apart = (QMAX - code) * pixels > 14
         clear = (code - QMIN) * pixels > 14 or chosen.low < space.low
         ends = code == QMAX or (code == QMIN and (QMAX - QMIN) * pixels > 14)
-        if ends or (code % (2 * step) == 0 and apart and clear and up > 12):
+        if ends or (code % (2 * step) == 0 and apart and clear and up > 8 + least):
             named.append(code)
     return marked, named
 
@@ -634,7 +763,7 @@ def _ruler(space: Space, chosen: ScaleReport) -> list[dict[str, Any]]:
     low = max(chosen.low, space.low)
     x, y = [RULER, RULER, np.nan], [low, chosen.high, np.nan]
     for code in marked:
-        x += [RULER, RULER + (0.075 if code in named else 0.045), np.nan]
+        x += [RULER, RULER + (0.06 if code in named else 0.035), np.nan]
         y += [values[code], values[code], np.nan]
     ends = [code for code in named if code in (QMIN, QMAX)]
     between = [code for code in named if code not in ends]
@@ -646,11 +775,27 @@ def _ruler(space: Space, chosen: ScaleReport) -> list[dict[str, Any]]:
         words = [signed(code, 0) for code in codes]
         if concept == "text":
             words = [f"<b>{word}</b>" for word in words]
-        traces.append(texts([RULER + 0.08] * len(codes), [values[code] for code in codes], words,
-                            concept, name=name, **axes))  # fmt: skip
+        traces.append(
+            texts(
+                [RULER + 0.065] * len(codes),
+                [values[code] for code in codes],
+                words,
+                concept,
+                name=name,
+                **axes,
+            )
+        )
     if chosen.low < space.low:
-        traces.append(texts([RULER + 0.02], [space.low], ["↓ −128"], position="top right",
-                            name="ruler below", **axes))  # fmt: skip
+        traces.append(
+            texts(
+                [RULER + 0.02],
+                [space.low],
+                ["↓ −128"],
+                position="top right",
+                name="ruler below",
+                **axes,
+            )
+        )
     return traces
 
 
@@ -665,8 +810,8 @@ def _cut_lines(
     for cut, kind in reversed(cuts):  # the chosen one on top
         style = CUTS[kind]
         v = preimage(cut.high)
-        told = say("{rule} cuts at {value}", rule=cut.label, value=scale_text(cut.high))
-        rest: dict[str, Any] = {"hovertemplate": told, "name": f"line {kind}"}
+        words = say("{rule} cuts at {value}", rule=say(cut.label), value=scale_text(cut.high))
+        rest: dict[str, Any] = {"hovertemplate": words, "name": f"line {kind}"}
         bottom = space.y_range[0]
         traces += [
             line([v, v, space.v_range[1]], [bottom, cut.high, cut.high], *style, **rest),
@@ -681,12 +826,18 @@ NARROW_BLOCK = 210  # px
 NARROW_ENDS = (0.66, 1.0)
 
 
-def _narrow(traces: Sequence[dict[str, Any]], words: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def _narrow(
+    space: Space,
+    traces: Sequence[dict[str, Any]],
+    words: Sequence[dict[str, Any]],
+    labels: Sequence[CutLabel],
+) -> dict[str, Any]:
     """What is different where there is no room for words beside the curve."""
     names = [i for i, word in enumerate(words) if str(word.get("name")).startswith("cut ")]
     inside = INSIDE + NARROW_BLOCK
     bottom = NARROW_BLOCK / inside
     left, right = NARROW_ENDS
+    v_ticks = nice_ticks(*space.v_range, 3)
 
     def up(share: float) -> float:
         return bottom + (1 - bottom) * share
@@ -699,7 +850,8 @@ def _narrow(traces: Sequence[dict[str, Any]], words: Sequence[dict[str, Any]]) -
         "margin.b": 8,
         "margin.r": 12,
         "xaxis.domain": [0.0, left],
-        "xaxis.nticks": 4,
+        "xaxis.tickvals": v_ticks.tolist(),
+        "xaxis.ticktext": [tick_text(tick) for tick in v_ticks],
         "xaxis3.domain": [left, right],
         "yaxis.domain": [up(INPUT_SHARE), 1.0],
         "yaxis2.domain": [bottom, up(INPUT_SHARE - AXIS / INSIDE)],
@@ -712,27 +864,41 @@ def _narrow(traces: Sequence[dict[str, Any]], words: Sequence[dict[str, Any]]) -
         "shapes[1].y1": close_up[1],
     }
     for row, i in enumerate(names):
+        line = html.escape(labels[row].listed, quote=False)
         narrow |= {
             f"annotations[{i}].{key}": value
             for key, value in {
-                "text": words[i]["text"].replace("<br>", " "),
-                "xref": "paper", "yref": "paper", "x": 0, "y": 1, "xshift": 0,
-                "xanchor": "left", "yanchor": "bottom",
+                "text": f"<b>{line}</b>" if "<b>" in words[i]["text"] else line,
+                "xref": "paper",
+                "yref": "paper",
+                "x": 0,
+                "y": 1,
+                "xshift": 0,
+                "xanchor": "left",
+                "yanchor": "bottom",
                 "yshift": 22 + LABEL_GAP * (len(names) - 1 - row),
             }.items()
-        }  # fmt: skip
+        }
     halves = 0
     for i, word in enumerate(words):
         moved: dict[str, Any] = {}
         if word.get("name") == "half":
-            moved = {"xref": "paper", "x": 0, "xanchor": "left", "xshift": 0, "y": bottom,
-                     "yshift": -4 - LABEL_GAP * halves}  # fmt: skip
+            moved = {
+                "xref": "paper",
+                "x": 0,
+                "xanchor": "left",
+                "xshift": 0,
+                "y": bottom,
+                "yshift": -4 - LABEL_GAP * halves,
+            }
             halves += 1
         elif word.get("name") == "under":
             across = (word["x"] - RIGHT[0]) / (RIGHT[1] - RIGHT[0])
             moved = {"y": bottom, "x": left + (right - left) * across}
         elif word.get("name") == "over":
-            moved = {"y": up(INPUT_SHARE), "x": left if word["x"] else 0.0}
+            moved = {"y": up(INPUT_SHARE), "x": left}
+        elif word.get("name") == "further":
+            moved = {"y": bottom, "yshift": -4 - 2 * LABEL_GAP}
         elif word.get("name") == "close-up":
             moved = {"x": 0, "y": close_up[1]}
         elif word.get("name") == "close-up code":
@@ -740,5 +906,6 @@ def _narrow(traces: Sequence[dict[str, Any]], words: Sequence[dict[str, Any]]) -
         elif word.get("name") in ("clipped", "stranded"):
             moved = {"visible": False}
         narrow |= {f"annotations[{i}].{key}": value for key, value in moved.items()}
-    hidden = [i for i, trace in enumerate(traces) if trace.get("name") == "ladder"]
+    unseen = ("ladder", "ruler below")
+    hidden = [i for i, trace in enumerate(traces) if trace.get("name") in unseen]
     return narrow | {f"data[{i}].visible": False for i in hidden}

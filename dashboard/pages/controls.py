@@ -51,6 +51,7 @@ from dashboard.text import captions
 from dashboard.text.language import Language
 
 MOST_BATCHES, MOST_TOKENS = 1024, 8192
+COMPANION = "minmax"  # of the first visit
 FIRST_BATCH = Message(
     "Calibrating: batch {batch} of {batches}, layer {layer}; the charts show the first batch"
 )
@@ -147,10 +148,12 @@ def count_the_rest(choice: Choice, frame: Frame) -> None:
     say = frame.say
     if STATE.get("stopped") == choice.source:
         frame.progress.info(
-            say("Stopped. The charts show the first of {count} batches.",
-                count=choice.source.batches),
+            say(
+                "Stopped. The charts show the first of {count} batches.",
+                count=choice.source.batches,
+            ),
             icon=":material/pause_circle:",
-        )  # fmt: skip
+        )
         frame.stop.button(say("Calibrate"), key="resume", on_click=lambda: STATE.pop("stopped"))
         st.stop()
     frame.stop.button(
@@ -172,10 +175,8 @@ def checkpoint_box(say: Language, default: str = "") -> str:
         key="checkpoint",
         width=230,
         accept_new_options=True,
-        help=say(
-            "A sample, or type a directory, a Hub id (owner/name) or a calibration file."
-        ),
-    )  # fmt: skip
+        help=say("A sample, or type a directory, a Hub id (owner/name) or a calibration file."),
+    )
     return keep("checkpoint", name) or default or names[0]
 
 
@@ -196,12 +197,10 @@ def _calibration_box(name: str, say: Language) -> loading.Source:
             accept_new_options=True,
             help=say("A text that comes with the project, or type the path of a UTF-8 file."),
         )
-        batches = st.number_input(
-            say("Batches"), 1, MOST_BATCHES, DEFAULT_BATCHES, key="batches"
-        )  # fmt: skip
+        batches = st.number_input(say("Batches"), 1, MOST_BATCHES, DEFAULT_BATCHES, key="batches")
         seq_len = st.number_input(
             say("Tokens in each batch"), 1, MOST_TOKENS, DEFAULT_SEQ_LEN, key="seq_len"
-        )  # fmt: skip
+        )
     return loading.Source(
         name,
         keep("text", text, DEFAULT_TEXT) or DEFAULT_TEXT,
@@ -267,8 +266,13 @@ def _asymmetric_toggle(observer: str, rules: Sequence[str], say: Language, reaso
     if not reason and not set(rules) - set(SYMMETRIC_RULES):
         reason = say("Scales on this page are symmetric; Explore and Layers have asymmetric ones.")
     if not reason and observer not in SYMMETRIC_RULES:
-        st.toggle(say("asymmetric"), True, key="only_asymmetric", disabled=True,
-                  help=say("The rule on show has no symmetric scale."))  # fmt: skip
+        st.toggle(
+            say("asymmetric"),
+            True,
+            key="only_asymmetric",
+            disabled=True,
+            help=say("The rule on show has no symmetric scale."),
+        )
         return False
     if not reason and observer not in ASYMMETRIC_RULES:
         reason = say("The rule on show has no asymmetric scale.")
@@ -343,6 +347,22 @@ def read_alpha(text: str) -> float:
     if not 0.0 < alpha <= 1.0:
         raise Refusal("α is {given}; give a number with 0 < α <= 1", given=repr(text))
     return alpha
+
+
+def companion(rule: ScaleRule, say: Language) -> ScaleRule:
+    """A box for another rule, to be shown beside the one on show, at the same α."""
+    kept("beside", one_of(SYMMETRIC_RULES))
+    beside = st.selectbox(
+        say("Beside it"),
+        list(SYMMETRIC_RULES),
+        index=SYMMETRIC_RULES.index(COMPANION),
+        key="beside",
+        width=170,
+        help=say(
+            "Another rule, at the same α: its numbers stand under the metrics, its cut is dotted."
+        ),
+    )
+    return ScaleRule(keep("beside", beside, COMPANION), rule.alpha)
 
 
 def use(rule: ScaleRule) -> None:

@@ -6,6 +6,7 @@ import datetime
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
+import plotly.graph_objects as go
 import streamlit as st
 
 from dashboard import figures
@@ -13,14 +14,19 @@ from dashboard.analysis.report import KernelRun, LayerReport
 from dashboard.checkpoints import Checkpoint
 from dashboard.export import documents, quamba_entries, tables
 from dashboard.export.provenance import Provenance, labelled
-from dashboard.pages import loading
+from dashboard.pages import loading, presenting
 from dashboard.pages.controls import Choice
+from dashboard.pages.drawing import show
 from dashboard.rules.observers import ScaleRule
 from dashboard.text import captions
 from dashboard.text.language import Language
 
-MIME = {"csv": "text/csv", "json": "application/json", "html": "text/html",
-        "bin": "application/octet-stream"}  # fmt: skip
+MIME = {
+    "csv": "text/csv",
+    "json": "application/json",
+    "html": "text/html",
+    "bin": "application/octet-stream",
+}
 
 
 def origin_of(choice: Choice, rule: ScaleRule | None) -> Provenance:
@@ -34,6 +40,32 @@ def origin_of(choice: Choice, rule: ScaleRule | None) -> Provenance:
         origin.seq_len if origin else 0,
         rule,
         datetime.date.today().isoformat(),
+    )
+
+
+def show_figure(
+    figure: go.Figure,
+    key: str,
+    choice: Choice,
+    say: Language,
+    on_pick: Callable[[], None] = lambda: None,
+    rule: ScaleRule | None = None,
+) -> None:
+    """Draw a figure whose saved copies say where they come from.
+
+    Args:
+        on_pick: as of ``drawing.show``.
+        rule: of the figure, where it is not the bar's.
+    """
+    origin = origin_of(choice, None if choice.outline.stored else rule or choice.rule)
+    where = say("layer {layer}, slice {slice}", layer=choice.layer, slice=choice.slice_name)
+    show(
+        figure,
+        key,
+        on_pick,
+        presenting.ZOOM if presenting.is_presenting() else 1.0,
+        file=origin.file_name(f"{key}-layer-{choice.layer}-{choice.slice_name}"),
+        note=say.sentences(origin.sentence(say), where),
     )
 
 
@@ -75,7 +107,7 @@ def export_bar(
             st.download_button(
                 labels[suffix],
                 make,
-                origin.file_name(name, suffix),
+                f"{origin.file_name(name)}.{suffix}",
                 MIME[suffix],
                 key=f"export_{name}_{suffix}",
                 on_click="ignore",
@@ -116,8 +148,12 @@ def layer_report_html(
     """What Explore shows of a slice, as one file."""
     others = [(study.beside, "beside"), (study.best, "best")]
     return documents.report_html(
-        say("{checkpoint}, layer {layer}, slice {slice}", checkpoint=origin.checkpoint,
-            layer=choice.layer, slice=choice.slice_name),
+        say(
+            "{checkpoint}, layer {layer}, slice {slice}",
+            checkpoint=origin.checkpoint,
+            layer=choice.layer,
+            slice=choice.slice_name,
+        ),
         origin.sentence(say),
         [
             documents.Section(
@@ -138,7 +174,7 @@ def layer_report_html(
             documents.Section(say("Every measure"), rows=rows),
         ],
         say,
-    )  # fmt: skip
+    )
 
 
 def quamba_file(

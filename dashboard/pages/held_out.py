@@ -5,13 +5,12 @@ from dataclasses import replace
 import streamlit as st
 
 from dashboard import figures
-from dashboard.analysis.report import judge_layers
+from dashboard.analysis.report import evaluate_held_out_layers
 from dashboard.calibration import text_names
 from dashboard.export import tables
 from dashboard.messages import Message
 from dashboard.pages import controls, loading, waiting
-from dashboard.pages.drawing import show
-from dashboard.pages.exporting import export_rows
+from dashboard.pages.exporting import export_rows, show_figure
 from dashboard.pages.grid import show_layers
 from dashboard.pages.registry import page
 from dashboard.pages.remembering import keep, kept
@@ -40,7 +39,7 @@ def held_out(frame: Frame, say: Language) -> None:
         other = replace(choice.source, text=_second_text(say))
     elsewhere = waiting.calibrated(frame, other)
     index, layers = choice.slice_index, choice.outline.layers
-    judged = judge_layers(choice.calibration, elsewhere, index, choice.rule)
+    judged = evaluate_held_out_layers(choice.calibration, elsewhere, index, choice.rule)
     names = (choice.calibration.origin.text, elsewhere.origin.text)
     pairs = [
         (loading.landscape(choice.source, layer, index), loading.landscape(other, layer, index))
@@ -53,7 +52,8 @@ def held_out(frame: Frame, say: Language) -> None:
     st.markdown(captions.held_out_verdict(here, names, pair, say))
     st.markdown("### " + say("SQNR over α, layer {layer}, on both texts", layer=choice.layer))
     alpha = choice.rule.alpha if choice.rule.observer in ALPHA_RULES else None
-    show(figures.held_out_landscapes(*pair, names, say, alpha=alpha), key="held_out")
+    drawing = figures.held_out_landscapes(*pair, names, say, alpha=alpha)
+    show_figure(drawing, "held_out", choice, say)
     st.caption(captions.held_out_caption(pair, names, say))
     st.divider()
     st.markdown("### " + say("Every layer"))

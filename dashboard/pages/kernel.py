@@ -9,6 +9,7 @@ from dashboard.analysis.report import run_kernel
 from dashboard.messages import Message
 from dashboard.pages import controls, loading
 from dashboard.pages.drawing import show
+from dashboard.pages.exporting import show_figure
 from dashboard.pages.refusing import refusals
 from dashboard.pages.registry import page
 from dashboard.pages.remembering import STATE, keep, kept, whole
@@ -63,7 +64,7 @@ def _show_channel(choice: controls.Choice, frame: Frame, say: Language) -> None:
     frame.status.markdown(captions.kernel_status(run, say))
     st.markdown(f"## {captions.pipeline_headline(trace, at, say)}")
     st.markdown(captions.pipeline_caption(trace, at, say))
-    show(figures.pipeline(trace, at, say), key="pipeline", on_pick=pick_position)
+    show_figure(figures.pipeline(trace, at, say), "pipeline", choice, say, pick_position)
     st.table(captions.pipeline_rows(trace, at, say))
     st.caption(say(captions.PIPELINE_NOTE))
 
@@ -82,9 +83,14 @@ def _place_boxes(choice: controls.Choice, say: Language) -> tuple[int, int, int]
     batch = st.number_input(say("Batch"), 0, most["batch"], key="batch", width=130)
     last = most["position"]
     position = st.slider(
-        say("Position"), 0, max(last, 1), min(POSITION, last), key="position", width=376,
+        say("Position"),
+        0,
+        max(last, 1),
+        min(POSITION, last),
+        key="position",
+        width=376,
         disabled=last == 0,
-    )  # fmt: skip
+    )
     for key, value in (("channel", channel), ("batch", batch), ("position", position)):
         keep(key, value)
     return int(channel), int(batch), min(int(position), last)

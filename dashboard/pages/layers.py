@@ -8,8 +8,7 @@ from dashboard.export import documents, tables
 from dashboard.export.provenance import labelled
 from dashboard.messages import Message
 from dashboard.pages import controls, loading
-from dashboard.pages.drawing import show
-from dashboard.pages.exporting import export_bar, origin_of, quamba_file
+from dashboard.pages.exporting import export_bar, origin_of, quamba_file, show_figure
 from dashboard.pages.grid import filtered, show_table, table_row
 from dashboard.pages.registry import lead_to_layer, page
 from dashboard.pages.remembering import STATE
@@ -29,8 +28,9 @@ from dashboard.text.language import Language
 )
 def layers(frame: Frame, say: Language) -> None:
     """Every layer under one rule in a table, and under every rule in a heatmap."""
-    choice = controls.choose(frame, without={"layer": say("This page shows every layer.")},
-                             stored=True)  # fmt: skip
+    choice = controls.choose(
+        frame, without={"layer": say("This page shows every layer.")}, stored=True
+    )
     if choice.outline.stored:
         show_stored(choice, frame, say)
         return
@@ -68,7 +68,7 @@ def layers(frame: Frame, say: Language) -> None:
     )
     bests = [report.bests[index] for report in reports]
     heatmap = figures.rule_heatmap(numbers, scales, bests, say)
-    show(heatmap, key="rules", on_pick=pick_cell)
+    show_figure(heatmap, "rules", choice, say, pick_cell)
     caption = captions.rules_caption(numbers, scales, say)
     st.caption(caption)
 

@@ -22,7 +22,7 @@ from streamlit.navigation.page import StreamlitPage
 
 from dashboard.analysis.report import format_alpha
 from dashboard.messages import Message
-from dashboard.pages import address, heading, speaking
+from dashboard.pages import address, heading, keys, presenting, speaking
 from dashboard.pages.remembering import STATE
 from dashboard.pages.speaking import spoken
 from dashboard.pages.waiting import Frame
@@ -30,8 +30,19 @@ from dashboard.rules.observers import ScaleRule
 from dashboard.text.language import Language
 
 # The modules of this folder that have pages, in the order of the navigation.
-FILES = ("explore", "kernel", "layers", "groups", "compare", "sweep", "batches", "held_out",
-         "lesson", "claims", "terms")  # fmt: skip
+FILES = (
+    "explore",
+    "kernel",
+    "layers",
+    "groups",
+    "compare",
+    "sweep",
+    "batches",
+    "held_out",
+    "lesson",
+    "claims",
+    "terms",
+)
 
 # The groups of the navigation. Pages of a group without a title stand by themselves, before all.
 GROUPS = {
@@ -57,13 +68,20 @@ class Page:
     group: str  # one of GROUPS
     body: Body  # draws everything below the heading
     drawings: tuple[str, ...]  # the keys of its figures, on a float Mamba-2 checkpoint
+    own_keys: bool  # whether a presenter's keys turn something of its own, and no page
 
 
 _PAGES: dict[str, Page] = {}
 
 
 def page(
-    key: str, *, title: str, question: str, group: str, drawings: tuple[str, ...] = ()
+    key: str,
+    *,
+    title: str,
+    question: str,
+    group: str,
+    drawings: tuple[str, ...] = (),
+    own_keys: bool = False,
 ) -> Callable[[Body], Body]:
     """Register the function below as a page.
 
@@ -75,7 +93,7 @@ def page(
         raise ValueError(f"the group of /{key} is {group!r}; allowed are {', '.join(GROUPS)}")
 
     def registered(body: Body) -> Body:
-        _PAGES[key] = Page(key, title, question, group, body, drawings)
+        _PAGES[key] = Page(key, title, question, group, body, drawings, own_keys)
         return body
 
     return registered
@@ -124,10 +142,22 @@ def _navigable(entry: Page, say: Language) -> StreamlitPage:
 
 
 def _run(entry: Page) -> None:
-    """A page: its heading, and what it draws below; or the layer that was clicked on it."""
+    """A page: its heading, and what it draws below; or where a click or a key led from it."""
     if "clicked" in STATE:
         open_page("explore", STATE.pop("clicked"))
+    if "turned" in STATE:
+        open_page(STATE.pop("turned"), st.query_params.to_dict())
     say = spoken()
+    presenting.draw(say)
+    if entry.key != HOME:
+        STATE.welcome = False
+    if not entry.own_keys:
+        order = list(pages())
+        keys.listen(
+            order.index(entry.key),
+            presenting.is_presenting(),
+            partial(presenting.turned, order, entry.key),
+        )
     entry.body(heading.draw(say(entry.title), say(entry.question), say), say)
 
 

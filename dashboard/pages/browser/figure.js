@@ -108,13 +108,14 @@ async function settle(root) {
 // Where a pick lies, in px of the plot.
 function placed(plot, pick) {
   const { _size: size } = plot._fullLayout;
-  const ends = (values, name, start, length) => {
+  const ends = (values, name, start, length, whole) => {
     if (name === "paper") return values.map((value) => start + value * length);
+    if (name === "figure") return values.map((value) => value * whole);
     const axis = plot._fullLayout[name.replace(/^([xy])/, "$1axis")];
     return values.map((value) => axis._offset + axis.d2p(value));
   };
-  const [left, right] = ends(pick.x, pick.axes[0], size.l, size.w).sort((a, b) => a - b);
-  const [top, bottom] = ends(pick.y, pick.axes[1], size.t + size.h, -size.h).sort((a, b) => a - b);
+  const [left, right] = ends(pick.x, pick.axes[0], size.l, size.w, plot._fullLayout.width).sort((a, b) => a - b);
+  const [top, bottom] = ends(pick.y, pick.axes[1], size.t + size.h, -size.h, plot._fullLayout.height).sort((a, b) => a - b);
   return { left, right, top, bottom };
 }
 
