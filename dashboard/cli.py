@@ -53,6 +53,7 @@ from dashboard.analysis.report import (
     report_slices,
     run_kernel,
 )
+from dashboard.analysis.result_store import default_store
 from dashboard.analysis.stored import run_all, stored_document
 from dashboard.calibration import (
     DEFAULT_BATCHES,
@@ -466,6 +467,8 @@ def _run_impact(arguments: argparse.Namespace) -> int:
     _check_budget(arguments)
     document, stopped = measure_impact(arguments)
     _write(IMPACT_FORMATS[arguments.format](document), arguments.out)
+    if arguments.format == "table" and not arguments.out:
+        sys.stdout.write(_holdings(arguments))
     if stopped:
         asked = len(document["settings"]) + stopped
         sys.stderr.write(f"dashboard: stopped; {stopped} of {asked} settings are missing\n")
@@ -481,6 +484,14 @@ def _run_impact(arguments: argparse.Namespace) -> int:
             )
             return 1
     return 0
+
+
+def _holdings(arguments: argparse.Namespace) -> str:
+    """What is kept on disk, and where; a line."""
+    store = None if arguments.no_store else default_store()
+    if store is None:
+        return "No result is kept.\n"
+    return captions.holdings_line(store.holdings(), ENGLISH) + "\n"
 
 
 def _check_budget(arguments: argparse.Namespace) -> None:
@@ -541,7 +552,8 @@ def measure_impact(arguments: argparse.Namespace) -> tuple[dict, int]:
         if arguments.entries is not None:
             entries = quamba_entries.plan_entries(plan, checkpoint.architecture.n_groups)
             write_whole(Path(arguments.entries), quamba_entries.as_bytes(entries))
-    run = float_run(checkpoint, model, held_out)
+    store = None if arguments.no_store else default_store()
+    run = float_run(checkpoint, model, held_out, store=store)
     subsets = [tuple(layers)]
     if arguments.each and len(layers) > 1:
         subsets += alone(layers)
@@ -555,7 +567,8 @@ def measure_impact(arguments: argparse.Namespace) -> tuple[dict, int]:
             rule if plan is None else None,
             subsets,
             arguments.mode,
-            on_progress=show,
+            store,
+            show,
         )
         try:
             for setting in measured:
@@ -703,6 +716,11 @@ def _add_impact(command: argparse.ArgumentParser) -> None:
         "--entries",
         metavar="FILE.bin",
         help="write the plan as Quamba stores scales: one symmetric scale a slice",
+    )
+    command.add_argument(
+        "--no-store",
+        action="store_true",
+        help="measure all anew, and keep no result on disk; SCALESCOPE_RESULTS names the place",
     )
     command.add_argument(
         "--max-kl", type=float, metavar="NATS", help="exit status 1 where kl_nats is above it"

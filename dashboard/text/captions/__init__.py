@@ -48,6 +48,7 @@ from dashboard.text.captions.held_out import (
 )
 from dashboard.text.captions.impact import (
     budget_sentence,
+    holdings_line,
     impact_ranking,
     impact_verdict,
     layers_in_words,
@@ -125,6 +126,7 @@ __all__ = [
     "held_out_headline",
     "held_out_rows",
     "held_out_verdict",
+    "holdings_line",
     "impact_ranking",
     "impact_verdict",
     "kernel_sentence",
