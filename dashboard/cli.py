@@ -35,7 +35,7 @@ from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from dashboard.analysis import health
-from dashboard.analysis.budget import KINDS, LayerOption, choose, options_of
+from dashboard.analysis.budget import KINDS, WHOLE_SLICE, LayerOption, choose, options_of
 from dashboard.analysis.impact import (
     ImpactProgress,
     MeasuredSetting,
@@ -117,10 +117,6 @@ from dashboard.text.language import ENGLISH
 from dashboard.text.numbers import spans, with_error
 
 logger = logging.getLogger(__name__)
-
-# Bytes of conv inputs in memory while the kernel runs; a larger model is calibrated in several
-# passes.
-CAPTURE_BYTES = 2**30
 
 MOST_LAYERS = 10_000  # of one range; a longer one is refused without being counted out
 
@@ -385,10 +381,10 @@ def _recommended(recommendation: Recommendation) -> dict:
 def _calibrate_in_passes(
     checkpoint: Checkpoint, text: CalibrationText, layers: Sequence[int]
 ) -> Iterator[Calibration]:
-    """As many layers a pass as their conv inputs fit in ``CAPTURE_BYTES``."""
+    """Every layer with its conv input, as many layers a pass as have room."""
     backbone = load_backbone(checkpoint)
     with _progress_bar() as show:
-        yield from calibrate_in_passes(checkpoint, backbone, text, layers, CAPTURE_BYTES, show)
+        yield from calibrate_in_passes(checkpoint, backbone, text, layers, on_progress=show)
 
 
 def _report_layer(
@@ -670,7 +666,7 @@ def _kinds(arguments: argparse.Namespace, saved: Calibration | None) -> Sequence
     """What a plan may have: with ``--entries`` what Quamba can hold; a file has no channels."""
     if arguments.entries is not None:
         return ("tensor",)
-    return KINDS if saved is None else ("tensor", "asymmetric")
+    return KINDS if saved is None else WHOLE_SLICE
 
 
 def _passes(
@@ -695,7 +691,7 @@ def _passes(
     with _progress_bar() as show:
         if by_channel:
             yield from calibrate_in_passes(
-                checkpoint, whole, text, layers, CAPTURE_BYTES, show, gradients
+                checkpoint, whole, text, layers, on_progress=show, gradients=gradients
             )
         else:
             yield calibrate(
