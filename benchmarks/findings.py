@@ -17,7 +17,6 @@ import json
 import re
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +24,6 @@ import torch
 from torch import nn
 
 from dashboard.analysis.impact import (
-    FloatRun,
     Impact,
     float_run,
     kl_difference,
@@ -102,11 +100,6 @@ ALONE = {
 }
 
 
-def first_windows(run: FloatRun, count: int) -> FloatRun:
-    text = replace(run.text, tokens=run.text.tokens[:count])
-    return replace(run, text=text, loss=run.loss[:count], logits=run.logits[:count])
-
-
 def noise_db(counted: LayerCalibration, quantization: LayerQuantization) -> float:
     """SQNR over the layer's slices together: signals and squared errors added up."""
     signal = error = 0.0
@@ -148,7 +141,7 @@ def examine(name: str, on_line: Callable[[str], None]) -> dict:
         }
         kl = found["rules"][label][own]
         on_line(f"{name}, {label}: {with_error(kl['kl_nats'], kl['kl_nats_error'])}")
-    few = first_windows(runs[own], ALONE_WINDOWS)
+    few = runs[own].first(ALONE_WINDOWS)
     found["alone"] = []
     for label, plan in ALONE.items():
         for layer, entry in plan(checkpoint, calibration).items():

@@ -34,6 +34,7 @@ from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from dashboard.analysis import health
+from dashboard.analysis.budget import KINDS, LayerOption, choose, options_of
 from dashboard.analysis.impact import (
     ImpactProgress,
     MeasuredSetting,
@@ -52,6 +53,7 @@ from dashboard.analysis.report import (
     report_slices,
     run_kernel,
 )
+from dashboard.analysis.result_store import default_store
 from dashboard.analysis.stored import run_all, stored_document
 from dashboard.calibration import (
     DEFAULT_BATCHES,
@@ -462,21 +464,55 @@ def _progress_bar() -> Iterator[Callable[[Progress | ImpactProgress], None]]:
 def _run_impact(arguments: argparse.Namespace) -> int:
     """Measure what a rule's scales cost; with ``--max-kl``, whether that is too much."""
     _check_place(arguments.out)
+    _check_budget(arguments)
     document, stopped = measure_impact(arguments)
     _write(IMPACT_FORMATS[arguments.format](document), arguments.out)
+    if arguments.format == "table" and not arguments.out:
+        sys.stdout.write(_holdings(arguments))
     if stopped:
         asked = len(document["settings"]) + stopped
         sys.stderr.write(f"dashboard: stopped; {stopped} of {asked} settings are missing\n")
         return 130
     worst = max(document["settings"], key=lambda setting: setting["kl_nats"])
-    if arguments.max_kl is not None and worst["kl_nats"] > arguments.max_kl:
-        cost = with_error(worst["kl_nats"], worst["kl_nats_error"])
-        sys.stderr.write(
-            f"dashboard: kl_nats of layers {spans(worst['layers'])} is {cost}, above --max-kl "
-            f"{arguments.max_kl:g}\n"
-        )
-        return 1
+    limits = {"--max-kl": arguments.max_kl, "--budget": arguments.budget}
+    for name, limit in limits.items():
+        if limit is not None and worst["kl_nats"] > limit:
+            cost = with_error(worst["kl_nats"], worst["kl_nats_error"])
+            sys.stderr.write(
+                f"dashboard: kl_nats of layers {spans(worst['layers'])} is {cost}, above {name} "
+                f"{limit:g}\n"
+            )
+            return 1
     return 0
+
+
+def _holdings(arguments: argparse.Namespace) -> str:
+    """What is kept on disk, and where; a line."""
+    store = None if arguments.no_store else default_store()
+    if store is None:
+        return "No result is kept.\n"
+    return captions.holdings_line(store.holdings(), ENGLISH) + "\n"
+
+
+def _check_budget(arguments: argparse.Namespace) -> None:
+    """Refuse, before the work, what does not go together."""
+    if arguments.budget is None:
+        if arguments.entries is not None:
+            raise UsageError("--entries needs --budget, whose plan it writes")
+        return
+    if not arguments.budget > 0:
+        raise UsageError(f"--budget is {arguments.budget:g}; it must be above 0")
+    others = {
+        "--each": arguments.each,
+        "--mode": arguments.mode != "output",
+        "--group-size": arguments.group_size is not None,
+    }
+    for name, given in others.items():
+        if given:
+            raise UsageError(f"{name} does not go with --budget, which plans INT8 outputs itself")
+    _check_place(arguments.entries)
+    if arguments.entries is not None and Path(arguments.entries).suffix != ".bin":
+        raise UsageError(f"--entries is {arguments.entries!r}; give a file that ends in .bin")
 
 
 def measure_impact(arguments: argparse.Namespace) -> tuple[dict, int]:
@@ -500,18 +536,39 @@ def measure_impact(arguments: argparse.Namespace) -> tuple[dict, int]:
         first=on_first,
     )
     model = load_language_model(checkpoint)
+    plan = None
     planned: dict[int, PlannedLayer] = {}
+    options: dict[int, Sequence[LayerOption]] = {}
+    kinds = KINDS if arguments.entries is None else KINDS[:1]
     for calibration in _passes(checkpoint, model, text, layers, arguments):
         origin = calibration.origin
-        planned |= plan_layers(checkpoint, calibration, rule, names, arguments.group_size)
-    run = float_run(checkpoint, model, held_out)
+        if arguments.budget is None:
+            planned |= plan_layers(checkpoint, calibration, rule, names, arguments.group_size)
+        else:
+            options |= options_of(checkpoint, calibration, kinds, names)
+    if arguments.budget is not None:
+        plan = choose(options, arguments.budget)
+        planned = {o.layer: PlannedLayer(o.quantization, o.predicted_nats) for o in plan.options}
+        if arguments.entries is not None:
+            entries = quamba_entries.plan_entries(plan, checkpoint.architecture.n_groups)
+            write_whole(Path(arguments.entries), quamba_entries.as_bytes(entries))
+    store = None if arguments.no_store else default_store()
+    run = float_run(checkpoint, model, held_out, store=store)
     subsets = [tuple(layers)]
     if arguments.each and len(layers) > 1:
         subsets += alone(layers)
     settings: list[MeasuredSetting] = []
     with _progress_bar() as show:
         measured = study_rule(
-            checkpoint, model, run, planned, rule, subsets, arguments.mode, on_progress=show
+            checkpoint,
+            model,
+            run,
+            planned,
+            rule if plan is None else None,
+            subsets,
+            arguments.mode,
+            store,
+            show,
         )
         try:
             for setting in measured:
@@ -520,7 +577,7 @@ def measure_impact(arguments: argparse.Namespace) -> tuple[dict, int]:
             if not settings:
                 raise
     document = impact_document(
-        origin, run, on_first, names, arguments.group_size, settings, arguments.each
+        origin, run, on_first, names, arguments.group_size, settings, arguments.each, plan
     )
     return document, len(subsets) - len(settings)
 
@@ -532,21 +589,20 @@ def _passes(
     layers: Sequence[int],
     arguments: argparse.Namespace,
 ) -> Iterator[Calibration]:
-    """The layers calibrated: at once, or, for groups of channels, as many a pass as fit."""
-    whole = model if arguments.predict else backbone_of(model)
+    """The layers calibrated: at once, or, where single channels count, as many a pass as fit."""
+    gradients = arguments.predict or arguments.budget is not None
+    by_channel = arguments.group_size is not None or (
+        arguments.budget is not None and arguments.entries is None
+    )
+    whole = model if gradients else backbone_of(model)
     with _progress_bar() as show:
-        if arguments.group_size is None:
-            yield calibrate(
-                checkpoint,
-                whole,
-                text,
-                layers=layers,
-                gradients=arguments.predict,
-                on_progress=show,
+        if by_channel:
+            yield from calibrate_in_passes(
+                checkpoint, whole, text, layers, CAPTURE_BYTES, show, gradients
             )
         else:
-            yield from calibrate_in_passes(
-                checkpoint, whole, text, layers, CAPTURE_BYTES, show, arguments.predict
+            yield calibrate(
+                checkpoint, whole, text, layers=layers, gradients=gradients, on_progress=show
             )
 
 
@@ -648,6 +704,23 @@ def _add_impact(command: argparse.ArgumentParser) -> None:
     command.add_argument("--each", action="store_true", help="each layer alone, too")
     command.add_argument(
         "--predict", action="store_true", help="count gradients, and predict what is measured"
+    )
+    command.add_argument(
+        "--budget",
+        type=float,
+        metavar="NATS",
+        help="in place of a rule: plan the cheapest scales that are predicted to keep to so much, "
+        "and measure the plan; exit status 1 where it does not keep to it",
+    )
+    command.add_argument(
+        "--entries",
+        metavar="FILE.bin",
+        help="write the plan as Quamba stores scales: one symmetric scale a slice",
+    )
+    command.add_argument(
+        "--no-store",
+        action="store_true",
+        help="measure all anew, and keep no result on disk; SCALESCOPE_RESULTS names the place",
     )
     command.add_argument(
         "--max-kl", type=float, metavar="NATS", help="exit status 1 where kl_nats is above it"

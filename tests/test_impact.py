@@ -18,7 +18,6 @@ from dashboard.analysis.impact import (
     Estimate,
     Impact,
     ImpactProgress,
-    Results,
     all_but_one,
     alone,
     compare_logits,
@@ -38,6 +37,7 @@ from dashboard.analysis.quantized_forward import (
     quantize_layer,
     quantized_outputs,
 )
+from dashboard.analysis.result_store import ResultStore
 from dashboard.calibration import CalibrationError, calibrate, read_text
 from dashboard.checkpoints import (
     SAMPLES_DIR,
@@ -368,11 +368,11 @@ def test_an_error_is_that_of_windows_and_one_window_has_none():
     assert not kl_difference(steady, impact).is_noise
 
 
-def test_nothing_is_computed_twice_and_a_stop_keeps_what_is_finished(samples):
+def test_nothing_is_computed_twice_and_a_stop_keeps_what_is_finished(samples, tmp_path):
     loaded = samples["mamba2-tiny"]
     planned = loaded.plan(ScaleRule("minmax"))
     quantizations = {layer: entry.quantization for layer, entry in planned.items()}
-    results, seen = Results(), []
+    store, seen = ResultStore(tmp_path), []
 
     def stop(progress: ImpactProgress) -> None:
         seen.append(str(progress))
@@ -388,7 +388,7 @@ def test_nothing_is_computed_twice_and_a_stop_keeps_what_is_finished(samples):
             loaded.run,
             quantizations,
             subsets,
-            results=results,
+            store=store,
             on_progress=stop,
         ):
             finished.append(layers)
@@ -402,7 +402,7 @@ def test_nothing_is_computed_twice_and_a_stop_keeps_what_is_finished(samples):
         loaded.run,
         quantizations,
         subsets,
-        results=results,
+        store=store,
         on_progress=lambda progress: seen.append(progress.setting),
     )
     again = dict(rest)
@@ -440,7 +440,7 @@ def test_without_room_for_logits_the_float_model_runs_again(samples, monkeypatch
     expected = loaded.measure(planned)
     monkeypatch.setattr("dashboard.analysis.impact.KEPT_LOGITS", 0)
     run = float_run(loaded.checkpoint, loaded.model, loaded.held_out)
-    assert run.logits == ()
+    assert run.logits == {}
     layers = [entry.quantization for entry in planned.values()]
     found = measure(loaded.checkpoint, loaded.model, run, layers)
     assert np.array_equal(found.kl, expected.kl)

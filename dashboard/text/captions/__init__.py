@@ -46,7 +46,13 @@ from dashboard.text.captions.held_out import (
     held_out_rows,
     held_out_verdict,
 )
-from dashboard.text.captions.impact import impact_ranking, impact_verdict, layers_in_words
+from dashboard.text.captions.impact import (
+    budget_sentence,
+    holdings_line,
+    impact_ranking,
+    impact_verdict,
+    layers_in_words,
+)
 from dashboard.text.captions.kernel import (
     NO_TRACE_FILE,
     NO_TRACE_STORED,
@@ -106,6 +112,7 @@ __all__ = [
     "average_caption",
     "average_headline",
     "average_verdict",
+    "budget_sentence",
     "column_names",
     "compare_headline",
     "compare_rows",
@@ -119,6 +126,7 @@ __all__ = [
     "held_out_headline",
     "held_out_rows",
     "held_out_verdict",
+    "holdings_line",
     "impact_ranking",
     "impact_verdict",
     "kernel_sentence",
