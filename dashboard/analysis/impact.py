@@ -289,6 +289,13 @@ def impact_key(run: FloatRun, quantizations: Sequence[LayerQuantization], mode: 
     return f"{run.key}|{mode}|{layers}"
 
 
+def stored_impact(run: FloatRun, key: str, store: ResultStore | None) -> Impact | None:
+    """What was measured under an ``impact_key`` of this run; None where nothing was."""
+    shapes = dict.fromkeys(("kl", "delta", "same"), run.loss.shape)
+    known = _stored(store, key, shapes)
+    return None if known is None else Impact(**known)
+
+
 def measure(
     checkpoint: Checkpoint,
     model: nn.Module,
@@ -311,9 +318,8 @@ def measure(
     Raises CalibrationError where the model cannot be run, ValueError for another mode.
     """
     key = impact_key(run, quantizations, mode)
-    shapes = dict.fromkeys(("kl", "delta", "same"), run.loss.shape)
-    if (known := _stored(store, key, shapes)) is not None:
-        return Impact(**known)
+    if (known := stored_impact(run, key, store)) is not None:
+        return known
     windows = []
     for window, ids in enumerate(run.text.tokens):
         ours = _float_logits(checkpoint, model, run, window)

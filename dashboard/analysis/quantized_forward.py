@@ -16,6 +16,7 @@ import hashlib
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -65,7 +66,7 @@ class LayerQuantization:
     def names(self) -> tuple[str, ...]:
         return tuple(entry.conv_slice.name for entry in self.slices)
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """A name for these scales: the same for the same layer, slices and float32 values."""
         whole = hashlib.sha256(f"{self.layer}".encode())

@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -281,6 +282,21 @@ def _check_size(batches: int, seq_len: int) -> None:
         )
 
 
+def whole_text(checkpoint: Checkpoint, content: str, most: int) -> CalibrationText:
+    """A text that was typed, as one batch of all its tokens, or of the first ``most``.
+
+    Raises CalibrationError for less than two tokens, of which none has a next one.
+    """
+    tokens = _tokenize(checkpoint, content.encode("utf-8", "replace"), "the text", None)[:most]
+    if len(tokens) < 2:
+        raise CalibrationError(
+            "the text has {tokens} tokens; give 2 at least, so that one has a next one",
+            tokens=len(tokens),
+        )
+    digest = hashlib.sha256(content.encode("utf-8", "replace")).hexdigest()
+    return CalibrationText("the text", digest, tokens[None])
+
+
 def given_tokens(checkpoint: Checkpoint, tokens: Tensor) -> CalibrationText:
     """Token ids as calibration batches; their hash is that of their bytes as int64.
 
@@ -391,6 +407,25 @@ def _own_tokenizer(checkpoint: Checkpoint) -> Tokenizer:
     return AutoTokenizer.from_pretrained(
         checkpoint.path, local_files_only=True, trust_remote_code=False
     )
+
+
+def decoder(checkpoint: Checkpoint) -> Callable[[Sequence[int]], str]:
+    """What makes text of token ids; U+FFFD stands for what is no whole character.
+
+    Raises CheckpointError where there is no tokenizer, or none that can be used.
+    """
+    if checkpoint.reads_bytes:
+        return lambda tokens: bytes(tokens).decode("utf-8", errors="replace")
+    try:
+        tokenizer: Any = _own_tokenizer(checkpoint)
+    except Exception as error:  # each kind of tokenizer has faults of its own
+        logger.info("tokenizer of %s", checkpoint.path, exc_info=error)
+        raise CheckpointError(
+            "{path} has a tokenizer that cannot be used: {reason}",
+            path=checkpoint.path,
+            reason=first_line(error),
+        ) from error
+    return lambda tokens: str(tokenizer.decode(list(tokens), clean_up_tokenization_spaces=False))
 
 
 def is_panic(error: BaseException) -> bool:

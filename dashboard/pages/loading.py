@@ -9,17 +9,23 @@ from __future__ import annotations
 import os
 import re
 import threading
-from collections.abc import Callable, Iterable
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 import streamlit as st
-from torch import nn
+from torch import Tensor, nn
 
-from dashboard.analysis import health, kinds
+from dashboard.analysis import health, impact, kinds
+from dashboard.analysis.budget import BudgetPlan, LayerOption, choose, options_of
 from dashboard.analysis.compare import Column, calibrated_column
+from dashboard.analysis.impact import FloatRun, Impact, ImpactProgress
 from dashboard.analysis.kinds import GroupStudy, ScaleKind
+from dashboard.analysis.measurements import Measurements, Scales, Setting
+from dashboard.analysis.measurements import measure_settings as run_settings
+from dashboard.analysis.prediction import PlannedLayer, plan_layers
 from dashboard.analysis.report import (
     LayerReport,
     QuantizedConv,
@@ -32,7 +38,9 @@ from dashboard.analysis.report import (
     report_slice,
     sweep_scales,
 )
+from dashboard.analysis.result_store import ResultStore, default_store
 from dashboard.analysis.stored import StoredRun, run_all
+from dashboard.analysis.token_damage import TokenDamage, token_damage
 from dashboard.calibration import (
     Calibration,
     CalibrationError,
@@ -43,18 +51,22 @@ from dashboard.calibration import (
     archive,
     calibrate,
     calibrate_in_passes,
+    decoder,
     read_text,
     text_names,
+    whole_text,
 )
 from dashboard.calibration.histogram import Histogram, Quantized
 from dashboard.checkpoints import (
     SAMPLES_DIR,
     Checkpoint,
     CheckpointError,
+    backbone_of,
     default_device,
     is_hub_id,
     load_backbone,
     load_checkpoint,
+    load_language_model,
 )
 from dashboard.pages import access
 from dashboard.pages.shelf import Shelf
@@ -65,7 +77,7 @@ from dashboard.rules.channels import (
     channels_of,
 )
 from dashboard.rules.grouping import ChannelGrouping, sort_and_cluster
-from dashboard.rules.landscape import Landscape, Recommendation, recommend
+from dashboard.rules.landscape import Landscape, Measure, Recommendation, recommend
 from dashboard.rules.observers import ScaleRule
 
 MIB = 2**20
@@ -91,6 +103,12 @@ SHELVES = {
     "landscape": (512, 128 * MIB, False),
     "recommendation": (8, 16 * MIB, False),
     "scale": (4096, 64 * MIB, False),
+    "planned": (512, 16 * MIB, False),
+    "float_run": (2, 1024 * MIB, True),
+    "impact": (4096, 256 * MIB, False),
+    "damage": (32, 16 * MIB, False),
+    "options": (16, 64 * MIB, False),
+    "pace": (64, MIB, False),
     "channels": (2, 128 * MIB, True),
     "grouping": (64, 16 * MIB, False),
     "kinds": (32, 2 * MIB, False),
@@ -104,6 +122,14 @@ class Model:
     """A backbone, and the lock that keeps two users' hooks from seeing each other's forward."""
 
     backbone: nn.Module
+    lock: threading.Lock
+
+
+@dataclass(frozen=True)
+class LanguageModel:
+    """A model with its head, and the lock that it shares with its backbone."""
+
+    network: nn.Module
     lock: threading.Lock
 
 
@@ -341,12 +367,29 @@ def checked(
 
 
 def model(name: str) -> Model:
+    """The backbone: that of the language model where this is there already."""
     shelf, key = _shelves()["model"], (name, edition(name))
+    whole = shelf.get((*key, "head"))
+    if whole is not None:
+        return Model(backbone_of(whole.network), whole.lock)
     shared = shelf.get(key)
     if shared is None:
         with _loading():
             shared = shelf.get_or_make(
                 key, lambda: Model(load_backbone(checkpoint(name)), threading.Lock())
+            )
+    return shared
+
+
+def language_model(name: str) -> LanguageModel:
+    """The model with its head; raises CheckpointError where there is none."""
+    shelf, key = _shelves()["model"], (name, edition(name), "head")
+    shared = shelf.get(key)
+    if shared is None:
+        with _loading():
+            shared = shelf.get_or_make(
+                key,
+                lambda: LanguageModel(load_language_model(checkpoint(name)), threading.Lock()),
             )
     return shared
 
@@ -393,11 +436,54 @@ def calibration(source: Source, on_progress: Callable[[Progress], None]) -> Cali
     return counted
 
 
+def has_gradients(source: Source) -> bool:
+    """Whether the loss's gradients were counted, here or in the calibration file."""
+    counted = _shelves()["calibration"].get(source)
+    return counted is not None and _has_gradients(counted)
+
+
+def _has_gradients(counted: Calibration) -> bool:
+    return all(own.gradients is not None for layer in counted.layers for own in layer.slices)
+
+
+def counted_gradients(source: Source, on_progress: Callable[[Progress], None]) -> Calibration:
+    """``calibration`` with the loss's gradients; it takes the place of the one without.
+
+    Conv inputs are kept with their gradients where they fit, for scales of single channels. A
+    calibration file is as it is.
+
+    Raises CheckpointError for a model without a head.
+    """
+    if source.from_file or has_gradients(source):
+        return calibration(source, on_progress)
+    loaded, tokens = language_model(source.checkpoint), text(source)
+    shelf = _shelves()["calibration"]
+    with loaded.lock:
+        if not has_gradients(source):  # nobody else has made it in the meantime
+            known = checkpoint(source.checkpoint)
+            keep = known.layers if fits_with_gradients(source) else ()
+            made = calibrate(
+                known, loaded.network, tokens, keep=keep, gradients=True, on_progress=on_progress
+            )
+            if keep:
+                _shelves()["captures"].put(source, made.captures)
+            shelf.put(source, replace(made, captures=()))
+    return calibration(source, on_progress)
+
+
 def _fits(source: Source) -> bool:
     """Whether the conv inputs of all layers can be kept."""
+    return _captured_bytes(source) <= KEEP_BYTES
+
+
+def fits_with_gradients(source: Source) -> bool:
+    """Whether the conv inputs of all layers and their gradients can be kept."""
+    return 2 * _captured_bytes(source) <= KEEP_BYTES
+
+
+def _captured_bytes(source: Source) -> int:
     known = checkpoint(source.checkpoint)
-    layer_bytes = 4 * source.batches * source.seq_len * known.conv_dim
-    return layer_bytes * known.n_layers <= KEEP_BYTES
+    return 4 * source.batches * source.seq_len * known.conv_dim * known.n_layers
 
 
 def quantized_conv(
@@ -467,11 +553,20 @@ def slice_report(source: Source, layer: int, index: int, rule: ScaleRule) -> Sli
     return report_slice(_slice(source, layer, index), scale_report(source, layer, index, rule))
 
 
-def landscape(source: Source, layer: int, index: int, symmetric: bool = True) -> Landscape:
-    """Every α for one slice."""
+def landscape(
+    source: Source,
+    layer: int,
+    index: int,
+    symmetric: bool = True,
+    by: Measure = "sqnr_db",
+) -> Landscape:
+    """Every α for one slice; with ``predicted_nats`` where gradients were counted."""
+    counted = _slice(source, layer, index)
     return _shelves()["landscape"].get_or_make(
-        (source, layer, index, symmetric),
-        lambda: Landscape.of(_slice(source, layer, index).silu_output, symmetric=symmetric),
+        (source, layer, index, symmetric, by, counted.gradients is not None),
+        lambda: Landscape.of(
+            counted.silu_output, symmetric=symmetric, gradients=counted.gradients, by=by
+        ),
     )
 
 
@@ -559,20 +654,26 @@ def study_slice(
     )
 
 
-def recommendation(source: Source, symmetric: bool = True) -> Recommendation:
+def recommendation(
+    source: Source, symmetric: bool = True, by: Measure = "sqnr_db"
+) -> Recommendation:
     """The best α of every slice of every layer, and one for the whole model."""
+    return _shelves()["recommendation"].get_or_make(
+        (source, symmetric, by, has_gradients(source)),
+        lambda: recommend(landscapes(source, outline(source).layers, symmetric, by)),
+    )
 
-    def make() -> Recommendation:
-        layers = calibration(source, lambda _: None).layers
-        return recommend(
-            {
-                (layer.layer, counted.name): landscape(source, layer.layer, i, symmetric)
-                for layer in layers
-                for i, counted in enumerate(layer.slices)
-            }
-        )
 
-    return _shelves()["recommendation"].get_or_make((source, symmetric), make)
+def landscapes(
+    source: Source, layers: Sequence[int], symmetric: bool = True, by: Measure = "sqnr_db"
+) -> dict[tuple[int, str], Landscape]:
+    """Of every slice of some layers, by (layer, slice)."""
+    counted = calibration(source, lambda _: None)
+    return {
+        (layer, own.name): landscape(source, layer, i, symmetric, by)
+        for layer in layers
+        for i, own in enumerate(counted.layer(layer).slices)
+    }
 
 
 def grouping(
@@ -642,3 +743,224 @@ def group_study(
 
     key = (source, layer, head_groups, channel_groups, alpha)
     return _shelves()["kinds"].get_or_make(key, make)
+
+
+# What a scale costs the model
+
+
+@dataclass(frozen=True)
+class HeldOutText:
+    """The windows that settings are judged on: of another text, or of the calibration's own after
+    the batches that were calibrated on (``name`` is empty)."""
+
+    source: Source
+    name: str
+    windows: int
+    edition: Edition = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "edition", _text_edition(self.name) if self.name else ())
+
+    @property
+    def first(self) -> int:
+        """The window to begin with, counted in windows."""
+        return 0 if self.name else self.source.batches
+
+
+def held_out_text(held_out: HeldOutText) -> CalibrationText:
+    """Raises CalibrationError for a text that is too short, and for one that cannot be read;
+    CheckpointError for a path that is not open."""
+    source, name = held_out.source, held_out.name or held_out.source.text
+    if name not in text_names() and not access.is_open(name):
+        raise access.refusal()
+    return _shelves()["text"].get_or_make(
+        held_out,
+        lambda: read_text(
+            checkpoint(source.checkpoint),
+            name,
+            held_out.windows,
+            source.seq_len,
+            first=held_out.first,
+        ),
+    )
+
+
+def float_run(held_out: HeldOutText, on_window: Callable[[int], None]) -> FloatRun:
+    """The float model on the held-out windows; stored, it is not run again."""
+    shelf, name = _shelves()["float_run"], held_out.source.checkpoint
+    known = shelf.get(held_out)
+    if known is None:
+        loaded, tokens = language_model(name), held_out_text(held_out)
+        with loaded.lock:
+            known = impact.float_run(
+                checkpoint(name), loaded.network, tokens, on_window, result_store()
+            )
+        shelf.put(held_out, known)
+    return known
+
+
+@st.cache_resource
+def result_store() -> ResultStore | None:
+    """Where measurements are kept between visits; the command line's own."""
+    return default_store()
+
+
+def planned(source: Source, rule: ScaleRule) -> dict[int, PlannedLayer]:
+    """Every layer's scales under a rule, and what they are predicted to cost."""
+    return _shelves()["planned"].get_or_make(
+        (source, rule, has_gradients(source)),
+        lambda: plan_layers(
+            checkpoint(source.checkpoint), calibration(source, lambda _: None), rule
+        ),
+    )
+
+
+def measurements(held_out: HeldOutText, run: FloatRun, mode: str) -> Measurements:
+    """What is known, and can be asked, of settings on a held-out text."""
+    shelf = _shelves()["impact"]
+
+    def known(key: str) -> Impact | None:
+        measured = shelf.get(key)
+        if measured is None:
+            measured = impact.stored_impact(run, key, result_store())
+            if measured is not None:
+                shelf.put(key, measured)
+        return measured
+
+    return Measurements(run, mode, lambda scales: _scales(held_out.source, scales), known)
+
+
+def _scales(source: Source, scales: Scales) -> Mapping[int, PlannedLayer]:
+    if isinstance(scales, ScaleRule):
+        return planned(source, scales)
+    return {o.layer: PlannedLayer(o.quantization, o.predicted_nats) for o in scales.options}
+
+
+def measure_settings(
+    held_out: HeldOutText,
+    asked: Measurements,
+    settings: Sequence[Setting],
+    already: tuple[int, float],
+    seconds: float,
+    on_progress: Callable[[ImpactProgress], None],
+) -> None:
+    """``measurements.measure_settings``, each result known as soon as it is there."""
+    name = held_out.source.checkpoint
+    loaded = language_model(name)
+    with loaded.lock:
+        for key, measured in run_settings(
+            checkpoint(name),
+            loaded.network,
+            asked,
+            settings,
+            already,
+            seconds,
+            result_store(),
+            on_progress,
+        ):
+            _shelves()["impact"].put(key, measured)
+
+
+def budget_plan(
+    source: Source,
+    kinds: Sequence[str],
+    budget_nats: float,
+    on_progress: Callable[[Progress], None],
+) -> BudgetPlan:
+    """The cheapest scales that are predicted to keep to a budget; arguments as below."""
+    return _shelves()["options"].get_or_make(
+        (source, tuple(kinds), budget_nats),
+        lambda: choose(budget_options(source, kinds, on_progress), budget_nats),
+    )
+
+
+def budget_options(
+    source: Source, kinds: Sequence[str], on_progress: Callable[[Progress], None]
+) -> dict[int, tuple[LayerOption, ...]]:
+    """The ways in which each layer can be quantized, each with its predicted cost.
+
+    Args:
+        kinds: of ``budget.KINDS``; groups and channels where ``fits_with_gradients``.
+    """
+
+    def make() -> dict[int, tuple[LayerOption, ...]]:
+        counted = counted_gradients(source, on_progress)
+        if FINER_KINDS.intersection(kinds):
+            counted = replace(counted, captures=_captures_with_gradients(source, on_progress))
+        return options_of(checkpoint(source.checkpoint), counted, kinds)
+
+    return _shelves()["options"].get_or_make((source, tuple(kinds)), make)
+
+
+FINER_KINDS = {"groups", "channels"}  # which need conv inputs
+
+
+def _captures_with_gradients(
+    source: Source, on_progress: Callable[[Progress], None]
+) -> tuple[ConvCapture, ...]:
+    shelf = _shelves()["captures"]
+    captures: tuple[ConvCapture, ...] = shelf.get(source) or ()
+    if not captures or any(capture.gradient is None for capture in captures):
+        loaded, known = language_model(source.checkpoint), checkpoint(source.checkpoint)
+        with loaded.lock:
+            captures = calibrate(
+                known,
+                loaded.network,
+                text(source),
+                layers=(),
+                keep=known.layers,
+                gradients=True,
+                on_progress=on_progress,
+            ).captures
+        shelf.put(source, captures)
+    return captures
+
+
+def damage(
+    held_out: HeldOutText, mode: str, ids: Tensor, rule: ScaleRule, layers: Sequence[int]
+) -> tuple[TokenDamage, ...]:
+    """A text's tokens under the float model and under a rule in some layers."""
+    name = held_out.source.checkpoint
+
+    def make() -> tuple[TokenDamage, ...]:
+        loaded = language_model(name)
+        scales = planned(held_out.source, rule)
+        with loaded.lock:
+            return token_damage(
+                checkpoint(name),
+                loaded.network,
+                ids,
+                [scales[layer].quantization for layer in layers],
+                decoder(checkpoint(name)),
+                mode,
+            )
+
+    key = (held_out.source, mode, tuple(ids.tolist()), rule, tuple(layers))
+    return _shelves()["damage"].get_or_make(key, make)
+
+
+def sentence(source: Source, words: str) -> CalibrationText:
+    """A text that a visitor typed, as tokens: one window of all of it.
+
+    Raises CalibrationError for less than two tokens, CheckpointError without a tokenizer.
+    """
+    return whole_text(checkpoint(source.checkpoint), words, LONGEST_SENTENCE)
+
+
+LONGEST_SENTENCE = 512  # tokens
+
+
+def forward_seconds(held_out: HeldOutText) -> float:
+    """How long the float model takes for one window, timed once."""
+
+    def make() -> float:
+        loaded, known = language_model(held_out.source.checkpoint), held_out_text(held_out)
+        with loaded.lock:
+            begun = time.perf_counter()
+            impact.window_logits(
+                checkpoint(held_out.source.checkpoint), loaded.network, known.tokens[0]
+            )
+            return time.perf_counter() - begun
+
+    key = held_out.source.checkpoint, held_out.source.edition, held_out.source.seq_len
+    return _shelves()["pace"].get_or_make(key, make)

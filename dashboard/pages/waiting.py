@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NoReturn
 
 from streamlit.delta_generator import DeltaGenerator
@@ -18,6 +18,9 @@ from dashboard.text.language import Language
 
 PROGRESS_SECONDS = 0.1  # between two updates of the bar: each costs the browser as much as a layer
 CALIBRATING = Message("Calibrating: batch {batch} of {batches}, layer {layer}")
+COUNTING_GRADIENTS = Message(
+    "Counting gradients of the loss: batch {batch} of {batches}, layer {layer}"
+)
 
 
 @dataclass(frozen=True)
@@ -58,11 +61,19 @@ class Frame:
             self.progress.progress(progress.share, words)
 
 
-def calibrated(frame: Frame, source: loading.Source) -> Calibration:
-    """A source's calibration, made now if need be; one that cannot be used ends the run."""
+def calibrated(frame: Frame, source: loading.Source, gradients: bool = False) -> Calibration:
+    """A source's calibration, made now if need be; one that cannot be used ends the run.
+
+    Args:
+        gradients: with the gradients of the loss, by a backward pass.
+    """
     with refusals(frame):
         if not loading.is_calibrated(source):
             frame.wait_for(source.checkpoint)
-        calibration = loading.calibration(source, frame.show)
+        if gradients:
+            counting = replace(frame, calibrating=COUNTING_GRADIENTS)
+            calibration = loading.counted_gradients(source, counting.show)
+        else:
+            calibration = loading.calibration(source, frame.show)
     frame.progress.empty()
     return calibration
