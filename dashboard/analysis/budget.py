@@ -43,6 +43,7 @@ from dashboard.rules.observers import ScaleRule, output_scale
 
 # One symmetric scale a slice; one with a zero point; one a group of channels; one a channel.
 KINDS = ("tensor", "asymmetric", "groups", "channels")
+WHOLE_SLICE = KINDS[:2]  # those that counted slices are enough for
 GROUP_SIZE = 32  # neighbouring channels to a scale, where a model has no heads
 
 
@@ -108,7 +109,7 @@ def layer_options(
     if unknown:
         raise ValueError(f"kind is {unknown[0]!r}; allowed are {', '.join(KINDS)}")
     made = [kind for kind in KINDS if kind in kinds]
-    if capture is None and {"groups", "channels"} & set(made):
+    if capture is None and not set(made) <= set(WHOLE_SLICE):
         raise ValueError(f"layer {counted.layer}: groups and channels need its conv input")
     options = []
     for kind in made:
@@ -120,7 +121,7 @@ def layer_options(
                     "which need them",
                     layer=counted.layer,
                 )
-            if kind in ("tensor", "asymmetric"):
+            if kind in WHOLE_SLICE:
                 chosen, rule, cost = _whole_slice(conv_slice, own, own.gradients, kind == "tensor")
             else:
                 assert capture is not None  # checked above

@@ -364,15 +364,19 @@ def study(
         yield layers, measure(checkpoint, model, run, chosen, mode, store, on_window)
 
 
+SOURCES = ("calibrated", "stored", "planned")  # by a rule; as a checkpoint has them; for a budget
+
+
 @dataclass(frozen=True, eq=False)
 class MeasuredSetting:
-    """Some layers under one rule or plan: what it was predicted to cost, and what it costs."""
+    """Some layers with some scales: what they were predicted to cost, and what they cost."""
 
     layers: tuple[int, ...]
-    rule: ScaleRule | None  # None of a plan, in which rules differ
+    rule: ScaleRule | None  # None of stored scales, and of a plan, in which rules differ
     mode: str
     impact: Impact
     predicted_nats: float | None  # of mode "output" alone, where gradients were counted
+    source: str = "calibrated"  # one of SOURCES
 
     def measures(self) -> dict:
         """Under the names of the definitions."""
@@ -389,11 +393,13 @@ def study_rule(
     mode: str = "output",
     store: ResultStore | None = None,
     on_progress: Callable[[ImpactProgress], None] | None = None,
+    source: str = "calibrated",
 ) -> Iterator[MeasuredSetting]:
     """``study``, each subset with the sum of its layers' predictions.
 
     Args:
-        planned: by layer, from ``plan_layers`` under ``rule``.
+        planned: by layer, from ``plan_layers`` under ``rule``; or stored or planned, of no rule.
+        source: one of ``SOURCES``.
     """
     quantizations = {layer: entry.quantization for layer, entry in planned.items()}
     measured = study(checkpoint, model, run, quantizations, subsets, mode, store, on_progress)
@@ -402,7 +408,7 @@ def study_rule(
         known = [cost for cost in costs if cost is not None]
         is_predicted = mode == "output" and len(known) == len(costs)
         total = float(sum(known)) if is_predicted else None
-        yield MeasuredSetting(layers, rule, mode, impact, total)
+        yield MeasuredSetting(layers, rule, mode, impact, total, source)
 
 
 def alone(layers: Sequence[int]) -> list[tuple[int, ...]]:

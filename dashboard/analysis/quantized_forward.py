@@ -80,6 +80,18 @@ class LayerQuantization:
         return whole.hexdigest()
 
 
+def wanted_slices(conv_slices: Sequence[ConvSlice], names: Collection[str] | None) -> list[str]:
+    """The names of the slices that are to be quantized; None means all.
+
+    Raises ValueError for a name that is no slice's, and for none at all.
+    """
+    known = [conv_slice.name for conv_slice in conv_slices]
+    wanted = known if names is None else list(names)
+    if not wanted or set(wanted) - set(known):
+        raise ValueError(f"slices are {', '.join(wanted)!r}; allowed are {', '.join(known)}")
+    return wanted
+
+
 def chosen_slices(
     counted: LayerCalibration, conv_slices: Sequence[ConvSlice], names: Collection[str] | None
 ) -> list[tuple[ConvSlice, SliceCalibration]]:
@@ -92,10 +104,7 @@ def chosen_slices(
 
     Raises ValueError for a name that is no slice's, and for none at all.
     """
-    known = [conv_slice.name for conv_slice in conv_slices]
-    wanted = known if names is None else list(names)
-    if not wanted or set(wanted) - set(known):
-        raise ValueError(f"slices are {', '.join(wanted)!r}; allowed are {', '.join(known)}")
+    wanted = wanted_slices(conv_slices, names)
     return [
         (conv_slice, own)
         for conv_slice, own in zip(conv_slices, counted.slices, strict=True)
@@ -177,6 +186,8 @@ def _replacement(
                 scale_w=scale_w,
                 scale_b=scale_b,
                 scale_out=scale_out,
+                # On a CPU the specification itself: Triton's interpreter takes twice its time.
+                backend=None if x_q.is_cuda else "torch",
             )
             return dequantize(codes, scale_out[:, None])
         v = dequantize_conv(accumulate(x_q, weight_q), bias_q, scale_x, scale_w, scale_b)

@@ -533,12 +533,15 @@ def _counted(layer: int, tallies: Sequence[_Tally]) -> LayerCalibration:
         raise CalibrationError("layer {layer}, {reason}", layer=layer, reason=error) from None
 
 
+CAPTURE_BYTES = 2**30  # of conv inputs in memory; a larger model is calibrated in several passes
+
+
 def calibrate_in_passes(
     checkpoint: Checkpoint,
     backbone: nn.Module,
     text: CalibrationText,
     layers: Sequence[int],
-    most_bytes: int,
+    most_bytes: int = CAPTURE_BYTES,
     on_progress: Callable[[Progress], None] | None = None,
     gradients: bool = False,
 ) -> Iterator[Calibration]:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dashboard.analysis.budget import BudgetPlan, LayerOption
 from dashboard.analysis.impact import FloatRun, MeasuredSetting
 from dashboard.calibration import Origin
+from dashboard.checkpoints import Checkpoint
 from dashboard.export.tables import aligned, as_json, rows_as_csv
 from dashboard.rules.observers import REGISTERED, ScaleRule
 from dashboard.text import captions
@@ -15,7 +16,9 @@ from dashboard.text.numbers import small, spans, with_error
 
 
 def impact_document(
-    origin: Origin,
+    checkpoint: Checkpoint,
+    origin: Origin | None,
+    scales: str | None,
     run: FloatRun,
     on_first: int,
     slices: Sequence[str],
@@ -27,7 +30,9 @@ def impact_document(
     """What was measured on what, under the names of the definitions.
 
     Args:
-        origin: of the calibration that the scales come from.
+        checkpoint: the float model.
+        origin: of the calibration that the scales, or the predictions, come from; None without one.
+        scales: the calibration file or the quantized checkpoint that they were taken of, if any.
         on_first: the first window of the held-out text, counted in windows.
         slices: which were quantized.
         group_size: channels to a scale; None where a scale is for a whole slice.
@@ -42,16 +47,15 @@ def impact_document(
     if each_layer and len(settings) > 1:
         sentences.append(captions.impact_ranking(settings[1:], ENGLISH))
     return {
-        "checkpoint": origin.checkpoint,
-        "family": origin.family,
-        "text": origin.text,
-        "text_sha256": origin.text_sha256,
-        "batches": origin.batches,
-        "seq_len": origin.seq_len,
+        "checkpoint": checkpoint.name,
+        "family": checkpoint.family,
+        "scales": scales,
+        **{name: None if origin is None else getattr(origin, name) for name in CALIBRATED_ON},
         "on": run.text.name,
         "on_sha256": run.text.sha256,
         "on_first": on_first,
         "on_batches": run.text.batches,
+        "on_seq_len": run.text.seq_len,
         "slices": list(slices),
         "group_size": group_size,
         "loss_nats": loss.mean,
@@ -62,9 +66,13 @@ def impact_document(
     }
 
 
+CALIBRATED_ON = ("text", "text_sha256", "batches", "seq_len")
+
+
 def _setting(entry: MeasuredSetting) -> dict:
     return {
         "layers": list(entry.layers),
+        "source": entry.source,
         **_rule(entry.rule),
         "mode": entry.mode,
         **entry.measures(),
@@ -114,9 +122,9 @@ def impact_table(document: dict) -> str:
     first = document["settings"][0]
     head = (
         f"{document['checkpoint']} ({document['family']}), {_scales(document)}, slices "
-        f"{', '.join(document['slices'])}, {first['mode']}; scales from {document['batches']} × "
-        f"{document['seq_len']} tokens of {document['text']}, judged on {document['on_batches']} × "
-        f"{document['seq_len']} of {document['on']} from batch {document['on_first']} on"
+        f"{', '.join(document['slices'])}, {first['mode']}; {_scales_from(document)}judged on "
+        f"{document['on_batches']} × {document['on_seq_len']} tokens of {document['on']} from "
+        f"batch {document['on_first']} on"
     )
     names = ["layers", "kl_nats", "delta_nats", "same_top", "predicted_nats"]
     rows = [
@@ -144,8 +152,21 @@ def impact_table(document: dict) -> str:
     return "\n".join([*lines, "", document["reason"], ""])
 
 
+def _scales_from(document: dict) -> str:
+    """What the scales were calibrated on, or where they lie."""
+    if document["settings"][0]["source"] == "stored":
+        return f"scales stored in {document['scales']}; "
+    kept = f", kept in {document['scales']}" if document["scales"] else ""
+    return (
+        f"scales from {document['batches']} × {document['seq_len']} tokens of "
+        f"{document['text']}{kept}; "
+    )
+
+
 def _scales(document: dict) -> str:
     """Which rule, or that a plan chose."""
+    if document["settings"][0]["source"] == "stored":
+        return "stored scales"
     if document["budget"] is not None:
         return f"planned within {document['budget']['nats']:g} nats"
     groups = f", {document['group_size']} channels a scale" if document["group_size"] else ""

@@ -785,6 +785,10 @@ def held_out_text(held_out: HeldOutText) -> CalibrationText:
     )
 
 
+def has_float_run(held_out: HeldOutText) -> bool:
+    return _shelves()["float_run"].get(held_out) is not None
+
+
 def float_run(held_out: HeldOutText, on_window: Callable[[int], None]) -> FloatRun:
     """The float model on the held-out windows; stored, it is not run again."""
     shelf, name = _shelves()["float_run"], held_out.source.checkpoint

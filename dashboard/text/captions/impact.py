@@ -20,7 +20,7 @@ def impact_verdict(setting: MeasuredSetting, say: Language) -> str:
     windows, following = impact.kl.shape
     values = {
         "where": layers_in_words(setting.layers, say),
-        "rule": say("its plan") if setting.rule is None else say(rule_label(setting.rule)),
+        "rule": scales_in_words(setting, say),
         "kl": with_error(kl.mean, kl.error),
         "windows": windows,
         "tokens": following + 1,
@@ -48,6 +48,13 @@ def impact_verdict(setting: MeasuredSetting, say: Language) -> str:
     if setting.predicted_nats is not None:
         predicted = say("Predicted were {nats} nats.", nats=small(setting.predicted_nats))
     return say.sentences(cost, _loss_sentence(impact.delta_nats, say), predicted)
+
+
+def scales_in_words(setting: MeasuredSetting, say: Language) -> str:
+    """Which rule the scales are by, or where they come from."""
+    if setting.rule is not None:
+        return say(rule_label(setting.rule))
+    return say("stored scales") if setting.source == "stored" else say("its plan")
 
 
 def layers_in_words(layers: Sequence[int], say: Language) -> str:
