@@ -31,7 +31,8 @@ from dashboard.text.numbers import small, with_error
 
 HEIGHT, HEIGHT_NARROW = 360, 640  # px
 SIDES = ((0.0, 0.6), (0.68, 1.0))  # of the two panels, side by side
-ROWS = ((0.6, 0.95), (0.0, 0.38))  # of the two panels, one above the other
+ROWS = ((0.63, 0.94), (0.0, 0.35))  # of the two panels, one above the other
+HEAD = 0.07  # of the height, over a panel: its name
 TOP = 0.92
 APART = 0.14  # of a layer's width: what stands beside the middle
 ROOMS, ROOMS_NARROW = (620, 300), (250, 250)  # px that the panels' axes have at least
@@ -211,9 +212,9 @@ def _restacked() -> dict[str, Any]:
         "xaxis2.domain": [0, 1],
         "yaxis.domain": list(ROWS[0]),
         "yaxis2.domain": list(ROWS[1]),
-        "annotations[0].y": ROWS[0][1],
+        "annotations[0].y": ROWS[0][1] + HEAD,
         "annotations[1].x": 0,
-        "annotations[1].y": ROWS[1][1],
+        "annotations[1].y": ROWS[1][1] + HEAD,
     }
 
 

@@ -17,7 +17,8 @@ from dashboard.text.numbers import decibels, small, with_error
 
 HEIGHT, HEIGHT_NARROW = 420, 760  # px
 SIDES = ((0.0, 0.44), (0.56, 1.0))
-ROWS = ((0.58, 0.96), (0.0, 0.36))
+ROWS = ((0.6, 0.94), (0.0, 0.35))
+HEAD = 0.06  # of the height, over a panel: its name
 TOP = 0.94
 # Of each of RULES: percentiles have one colour, so that what differs in kind is told from them.
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "circle", "square", "diamond")
@@ -90,9 +91,9 @@ def impact_proxies(proxies: Proxies, say: Language) -> go.Figure:
                         "xaxis2.domain": [0, 1],
                         "yaxis.domain": list(ROWS[0]),
                         "yaxis2.domain": list(ROWS[1]),
-                        "annotations[0].y": ROWS[0][1],
+                        "annotations[0].y": ROWS[0][1] + HEAD,
                         "annotations[1].x": 0,
-                        "annotations[1].y": ROWS[1][1],
+                        "annotations[1].y": ROWS[1][1] + HEAD,
                     },
                 )
             ],
