@@ -163,7 +163,9 @@ def test_proxies_rank_as_pandas_does_and_sqnr_is_of_the_layers_slices_together(t
     assert len(known.points) == known.asked == 14
     kl = [point.measured.mean for point in known.points]
     predicted = [point.predicted_nats for point in known.points]
-    assert known.prediction_rank == pytest.approx(pd.Series(predicted).rank().corr(pd.Series(kl).rank()))
+    assert known.prediction_rank == pytest.approx(
+        pd.Series(predicted).rank().corr(pd.Series(kl).rank())
+    )
     sqnr = [point.sqnr_db for point in known.points]
     assert known.sqnr_rank == pytest.approx(-pd.Series(sqnr).rank().corr(pd.Series(kl).rank()))
     assert known.middle_ratio == pytest.approx(np.median(np.divide(predicted, kl)))

@@ -48,7 +48,6 @@ from dashboard.text import prose
 from dashboard.text.glossary import glossary
 from dashboard.text.language import Language
 
-WINDOWS = 8  # of held-out text, as the Impact page has them: what is measured there is known here
 KINDS = {HOLDS: "right", IN_PART: "part", DOES_NOT_FOLLOW: "wrong"}  # classes of the style sheet
 
 
@@ -90,7 +89,7 @@ def claims_page(frame: Frame, say: Language) -> None:
 
 def held_out_text(source: loading.Source) -> loading.HeldOutText:
     """The windows after the calibrated batches."""
-    return loading.HeldOutText(loading.outline(source).source, "", WINDOWS)
+    return loading.HeldOutText(loading.outline(source).source, "", loading.WINDOWS)
 
 
 def known_costs(source: loading.Source, model: CalibratedModel) -> Study | None:

@@ -35,7 +35,7 @@ from dashboard.rules.observers import ALPHA_RULES
 from dashboard.text import captions
 from dashboard.text.language import Language
 
-WINDOWS, MOST_WINDOWS = 8, 256
+MOST_WINDOWS = 256
 MODE_NAMES = {
     "output": Message("output"),
     "input": Message("input and weights"),
@@ -106,7 +106,7 @@ def _held_out_box(choice: Choice, say: Language) -> tuple[loading.HeldOutText, s
         say("Windows"),
         1,
         MOST_WINDOWS,
-        WINDOWS,
+        loading.WINDOWS,
         key="windows",
         width=120,
         help=say(
@@ -118,7 +118,7 @@ def _held_out_box(choice: Choice, say: Language) -> tuple[loading.HeldOutText, s
         "mode", MODES, "output", say("INT8"), lambda option: say(MODE_NAMES[option])
     )
     held_out = loading.HeldOutText(
-        choice.source, keep("judged_on", name) or "", int(keep("windows", windows, WINDOWS))
+        choice.source, keep("judged_on", name) or "", int(keep("windows", windows, loading.WINDOWS))
     )
     return held_out, mode
 

@@ -747,6 +747,8 @@ def group_study(
 
 # What a scale costs the model
 
+WINDOWS = 8  # of held-out text, where nobody says another number
+
 
 @dataclass(frozen=True)
 class HeldOutText:

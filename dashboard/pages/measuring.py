@@ -11,6 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import streamlit as st
 
@@ -123,21 +124,21 @@ def _measure(frame: Frame, running: Running) -> None:
     frame.stop.button(say("Stop measuring"), key="stop_measuring", on_click=stop)
     begun = time.monotonic()
 
-    def on_progress(progress: ImpactProgress) -> None:
-        """Update the bar. A press on a button in the meantime ends the run here."""
-        now = time.monotonic()
-        if now - STATE.get("progress_shown_at", 0.0) >= PROGRESS_SECONDS:
-            STATE.progress_shown_at = now
-            words = captions.measuring(
-                progress.setting + 1, progress.settings, progress.left_s, say
-            )
-            frame.progress.progress(min(progress.share, 1.0), words)
-
     already = max(running.total - len(missing), 0), running.spent_s
+    show = partial(show_progress, frame)
     with refusals(frame):
-        loading.measure_settings(
-            study.held_out, study.asked, missing, already, CHUNK_S, on_progress
-        )
+        loading.measure_settings(study.held_out, study.asked, missing, already, CHUNK_S, show)
     spent_s = running.spent_s + time.monotonic() - begun
     STATE.measuring = [replace(running, spent_s=spent_s), *_running()[1:]]
     st.rerun()
+
+
+def show_progress(frame: Frame, progress: ImpactProgress) -> None:
+    """Update the bar. A press on a button in the meantime ends the run here."""
+    now = time.monotonic()
+    if now - STATE.get("progress_shown_at", 0.0) >= PROGRESS_SECONDS:
+        STATE.progress_shown_at = now
+        words = captions.measuring(
+            progress.setting + 1, progress.settings, progress.left_s, frame.say
+        )
+        frame.progress.progress(min(progress.share, 1.0), words)
