@@ -14,16 +14,27 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from html import escape
 from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import plotly.graph_objects as go
 from torch import Tensor
 
 from dashboard import calibration as counting
 from dashboard import figures
+from dashboard.analysis.impact import (
+    FloatRun,
+    ImpactProgress,
+    MeasuredSetting,
+    alone,
+    float_run,
+    study_rule,
+)
+from dashboard.analysis.prediction import plan_layers
 from dashboard.analysis.report import (
     LayerReport,
     ScaleReport,
@@ -51,11 +62,17 @@ from dashboard.calibration.archive import (
     load_calibration,
     save_calibration,
 )
-from dashboard.checkpoints import Checkpoint, CheckpointError, load_backbone, load_checkpoint
-from dashboard.checkpoints.in_memory import is_model, lent_backbone, read_model
-from dashboard.export.documents import bold
-from dashboard.figures import Sheet
+from dashboard.checkpoints import (
+    Checkpoint,
+    CheckpointError,
+    load_backbone,
+    load_checkpoint,
+    load_language_model,
+)
+from dashboard.checkpoints.in_memory import is_model, lent_backbone, lent_language_model, read_model
+from dashboard.figures.theme import notebook_html
 from dashboard.importing import hide_kernels_distribution
+from dashboard.refusals import Refusal
 from dashboard.rules import landscape as alphas
 from dashboard.rules.observers import (
     DEFAULT_ALPHA,
@@ -64,9 +81,9 @@ from dashboard.rules.observers import (
     ScaleRule,
     alpha_grid,
 )
-from dashboard.text import captions
+from dashboard.text import captions, prose
 from dashboard.text.language import ENGLISH
-from dashboard.text.numbers import decibels, percent, scale_text
+from dashboard.text.numbers import decibels, percent, scale_text, small, spans, with_error
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -75,6 +92,7 @@ __all__ = [
     "Calibration",
     "CalibrationError",
     "CheckpointError",
+    "Impact",
     "Landscape",
     "Layer",
     "Recommendation",
@@ -117,6 +135,17 @@ class Scale(ScaleReport):
         return float(self.output.top_code_utilization) if self.rule.symmetric else None
 
     @property
+    def predicted_nats(self) -> float | None:
+        """What this scale alone is predicted to cost the model, in nats of KL a token.
+
+        None where no gradients were counted.
+        """
+        gradients = self.counted.gradients
+        if gradients is None:
+            return None
+        return float(gradients.predicted_nats(self.x_out_scale, self.zero_point))
+
+    @property
     def effective_bits(self) -> float:
         """The entropy of the code histogram, in bits."""
         return float(self.output.effective_bits)
@@ -131,7 +160,7 @@ class Scale(ScaleReport):
         """The squared error of the values beyond the range, over all values."""
         return float(self.output.clipping_mse)
 
-    def figure(self) -> Sheet:
+    def figure(self) -> go.Figure:
         """From SiLU's input to the INT8 codes, MinMax and scale_wx beside the chosen cut."""
         beside = (ScaleRule(observer) for observer in ("minmax", "scale-wx"))
         others = [(report_scale(self.counted, rule), "baseline") for rule in beside]
@@ -153,7 +182,7 @@ class Scale(ScaleReport):
             "code_utilization": percent(self.code_utilization),
             "effective_bits": f"{self.effective_bits:.2f}",
         }
-        return _table([row]) + self.figure()._repr_html_()
+        return _table([row]) + notebook_html(self.figure())
 
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
@@ -162,7 +191,7 @@ class Landscape(alphas.Landscape):
 
     counted: SliceCalibration
 
-    def figure(self) -> Sheet:
+    def figure(self) -> go.Figure:
         """SQNR over α, with what rounding alone and clipping alone would leave."""
         grid = alpha_grid(self.counted.silu_output.total, (self.best_alpha,))
         return figures.landscape_under_slider(self, grid, None, ENGLISH)
@@ -174,9 +203,8 @@ class Landscape(alphas.Landscape):
         )
 
     def _repr_html_(self) -> str:
-        return (
-            f"<p>{bold(captions.landscape_caption(self, ENGLISH))}</p>{self.figure()._repr_html_()}"
-        )
+        caption = prose.to_html(captions.landscape_caption(self, ENGLISH))
+        return caption + notebook_html(self.figure())
 
 
 @dataclass(frozen=True, repr=False)
@@ -204,6 +232,75 @@ class Recommendation(alphas.Recommendation):
         return f"<p>{escape(repr(self)[1:-1])}</p>{_table(rows)}"
 
 
+@dataclass(frozen=True, eq=False, repr=False)
+class Impact:
+    """What quantized layers cost the model, against the float one, token by token.
+
+    The first of ``settings`` is of all layers together; with ``each``, one of each layer alone
+    follows. The measures here are the first one's, in nats a token.
+    """
+
+    settings: tuple[MeasuredSetting, ...]
+    run: FloatRun
+
+    @property
+    def kl_nats(self) -> float:
+        """Mean KL(float ‖ quantized) of the predictions of the next token."""
+        return self.settings[0].impact.kl_nats.mean
+
+    @property
+    def kl_nats_error(self) -> float | None:
+        """Its standard error over windows; None of a single window."""
+        return self.settings[0].impact.kl_nats.error
+
+    @property
+    def delta_nats(self) -> float:
+        """How much the loss rises."""
+        return self.settings[0].impact.delta_nats.mean
+
+    @property
+    def delta_nats_error(self) -> float | None:
+        """Its standard error over windows, paired."""
+        return self.settings[0].impact.delta_nats.error
+
+    @property
+    def same_top(self) -> float:
+        """The share of tokens whose most likely next token stays."""
+        return self.settings[0].impact.same_top.mean
+
+    @property
+    def predicted_nats(self) -> float | None:
+        """What was predicted for ``kl_nats``; None where no gradients were counted."""
+        return self.settings[0].predicted_nats
+
+    def table(self) -> list[dict]:
+        """A row a setting, under the names of the measures: what pandas.DataFrame takes."""
+        return [{"layers": entry.layers, **entry.measures()} for entry in self.settings]
+
+    def __repr__(self) -> str:
+        return f"<{captions.impact_verdict(self.settings[0], ENGLISH)}>"
+
+    def _repr_html_(self) -> str:
+        rows = [
+            {
+                "layers": spans(entry.layers),
+                "kl_nats": with_error(entry.impact.kl_nats.mean, entry.impact.kl_nats.error),
+                "delta_nats": with_error(
+                    entry.impact.delta_nats.mean, entry.impact.delta_nats.error
+                ),
+                "same_top": percent(entry.impact.same_top.mean),
+                "predicted_nats": "–"
+                if entry.predicted_nats is None
+                else small(entry.predicted_nats),
+            }
+            for entry in self.settings
+        ]
+        sentences = [captions.impact_verdict(self.settings[0], ENGLISH)]
+        if len(self.settings) > 1:
+            sentences.append(captions.impact_ranking(self.settings[1:], ENGLISH))
+        return f"<p>{escape(ENGLISH.sentences(*sentences))}</p>{_table(rows)}"
+
+
 @dataclass(frozen=True, repr=False)
 class Layer:
     """One slice of a calibrated layer: x, or in a Mamba-2 also B or C."""
@@ -227,10 +324,14 @@ class Layer:
         return self.record.slices[self.slices.index(self.name)]
 
     def slice(self, name: str) -> Layer:
-        """Another slice of the same layer. Raises ValueError for one that it does not have."""
+        """Another slice of the same layer. Raises Refusal for one that it does not have."""
         if name not in self.slices:
-            allowed = ", ".join(map(repr, self.slices))
-            raise ValueError(f"slice is {name!r}; layer {self.number} has {allowed}")
+            raise Refusal(
+                "slice is {value}; layer {layer} has {slices}",
+                value=repr(name),
+                layer=self.number,
+                slices=tuple(map(repr, self.slices)),
+            )
         return replace(self, name=name)
 
     def scale(
@@ -252,14 +353,19 @@ class Layer:
             order: the seed that shuffles its batches; None takes them as read.
             asymmetric: whether 0 may have another code than 0.
 
-        Raises ValueError for a setting that is not allowed.
+        Raises Refusal, a ValueError, for a setting that is not allowed.
         """
         rule = _rule(observer, alpha, sigma, order, asymmetric)
         return Scale(**vars(report_scale(self.counted, rule)), counted=self.counted)
 
     def landscape(self, *, asymmetric: bool = False) -> Landscape:
-        """What every α worth telling apart makes of the slice, and which is best."""
-        found = alphas.Landscape.of(self.counted.silu_output, symmetric=not asymmetric)
+        """What every α worth telling apart makes of the slice, and which is best.
+
+        Best is the most SQNR, or the least predicted loss where gradients were counted.
+        """
+        found = alphas.Landscape.of(
+            self.counted.silu_output, symmetric=not asymmetric, gradients=self.counted.gradients
+        )
         return Landscape(**vars(found), counted=self.counted)
 
     def __repr__(self) -> str:
@@ -273,6 +379,8 @@ class Calibration:
     record: counting.Calibration
     # What was calibrated, where it lies on a disk: ``save`` notes the fingerprint of its files.
     checkpoint: Checkpoint | None = None
+    text: str | os.PathLike[str] | Tensor | None = None  # as it was given
+    tokenizer: Tokenizer | None = None
 
     @staticmethod
     def of(
@@ -282,6 +390,7 @@ class Calibration:
         seq_len: int = DEFAULT_SEQ_LEN,
         *,
         tokenizer: Tokenizer | None = None,
+        gradients: bool = False,
         on_progress: Callable[[Progress], None] | None = None,
     ) -> Calibration:
         """Run a text through a model and count what its convolutions make.
@@ -297,6 +406,9 @@ class Calibration:
             tokenizer: called with the text, gives {"input_ids": [...]}, as transformers' do. None
                 means the one beside the weights; without one, a vocabulary of 256 is UTF-8 bytes.
                 A model in memory has none of its own.
+            gradients: count those of the model's loss, too, by one backward pass a batch: scales
+                then have ``predicted_nats``, and the best α is the one with the least. The model
+                needs its head.
             on_progress: called after each layer of each batch, as ``print``.
 
         Raises CheckpointError for a model that cannot be used, CalibrationError for such a text or
@@ -305,24 +417,30 @@ class Calibration:
         if is_model(model):
             checkpoint = read_model(model)
             found = _read(checkpoint, text, batches, seq_len, tokenizer, in_memory=True)
-            with lent_backbone(model) as backbone:
-                record = counting.calibrate(checkpoint, backbone, found, on_progress=on_progress)
-            return Calibration(record)
+            lend = lent_language_model if gradients else lent_backbone
+            with lend(model) as lent:
+                record = counting.calibrate(
+                    checkpoint, lent, found, gradients=gradients, on_progress=on_progress
+                )
+            return Calibration(record, text=text, tokenizer=tokenizer)
         if not isinstance(model, str | os.PathLike):
             raise CheckpointError(
-                f"model is a {type(model).__name__}; allowed are a checkpoint's name or path, and "
-                "a model of transformers (a PreTrainedModel)"
+                "model is a {kind}; allowed are a checkpoint's name or path, and a model of "
+                "transformers (a PreTrainedModel)",
+                kind=type(model).__name__,
             )
         source = os.fspath(model)
         if is_calibration_file(source):
             raise CheckpointError(
-                f"{source} is a calibration file; Calibration.load opens such files"
+                "{path} is a calibration file; Calibration.load opens such files", path=source
             )
         checkpoint = load_checkpoint(source)
         found = _read(checkpoint, text, batches, seq_len, tokenizer, in_memory=False)
-        backbone = load_backbone(checkpoint)
-        record = counting.calibrate(checkpoint, backbone, found, on_progress=on_progress)
-        return Calibration(record, checkpoint)
+        load = load_language_model if gradients else load_backbone
+        record = counting.calibrate(
+            checkpoint, load(checkpoint), found, gradients=gradients, on_progress=on_progress
+        )
+        return Calibration(record, checkpoint, text, tokenizer)
 
     @staticmethod
     def load(path: str | os.PathLike[str]) -> Calibration:
@@ -339,7 +457,11 @@ class Calibration:
         """
         path = Path(path).expanduser()
         if path.suffix != SUFFIX:
-            raise CalibrationError(f"path is {str(path)!r}; a calibration file ends in {SUFFIX}")
+            raise CalibrationError(
+                "path is {path}; a calibration file ends in {suffix}",
+                path=repr(str(path)),
+                suffix=SUFFIX,
+            )
         record = self.record
         if self.checkpoint is not None:
             origin = replace(record.origin, fingerprint=fingerprint(self.checkpoint))
@@ -359,13 +481,15 @@ class Calibration:
     def layer(self, number: int) -> Layer:
         """The x slice of a layer, by the model's own number, which in a hybrid counts all layers.
 
-        Raises ValueError for a layer that was not calibrated.
+        Raises Refusal, a ValueError, for a layer that was not calibrated.
         """
         numbers = [layer.number for layer in self.layers]
         if number not in numbers:
-            raise ValueError(
-                f"layer is {number!r}; {self.origin.checkpoint} has the Mamba layers "
-                f"{', '.join(map(str, numbers))}"
+            raise Refusal(
+                "layer is {value}; {checkpoint} has the Mamba layers {layers}",
+                value=repr(number),
+                checkpoint=self.origin.checkpoint,
+                layers=tuple(map(str, numbers)),
             )
         return self.layers[numbers.index(number)]
 
@@ -394,9 +518,100 @@ class Calibration:
         ]
 
     def recommend(self, *, asymmetric: bool = False) -> Recommendation:
-        """The α that loses least on average over all layers and slices, against each one's best."""
+        """The α that loses least over all layers and slices, against each one's best.
+
+        In SQNR on average, or in predicted loss in all where gradients were counted.
+        """
         found = alphas.landscapes(self.record, symmetric=not asymmetric)
         return Recommendation(**vars(alphas.recommend(found)))
+
+    def impact(
+        self,
+        observer: str = DEFAULT_RULE,
+        *,
+        alpha: float = DEFAULT_ALPHA,
+        sigma: float = DEFAULT_SIGMA,
+        order: int | None = None,
+        asymmetric: bool = False,
+        layers: Sequence[int] | None = None,
+        slices: Sequence[str] | None = None,
+        mode: str = "output",
+        each: bool = False,
+        on: str | os.PathLike[str] | Tensor | None = None,
+        on_batches: int = DEFAULT_BATCHES,
+        model: PreTrainedModel | None = None,
+        on_progress: Callable[[ImpactProgress], None] | None = None,
+    ) -> Impact:
+        """Run the model with a rule's scales on held-out text, against the float model.
+
+        Args:
+            observer, alpha, sigma, order, asymmetric: as of ``Layer.scale``.
+            layers: the model's own numbers; None means all that were calibrated.
+            slices: of "x", "B" and "C"; None means all.
+            mode: "output" rounds y alone, "input" x, weights and bias, "both" all of it.
+            each: measure each layer alone, too.
+            on: the text to judge on, as ``text`` of ``of``; None means the calibration's own text,
+                after the batches that were calibrated on.
+            on_batches: how many windows of the calibration's ``seq_len``; token ids have their own.
+            model: the model itself, where the calibration was of one in memory.
+            on_progress: called after each window.
+
+        Raises CheckpointError for a model that cannot be used, CalibrationError for such a text,
+        ValueError for any other setting.
+        """
+        rule = _rule(observer, alpha, sigma, order, asymmetric)
+        known = [layer.layer for layer in self.record.layers]
+        wanted = known if layers is None else sorted(set(layers))
+        for number in wanted:
+            self.layer(number)  # which refuses what was not calibrated
+        checkpoint = self._checkpoint_of(model)
+        held_out = self._held_out(checkpoint, on, on_batches, in_memory=model is not None)
+        planned = plan_layers(checkpoint, self.record, rule, slices)
+        subsets = [tuple(wanted), *(alone(wanted) if each and len(wanted) > 1 else [])]
+        with ExitStack() as stack:
+            if model is not None:
+                running = stack.enter_context(lent_language_model(model))
+            else:
+                running = load_language_model(checkpoint)
+            run = float_run(checkpoint, running, held_out)
+            settings = study_rule(
+                checkpoint, running, run, planned, rule, subsets, mode, on_progress=on_progress
+            )
+            return Impact(tuple(settings), run)
+
+    def _checkpoint_of(self, model: PreTrainedModel | None) -> Checkpoint:
+        if model is not None:
+            return read_model(model)
+        if self.checkpoint is None:
+            raise CheckpointError(
+                "{name} is not on a disk, or its calibration was read from a file: give model=…, "
+                "the model itself, or calibrate it by its path",
+                name=self.origin.checkpoint,
+            )
+        return self.checkpoint
+
+    def _held_out(
+        self, checkpoint: Checkpoint, on: object, on_batches: int, in_memory: bool
+    ) -> CalibrationText:
+        """The windows to judge on."""
+        if on is not None:
+            batches, seq_len = on_batches, self.origin.seq_len
+            if isinstance(on, Tensor):
+                batches, seq_len = DEFAULT_BATCHES, DEFAULT_SEQ_LEN
+            return _read(checkpoint, on, batches, seq_len, self.tokenizer, in_memory)
+        if self.text is None or isinstance(self.text, Tensor):
+            raise CalibrationError(
+                "the calibration knows no text to go on in: give on=…, the text to judge on"
+            )
+        return _read(
+            checkpoint,
+            self.text,
+            on_batches,
+            self.origin.seq_len,
+            self.tokenizer,
+            in_memory,
+            first=self.origin.batches,
+        )
 
     def __repr__(self) -> str:
         origin = self.origin
@@ -428,35 +643,48 @@ def _read(
     seq_len: int,
     tokenizer: Tokenizer | None,
     in_memory: bool,
+    first: int = 0,
 ) -> CalibrationText:
-    """The calibration batches, whichever way the text is given."""
+    """The calibration batches from ``first`` on, whichever way the text is given."""
     if isinstance(text, Tensor):
         asked = (batches, seq_len)
         if asked not in ((DEFAULT_BATCHES, DEFAULT_SEQ_LEN), tuple(text.shape)):
             raise CalibrationError(
-                f"{batches} batches of {seq_len} tokens were asked for; the token ids have shape "
-                f"{tuple(text.shape)}: leave batches and seq_len out"
+                "{batches} batches of {seq_len} tokens were asked for; the token ids have shape "
+                "{shape}: leave batches and seq_len out",
+                batches=batches,
+                seq_len=seq_len,
+                shape=tuple(text.shape),
             )
         return counting.given_tokens(checkpoint, text)
     if not isinstance(text, str | os.PathLike):
         raise CalibrationError(
-            f"text is a {type(text).__name__}; allowed are the name of a text or a file, the text "
-            "itself, and a tensor of token ids (N, L)"
+            "text is a {kind}; allowed are the name of a text or a file, the text itself, and a "
+            "tensor of token ids (N, L)",
+            kind=type(text).__name__,
         )
     for name, count in (("batches", batches), ("seq_len", seq_len)):
         if isinstance(count, bool) or not isinstance(count, int):
-            raise CalibrationError(f"{name} is {count!r}; it must be a whole number, at least 1")
+            raise CalibrationError(
+                "{field} is {value}; it must be a whole number, at least 1",
+                field=name,
+                value=repr(count),
+            )
     if in_memory and tokenizer is None and not checkpoint.reads_bytes:
         raise CheckpointError(
-            f"{checkpoint.name} has a vocabulary of {checkpoint.vocab_size} and brings no "
-            "tokenizer: give tokenizer=…, or token ids of shape (N, L) as the text"
+            "{model} has a vocabulary of {vocabulary} and brings no tokenizer: give tokenizer=…, "
+            "or token ids of shape (N, L) as the text",
+            model=checkpoint.name,
+            vocabulary=checkpoint.vocab_size,
         )
     if isinstance(text, str) and ("\n" in text or len(text) > LONGEST_SOURCE):
         content = text.encode("utf-8", "surrogatepass")  # which is refused where it is decoded
-        return counting.cut_text(checkpoint, "the text", content, batches, seq_len, tokenizer)
+        return counting.cut_text(
+            checkpoint, "the text", content, batches, seq_len, tokenizer, first
+        )
     if not isinstance(text, str):  # a path means a file, even one named as the project's texts are
         text = str(Path(text).expanduser().absolute())
-    return counting.read_text(checkpoint, text, batches, seq_len, tokenizer)
+    return counting.read_text(checkpoint, text, batches, seq_len, tokenizer, first)
 
 
 def _rule(
@@ -464,7 +692,11 @@ def _rule(
 ) -> ScaleRule:
     for name, value in (("alpha", alpha), ("sigma", sigma)):
         if isinstance(value, bool) or not isinstance(value, Real) or math.isnan(value):
-            raise ValueError(f"{name} is {value!r}; it must be a number above 0 and at most 1")
+            raise Refusal(
+                "{field} is {value}; it must be a number above 0 and at most 1",
+                field=name,
+                value=repr(value),
+            )
     return ScaleRule(observer, float(alpha), float(sigma), order, not asymmetric)
 
 

@@ -4,10 +4,13 @@
     python -m dashboard calibrate CHECKPOINT     calibrate, and save what was counted
     python -m dashboard check CHECKPOINT         is each scale of a quantized checkpoint sound?
     python -m dashboard export CHECKPOINT        calibrate, and write scales as Quamba stores them
+    python -m dashboard impact CHECKPOINT        what quantized layers cost the model, in nats
 
-Exit status 0; 1 where ``check`` finds a fault; 2, with one line on standard error, for anything
-wrong with what was given. What was asked for goes to standard output or to ``--out``; how far the
-work is and what is logged (``--log-level``) to standard error, the former on a terminal alone.
+Exit status 0; 1 where ``check`` finds a fault or ``impact`` a KL above ``--max-kl``; 130 where
+``impact`` was stopped, with what was finished by then; 2, with one line on standard error, for
+anything wrong with what was given. What was asked for goes to standard output or to ``--out``; how
+far the work is and what is logged (``--log-level``) to standard error, the former on a terminal
+alone.
 """
 
 from __future__ import annotations
@@ -26,10 +29,20 @@ from typing import NoReturn
 
 import numpy as np
 import torch
+from torch import nn
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from dashboard.analysis import health
+from dashboard.analysis.impact import (
+    ImpactProgress,
+    MeasuredSetting,
+    alone,
+    float_run,
+    study_rule,
+)
+from dashboard.analysis.prediction import PlannedLayer, plan_layers
+from dashboard.analysis.quantized_forward import MODES
 from dashboard.analysis.report import (
     LayerReport,
     format_alpha,
@@ -64,12 +77,15 @@ from dashboard.calibration.archive import (
 )
 from dashboard.checkpoints import (
     Checkpoint,
+    backbone_of,
     default_device,
     load_backbone,
     load_checkpoint,
+    load_language_model,
     open_weights,
 )
 from dashboard.export import documents, quamba_entries, tables
+from dashboard.export.impact import IMPACT_FORMATS, impact_document
 from dashboard.logs import LEVELS, PACKAGES, log_to_stderr
 from dashboard.refusals import Refusal
 from dashboard.rules.channels import (
@@ -89,10 +105,12 @@ from dashboard.rules.observers import (
 )
 from dashboard.text import captions
 from dashboard.text.language import ENGLISH
+from dashboard.text.numbers import spans, with_error
 
 logger = logging.getLogger(__name__)
 
-# Conv inputs held at once while the kernel runs; a larger model is calibrated in several passes.
+# Bytes of conv inputs in memory while the kernel runs; a larger model is calibrated in several
+# passes.
 CAPTURE_BYTES = 2**30
 
 MOST_LAYERS = 10_000  # of one range; a longer one is refused without being counted out
@@ -137,7 +155,7 @@ def _check_place(out: str | None) -> None:
 
 
 def _run_check(arguments: argparse.Namespace) -> int:
-    """Examine a quantized checkpoint; with ``--against``, hold it against the float model."""
+    """Examine a quantized checkpoint; with ``--against``, compare it with the float model."""
     _check_place(arguments.out)
     quantized = load_checkpoint(arguments.checkpoint, tolerant=True)
     try:
@@ -378,30 +396,30 @@ def _report_layer(
     if not rule.symmetric:
         return LayerReport(calibration.layer, slices, None, finer)
     conv = quantize_conv(
-        capture, checkpoint.slices, [part.scales for part in slices], default_device()
+        capture, checkpoint.slices, [report.scales for report in slices], default_device()
     )
     if finer:
         scale_out = torch.from_numpy(np.concatenate([groups.per_channel for groups in finer]))
     else:
         scale_out = per_channel(
-            checkpoint.slices, [part.chosen.x_out_scale for part in slices], "cpu"
+            checkpoint.slices, [report.chosen.x_out_scale for report in slices], "cpu"
         )
     return LayerReport(calibration.layer, slices, run_kernel(conv, scale_out), finer)
 
 
-def parse_layers(wanted: str | None, known: Collection[int]) -> list[int]:
+def parse_layers(asked: str | None, known: Collection[int]) -> list[int]:
     """ "0,3-5" -> [0, 3, 4, 5]; None -> all. Raises UsageError for any that is not known."""
-    if wanted is None:
+    if asked is None:
         return sorted(known)
     layers: set[int] = set()
-    for piece in wanted.split(","):
+    for piece in asked.split(","):
         first, dash, last = piece.strip().partition("-")
         if not first.isdecimal() or (dash and not last.isdecimal()):
-            raise UsageError(f"--layers is {wanted!r}; give numbers and ranges, as in 0,3-5")
+            raise UsageError(f"--layers is {asked!r}; give numbers and ranges, as in 0,3-5")
         least, most = int(first), int(last if dash else first)
         layers.update(range(least, min(most, least + MOST_LAYERS) + 1))
     if not layers or layers - set(known):
-        raise UsageError(f"--layers is {wanted!r}; there are layers {_ranges(sorted(known))}")
+        raise UsageError(f"--layers is {asked!r}; there are layers {_ranges(sorted(known))}")
     return sorted(layers)
 
 
@@ -420,10 +438,11 @@ BAR = "{desc} {percentage:3.0f} %|{bar:30}| {elapsed}, {remaining} left"
 
 
 @contextmanager
-def _progress_bar() -> Iterator[Callable[[Progress], None]]:
+def _progress_bar() -> Iterator[Callable[[Progress | ImpactProgress], None]]:
     """A bar on standard error, gone afterwards; nothing at all where that is not a terminal.
 
-    Gives what a calibration is to call. Lines that are logged meanwhile appear above the bar.
+    Gives what a calibration or a study is to call. Lines that are logged meanwhile appear above the
+    bar.
     """
     loggers = [logging.getLogger(name) for name in PACKAGES]
     with (
@@ -431,13 +450,114 @@ def _progress_bar() -> Iterator[Callable[[Progress], None]]:
         tqdm(total=1, bar_format=BAR, leave=False, disable=None, dynamic_ncols=True) as bar,
     ):
 
-        def show(progress: Progress) -> None:
+        def show(progress: Progress | ImpactProgress) -> None:
             if progress.share < bar.n:  # another pass, over further layers
                 bar.reset()
             bar.set_description_str(str(progress), refresh=False)
             bar.update(progress.share - bar.n)
 
         yield show
+
+
+def _run_impact(arguments: argparse.Namespace) -> int:
+    """Measure what a rule's scales cost; with ``--max-kl``, whether that is too much."""
+    _check_place(arguments.out)
+    document, stopped = measure_impact(arguments)
+    _write(IMPACT_FORMATS[arguments.format](document), arguments.out)
+    if stopped:
+        asked = len(document["settings"]) + stopped
+        sys.stderr.write(f"dashboard: stopped; {stopped} of {asked} settings are missing\n")
+        return 130
+    worst = max(document["settings"], key=lambda setting: setting["kl_nats"])
+    if arguments.max_kl is not None and worst["kl_nats"] > arguments.max_kl:
+        cost = with_error(worst["kl_nats"], worst["kl_nats_error"])
+        sys.stderr.write(
+            f"dashboard: kl_nats of layers {spans(worst['layers'])} is {cost}, above --max-kl "
+            f"{arguments.max_kl:g}\n"
+        )
+        return 1
+    return 0
+
+
+def measure_impact(arguments: argparse.Namespace) -> tuple[dict, int]:
+    """What ``impact --format json`` writes, and how many settings a stop left unmeasured.
+
+    Raises KeyboardInterrupt where it was stopped before the first was measured.
+    """
+    rule = _rule(arguments)
+    if arguments.group_size is not None:
+        _check_groups(arguments.group_size, rule)
+    checkpoint = load_checkpoint(arguments.checkpoint)
+    layers = parse_layers(arguments.layers, checkpoint.layers)
+    names = _parse_slices(arguments.slices, [conv_slice.name for conv_slice in checkpoint.slices])
+    text = read_text(checkpoint, arguments.text, arguments.batches, arguments.seq_len)
+    on_first = arguments.batches if arguments.on is None else 0
+    held_out = read_text(
+        checkpoint,
+        arguments.text if arguments.on is None else arguments.on,
+        arguments.on_batches,
+        arguments.seq_len,
+        first=on_first,
+    )
+    model = load_language_model(checkpoint)
+    planned: dict[int, PlannedLayer] = {}
+    for calibration in _passes(checkpoint, model, text, layers, arguments):
+        origin = calibration.origin
+        planned |= plan_layers(checkpoint, calibration, rule, names, arguments.group_size)
+    run = float_run(checkpoint, model, held_out)
+    subsets = [tuple(layers)]
+    if arguments.each and len(layers) > 1:
+        subsets += alone(layers)
+    settings: list[MeasuredSetting] = []
+    with _progress_bar() as show:
+        measured = study_rule(
+            checkpoint, model, run, planned, rule, subsets, arguments.mode, on_progress=show
+        )
+        try:
+            for setting in measured:
+                settings.append(setting)
+        except KeyboardInterrupt:
+            if not settings:
+                raise
+    document = impact_document(
+        origin, run, on_first, names, arguments.group_size, settings, arguments.each
+    )
+    return document, len(subsets) - len(settings)
+
+
+def _passes(
+    checkpoint: Checkpoint,
+    model: nn.Module,
+    text: CalibrationText,
+    layers: Sequence[int],
+    arguments: argparse.Namespace,
+) -> Iterator[Calibration]:
+    """The layers calibrated: at once, or, for groups of channels, as many a pass as fit."""
+    whole = model if arguments.predict else backbone_of(model)
+    with _progress_bar() as show:
+        if arguments.group_size is None:
+            yield calibrate(
+                checkpoint,
+                whole,
+                text,
+                layers=layers,
+                gradients=arguments.predict,
+                on_progress=show,
+            )
+        else:
+            yield from calibrate_in_passes(
+                checkpoint, whole, text, layers, CAPTURE_BYTES, show, arguments.predict
+            )
+
+
+def _parse_slices(asked: str | None, known: Sequence[str]) -> list[str]:
+    """ "x,B" -> ["x", "B"]; None -> all. Raises UsageError for any that is not known."""
+    if asked is None:
+        return list(known)
+    names = [name.strip() for name in asked.split(",")]
+    if unknown := [name for name in names if name not in known]:
+        raise UsageError(f"--slices has {unknown[0]!r}; there are {', '.join(known)}")
+    return [name for name in known if name in names]
 
 
 class _Parser(argparse.ArgumentParser):
@@ -499,7 +619,48 @@ def _parser() -> argparse.ArgumentParser:
         "--out", metavar="OUT", required=True, help="FILE.bin; with --into a new directory"
     )
     command.set_defaults(run=_run_export)
+
+    command = commands.add_parser("impact", help="what quantized layers cost the model, in nats")
+    _add_impact(command)
     return parser
+
+
+def _add_impact(command: argparse.ArgumentParser) -> None:
+    _add_source(command, "a float checkpoint: directory, Hub id or sample")
+    _add_rule(command)
+    command.add_argument(
+        "--group-size", type=int, metavar="N", help="one scale for N neighbouring channels"
+    )
+    command.add_argument("--layers", metavar="0,3-5", help="default: all")
+    command.add_argument("--slices", metavar="x,B,C", help="default: all")
+    command.add_argument(
+        "--mode",
+        choices=MODES,
+        default="output",
+        help="what is rounded: the output alone; x, weights and bias alone; or both",
+    )
+    command.add_argument(
+        "--on",
+        metavar="FILE",
+        help="the text that is judged on; default: --text's batches after the calibrated ones",
+    )
+    command.add_argument("--on-batches", type=int, default=DEFAULT_BATCHES, metavar="N")
+    command.add_argument("--each", action="store_true", help="each layer alone, too")
+    command.add_argument(
+        "--predict", action="store_true", help="count gradients, and predict what is measured"
+    )
+    command.add_argument(
+        "--max-kl", type=float, metavar="NATS", help="exit status 1 where kl_nats is above it"
+    )
+    command.add_argument(
+        "--format",
+        choices=IMPACT_FORMATS,
+        default="table",
+        metavar="FORM",
+        help=", ".join(IMPACT_FORMATS),
+    )
+    command.add_argument("--out", metavar="FILE", help="default: standard output")
+    command.set_defaults(run=_run_impact)
 
 
 def _add_rule(command: argparse.ArgumentParser) -> None:

@@ -1,4 +1,4 @@
-"""What is said to whoever gave something that cannot be used: one sentence that translates.
+"""The error for input that cannot be used: one sentence that can be translated.
 
 A refusal is raised where the fault is seen, long before anything knows who reads it. So it keeps
 the English sentence as a template, and beside it what fills the gaps:
@@ -11,6 +11,8 @@ reader's catalogue (``dashboard.text.language``) and fills in the same values.
 
 from __future__ import annotations
 
+from dashboard.messages import Message, is_list
+
 LONGEST_SENTENCE = 600
 LONGEST_VALUE = 80
 
@@ -20,13 +22,23 @@ class Refusal(ValueError):
 
     Args:
         template: the sentence in English, with a gap ``{name}`` for each of ``values``. Without
-            values it is taken as it stands, braces included.
-        values: what fills the gaps; a refusal among them is a reason, said in the same language.
+            values it is taken as it stands, braces included. Or a ``Message``, with its own values.
+        values: what fills the gaps; a refusal among them is a reason, put into the same language.
+
+    ``message`` is the sentence with its template, on one line; ``str`` of the error is its English.
     """
 
     def __init__(self, template: str, /, **values: object) -> None:
-        self.template, self.values = template, values
-        super().__init__(one_line(template.format(**values) if values else template))
+        given = template if isinstance(template, Message) else Message(template, **values)
+        fillings = {name: _filling(value) for name, value in given.values.items()}
+        self.message = Message(given.template, **fillings)
+        super().__init__(one_line(self.message))
+
+
+def _filling(value: object) -> object:
+    if isinstance(value, Refusal):
+        return value.message
+    return value if isinstance(value, Message) or is_list(value) else one_line(str(value))
 
 
 def one_line(sentence: str) -> str:
@@ -42,9 +54,11 @@ def one_line(sentence: str) -> str:
 def quoted(value: object) -> str:
     """A value from a file as an error quotes it: as Python writes it, cut where it is long."""
     if isinstance(value, dict | list):
-        return f"a {type(value).__name__} of {len(value)}" if len(value) > 4 else _cut(repr(value))
+        if len(value) > 4:
+            return Message("a {kind} of {count}", kind=type(value).__name__, count=len(value))
+        return _cut(repr(value))
     if isinstance(value, int) and value.bit_length() > 256:
-        return f"an integer of {value.bit_length()} bits"
+        return Message("an integer of {bits} bits", bits=value.bit_length())
     return _cut(repr(value[:LONGEST_VALUE] if isinstance(value, str) else value))
 
 

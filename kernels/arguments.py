@@ -1,7 +1,7 @@
 """What the kernels' arguments must be: errors that name the argument, what it is, and the rule.
 
-These run before every launch, so they look at what a tensor says of itself, and at its values only
-where no earlier call has seen them.
+These run before every launch, so they look at a tensor's attributes, and at its values only where
+no earlier call has read them.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ def check_scales(
     )
 
 
-@lru_cache(maxsize=4096)  # a model's layers, each with its four
+@lru_cache(maxsize=4096)  # four for each of a model's layers
 def _check_floats(scale_x: float, scale_w: float, scale_b: float, scale_out: float) -> bool:
     return _check_bounds(
         _bounds_of_number("scale_x", scale_x),
@@ -144,8 +144,8 @@ def _bounds_of_number(name: str, scale: float) -> tuple[float, float]:
 
 
 # Bounds of scales that are tensors, by identity: (the tensor, its version, what it was checked for,
-# the bounds). To look at a tensor on a GPU is to wait for all that runs there, so an unchanged one
-# is looked at once.
+# the bounds). Reading a tensor on a GPU waits for everything that runs there, so an unchanged one
+# is read once.
 _BOUNDS: dict[int, tuple[weakref.ref, int, tuple[int, torch.device], tuple[float, float]]] = {}
 
 

@@ -67,10 +67,10 @@ def _why_not(backend: str) -> str:
 
 @contextmanager
 def launching_on(x: Tensor) -> Iterator[None]:
-    """Where a Triton kernel may be launched on x: its device, or the interpreter to oneself."""
+    """Where a Triton kernel may be launched on x: its device, or the interpreter, one at a time."""
     if INTERPRETED:
-        # exp overflows where it may: SiLU of a very negative value is 0. What is not finite in a
-        # float layer is refused once it is counted.
+        # exp may overflow: SiLU of a very negative value is 0. Values of a float layer that are not
+        # finite are refused when they are counted.
         with _INTERPRETER, np.errstate(over="ignore", invalid="ignore"):
             yield
     else:

@@ -31,8 +31,8 @@ from kernels import ptx, reference
 _LOG = logging.getLogger(__name__)
 
 THREADS = 128  # of a program
-MAX_WALK = 16  # tiles or steps of a program, at most: longer walks leave the last ones alone
-PROGRAMS_EACH = 40  # programs a multiprocessor that there should be before walks grow longer
+MAX_WALK = 16  # tiles or steps of a program, at most: longer walks leave the last programs alone
+PROGRAMS_EACH = 40  # programs per multiprocessor, before walks become longer
 MAX_GRID = 65535  # programs along the second and third axes
 
 # Blocks, the numbers that describe the walk, the grid.
@@ -109,7 +109,7 @@ def _along_l_kernel(
         V_SHIFT, DIVISOR_SHIFT,
     )  # fmt: skip
     for i in range(tiles):
-        # The next tile is under way while this one is computed.
+        # The next tile is loaded while this one is computed.
         o_b += step_b
         o_c += step_c
         p_x += next_x
@@ -181,7 +181,7 @@ def _along_d_kernel(
     )  # fmt: skip
     steps = tl.minimum(steps, (left + 3) // 4)
     for i in range(steps):
-        # The next four positions are under way while these are computed.
+        # The next four positions are loaded while these are computed.
         p_x += 4 * stride_xl
         left_then = tl.where(i + 1 < steps, left - 4, 0)
         n0, n1, n2, n3 = tl.inline_asm_elementwise(
@@ -415,7 +415,7 @@ def _fault_of_direct_launch(device: int) -> str | None:
     try:
         launch(x.to(there), weight.to(there), bias.to(there), out, scales, silu=True, exact=True)
         codes = out.cpu()
-    except Exception as error:  # whatever another version of Triton makes of the arguments
+    except Exception as error:  # another version of Triton may reject the arguments in any way
         return f"raises {type(error).__name__}: {error}"
     differing = int((codes != expected).sum())
     return f"gives {differing} of {codes.numel()} other codes" if differing else None

@@ -60,7 +60,7 @@ if HAS_TRITON:
         m_d = o_d < channels
         m = (o_b < batch) & m_d
         p_state = state + o_b * stride_sb + o_d * stride_sd
-        # The state moves on by one code while it is convolved.
+        # The state is shifted by one code while it is convolved.
         acc = tl.zeros((BLOCK_B, BLOCK_D), tl.int32)
         for k in tl.static_range(WIDTH):
             if k + 1 < WIDTH:

@@ -74,7 +74,7 @@ def _causal_conv1d_kernel(
     sign_bit = tl.full((1, 1), -(2**31), tl.int32)
     below_half = tl.full((1, 1), 0x3EFFFFFF, tl.int32)  # bits of the float32 just below 1/2
 
-    # x0 … x3: the codes from three positions back to the one at hand.
+    # x0 … x3: the codes from three positions back to the current one.
     word = tl.load(p_x + (o_l * stride_xl)[None, :], mask=m, other=0)
     m_1 = m & (o_l > 0)[None, :]
     word_1 = tl.load(p_x + ((o_l - 1) * stride_xl)[None, :], mask=m_1, other=0)
@@ -89,8 +89,8 @@ def _causal_conv1d_kernel(
 
     packed = tl.full((1, 1), 0, WORD)
     for lane in tl.static_range(LANES):
-        # What belongs to a channel, as columns: once along L, else for each lane's channel.
-        # Signs are turned, so that exp's argument is at hand: with u = -v,
+        # A channel's operands, as columns: one along L, else one for each lane's channel.
+        # Signs are flipped, so that exp's argument needs no negation: with u = -v,
         # SiLU(v) / scale_out is u / (1 + exp(u)) / -scale_out, to the bit.
         if lane == 0 or not ALONG_L:
             o_c = o_d if ALONG_L else o_d * LANES + lane

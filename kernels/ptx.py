@@ -187,7 +187,7 @@ def _transpose(rows: list[str], columns: list[str]) -> list[str]:
 
 # Where a value comes from: the words before and at its position, its byte there, its channel.
 _Source = tuple[str, str, int, dict[str, str]]
-CHANNEL = ("taps", "scale", "bias", "out")  # what a channel brings, in operands' order
+CHANNEL = ("taps", "scale", "bias", "out")  # a channel's operands, in their order
 
 
 def code_along_l(alignment: int, *, silu: bool, exact: bool) -> Program:

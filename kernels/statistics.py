@@ -1,11 +1,11 @@
 """Histograms taken where the values are made: SiLU's input and output, and the INT8 output's codes.
 
-Calibration wants to know which float16 patterns a layer's convolution and SiLU make, and how often
-(``dashboard.histogram``). To store v and y and count them afterwards moves each twice more and
-counts with two atomic additions a value. Here both are counted as they are computed, mostly with
-one addition for the two: y follows from v, so its pattern is that of SiLU(v rounded to float16) or
-a near one, and the pair (pattern of v, how far y's pattern is from the expected) has one counter.
-Pairs farther apart are counted one by one.
+Calibration needs to know which float16 patterns a layer's convolution and SiLU make, and how often
+(``dashboard.calibration.histogram``). To store v and y and count them afterwards moves each twice
+more and counts with two atomic additions a value. Here both are counted as they are computed,
+mostly with one addition for the two: y follows from v, so its pattern is that of SiLU(v rounded to
+float16) or a near one, and the pair (pattern of v, how far y's pattern is from the expected) has
+one counter. Pairs farther apart are counted one by one.
 
 Counters lie in the L2 cache, in several copies, since additions to one address wait for each other.
 """

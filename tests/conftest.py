@@ -2,19 +2,78 @@
 
 import os
 import shutil
+from collections.abc import Callable, Iterator
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
 
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # two torch processes share the cores
+if "PYTEST_XDIST_WORKER" in os.environ:  # tests run side by side: a process a core
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import kernels  # noqa: F401, I001
 import pytest
+from dashboard.calibration import Calibration, calibrate, read_text
+from dashboard.checkpoints import Checkpoint, load_backbone, load_checkpoint
 from dashboard.importing import hide_kernels_distribution
+from hypothesis import settings
 
 hide_kernels_distribution()  # tests import transformers, too
+settings.register_profile("patient", deadline=None)  # nothing is asserted about time
+settings.load_profile("patient")
 
 
-@pytest.fixture(scope="module")
+class Calibrated(NamedTuple):
+    """A checkpoint, and what it makes of a text."""
+
+    checkpoint: Checkpoint
+    calibration: Calibration
+
+
+@pytest.fixture(scope="session")
+def calibrated() -> Callable[..., Calibrated]:
+    """``calibrated("mamba-tiny", batches, seq_len, text)``: a sample, made once for all tests.
+
+    Every layer is counted, and its conv input is kept. The records are shared: change none.
+    """
+    backbone = cache(lambda name: load_backbone(load_checkpoint(name), "cpu"))
+
+    @cache
+    def make(
+        name: str, batches: int = 3, seq_len: int = 64, text: str = "calibration.txt"
+    ) -> Calibrated:
+        checkpoint = load_checkpoint(name)
+        tokens = read_text(checkpoint, text, batches, seq_len)
+        return Calibrated(
+            checkpoint, calibrate(checkpoint, backbone(name), tokens, keep=checkpoint.layers)
+        )
+
+    return make
+
+
+class Server(NamedTuple):
+    """The app, served."""
+
+    address: str
+    log: Path
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory) -> Iterator[Server]:
+    """The app as its README starts it, for all tests; afterwards its log must be clean."""
+    from benchmarks.page import served
+
+    log = tmp_path_factory.mktemp("server") / "log"
+    with log.open("w") as output, served(output) as address:
+        yield Server(address, log)
+    written = log.read_text()
+    for bad in ("Traceback", "Exception", "Error", "Warning", "deprecated"):
+        assert bad not in written, written
+
+
+@pytest.fixture(scope="session")
 def browser():
-    """Chromium for a module's tests; without it they skip, or fail where it is required."""
+    """Chromium, for all tests; without it they skip, or fail where it is required."""
     if shutil.which("chromium") is None:
         assert not os.environ.get("SCALESCOPE_REQUIRE_BROWSER"), "chromium is required, not found"
         pytest.skip("chromium is not installed")
@@ -27,3 +86,13 @@ def browser():
         browser = launched(playwright)
         yield browser
         browser.close()
+
+
+@pytest.fixture(scope="module")
+def paper(browser):
+    """A page on which figures are drawn and their labels measured."""
+    from legibility import Paper
+
+    paper = Paper(browser)
+    yield paper
+    paper.page.close()

@@ -6,23 +6,59 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from playwright.sync_api import Page
     from streamlit.testing.v1 import AppTest
 
 ROOT = Path(__file__).resolve().parent.parent
+# Any page at the root of an app of its own, with links to all others.
+SCRIPT = """
+from dashboard.pages import registry
+registry.navigation({key!r})()
+"""
 
 
-def opened(page: str, **settings: str) -> AppTest:
-    """A page of ``dashboard/pages``, or "app", run by a link with these settings."""
+def asked(key: str, **settings: str) -> AppTest:
+    """A page that a link with these settings asks for, by its key; "app" is app.py. Not run yet."""
     # Imported here: on a GPU machine the kernels' tests run without Streamlit.
     from streamlit.testing.v1 import AppTest
 
-    path = ROOT / "app.py" if page == "app" else ROOT / "dashboard/pages" / f"{page}.py"
-    app = AppTest.from_file(str(path), default_timeout=60)
-    for name, value in settings.items():
-        app.query_params[name] = value
+    if key == "app":
+        app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60)
+    else:
+        app = AppTest.from_string(SCRIPT.format(key=key), default_timeout=60)
+    app.query_params.update(settings)
+    return app
+
+
+def opened(key: str, **settings: str) -> AppTest:
+    """The same, run."""
+    app = asked(key, **settings).run()
+    assert not app.exception
+    return app
+
+
+def turned_to(app: AppTest, key: str) -> AppTest:
+    """The same visitor on another page, as the navigation leads there: without the link's words."""
+    from streamlit.util import calc_hash
+
+    app._page_hash = calc_hash(key)
+    app.query_params.clear()
     app.run()
     assert not app.exception
     return app
+
+
+def go_to(page: Page, key: str, code: str = "en") -> None:
+    """In a browser, from any page: through the navigation to another, in the language on show."""
+    from dashboard.pages.registry import GROUPS, pages
+    from dashboard.text.language import language
+
+    say, entry = language(code), pages()[key]
+    if GROUPS[entry.group]:
+        page.get_by_test_id("stTopNavSection").filter(has_text=say(GROUPS[entry.group])).click()
+        page.get_by_test_id("stTopNavDropdownLink").filter(has_text=say(entry.title)).click()
+    else:
+        page.get_by_test_id("stTopNavLink").filter(has_text=say(entry.title)).click()
 
 
 def told(app: AppTest) -> str:

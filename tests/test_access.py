@@ -4,22 +4,20 @@ import os
 import shutil
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import parse_qs, quote, urlsplit
 
+import opening
 import pytest
-import streamlit as st
 import streamlit.config
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Page
 from streamlit.testing.v1 import AppTest
 
-from benchmarks.page import FLAGS, served
+from benchmarks.page import served
 from dashboard.checkpoints import SAMPLES_DIR
 from dashboard.pages import loading
 from dashboard.pages.access import CLOSED, is_loopback, is_open
 
-PAGES = SAMPLES_DIR.parent / "dashboard" / "pages"
 EVERYWHERE = (None, "", "0.0.0.0", "::", "192.168.1.7", "example.org", "unix:///run/scalescope")
 HERE = ("localhost", "LOCALHOST", "127.0.0.1", "127.8.9.10", "::1", "[::1]")
 
@@ -80,10 +78,7 @@ def reachable(monkeypatch):
 
 
 def opened(page: str, **settings: str) -> AppTest:
-    app = AppTest.from_file(str(PAGES / f"{page}.py"), default_timeout=60)
-    for name, value in ({"batches": "2", "seq_len": "64"} | settings).items():
-        app.query_params[name] = value
-    return app.run()
+    return opening.asked(page, **({"batches": "2", "seq_len": "64"} | settings)).run()
 
 
 def told(app: AppTest) -> list[str]:
@@ -94,20 +89,17 @@ def told(app: AppTest) -> list[str]:
 
 BOXES = [
     ("explore", "checkpoint"), ("explore", "text"), ("layers", "checkpoint"), ("layers", "text"),
-    ("groups", "checkpoint"), ("sweep", "text"), ("batches", "text"), ("held_out", "text"),
-    ("held_out", "judged"), ("held_out", "checkpoint"), ("kernel", "text"), ("compare", "source_a"),
-    ("compare", "source_b"), ("compare", "text_a"), ("compare", "text_b"), ("claims", "checkpoint"),
+    ("groups", "checkpoint"), ("sweep", "text"), ("batches", "text"), ("held-out", "text"),
+    ("held-out", "judged"), ("held-out", "checkpoint"), ("kernel", "text"),
+    ("compare", "checkpoint"),
+    ("compare", "source_b"), ("compare", "text"), ("compare", "text_b"), ("claims", "checkpoint"),
     ("lesson", "checkpoint"), ("groups", "text"), ("kernel", "checkpoint"), ("sweep", "checkpoint"),
     ("batches", "checkpoint"), ("against", "layers"),
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize(("page", "box"), BOXES)
-def test_every_box_refuses_every_path_in_the_same_words(
-    page, box, reachable, tmp_path, monkeypatch
-):
-    # A page that runs alone knows no other to link to.
-    monkeypatch.setattr(st, "page_link", lambda *_, **__: None)
+def test_every_box_refuses_every_path_in_the_same_words(page, box, reachable, tmp_path):
     here = tmp_path / "counts.safetensors"
     here.write_bytes(b"")
     more = {"step": "2"} if page == "lesson" else {}
@@ -141,19 +133,15 @@ def test_a_directory_that_the_administrator_opens_can_be_read(reachable, monkeyp
     assert told(opened("layers", checkpoint=str(model), text="/etc/passwd")) == [CLOSED]
 
 
-@contextmanager
-def chromium() -> Iterator[Page]:
-    if shutil.which("chromium") is None:
-        assert not os.environ.get("SCALESCOPE_REQUIRE_BROWSER"), "chromium is required, not found"
-        pytest.skip("chromium is not installed")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS)
-        yield browser.new_page(viewport={"width": 1440, "height": 900})
-        browser.close()
+@pytest.fixture
+def page(browser) -> Iterator[Page]:
+    page = browser.new_page(viewport={"width": 1440, "height": 900})
+    yield page
+    page.close()
 
 
-def test_a_served_page_refuses_a_path_where_others_can_reach_it():
-    with served(listen="0.0.0.0") as address, chromium() as page:
+def test_a_served_page_refuses_a_path_where_others_can_reach_it(page):
+    with served(listen="0.0.0.0") as address:
         for link in ("?text=/etc/passwd", f"?checkpoint={quote(str(SAMPLES_DIR / 'mamba-tiny'))}"):
             page.goto(f"{address}/layers{link}")
             page.get_by_role("alert").get_by_text("No such name is open").wait_for(timeout=60_000)
@@ -169,21 +157,20 @@ def outward_address() -> str | None:
         return probe.getsockname()[0]
 
 
-def test_the_app_as_the_readme_starts_it_listens_to_this_machine_alone():
+def test_the_app_as_the_readme_starts_it_listens_to_this_machine_alone(server):
     outward = outward_address()
     if outward is None or is_loopback(outward):
         pytest.skip("this machine has no other address")
-    with served() as address:
-        port = urlsplit(address).port
-        with socket.create_connection(("127.0.0.1", port), 5):
-            pass
-        with pytest.raises(OSError):
-            socket.create_connection((outward, port), 5)
+    port = urlsplit(server.address).port
+    with socket.create_connection(("127.0.0.1", port), 5):
+        pass
+    with pytest.raises(OSError):
+        socket.create_connection((outward, port), 5)
 
 
-def test_the_app_runs_from_any_directory_and_explore_has_its_own_address(tmp_path):
+def test_the_app_runs_from_any_directory_and_explore_has_its_own_address(page, tmp_path):
     log = tmp_path / "log"
-    with log.open("w") as output, served(output, directory=tmp_path) as address, chromium() as page:
+    with log.open("w") as output, served(output, directory=tmp_path) as address:
         page.goto(f"{address}/explore?checkpoint=mamba2-tiny&layer=2&batches=2&seq_len=64")
         page.get_by_text("differ from the reference").wait_for(timeout=60_000)
         assert page.get_by_role("combobox", name="Checkpoint").input_value() == "mamba2-tiny"

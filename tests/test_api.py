@@ -1,12 +1,15 @@
 """The Python API: a model in memory is as good as a path, and what it says when it is not."""
 
+import html
 import re
 from dataclasses import replace
 
 import numpy as np
+import plotly.graph_objects as go
 import pytest
 import torch
-from families import CONFIGS, save_model
+from oracles import requantize, values_of
+from random_checkpoints import CONFIGS, save_model
 from safetensors.numpy import load_file
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 
@@ -14,7 +17,6 @@ from dashboard.analysis.report import ScaleReport
 from dashboard.api import Calibration, CalibrationError, CheckpointError
 from dashboard.checkpoints import load_backbone, load_checkpoint
 from dashboard.checkpoints.in_memory import read_model
-from dashboard.figures import Sheet
 from dashboard.rules import landscape
 
 SIZE = dict(batches=2, seq_len=19)
@@ -240,25 +242,19 @@ def test_a_model_in_memory_with_another_vocabulary_asks_for_its_tokenizer():
 def test_a_scale_is_the_rule_of_the_definitions_and_every_measure_a_plain_number(small):
     layer = small.layer(2).slice("B")
     y = layer.counted.silu_output
-    values = np.repeat(y.values, y.counts).astype(np.float32)
+    values = values_of(y)
     scale = layer.scale("percentile", alpha=0.99)
     assert isinstance(scale, ScaleReport)
     wanted = np.quantile(np.abs(values), np.float32(0.99)) / 127
     assert scale.x_out_scale == pytest.approx(wanted, rel=1e-6)
-    # Codes by hand, halves away from zero: exact in float64, where the kernel divides in float32.
-    quotient = values.astype(np.float64) / scale.x_out_scale
-    codes = np.copysign(np.floor(np.abs(quotient) + 0.5), quotient)
-    kept = np.clip(codes, -128, 127)
-    error = ((kept * scale.x_out_scale - values) ** 2).sum()
-    signal = (values.astype(np.float64) ** 2).sum()
-    assert scale.sqnr_db == pytest.approx(10 * np.log10(signal / error), abs=1e-3)
-    assert scale.saturation_rate == pytest.approx((codes != kept).mean(), abs=2 / len(values))
-    assert scale.code_utilization == pytest.approx(len(np.unique(kept)) / 256, abs=1 / 256)
-    assert scale.top_code_utilization == np.abs(kept).max().clip(max=127) / 127
-    share = np.unique(kept, return_counts=True)[1] / len(kept)
-    assert scale.effective_bits == pytest.approx(-(share * np.log2(share)).sum(), abs=1e-2)
+    plain = requantize(values, scale.x_out_scale)
+    assert scale.sqnr_db == pytest.approx(plain.sqnr_db, abs=1e-6)
+    assert scale.saturation_rate == plain.saturation_rate
+    assert scale.code_utilization == len(plain.code_shares) / 256
+    assert scale.top_code_utilization == np.abs(plain.codes).max().clip(max=127) / 127
+    assert scale.effective_bits == pytest.approx(plain.effective_bits, abs=1e-9)
     total = scale.rounding_mse + scale.clipping_mse
-    assert total == pytest.approx(error / len(values), rel=1e-3)
+    assert total == pytest.approx(plain.noise / len(values), rel=1e-9)
     for name in ("sqnr_db", "saturation_rate", "effective_bits", "code_utilization"):
         assert type(getattr(scale, name)) is float
     assert layer.scale("minmax", asymmetric=True).top_code_utilization is None
@@ -335,21 +331,21 @@ def test_what_does_not_exist_is_answered_with_what_does(small, asked, told):
         asked(small)
 
 
-def drawings(html: str) -> int:
-    """Well-formed drawings in it."""
-    from xml.etree import ElementTree
-
-    found = re.findall(r"<svg .*?</svg>", html, re.DOTALL)
-    assert all(ElementTree.fromstring(svg).findall(".//{*}path") for svg in found)
-    return len(found)
+def drawings(cell: str) -> int:
+    """Complete documents in a cell, each with one figure."""
+    pages = re.findall(r'<iframe srcdoc="([^"]*)"', cell)
+    for page in map(html.unescape, pages):
+        assert page.startswith("<!doctype html>") and page.count('class="plotly-figure" data-') == 1
+        assert "src=" not in page.split("<body>")[1]
+    return len(pages)
 
 
 def test_every_record_and_figure_shows_itself(small):
     layer = small.layer(0)
     scale, landscape = layer.scale("mse", asymmetric=True), layer.landscape()
     assert drawings(scale._repr_html_()) == drawings(landscape._repr_html_()) == 1
-    for sheet in (scale.figure(), landscape.figure(), layer.landscape(asymmetric=True).figure()):
-        assert isinstance(sheet, Sheet) and drawings(sheet._repr_html_()) == 1
+    for figure in (scale.figure(), landscape.figure(), layer.landscape(asymmetric=True).figure()):
+        assert isinstance(figure, go.Figure) and figure.layout.meta["alt"]
     assert f"{scale.sqnr_db:.2f} dB" in scale._repr_html_()
     assert small._repr_html_().count("<tr>") == small.recommend()._repr_html_().count("<tr>") == 13
     for record in (small, layer, scale, landscape, small.recommend()):

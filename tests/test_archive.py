@@ -14,22 +14,22 @@ from safetensors.numpy import load_file, save_file
 from safetensors.torch import load_file as load_torch_file
 from safetensors.torch import save_file as save_torch_file
 
-from dashboard.calibration import Calibration, CalibrationError, archive, calibrate, read_text
+from dashboard.calibration import Calibration, CalibrationError, archive
 from dashboard.calibration.archive import (
     fingerprint,
     is_calibration_file,
     load_calibration,
     save_calibration,
 )
-from dashboard.checkpoints import SAMPLES_DIR, load_backbone, load_checkpoint
+from dashboard.checkpoints import SAMPLES_DIR, load_checkpoint
 
 
 @pytest.fixture(scope="module")
-def calibration() -> Calibration:
-    checkpoint = load_checkpoint("mamba2-tiny")
-    text = read_text(checkpoint, batches=2, seq_len=64)
-    found = calibrate(checkpoint, load_backbone(checkpoint), text)
-    return replace(found, origin=replace(found.origin, fingerprint=fingerprint(checkpoint)))
+def calibration(calibrated) -> Calibration:
+    checkpoint, found = calibrated("mamba2-tiny", 2, 64)
+    return replace(
+        found, captures=(), origin=replace(found.origin, fingerprint=fingerprint(checkpoint))
+    )
 
 
 @pytest.fixture

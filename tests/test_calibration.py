@@ -11,7 +11,7 @@ from dashboard.calibration import (
     read_text,
     text_names,
 )
-from dashboard.calibration.batch_store import Spool
+from dashboard.calibration.batch_store import BatchStore
 from dashboard.calibration.histogram import Histogram
 from dashboard.checkpoints import (
     CheckpointError,
@@ -187,10 +187,10 @@ def test_what_is_set_aside_on_disk_comes_back_to_the_bit():
     """Odd and even numbers of distinct values, so that some counts need padding before them."""
     generator = torch.Generator().manual_seed(0)
     put = [Histogram.of(torch.randn(n, generator=generator)) for n in (1, 2, 3, 1000, 4097)]
-    spool = Spool()
-    places = [spool.put(each) for each in put]
+    store = BatchStore()
+    places = [store.put(each) for each in put]
     for place, wanted in zip(places[::-1], put[::-1], strict=True):
-        found = spool.get(place)
+        found = store.get(place)
         assert found.values.dtype == np.float32 and found.counts.dtype == np.int64
         np.testing.assert_array_equal(found.values, wanted.values)
         np.testing.assert_array_equal(found.counts, wanted.counts)

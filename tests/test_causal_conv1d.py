@@ -8,9 +8,9 @@ import math
 import numpy as np
 import pytest
 import torch
-from by_hand import codes_by_hand
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from oracles import codes_by_hand
 
 from kernels import available_backends, default_backend, quant_causal_conv1d, reference
 from kernels.int8 import scale_from_amax

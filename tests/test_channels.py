@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from oracles import requantize, values_of
 
 from dashboard.calibration import ConvCapture
 from dashboard.calibration.histogram import Histogram
@@ -65,9 +66,8 @@ def test_groups_are_quantized_each_with_its_own_scale(outputs, observer, size):
     found = group_scales(outputs, group, rule)
     signal = noise = 0.0
     for number in range(group.max() + 1):
-        values = np.concatenate([
-            np.repeat(outputs[i].values, outputs[i].counts) for i in np.flatnonzero(group == number)
-        ])  # fmt: skip
+        own = np.flatnonzero(group == number)
+        values = np.concatenate([values_of(outputs[i]) for i in own])
         expected = {
             "percentile": lambda v: torch.quantile(torch.from_numpy(v).abs(), 0.99).item(),
             "minmax": lambda v: np.abs(v).max(),
@@ -75,10 +75,8 @@ def test_groups_are_quantized_each_with_its_own_scale(outputs, observer, size):
         }[observer](values)
         scale = np.float32(scale_from_amax(float(expected)))
         assert found.scales[number] == scale
-        ratio = (values / scale).astype(np.float64)
-        codes = np.clip(np.sign(ratio) * np.floor(np.abs(ratio) + 0.5), -128, 127)
-        noise += ((codes * np.float64(scale) - values) ** 2).sum()
-        signal += (values.astype(np.float64) ** 2).sum()
+        plain = requantize(values, scale)
+        noise, signal = noise + plain.noise, signal + plain.signal
     assert found.sqnr_db == pytest.approx(10 * np.log10(signal / noise), abs=1e-6)
     assert found.per_channel.tolist() == found.scales[group].tolist()
     assert found.total == 6000

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from families import rewrite
+from random_checkpoints import rewrite
 from safetensors.torch import load_file, save_file
 from transformers import Mamba2Config, Mamba2ForCausalLM, MambaConfig, MambaForCausalLM
 

@@ -8,13 +8,15 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from test_lesson_pages import ROOT, told
+from opening import opened
+from test_lesson_pages import told
 
 import dashboard.lesson.claims as module
 from dashboard.analysis.report import KernelRun
 from dashboard.calibration import calibrate, read_text
 from dashboard.calibration.histogram import Histogram
 from dashboard.checkpoints import load_backbone, load_checkpoint
+from dashboard.lesson.calibrated import CalibratedLayer, CalibratedModel
 from dashboard.lesson.claims import (
     DOES_NOT_FOLLOW,
     HOLDS,
@@ -24,8 +26,7 @@ from dashboard.lesson.claims import (
     claims,
     verdict_of,
 )
-from dashboard.lesson.quoted import DOCUMENTS, QUOTES
-from dashboard.lesson.trained import Trained, TrainedLayer
+from dashboard.lesson.quotations import DOCUMENTS, QUOTES
 from dashboard.rules.landscape import Landscape, landscapes, recommend
 from dashboard.rules.published import PA_DIFFERENCES_PRINTED, QUAMBA2_130M
 from dashboard.text.language import LANGUAGES, language
@@ -40,17 +41,17 @@ def kernel(differing: int) -> KernelRun:
 
 
 @pytest.fixture(scope="module")
-def trained() -> Trained:
+def trained() -> CalibratedModel:
     checkpoint = load_checkpoint("mamba2-tiny")
     text = read_text(checkpoint, batches=4, seq_len=128)
     found = calibrate(checkpoint, load_backbone(checkpoint), text)
-    return Trained("mamba2-tiny", tuple(
-        TrainedLayer(each.layer, each.slices[0], Landscape.of(each.slices[0].silu_output))
-        for each in found.layers
+    return CalibratedModel("mamba2-tiny", tuple(
+        CalibratedLayer(layer.layer, layer.slices[0], Landscape.of(layer.slices[0].silu_output))
+        for layer in found.layers
     ), recommend(landscapes(found)))  # fmt: skip
 
 
-def by_key(trained: Trained, run: KernelRun | None = None) -> dict[str, Claim]:
+def by_key(trained: CalibratedModel, run: KernelRun | None = None) -> dict[str, Claim]:
     return {claim.key: claim for claim in claims(trained, run, SAY)}
 
 
@@ -77,7 +78,7 @@ def test_every_quoted_claim_is_judged_once_and_says_what_decides(trained):
     assert all(claim.quotes and claim.criterion and claim.verdict for claim in found)
     added = additions(trained, SAY)
     assert {claim.key for claim in added}.isdisjoint(QUOTES)
-    assert all(claim.said and not claim.quotes and not claim.verdict for claim in added)
+    assert all(claim.statement and not claim.quotes and not claim.verdict for claim in added)
 
 
 def test_a_quote_says_where_it_stands():
@@ -90,7 +91,7 @@ def test_a_quote_says_where_it_stands():
 def test_conv1ds_own_scale_saturates_and_is_never_too_large(trained):
     found = by_key(trained)
     for each in trained.layers:  # its largest code stands for far less than the output reaches
-        assert 127 * each.counted.scale_wx < each.silu_output.absmax / 10
+        assert 127 * each.calibration.scale_wx < each.silu_output.absmax / 10
     assert "too small in 4 of 4 layers" in found["too_large_too_small"].measured
     assert found["too_large_too_small"].verdict == IN_PART
 
@@ -149,7 +150,7 @@ def test_a_model_in_which_alpha_does_nothing_gets_another_verdict(trained):
     landscape = Landscape.of(flat)
     same = replace(trained, layers=tuple(
         replace(each, landscape=landscape,
-                counted=replace(each.counted, silu_output=flat, batches=(flat,) * 4))
+                calibration=replace(each.calibration, silu_output=flat, batches=(flat,) * 4))
         for each in trained.layers
     ), recommendation=recommend({(0, "x"): landscape}))  # fmt: skip
     found = by_key(same)
@@ -162,7 +163,7 @@ def test_figures_are_those_of_the_layers(trained):
     found = by_key(trained)
     gains = trained.gains_db
     assert f"{min(gains):.1f} to {max(gains):.1f} dB" in found["alphas"].measured
-    shares = [e.silu_output.absmax / e.counted.silu_input.absmax for e in trained.layers]
+    shares = [e.silu_output.absmax / e.calibration.silu_input.absmax for e in trained.layers]
     assert all(share <= 1 for share in shares)
     wins = sum(e.sqnr_db(0.9995) > e.sqnr_db(1.0) for e in trained.layers)
     assert f"By SQNR α = 0.9995 beats it in {wins} of 4 layers" in found["minmax"].measured
@@ -182,13 +183,7 @@ def test_figures_are_those_of_the_layers(trained):
 
 @pytest.mark.parametrize("code", LANGUAGES)
 def test_the_page_shows_every_claim_with_its_verdict_and_a_link(code, monkeypatch):
-    from streamlit.testing.v1 import AppTest
-
-    app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60)
-    app.query_params["checkpoint"] = "mamba2-tiny"
-    app.query_params["lang"] = code
-    app.switch_page("dashboard/pages/claims.py").run()
-    assert not app.exception
+    app = opened("claims", checkpoint="mamba2-tiny", lang=code)
     links = app.get("page_link")
     words = told(app)
     assert len(links) == len(QUOTES) + 2

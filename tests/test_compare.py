@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from functools import partial
 
 import opening
@@ -21,7 +22,7 @@ from dashboard.analysis.compare import (
     stored_column,
 )
 from dashboard.checkpoints import SAMPLES_DIR, load_checkpoint
-from dashboard.pages import choosing, loading
+from dashboard.pages import loading, waiting
 from dashboard.text import captions
 from dashboard.text.language import ENGLISH
 
@@ -122,38 +123,40 @@ def test_the_page_compares_rules_files_and_published_tables(capsys, tmp_path):
     assert cli.main(["calibrate", "mamba-tiny", *QUICK, "--out", path]) == 0
     assert cli.main(["analyze", "mamba-tiny", *QUICK, "--format", "json"]) == 0
     wanted = json.loads(capsys.readouterr().out)["layers"]
-    app = opened(columns="3", source_a="mamba-tiny", source_b=path, rule_b="minmax",
+    app = opened(columns="3", checkpoint="mamba-tiny", source_b=path, rule_b="minmax",
                  source_c="Quamba2-130m-w8a8 (published)", quantity="ratio_weight")  # fmt: skip
     table = app.dataframe[0].value
     names = list(table.columns)
-    assert names[1] == "A: mamba-tiny, α 0.9995"
-    assert names[2] == "B: counts.safetensors, MinMax, SiLU output"
-    assert table[names[1]].tolist()[:4] == [f"{layer['ratio_weight']:.2f}" for layer in wanted]
-    assert table[names[4]].tolist()[:2] == ["1.72", "8.35"]
+    assert names[2] == "A: mamba-tiny, α 0.9995"
+    assert names[3] == "B: counts.safetensors, MinMax, SiLU output"
+    assert table[names[2]].tolist()[:4] == [f"{layer['ratio_weight']:.2f}" for layer in wanted]
+    assert table[names[5]].tolist()[:2] == ["1.72", "8.35"]
 
 
 def test_each_layers_best_alpha_is_a_choice_and_nonsense_is_refused():
-    app = opened(source_a="mamba-tiny", source_b="mamba-tiny", alpha_b="each layer's best",
+    app = opened(checkpoint="mamba-tiny", alpha_b="best",
                  quantity="sqnr_db")  # fmt: skip
     table = app.dataframe[0].value
-    assert all(gain.startswith("+") for gain in table.iloc[:, 3])
+    assert all(gain.startswith("+") for gain in table.iloc[:, 4])
     for name, value, words in (("alpha_b", "often", "α is 'often'"), ("alpha_b", "2", "α is '2'"),
                                ("source_b", "nowhere", "nowhere is neither")):  # fmt: skip
-        told = opened(**{"source_a": "mamba-tiny", name: value}).error[0].value
+        told = opened(**{"checkpoint": "mamba-tiny", name: value}).error[0].value
         assert words in told
 
 
 def test_the_same_source_twice_is_the_same():
-    app = opened(source_a="mamba2-tiny", source_b="mamba2-tiny")
+    app = opened(checkpoint="mamba2-tiny", alpha_b="0.9995")
     assert any("x_out_scale is the same in all columns" in m.value for m in app.markdown)
 
 
 def test_the_headline_speaks_of_the_quantity_on_show():
-    app = opened(source_a="mamba-tiny", source_b="mamba2-tiny", quantity="w_scale")
+    app = opened(
+        checkpoint="mamba-tiny", source_b="mamba2-tiny", alpha_b="0.9995", quantity="w_scale"
+    )
     assert any(m.value.startswith("## w_scale of layer") for m in app.markdown)
     app.segmented_control(key="quantity").set_value("sqnr_db").run()
     gains = [float(text.removesuffix(" dB").replace("−", "-"))
-             for text in app.dataframe[0].value.iloc[:, 3]]  # fmt: skip
+             for text in app.dataframe[0].value.iloc[:, 4]]  # fmt: skip
     most = max(gains, key=abs)
     (headline,) = [m.value for m in app.markdown if m.value.startswith("## ")]
     layer = gains.index(most)
@@ -164,12 +167,9 @@ def test_the_headline_speaks_of_the_quantity_on_show():
 def test_names_are_drawn_whole_where_columns_differ():
     label = "mamba-tiny, α 0.9995, out-of-domain.txt"
     columns = [Column(label + end, (LayerScales(0, x_out_scale=0.1),)) for end in ("", "2")]
-    texts = [
-        text["text"]
-        for text in figures.compared_lines(columns, "x_out_scale", ENGLISH).as_dict()["texts"]
-    ]
-    whole = " ".join(" ".join(texts).split())
-    assert f"A: {label}" in whole and f"B: {label}2" in whole and "…" not in whole
+    names = [trace.name for trace in figures.compared_lines(columns, "x_out_scale", ENGLISH).data]
+    whole = [re.sub(r"<br>", " ", re.sub(r"</?b>", "", name)) for name in names]
+    assert whole == [f"A: {label}", f"B: {label}2"]
 
 
 def test_columns_stay_when_their_calibrations_have_been_dropped(monkeypatch):
@@ -196,9 +196,9 @@ def test_columns_stay_when_their_calibrations_have_been_dropped(monkeypatch):
 
 def test_the_bar_names_the_column_that_runs(monkeypatch):
     shown = []
-    monkeypatch.setattr(choosing, "PROGRESS_SECONDS", 0.0)
+    monkeypatch.setattr(waiting, "PROGRESS_SECONDS", 0.0)
     monkeypatch.setattr(
         DeltaGenerator, "progress", lambda self, value, text=None: shown.append(text)
     )
-    opened(source_a="mamba-tiny", source_b="mamba2-tiny", seq_len="44")
+    opened(checkpoint="mamba-tiny", source_b="mamba2-tiny", seq_len="44")
     assert any(text.startswith("Calibrating column B, mamba2-tiny: batch") for text in shown)

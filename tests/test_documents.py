@@ -102,7 +102,7 @@ def test_the_rooms_on_the_page_are_the_rooms():
     assert set(rooms()) == folders
 
 
-def test_imports_go_up_the_table_but_for_the_exceptions_that_the_page_names():
+def test_imports_go_up_the_table():
     order = rooms()
     down = {
         path.relative_to(ROOT / "dashboard").as_posix()
@@ -110,10 +110,7 @@ def test_imports_go_up_the_table_but_for_the_exceptions_that_the_page_names():
         for path in (ROOT / "dashboard" / room).rglob("*.py")
         if imports(path) & {*order[i + 1 :], "cli"}
     }
-    direction = section(text_of("docs/architecture.md"), "The direction of imports")
-    excepted = direction.partition("exception")[2]
-    modules = re.findall(r"`(\w+/\w+\.py)`", excepted.split("\n\n")[0])
-    assert down == {name for name in modules if not name.endswith("__init__.py")}
+    assert down == set()
 
 
 def test_the_kernels_import_no_room():

@@ -173,7 +173,7 @@ def test_the_first_batch_is_shown_while_the_rest_is_counted(monkeypatch):
 
 def test_the_link_always_names_the_checkpoint():
     assert opened().query_params["checkpoint"] in ("mamba-tiny", ["mamba-tiny"])
-    app = AppTest.from_file(str(opening.ROOT / "app.py"), default_timeout=60)
+    app = opening.asked("app")
     app.session_state.kept = {"checkpoint": "mamba2-tiny", "batches": 2, "seq_len": 64}
     app.run()  # as after a page whose own default it is
     assert not app.exception

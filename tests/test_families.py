@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 import torch
-from families import CONFIGS, MAMBA_LAYERS, rewrite, save_model
+from random_checkpoints import CONFIGS, MAMBA_LAYERS, rewrite, save_model
 from safetensors.torch import load_file, save_file
 
 from dashboard.calibration import calibrate, read_text, visit_conv_inputs

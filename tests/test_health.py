@@ -1,10 +1,9 @@
 """The health check: each kind of fault is found, and each stored scale's origin recognized."""
 
+import io
 import json
-import os
 import re
 import shutil
-import subprocess
 import sys
 
 import numpy as np
@@ -12,13 +11,13 @@ import pytest
 import streamlit as st
 import torch
 import torch.nn.functional as F
-from genuine import calibrated, genuine
 from opening import opened, told
+from oracles import conv_by_torch, requantize
+from random_checkpoints import quamba_checkpoint, quantized_sample
 
 from dashboard import cli
 from dashboard.analysis import health
-from dashboard.calibration import calibrate, read_text
-from dashboard.checkpoints import SAMPLES_DIR, load_backbone, load_checkpoint
+from dashboard.checkpoints import SAMPLES_DIR, load_checkpoint
 from dashboard.rules.channels import channel_outputs
 
 SAMPLE = "mamba2-small-quamba2"
@@ -128,7 +127,7 @@ def test_maxima_of_float16_are_recognized_however_they_were_divided(divided_in):
 def test_a_float_convolution_and_a_percentile_are_sound(tmp_path):
     for name in ("mamba2-w4aX-listed", "mamba2-w8a8-ungrouped", "mamba-w4a16"):
         (tmp_path / name).mkdir()
-        checkpoint, _ = genuine(tmp_path / name, name)
+        checkpoint, _ = quamba_checkpoint(tmp_path / name, name)
         found = health.inspect(checkpoint)
         floats = [layer for layer in found.layers if "A16" in layer.mixer]
         assert [layer.layer for layer in floats] == [conv.layer for conv in checkpoint.convs]
@@ -136,11 +135,8 @@ def test_a_float_convolution_and_a_percentile_are_sound(tmp_path):
 
 
 @pytest.fixture(scope="module")
-def float_model():
-    checkpoint = load_checkpoint("mamba2-small")
-    text = read_text(checkpoint)
-    model = load_backbone(checkpoint, "cpu")
-    return checkpoint, calibrate(checkpoint, model, text, keep=checkpoint.layers)
+def float_model(calibrated):
+    return calibrated("mamba2-small", 16, 512)
 
 
 def judged(quantized, float_model) -> health.Health:
@@ -152,21 +148,20 @@ def judged(quantized, float_model) -> health.Health:
     return health.evaluate(health.inspect(quantized), quantized, checkpoint, calibration, outputs)
 
 
-def by_hand(stored, capture, index: int) -> tuple[float, float]:
-    """SQNR in dB and saturation of one slice under its stored scales, from the tensors."""
+def by_hand(stored, capture) -> list[tuple[float, float]]:
+    """SQNR in dB and saturation of each slice under its stored scales, from the tensors."""
     arguments = stored.kernel_arguments()
     rows = torch.cat([stored.weight_q.float() * arguments["scale_w"][:, None],
                       (stored.bias_q.float() * arguments["scale_b"])[:, None]], dim=1)  # fmt: skip
     ours = torch.cat([capture.weight, capture.bias[:, None]], dim=1)
     order = torch.cdist(rows.double(), ours.double()).argmin(dim=1)
-    x = F.pad(capture.x[:, order], (3, 0))
-    v = F.conv1d(x, capture.weight[order][:, None], capture.bias[order], groups=len(order))
-    y = F.silu(v).half().double()[:, stored.slices[index].part.channels]
-    scale = torch.from_numpy(stored.slices[index].scale_out).double()[:, None]
-    codes = torch.sign(y) * torch.floor(torch.abs(y / scale) + 0.5)
-    error = codes.clamp(-128, 127) * scale - y
-    sqnr = 10 * np.log10(float((y**2).sum() / (error**2).sum()))
-    return sqnr, float(((codes < -128) | (codes > 127)).double().mean())
+    v = conv_by_torch(capture.x[:, order], capture.weight[order], capture.bias[order])
+    output = F.silu(v).half().double()
+    measured = []
+    for own in stored.slices:
+        plain = requantize(output[:, own.conv_slice.channels], own.scale_out[:, None])
+        measured.append((plain.sqnr_db, plain.saturation_rate))
+    return measured
 
 
 def test_grouped_minmax_is_recognized_and_its_error_is_the_tensors(float_model):
@@ -175,10 +170,10 @@ def test_grouped_minmax_is_recognized_and_its_error_is_the_tensors(float_model):
     assert found.is_sound
     for layer in found.layers:
         stored, capture = quantized.stored_layer(layer.layer), float_model[1].capture(layer.layer)
-        for index, judgement in enumerate(layer.evaluations):
+        measured = by_hand(stored, capture)
+        for judgement, (sqnr_db, saturation) in zip(layer.evaluations, measured, strict=True):
             assert judgement.nearest.observer == "minmax"
             assert judgement.ratio == pytest.approx(1, abs=2**-10)
-            sqnr_db, saturation = by_hand(stored, capture, index)
             assert judgement.sqnr_db == pytest.approx(sqnr_db, abs=1e-3)
             assert judgement.saturation_rate == pytest.approx(saturation, abs=1e-9)
             assert 0 < judgement.gain_db < 3
@@ -188,7 +183,7 @@ def test_grouped_minmax_is_recognized_and_its_error_is_the_tensors(float_model):
 
 def test_quambas_own_percentile_is_recognized_in_its_own_scales(float_model, tmp_path):
     """Its calibration: a moving average of each sample's 0.9995 quantile for x, MinMax for B, C."""
-    quantized = calibrated(
+    quantized = quantized_sample(
         tmp_path, "mamba2-small", "mamba2-small, W8A8, ungrouped", "mamba2-w8a8-ungrouped"
     )
     found = judged(quantized, float_model)
@@ -203,7 +198,7 @@ def test_quambas_own_percentile_is_recognized_in_its_own_scales(float_model, tmp
 
 
 def test_of_a_mamba1_too(tmp_path, capsys):
-    calibrated(tmp_path, "mamba-tiny", "mamba-tiny, W8A8", "mamba-w8a8")
+    quantized_sample(tmp_path, "mamba-tiny", "mamba-tiny, W8A8", "mamba-w8a8")
     arguments = ["check", str(tmp_path), "--against", "mamba-tiny", "--format", "json"]
     assert cli.main(arguments) == 0
     document = json.loads(capsys.readouterr().out)
@@ -273,24 +268,24 @@ def test_what_was_not_examined_is_not_said(tmp_path):
     sentence = health.sentence(health.inspect(load_checkpoint(source)))
     assert "equal to its copies" in sentence and "over the layers" not in sentence
     (tmp_path / "alone").mkdir()
-    alone = calibrated(tmp_path / "alone", "mamba-tiny", "mamba-tiny, W8A8", "mamba-w8a8")
+    alone = quantized_sample(tmp_path / "alone", "mamba-tiny", "mamba-tiny, W8A8", "mamba-w8a8")
     found = health.inspect(alone)
     assert found.is_sound and "copies" not in health.sentence(found)
     assert all("no other module repeats" in layer.remarks[0] for layer in found.layers)
     (tmp_path / "float").mkdir()
-    none, _ = genuine(tmp_path / "float", "mamba2-w4a16")
+    none, _ = quamba_checkpoint(tmp_path / "float", "mamba2-w4a16")
     assert "every convolution is float" in health.sentence(health.inspect(none))
 
 
 def test_a_model_without_scales_cannot_be_held_against_another(tmp_path, capsys):
-    genuine(tmp_path, "mamba-w4a16")
+    quamba_checkpoint(tmp_path, "mamba-w4a16")
     assert cli.main(["check", str(tmp_path)]) == 0
     assert cli.main(["check", str(tmp_path), "--against", "mamba-tiny"]) == 2
     assert "nothing to hold against a float model" in capsys.readouterr().err
 
 
 def test_a_bias_that_is_not_stored_is_another_models(tmp_path, capsys):
-    calibrated(tmp_path, "mamba-tiny", "mamba-tiny, W8A8", "mamba-w8a8")
+    quantized_sample(tmp_path, "mamba-tiny", "mamba-tiny, W8A8", "mamba-w8a8")
     state = torch.load(tmp_path / "pytorch_model.bin", weights_only=True)
     names = [name for name in state if name.endswith(("conv1d.bias", "conv1d.bias_scale"))]
     rest = {name: value for name, value in state.items() if name not in names}
@@ -306,7 +301,7 @@ def test_biases_too_small_for_float16_are_no_fault(largest, tmp_path):
     scale = (bias.abs().amax().clamp(min=1e-5) / 127).half()
     codes = (bias / scale).round().clamp(-128, 127).to(torch.int8)
     assert int(codes.int().abs().max()) < 127
-    calibrated(tmp_path, "mamba-tiny", "mamba-tiny, W8A8", "mamba-w8a8")
+    quantized_sample(tmp_path, "mamba-tiny", "mamba-tiny, W8A8", "mamba-w8a8")
     state = torch.load(tmp_path / "pytorch_model.bin", weights_only=True)
     for layer in range(4):
         prefix = f"backbone.layers.{layer}.mixer.conv1d."
@@ -315,15 +310,14 @@ def test_biases_too_small_for_float16_are_no_fault(largest, tmp_path):
     assert health.inspect(load_checkpoint(str(tmp_path))).is_sound
 
 
-def test_a_scale_of_no_named_rule_is_nearest_to_the_alpha_that_it_reaches(tmp_path, capsys):
-    checkpoint = load_checkpoint("mamba-tiny")
-    text = read_text(checkpoint, batches=2, seq_len=64)
-    seen = calibrate(checkpoint, load_backbone(checkpoint, "cpu"), text, keep=checkpoint.layers)
-    calibrated(tmp_path, "mamba-tiny", "mamba-tiny, W8A8", "mamba-w8a8")
+def test_a_scale_of_no_named_rule_is_nearest_to_the_alpha_that_it_reaches(
+    calibrated, tmp_path, capsys
+):
+    seen = calibrated("mamba-tiny", 2, 64).calibration
+    quantized_sample(tmp_path, "mamba-tiny", "mamba-tiny, W8A8", "mamba-w8a8")
     state = torch.load(tmp_path / "pytorch_model.bin", weights_only=True)
     for capture in seen.captures:
-        x = F.pad(capture.x, (3, 0))
-        v = F.conv1d(x, capture.weight[:, None], capture.bias, groups=len(capture.bias))
+        v = conv_by_torch(capture.x, capture.weight, capture.bias)
         amax = np.quantile(F.silu(v).abs().half().float().numpy(), 0.99)
         name = f"backbone.layers.{capture.layer}.mixer.conv1d.output_scale"
         state[name] = float(amax) / 127
@@ -344,10 +338,10 @@ def test_a_page_shows_the_layers_that_can_be_used_and_names_the_others(tmp_path)
     assert list(app.dataframe[1].value["verdict"]) == ["sound"] * 3 + ["fault"] + ["sound"] * 2
 
 
-def test_a_terminal_that_knows_no_alpha_gets_the_verdict_all_the_same():
-    run = subprocess.run(
-        [sys.executable, "-m", "dashboard", "check", SAMPLE, "--against", "mamba2-small", *QUICK],
-        env=os.environ | {"PYTHONIOENCODING": "ascii"}, cwd=SAMPLES_DIR.parent,
-        capture_output=True, check=False,
-    )  # fmt: skip
-    assert run.returncode == 0 and run.stdout.startswith(b"No fault in 6 layers")
+def test_a_terminal_that_knows_no_alpha_gets_the_verdict_all_the_same(monkeypatch):
+    terminal = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr(sys, "stdout", terminal)
+    assert cli.main(["check", SAMPLE, "--against", "mamba2-small", *QUICK]) == 0
+    terminal.flush()
+    written = terminal.buffer.getvalue()
+    assert written.startswith(b"No fault in 6 layers") and b"?" in written

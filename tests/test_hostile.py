@@ -14,14 +14,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from families import CONFIGS, save_model
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from opening import opened
+from random_checkpoints import CONFIGS, save_model
 from safetensors import safe_open
 from safetensors.numpy import load_file as load_arrays
 from safetensors.numpy import save_file as save_arrays
 from safetensors.torch import load_file, save_file
-from streamlit.testing.v1 import AppTest
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
@@ -33,7 +33,6 @@ from dashboard.calibration.archive import save_calibration
 from dashboard.checkpoints import SAMPLES_DIR, CheckpointError, load_backbone, load_checkpoint
 from dashboard.checkpoints.families import FAMILIES
 
-EXPLORE = SAMPLES_DIR.parent / "dashboard" / "pages" / "explore.py"
 CONV = "backbone.layers.0.mixer.conv1d.weight"
 
 seeded = settings(
@@ -825,10 +824,7 @@ def with_config(directory: Path, **changed) -> None:
 def test_a_page_tells_it_as_plain_text_and_goes_on(form, changed, shown, copy_of):
     directory = copy_of(form)
     with_config(directory, **changed)
-    app = AppTest.from_file(str(EXPLORE), default_timeout=60)
-    app.query_params.update(batches="2", seq_len="64", checkpoint=str(directory))
-    app.run()
-    assert not app.exception
+    app = opened("explore", batches="2", seq_len="64", checkpoint=str(directory))
     (error,) = app.error
     assert shown in error.value
     app.selectbox(key="checkpoint").set_value("mamba-tiny").run()

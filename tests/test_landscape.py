@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from oracles import percentile_scale, requantize
 
 from dashboard.analysis.report import gain_db, report_bests, report_scale
-from dashboard.calibration import Calibration, calibrate, read_text
+from dashboard.calibration import Calibration
 from dashboard.calibration.histogram import Histogram
-from dashboard.checkpoints import load_backbone, load_checkpoint
 from dashboard.rules.landscape import Landscape, landscapes, recommend
 from dashboard.rules.observers import ScaleRule, fine_alphas
 from dashboard.text import captions
@@ -16,10 +16,8 @@ from dashboard.text.language import ENGLISH
 
 
 @pytest.fixture(scope="module")
-def calibration() -> Calibration:
-    checkpoint = load_checkpoint("mamba2-tiny")
-    text = read_text(checkpoint, batches=2, seq_len=128)
-    return calibrate(checkpoint, load_backbone(checkpoint), text)
+def calibration(calibrated) -> Calibration:
+    return calibrated("mamba2-tiny", 2, 128).calibration
 
 
 def output(seed: int, spread: float, count: int = 30_000) -> torch.Tensor:
@@ -28,11 +26,7 @@ def output(seed: int, spread: float, count: int = 30_000) -> torch.Tensor:
 
 
 def sqnr_by_hand(y: torch.Tensor, alpha: float) -> float:
-    scale = torch.quantile(y.abs(), alpha) / torch.tensor(127.0)
-    ratio = y / scale
-    codes = (ratio.sign() * (ratio.abs().double() + 0.5).floor()).clamp(-128, 127)
-    error = (codes * scale.double() - y.double()).square().sum()
-    return float(10 * torch.log10(y.double().square().sum() / error))
+    return requantize(y, percentile_scale(y, alpha)).sqnr_db
 
 
 def test_the_best_alpha_is_the_best_of_a_loop_over_all():

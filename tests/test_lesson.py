@@ -3,16 +3,25 @@
 import numpy as np
 import pytest
 import torch
-from by_hand import half_away
+from oracles import half_away
 
-from dashboard.analysis.report import quantize_conv
+from dashboard.analysis.pipeline import trace_channel
+from dashboard.analysis.report import quantize_conv, stranded_codes
 from dashboard.calibration import calibrate, read_text
+from dashboard.calibration.histogram import Histogram
 from dashboard.checkpoints import load_backbone, load_checkpoint
-from dashboard.lesson import grouped, holding, outliers, shapes, toy, tracing
-from dashboard.lesson.trained import Chosen, Trained, TrainedLayer, guessed
+from dashboard.lesson import int8_range, kernel_steps, outliers, silu_shape, toy_example
+from dashboard.lesson.alpha_choice import AlphaChoice
+from dashboard.lesson.calibrated import CalibratedLayer, CalibratedModel
+from dashboard.lesson.group_scales import group_channels
+from dashboard.lesson.mean_error import mean_error
+from dashboard.lesson.ratios import evaluate_guess
+from dashboard.lesson.screen import Control, control_values
+from dashboard.lesson.steps import STEPS
 from dashboard.rules.channels import channel_outputs
 from dashboard.rules.landscape import Landscape, landscapes, recommend
 from dashboard.rules.published import TOY
+from dashboard.text.language import ENGLISH
 
 
 def silu(v):
@@ -23,25 +32,32 @@ def silu(v):
 
 
 def test_a_handful_by_hand():
-    found = holding.Holding.of(0.5, (0.7, -0.75, 63.5, 63.74, 63.76, -70.0))
-    assert [held.code for held in found.values] == [1, -2, 127, 127, 127, -128]
-    assert [held.saturated for held in found.values] == [False] * 4 + [True, True]
-    assert [held.back for held in found.values] == [0.5, -1.0, 63.5, 63.5, 63.5, -64.0]
-    assert found.saturated == 2
-    assert found.worst_rounding == pytest.approx(0.25)
-    assert (found.low, found.high) == (-64.0, 63.5)
+    rounded = int8_range.round_values(0.5, (0.7, -0.75, 63.5, 63.74, 63.76, -70.0))
+    assert rounded.codes.tolist() == [1, -2, 127, 127, 127, -128]
+    assert rounded.saturated.tolist() == [False] * 4 + [True, True]
+    assert rounded.restored.tolist() == [0.5, -1.0, 63.5, 63.5, 63.5, -64.0]
+    assert rounded.worst_rounding == pytest.approx(0.25)
+    assert (rounded.low, rounded.high) == (-64.0, 63.5)
 
 
-@pytest.mark.parametrize("scale", holding.SCALES)
+@pytest.mark.parametrize("scale", int8_range.SCALES)
 def test_rounding_never_costs_more_than_half_a_code(scale):
-    found = holding.Holding.of(scale)
-    assert found.worst_rounding <= scale / 2 * (1 + 1e-5)  # float32 values
-    assert all(held.saturated == (abs(held.error) > scale / 2 * 1.001) for held in found.values)
+    rounded = int8_range.round_values(scale)
+    assert rounded.worst_rounding <= scale / 2 * (1 + 1e-5)  # float32 values
+    assert (rounded.saturated == (np.abs(rounded.errors) > scale / 2 * 1.001)).all()
+
+
+def test_the_finest_scale_that_fits_is_praised_and_no_other():
+    # The largest value is 4.4: it fits where 127.5 scales reach beyond it.
+    finest = min(scale for scale in int8_range.SCALES if 127.5 * scale > 4.4)
+    for scale in int8_range.SCALES:
+        screen = int8_range.screen(int8_scale=scale, say=ENGLISH)
+        assert bool(screen.success) == (scale == finest)
 
 
 def test_a_scale_of_nothing_is_refused():
     with pytest.raises(ValueError, match="scale"):
-        holding.Holding.of(0.0)
+        int8_range.round_values(0.0)
 
 
 # 3
@@ -49,7 +65,7 @@ def test_a_scale_of_nothing_is_refused():
 
 @pytest.mark.parametrize("spread", [0.2, 1.0, 3.0])
 def test_the_reshaped_curve_is_silu_of_normal_quantiles(spread):
-    found = shapes.reshape(spread)
+    found = silu_shape.reshape(spread)
     v = np.sort(np.random.default_rng(0).normal(0, spread, 200_001))
     for share in (0.01, 0.3, 0.5, 0.9, 0.99):
         drawn = np.quantile(v, share)
@@ -59,31 +75,31 @@ def test_the_reshaped_curve_is_silu_of_normal_quantiles(spread):
     back = np.repeat(found.silu_output.values, found.silu_output.counts)
     expected = np.sort(silu(np.repeat(found.silu_input.values, found.silu_input.counts)))
     assert np.abs(np.sort(back) - expected).max() < 2e-3 * max(1, expected.max())  # float16
-    assert found.output.saturated == 0
+    assert found.silu_output.quantize(found.scale).saturated == 0
 
 
 @pytest.mark.parametrize(("amax", "stranded"), [(5.0, 121), (127.0, 128), (0.1, 0)])
 def test_stranded_codes_by_hand(amax, stranded):
     # 0.2785 / (5 / 127) = 7.07: codes -7 … 0 occur, -128 … -8 do not.
-    assert shapes.stranded_codes(amax / 127) == stranded
+    assert stranded_codes(amax / 127) == stranded
 
 
 def test_an_asymmetric_scale_strands_nothing_and_gains():
-    found = shapes.reshape(1.0)
+    found = silu_shape.reshape(1.0)
     y = np.repeat(found.silu_output.values, found.silu_output.counts).astype(np.float64)
     step = (y.max() - y.min()) / 255
     zero = -128 + round(-y.min() / step)
     codes = np.clip(half_away(y / step) + zero, -128, 127)
     assert codes.min() == -128 and codes.max() == 127
     noise = (((codes - zero) * step - y) ** 2).sum()
-    symmetric = float(found.output.rounding_sse + found.output.clipping_sse)
+    symmetric = ((half_away(y / found.scale) * found.scale - y) ** 2).sum()
     assert found.asymmetric_gain_db == pytest.approx(10 * np.log10(symmetric / noise), abs=0.01)
     assert found.asymmetric_gain_db > 4
 
 
 def test_a_spread_of_nothing_is_refused():
     with pytest.raises(ValueError, match="spread is 0"):
-        shapes.reshape(0.0)
+        silu_shape.reshape(0.0)
 
 
 # 4
@@ -96,7 +112,7 @@ def test_the_toy_example_against_numpy(points, scale):
          "fine": np.linspace(-5, 5, 10_001)}[points]  # fmt: skip
     y = silu(v)
     codes = np.clip(half_away(y / scale), -128, 127)
-    found = toy.run(scale, points)
+    found = toy_example.run(scale, points)
     assert (found.lowest_code, found.highest_code) == (codes.min(), codes.max())
     assert found.codes_used == len(set(codes))
     assert found.mean_error == pytest.approx(np.abs(codes * scale - y).mean(), rel=1e-4)  # float32
@@ -104,22 +120,22 @@ def test_the_toy_example_against_numpy(points, scale):
 
 def test_the_published_codes_and_utilizations_come_out_again():
     for printed in (TOY.straightforward, TOY.percentile):
-        found = toy.run(printed.scale)
+        found = toy_example.run(printed.scale)
         assert (found.lowest_code, found.highest_code) == (printed.lowest_code,
                                                            printed.highest_code)  # fmt: skip
         assert found.utilization == pytest.approx(printed.utilization, abs=5e-4)
 
 
 def test_the_straw_man_falls():
-    plain = toy.run(toy.conv_absmax_scale())
+    plain = toy_example.run(toy_example.conv_absmax_scale())
     assert plain.scale == pytest.approx(5 / 127)
-    assert plain.mean_error < toy.run(TOY.percentile.scale).mean_error
-    assert plain.mean_error < toy.run(TOY.straightforward.scale).mean_error / 3
+    assert plain.mean_error < toy_example.run(TOY.percentile.scale).mean_error
+    assert plain.mean_error < toy_example.run(TOY.straightforward.scale).mean_error / 3
 
 
 def test_points_that_are_none_are_refused():
     with pytest.raises(ValueError, match="'seven'; allowed are step, six, fine"):
-        toy.run(0.1, "seven")
+        toy_example.run(0.1, "seven")
 
 
 # 5
@@ -127,7 +143,7 @@ def test_points_that_are_none_are_refused():
 
 @pytest.mark.parametrize(("size", "share"), [(10.0, 0.0005), (3.0, 0.01), (30.0, 0.0), (7.5, 0.01)])
 def test_outliers_against_numpy(size, share):
-    found = outliers.outlying(size, share)
+    found = outliers.with_outliers(size, share)
     count = round(share * 20_000)
     bulk = np.linspace(0, 3, 20_000 - count).astype(np.float16).astype(np.float64)
     y = np.concatenate([bulk, np.full(count, size)])
@@ -145,7 +161,7 @@ def test_outliers_against_numpy(size, share):
 
 
 def test_the_published_example_gains_in_the_mean_and_loses_in_the_square():
-    found = outliers.outlying(10.0, 0.0005)
+    found = outliers.with_outliers(10.0, 0.0005)
     assert (found.minmax.code, found.percentile.code) == (13, 42)
     assert found.percentile.mean_error < found.minmax.mean_error
     assert found.percentile.mse > 40 * found.minmax.mse
@@ -154,7 +170,7 @@ def test_the_published_example_gains_in_the_mean_and_loses_in_the_square():
 @pytest.mark.parametrize(("size", "share"), [(2.0, 0.1), (float("nan"), 0.1), (10.0, 1.0)])
 def test_outliers_that_are_none_are_refused(size, share):
     with pytest.raises(ValueError, match=r"an outlier is at least 3\.0"):
-        outliers.outlying(size, share)
+        outliers.with_outliers(size, share)
 
 
 # On a model
@@ -173,9 +189,9 @@ def calibration(checkpoint):
 
 @pytest.fixture(scope="module")
 def trained(calibration):
-    return Trained("mamba2-tiny", tuple(
-        TrainedLayer(each.layer, each.slices[0], Landscape.of(each.slices[0].silu_output))
-        for each in calibration.layers
+    return CalibratedModel("mamba2-tiny", tuple(
+        CalibratedLayer(layer.layer, layer.slices[0], Landscape.of(layer.slices[0].silu_output))
+        for layer in calibration.layers
     ), recommend(landscapes(calibration)))  # fmt: skip
 
 
@@ -185,18 +201,16 @@ def test_a_trace_is_integer_arithmetic_and_what_the_kernel_wrote(
 ):
     scales = [part.scales for part in calibration.layer(1).slices]
     conv = quantize_conv(calibration.capture(1), checkpoint.slices, scales)
-    found = tracing.trace(conv, 2, channel, position, 0.02)
+    found = trace_channel(conv, 0.02, 2, channel, first=position, count=1)
     x = [int(conv.x_q[2, channel, i]) if i >= 0 else 0 for i in range(position - 3, position + 1)]
-    assert list(found.x_q) == x
-    assert list(found.weight_q) == conv.weight_q[channel].tolist()
-    assert found.acc == sum(a * b for a, b in zip(found.x_q, found.weight_q, strict=True))
-    assert found.acc == sum(found.products)
-    v = found.scale_w * found.scale_x * found.acc + found.bias_q * found.scale_b
-    assert found.v == pytest.approx(v, rel=1e-5, abs=1e-7)  # float32
-    assert found.y == pytest.approx(silu(v), rel=1e-5, abs=1e-7)
-    assert found.code == int(np.clip(half_away(found.y / 0.02), -128, 127))
-    assert found.kernel_code == found.code
-    assert found.y_float == float(conv.y[2, channel, position])
+    assert found.window[0].tolist() == x
+    assert found.weight.tolist() == conv.weight_q[channel].tolist()
+    assert found.acc[0] == sum(a * b for a, b in zip(x, found.weight.tolist(), strict=True))
+    v = found.scale_w * found.scale_x * int(found.acc[0]) + found.bias * found.scale_b
+    assert found.v[0] == pytest.approx(v, rel=1e-5, abs=1e-7)  # float32
+    assert found.s[0] == pytest.approx(silu(v), rel=1e-5, abs=1e-7)
+    assert found.code[0] == int(np.clip(half_away(found.s[0] / 0.02), -128, 127))
+    assert found.written[0] == found.code[0]
 
 
 def test_a_trace_outside_the_input_is_refused(checkpoint, calibration):
@@ -204,7 +218,7 @@ def test_a_trace_outside_the_input_is_refused(checkpoint, calibration):
     conv = quantize_conv(calibration.capture(0), checkpoint.slices, scales)
     for place, name in (((3, 0, 0), "batch"), ((0, 384, 0), "channel"), ((0, 0, 64), "position")):
         with pytest.raises(ValueError, match=f"{name} is {max(place)}"):
-            tracing.trace(conv, *place, 0.02)
+            trace_channel(conv, 0.02, *place, count=1)
 
 
 def test_layers_know_their_scales_and_what_an_alpha_loses(trained):
@@ -217,7 +231,7 @@ def test_layers_know_their_scales_and_what_an_alpha_loses(trained):
     sqnr = 10 * np.log10((y.double().numpy() ** 2).sum() / noise)
     assert layer.sqnr_db(0.999) == pytest.approx(sqnr, abs=1e-3)
     assert layer.best_ratio_wx == pytest.approx(
-        layer.scale(layer.landscape.best_alpha) / layer.counted.scale_wx
+        layer.scale(layer.landscape.best_alpha) / layer.calibration.scale_wx
     )
     with pytest.raises(ValueError, match=r"0\.12345 was not tried"):
         layer.sqnr_db(0.12345)
@@ -225,50 +239,102 @@ def test_layers_know_their_scales_and_what_an_alpha_loses(trained):
 
 def test_a_guess_that_is_right_costs_nothing_and_a_wrong_one_does(trained):
     layer = trained.layers[-1]
-    right = guessed(layer, layer.best_ratio_wx)
+    right = evaluate_guess(layer, layer.best_ratio_wx)
     assert right.off == 0 and right.loss_db == pytest.approx(0, abs=1e-9)
-    half = guessed(layer, layer.best_ratio_wx / 2)
+    half = evaluate_guess(layer, layer.best_ratio_wx / 2)
     assert half.off == pytest.approx(-0.5) and half.loss_db > 1 and half.saturation_rate > 0
 
 
 def test_a_choice_scores_against_each_layers_best(trained):
     bests = tuple(each.landscape.best_alpha for each in trained.layers)
-    assert Chosen(trained, bests).mean_loss_db == 0
-    worse = Chosen(trained, (0.99, *bests[1:]))
+    assert AlphaChoice(trained, bests).mean_loss_db == 0
+    worse = AlphaChoice(trained, (0.99, *bests[1:]))
     assert worse.worst == 0
     assert worse.mean_loss_db == pytest.approx(trained.layers[0].landscape.loss_db(0.99) / 4)
 
 
-def test_groups_are_neighbouring_heads_and_channels(checkpoint, calibration):
+@pytest.mark.parametrize(("head_dim", "n_groups", "heads"), [(32, 1, 8), (None, None, 4)])
+def test_groups_are_of_like_channels_and_their_scales_are_maxima(
+    checkpoint, calibration, head_dim, n_groups, heads
+):
     outputs = channel_outputs(calibration.capture(0), checkpoint.slices[0])
-    found = grouped.group(outputs, checkpoint.architecture.head_dim)
-    assert found.heads == 8 and len(found.parts) == 16
-    # Heads 2 and 3, channels 8 to 15 of each, make the group in row 1, column 1.
-    chosen = [head * 32 + channel for head in (2, 3) for channel in range(8, 16)]
-    values = np.sort(np.concatenate([
-        np.repeat(outputs[i].values, outputs[i].counts) for i in chosen
-    ]))  # fmt: skip
-    part = found.parts[5]
-    assert np.array_equal(np.repeat(part.values, part.counts), values)
+    grouping, grouped = group_channels(outputs, head_dim, n_groups)
+    assert grouping.shape == (1, 4, 4) and len(grouping.head_order) == heads
+    noise = signal = 0.0
+    for number, scale in enumerate(grouped.scales):
+        own = [output for output, of in zip(outputs, grouping.group, strict=True) if of == number]
+        assert scale == pytest.approx(max(output.absmax for output in own) / 127, rel=1e-6)
+        for output in own:
+            y = np.repeat(output.values, output.counts).astype(np.float64)
+            noise += ((np.clip(half_away(y / scale), -128, 127) * scale - y) ** 2).sum()
+            signal += (y**2).sum()
+    assert grouped.sqnr_db == pytest.approx(10 * np.log10(signal / noise), abs=1e-3)
 
 
-def test_alpha_moves_the_tensors_scale_and_none_of_the_sixteen(checkpoint, calibration):
+def test_a_small_model_has_fewer_groups(checkpoint, calibration):
     outputs = channel_outputs(calibration.capture(0), checkpoint.slices[0])
-    groups = grouped.group(outputs, checkpoint.architecture.head_dim)
-    low, high = (grouped.scaled(groups, alpha) for alpha in (0.99, 0.9999))
-    assert np.array_equal(low.scales, high.scales) and low.sqnr_db == high.sqnr_db
-    assert low.tensor_scale < high.tensor_scale and low.tensor_db != high.tensor_db
-    assert low.scales.max() * 127 == pytest.approx(max(o.absmax for o in outputs), rel=1e-6)
-    noise = sum(
-        float(part.quantize(scale).rounding_sse)
-        for part, scale in zip(groups.parts, low.scales.ravel(), strict=True)
-    )
-    whole = groups.whole
-    signal = float((whole.values.astype(np.float64) ** 2 * whole.counts).sum())
-    assert low.sqnr_db == pytest.approx(10 * np.log10(signal / noise))
+    assert group_channels(outputs[:12], 3, 2)[0].shape == (2, 2, 3)
 
 
-def test_channels_that_cannot_be_parted_are_refused(checkpoint, calibration):
+def test_channels_that_cannot_be_cut_are_refused(checkpoint, calibration):
     outputs = channel_outputs(calibration.capture(0), checkpoint.slices[0])
-    with pytest.raises(ValueError, match="10 channels in heads of 4"):
-        grouped.group(outputs[:10], 4)
+    with pytest.raises(ValueError, match="10 channels cannot be cut"):
+        group_channels(outputs[:10], 4, 1)
+
+
+# Steps as data
+
+
+def test_mean_error_is_the_mean_distance_on_both_sides_of_zero():
+    values = np.array([-0.3, -0.25, 0.0, 0.25, 0.75, 200.0], np.float32)
+    histogram = Histogram(values, np.array([1, 2, 3, 4, 5, 6]))
+    back = np.clip(half_away(values / 0.5), -128, 127) * 0.5
+    expected = (np.abs(back - values) * histogram.counts).sum() / 21
+    assert mean_error(histogram, 0.5) == pytest.approx(expected)
+    nothing = Histogram(np.array([], np.float32), np.array([], np.int64))
+    assert mean_error(nothing, 0.5) == 0
+
+
+def test_a_value_of_another_models_control_moves_to_the_nearest_option():
+    slider = Control("alpha", "α", (0.9, 0.99, 1.0), 0.99)
+    names = Control("points", "points", ("step", "six"), "step", kind="choices")
+    toggle = Control("shown", "shown", (False, True), False, kind="switch")
+    known = {"alpha": 0.9999, "points": "seven", "shown": True, "other": 3}
+    assert control_values((slider, names, toggle), known) == {
+        "alpha": 1.0, "points": "step", "shown": True,
+    }  # fmt: skip
+    assert control_values((slider, names), {}) == {"alpha": 0.99, "points": "step"}
+
+
+def test_every_step_introduces_itself_and_has_a_name_of_its_own():
+    assert len({step.name for step in STEPS}) == len(STEPS)
+    for step in STEPS:
+        introduction = step.introduce(ENGLISH)
+        assert introduction.title and introduction.claim and introduction.task
+
+
+@pytest.mark.parametrize("step", [step for step in STEPS if step.on == "nothing"])
+def test_a_step_without_a_model_has_one_right_answer_at_every_default(step):
+    values = control_values(step.controls(say=ENGLISH), {})
+    screen = step.screen(**values, say=ENGLISH)
+    assert screen.question.right in screen.question.answers
+
+
+def test_the_excerpt_shows_the_byte_that_is_followed_and_breaks_no_character():
+    text = "ein Ährenfeld\nim Wind".encode()
+    assert kernel_steps.excerpt(text, 0) == ("", "e", "in Ährenfeld⏎im Wind")
+    before, here, after = kernel_steps.excerpt(text, 4)  # the first byte of Ä
+    assert (before, here) == ("ein ", "\N{REPLACEMENT CHARACTER}")
+    assert after.endswith("Wind")
+
+
+def test_a_ratio_of_the_weights_halves_when_they_double_and_the_other_stays():
+    x, weight = np.array([1.0, -2.0, 3.0]), np.array([0.5, 0.25])
+
+    def published_and_like_for_like(x, weight):
+        scale_out = np.abs(silu(np.convolve(x, weight))).max() / 127
+        x_scale, w_scale = np.abs(x).max() / 127, np.abs(weight).max() / 127
+        return scale_out / w_scale, scale_out / (x_scale * w_scale)
+
+    before, after = (published_and_like_for_like(x / k, weight * k) for k in (1, 2))
+    assert after[0] == pytest.approx(before[0] / 2) and after[1] == pytest.approx(before[1])

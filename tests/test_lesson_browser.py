@@ -4,17 +4,15 @@ import re
 from pathlib import Path
 
 import pytest
+from opening import go_to
 from playwright.sync_api import Browser, Page, expect
-
-from benchmarks.page import served
 
 STEPS = range(1, 10)
 
 
 @pytest.fixture(scope="module")
-def address():
-    with served() as found:
-        yield found
+def address(server):
+    return server.address
 
 
 def opened(browser: Browser, address: str, query: str = "", **context) -> Page:
@@ -31,7 +29,7 @@ def opened(browser: Browser, address: str, query: str = "", **context) -> Page:
 
 def on_step(page: Page, step: int) -> None:
     page.get_by_role("heading", name=re.compile(f"^{step} · ")).wait_for()
-    page.locator(f".st-key-lesson_{step} svg").wait_for()
+    page.locator(f".st-key-lesson_{step} .scalescope-figure[data-drawn]").wait_for()
 
 
 def closed(page: Page) -> None:
@@ -94,21 +92,22 @@ def test_a_link_restores_the_step_its_settings_and_the_language(browser, address
 
 def test_the_browsers_language_is_the_first(browser, address):
     page = opened(browser, address, locale="zh-CN")
-    page.get_by_role("heading", name="1 · 一个数决定 INT8 能容纳什么").wait_for()
-    page.get_by_role("link", name="课程").wait_for()
+    page.get_by_role("heading", name="1 · 一个数决定 INT8 能表示什么").wait_for()
+    page.get_by_role("heading", name="课程", exact=True).wait_for()
     closed(page)
 
 
 @pytest.mark.parametrize(("width", "locale"), [(390, "en-US"), (390, "zh-CN"), (800, "en-US")])
 def test_nothing_is_wider_than_the_screen(browser, address, width, locale):
     page = opened(browser, address, viewport={"width": width, "height": 844}, locale=locale)
+    on_step(page, 1)
     for step in STEPS:
-        page.goto(f"{address}/lesson?checkpoint=mamba2-tiny&step={step}")
+        page.get_by_role("radio", name=str(step), exact=True).click()
         on_step(page, step)
         assert page.evaluate("document.documentElement.scrollWidth") <= width
         main = page.locator("[data-testid=stMain]")
         assert main.evaluate("main => main.scrollWidth <= main.clientWidth")
-        root = page.locator(f".st-key-lesson_{step} .sheet")
+        root = page.locator(f".st-key-lesson_{step} .plot")
         spans = root.evaluate(
             "root => [...root.querySelectorAll('text')].map((text) => {"
             " const box = text.getBoundingClientRect();"
@@ -137,6 +136,7 @@ def test_an_explanation_hangs_below_its_own_term_on_any_line(browser, address, l
     page = opened(browser, address, "&step=2", locale=locale)
     on_step(page, 2)
     lines = set()
+    page.locator(".claim .term").first.wait_for()
     for term in page.locator(".claim .term").all():
         term.hover()
         tip = term.locator(".tip")
@@ -157,15 +157,17 @@ def test_an_explanation_hangs_below_its_own_term_on_any_line(browser, address, l
 def test_a_figure_is_saved_by_the_keyboard(browser, address, kind, magic):
     page = opened(browser, address)
     on_step(page, 1)
-    page.locator(".st-key-lesson_1 summary").focus()
-    page.keyboard.press("Enter")
+    button = page.locator(".st-key-lesson_1").get_by_role(
+        "button", name=f"Save this figure as {kind}"
+    )
     with page.expect_download() as download:
-        page.locator(".st-key-lesson_1").get_by_role("button", name=kind).press("Enter")
+        button.press("Enter")
     saved = download.value
-    assert saved.suggested_filename == f"scalescope-lesson_1.{kind.lower()}"
+    assert saved.suggested_filename == f"scalescope-int8_range.{kind.lower()}"
     content = Path(saved.path()).read_bytes()
     assert content.startswith(magic)
-    assert b"var(--" not in content
+    if kind == "SVG":
+        assert "One number decides" in content.decode()  # the step's title stands above it
     closed(page)
 
 
@@ -175,8 +177,66 @@ def test_the_handout_is_one_file_with_every_step(browser, address):
     with page.expect_download() as download:
         page.get_by_role("button", name="讲义").click()
     paper = Path(download.value.path()).read_text("utf-8")
-    assert paper.count("<svg") == len(STEPS)
-    assert "术语表" in paper and "http://" not in paper.replace("http://www.w3.org/2000/svg", "")
+    assert paper.count('role="img"') == len(STEPS)
+    assert "术语表" in paper
+    closed(page)
+
+
+def test_the_handout_draws_its_figures_without_a_server(browser, address):
+    page = opened(browser, address)
+    on_step(page, 1)
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Handout").click()
+    paper = browser.new_page()
+    thrown, asked = [], []
+    paper.on("pageerror", lambda error: thrown.append(str(error)))
+    paper.on("request", lambda request: asked.append(request.url))
+    paper.set_content(Path(download.value.path()).read_text("utf-8"))
+    for figure in paper.locator(".plotly-figure").all():
+        figure.locator(".main-svg").first.wait_for()
+    assert thrown == [] and asked == []
+    paper.close()
+    closed(page)
+
+
+def test_a_slider_changes_the_figure_and_its_reading_and_the_rest_stays(browser, address):
+    page = opened(browser, address, "&step=3")
+    on_step(page, 3)
+    question = page.locator(".st-key-question")
+    page.evaluate("document.querySelector('h2').dataset.seen = 'before'")
+    stranded = page.locator(".st-key-lesson_3").get_by_text(re.compile("codes"))
+    before = stranded.text_content()
+    slider = page.get_by_role("slider", name="Spread")
+    slider.focus()
+    for _ in range(3):
+        page.keyboard.press("ArrowRight")
+    expect(stranded).not_to_have_text(before)
+    expect(page.locator("h2").first).to_have_attribute("data-seen", "before")
+    expect(question).to_be_visible()
+    expect(page).to_have_url(re.compile("spread=1.3"))
+    closed(page)
+
+
+def test_an_answer_is_kept_and_a_right_one_marks_its_step(browser, address):
+    page = opened(browser, address)
+    on_step(page, 1)
+    page.locator(".st-key-question").get_by_text("2.54").click()
+    page.get_by_text("Right.").wait_for()
+    page.get_by_role("button", name="Next").click()
+    on_step(page, 2)
+    page.get_by_role("radio", name="1✓").click()
+    on_step(page, 1)
+    expect(page.get_by_role("radio", name="2.54")).to_be_checked()
+    page.get_by_text("Right.").wait_for()
+    closed(page)
+
+
+def test_the_end_of_the_lesson_leads_on_to_the_model_at_its_best_alpha(browser, address):
+    page = opened(browser, address, "&step=9")
+    on_step(page, 9)
+    page.get_by_role("link", name=re.compile("Explore this model at α")).click()
+    page.get_by_role("heading", name="Explore", exact=True).wait_for()
+    expect(page).to_have_url(re.compile(r"checkpoint=mamba2-tiny.*alpha=0\.9"))
     closed(page)
 
 
@@ -195,7 +255,7 @@ def test_the_lesson_is_walked_with_the_keyboard_alone(browser, address):
     on_step(page, 1)
     page.get_by_role("radio", name="0.02").focus()
     page.keyboard.press("Space")
-    page.get_by_text("Not so.").wait_for()
+    page.get_by_text("Not quite.").wait_for()
     page.keyboard.press("ArrowDown")
     page.get_by_text("Right.").wait_for()
     for _ in range(12):
@@ -210,18 +270,18 @@ def test_the_lesson_is_walked_with_the_keyboard_alone(browser, address):
 def test_a_claim_leads_to_the_step_that_shows_it_and_the_step_is_kept(browser, address):
     page = opened(browser, address, "&step=3&lang=zh-CN")
     on_step(page, 3)
-    page.get_by_role("link", name="论断核查").click()
+    go_to(page, "claims", "zh-CN")
     page.get_by_text("不成立").first.wait_for()
-    page.get_by_role("link", name="术语表").click()
+    go_to(page, "glossary", "zh-CN")
     page.get_by_text("scale_wx = x_scale · w_scale").first.wait_for()
-    page.get_by_role("link", name="课程").click()
+    go_to(page, "lesson", "zh-CN")
     on_step(page, 3)  # where the reader was
-    page.get_by_role("link", name="论断核查").click()
+    go_to(page, "claims", "zh-CN")
     widens = page.locator("[class*=st-key-claim_]").filter(has_text="SiLU 扩大了值域")
     widens.get_by_role("link", name="查看").click()
     on_step(page, 7)
     assert "step=7" in page.url and "lang=zh-CN" in page.url
-    expect(page.get_by_role("combobox", name="模型")).to_have_value("mamba2-tiny")
+    expect(page.get_by_role("combobox", name="检查点")).to_have_value("mamba2-tiny")
     closed(page)
 
 

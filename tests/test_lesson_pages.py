@@ -1,5 +1,6 @@
 """The Lesson, Claims and Glossary pages without a browser, in both languages."""
 
+import html
 import json
 import re
 from pathlib import Path
@@ -7,14 +8,15 @@ from pathlib import Path
 import opening
 import pytest
 import torch
-from families import save_model
+from random_checkpoints import save_model
 from safetensors.torch import save_file
 from streamlit.testing.v1 import AppTest
 
 from dashboard.analysis.report import format_alpha
 from dashboard.calibration import calibrate, read_text
 from dashboard.checkpoints import load_backbone, load_checkpoint
-from dashboard.pages.lesson_steps import STEPS
+from dashboard.lesson.quotations import QUOTES
+from dashboard.lesson.steps import STEPS
 from dashboard.rules.landscape import Landscape, landscapes, recommend
 from dashboard.rules.published import QUAMBA2_130M
 from dashboard.text.language import LANGUAGES
@@ -84,18 +86,18 @@ def test_a_checkpoint_that_is_none_is_told_and_the_controls_stay():
 
 
 def test_the_scale_moves_what_saturates():
-    app = opened(step="1", held_scale="0.01")
+    app = opened(step="1", int8_scale="0.01")
     assert "4 of 8 values saturate: they come back as 1.27 or −1.28" in told(app)
-    app.select_slider(key="held_scale").set_value(0.1).run()
+    app.select_slider(key="int8_scale").set_value(0.1).run()
     assert "Nothing saturates" in told(app)
 
 
 def test_a_trace_is_the_kernels():
     app = opened(step="2", layer="1", channel="7", position="3")
-    assert "Every number is from mamba2-tiny, layer 1." in told(app)
-    code = re.search(r"wrote (−?\d+)\.", told(app))[1]
+    assert "All numbers are mamba2-tiny's, layer 1." in told(app)
+    code = re.search(r"wrote (−?\d+),", told(app))[1]
     assert f"gives the same code, {code}." in told(app)
-    app.slider(key="position").set_value(4).run()
+    app.select_slider(key="position").set_value(4).run()
     assert not app.exception
 
 
@@ -168,7 +170,7 @@ def test_mamba_1_has_groups_without_heads():
 def test_heads_are_the_ssms_and_not_attentions(family, tmp_path):
     save_model(family, tmp_path)
     words = told(opened(step="8", checkpoint=str(tmp_path)))
-    assert "here 4 heads are grouped as they stand" in words
+    assert "Here 4 heads are grouped" in words
 
 
 def test_a_state_spaces_mamba_2_has_heads(tmp_path):
@@ -200,7 +202,7 @@ def test_a_state_spaces_mamba_2_has_heads(tmp_path):
     }  # fmt: skip
     (tmp_path / "config.json").write_text(json.dumps(config))
     words = told(opened(step="8", checkpoint=str(tmp_path)))
-    assert "here 8 heads are grouped as they stand" in words
+    assert "Here 8 heads are grouped" in words
 
 
 def test_one_recommendation_for_a_model_everywhere():
@@ -211,9 +213,7 @@ def test_one_recommendation_for_a_model_everywhere():
     options = app.radio(key="answer_9").options
     app.radio(key="answer_9").set_value(options.index(alpha)).run()
     assert "Right." in told(app)
-    app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60)
-    app.query_params["checkpoint"], app.query_params["lang"] = "mamba2-tiny", "en"
-    app.switch_page("dashboard/pages/claims.py").run()
+    app = opened("claims")
     assert f"serves this model best, {alpha}," in told(app)
 
 
@@ -221,7 +221,7 @@ def test_the_score_is_the_mean_loss(layers):
     app = opened(step="9", alpha_0="0.999", alpha_1="0.99999")
     alphas = [0.999, 0.99999, 0.9995, 0.9995]
     mean = sum(each.loss_db(a) for each, a in zip(layers, alphas, strict=True)) / 4
-    assert f"you lose {mean:.2f} dB" in told(app)
+    assert f"this loses {mean:.2f} dB" in told(app)
 
 
 def test_pages_turn_and_stop_at_both_ends():
@@ -252,7 +252,26 @@ def test_a_link_names_a_choice_in_no_language():
 
 @pytest.mark.parametrize("code", LANGUAGES)
 def test_the_glossary_lists_every_term(code):
-    words = told(opened("terms", lang=code))
+    words = told(opened("glossary", lang=code))
     for formula in ("scale_wx = x_scale · w_scale", "10 · log₁₀(Σ y² / Σ (ŷ − y)²)"):
         assert formula in words
     assert bool(HAN.search(words.replace("简体中文", ""))) == (code == "zh-CN")
+
+
+def test_the_glossary_finds_a_term_by_its_letters():
+    words = told(opened("glossary", term="STRANDED"))
+    assert "stranded codes" in words and "accumulator" not in words
+    assert "No term, meaning or formula has these letters" in told(opened("glossary", term="qzx"))
+
+
+def test_a_task_that_is_done_says_so():
+    words = told(opened(step="1", int8_scale="0.035"))
+    finest = "This is the finest scale of the slider that holds all values."
+    assert finest in words and finest not in told(opened(step="1", int8_scale="0.2"))
+
+
+def test_claims_stand_there_for_a_checkpoint_that_cannot_be_used():
+    app = opened("claims", checkpoint="no/such place")
+    assert app.error
+    for quote in (each for quotes in QUOTES.values() for each in quotes):
+        assert quote.original in html.unescape(told(app))

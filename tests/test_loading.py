@@ -4,6 +4,7 @@ import os
 import shutil
 from pathlib import Path
 
+import opening
 import pytest
 from safetensors.torch import load_file, save_file
 from streamlit.testing.v1 import AppTest
@@ -13,7 +14,6 @@ from dashboard.calibration import CalibrationError
 from dashboard.checkpoints import SAMPLES_DIR
 from dashboard.pages import loading
 
-PAGES = SAMPLES_DIR.parent / "dashboard" / "pages"
 ONE, OTHER = "the quick brown fox " * 40, "THE QUICK BROWN FOX " * 40
 
 
@@ -36,10 +36,8 @@ def model(tmp_path) -> Path:
 
 
 def layers_table(**settings: str) -> AppTest:
-    app = AppTest.from_file(str(PAGES / "layers.py"), default_timeout=60)
-    app.query_params.update({"batches": "2", "seq_len": "64"} | settings)
-    app.run()
-    assert not app.exception and not app.error
+    app = opening.opened("layers", **({"batches": "2", "seq_len": "64"} | settings))
+    assert not app.error
     return app
 
 
@@ -106,9 +104,7 @@ def test_more_than_a_page_has_memory_for_is_one_sentence(batches, seq_len, told)
 
 
 def test_a_page_says_so_and_goes_on():
-    app = AppTest.from_file(str(PAGES / "layers.py"), default_timeout=60)
-    app.query_params.update({"batches": "1024", "seq_len": "8192", "checkpoint": "mamba2-tiny"})
-    app.run()
+    app = opening.opened("layers", batches="1024", seq_len="8192", checkpoint="mamba2-tiny")
     assert "and a page may take" in app.error[0].value and not app.exception
     app.number_input(key="batches").set_value(2)
     app.number_input(key="seq_len").set_value(64).run()

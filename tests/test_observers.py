@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from oracles import requantize
 
 from dashboard.calibration.histogram import Histogram
 from dashboard.rules.observers import (
@@ -169,10 +170,7 @@ SHAPES = {
 
 
 def squared_error(values: np.ndarray, amax: float) -> float:
-    step = max(np.float32(amax) / np.float32(127), np.float32(1e-6))
-    ratio = values.astype(np.float32) / step
-    codes = np.clip(np.sign(ratio) * np.floor(np.abs(ratio.astype(np.float64)) + 0.5), -128, 127)
-    return float(((codes * np.float64(step) - values) ** 2).sum())
+    return requantize(values, max(np.float32(amax) / np.float32(127), np.float32(1e-6))).noise
 
 
 @pytest.mark.parametrize("case", SHAPES)
@@ -214,7 +212,7 @@ def test_mse_looks_closely_at_the_dip_that_it_found():
 def tensorrt_threshold(values: np.ndarray) -> float:
     """The definition, line by line: lists and loops, no arrays."""
     magnitudes = [abs(float(v)) for v in values]
-    most = max(magnitudes)
+    count, most = len(magnitudes), max(magnitudes)
     width = most / 2048
     bins = [0] * 2048
     for magnitude in magnitudes:
@@ -229,13 +227,14 @@ def tensorrt_threshold(values: np.ndarray) -> float:
         candidate = [0.0] * i
         for level in members:
             filled = [j for j in level if bins[j]]
+            mass = sum(bins[j] for j in filled)
             for j in filled:
-                candidate[j] = sum(bins[k] for k in level) / len(filled)
-        if not sum(candidate):
+                candidate[j] = mass / len(filled)
+        kept = sum(bins[:i])
+        if not kept:
             continue
-        p = [n / sum(reference) for n in reference]
-        total = sum(candidate)
-        q = [n / total for n in candidate]
+        p = [n / count for n in reference]
+        q = [n / kept for n in candidate]
         if any(a and not b for a, b in zip(p, q, strict=True)):
             continue
         divergence = sum(a * math.log(a / b) for a, b in zip(p, q, strict=True) if a)

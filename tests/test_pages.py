@@ -3,14 +3,14 @@
 import json
 import re
 from dataclasses import replace
-from functools import partial
-from urllib.parse import urlencode
+from functools import cache, partial
 
 import numpy as np
 import opening
 import pytest
 import torch
 from opening import told
+from oracles import asymmetric_scale, requantize, values_of
 from streamlit.testing.v1 import AppTest
 
 from dashboard import cli
@@ -61,9 +61,9 @@ def test_the_sweep_names_the_best_alpha_and_its_gains(calibrations, capsys):
 def test_finer_scales_are_measured_for_the_groups_asked_for():
     app = opened("sweep", checkpoint="mamba2-tiny")
     kinds = app.dataframe[1].value["scale"].tolist()
-    assert "each group (4 scales), symmetric" in kinds
+    assert "neighbouring channels (4 scales), symmetric" in kinds
     app.number_input(key="group_size").set_value(128).run()
-    assert "each group (2 scales), symmetric" in app.dataframe[1].value["scale"].tolist()
+    assert "neighbouring channels (2 scales), symmetric" in app.dataframe[1].value["scale"].tolist()
 
 
 def test_batches_shows_the_moving_average_of_the_rule(calibrations):
@@ -89,7 +89,7 @@ def test_batches_shows_the_moving_average_of_the_rule(calibrations):
 
 
 def test_held_out_judges_the_calibrated_scale_on_the_other_text(calibrations):
-    app = opened("held_out", checkpoint="mamba2-tiny", layer="3", alpha="0.999")
+    app = opened("held-out", checkpoint="mamba2-tiny", layer="3", alpha="0.999")
     own, other = (
         calibrations[name].layer(3).slices[0] for name in ("calibration.txt", "out-of-domain.txt")
     )
@@ -118,7 +118,7 @@ def test_every_page_takes_a_calibration_file(tmp_path):
         .value.equals(opened("sweep", checkpoint="mamba2-tiny").dataframe[0].value)
     )
     assert "first still weighs" in told(opened("batches", checkpoint=str(path)))
-    assert "knows one text" in opened("held_out", checkpoint=str(path)).info[0].value
+    assert "knows one text" in opened("held-out", checkpoint=str(path)).info[0].value
     path.write_bytes(path.read_bytes()[:500])
     bad = tmp_path / "bad.safetensors"
     bad.write_bytes(path.read_bytes())
@@ -190,15 +190,12 @@ def test_the_layers_page_takes_a_calibration_file(tmp_path):
     assert cli.main(["calibrate", "mamba-tiny", *options]) == 0
     of_file, of_checkpoint = (opened("layers", checkpoint=name) for name in (path, "mamba-tiny"))
     of_file, of_checkpoint = (app.dataframe[0].value for app in (of_file, of_checkpoint))
-    assert of_file.drop(columns="open").equals(of_checkpoint.drop(columns="open"))
-    assert of_file["open"][2] == "./?" + urlencode(
-        {"checkpoint": path, "rule": "percentile", "alpha": "0.9995", "layer": "2", "slice": "x"}
-    )
+    assert of_file.equals(of_checkpoint)
 
 
 def test_the_groups_page_agrees_with_groups_measured_by_hand():
     """MinMax in the layer's own groups, and in none, from the conv input."""
-    app = opened("groups", checkpoint="mamba2-tiny", layer="1", group_rule="minmax")
+    app = opened("groups", checkpoint="mamba2-tiny", layer="1", rule="minmax")
     checkpoint = load_checkpoint("mamba2-tiny")
     text = read_text(checkpoint, "calibration.txt", 3, 64)
     seen = calibrate(checkpoint, load_backbone(checkpoint), text, keep=[1]).capture(1)
@@ -212,10 +209,11 @@ def test_the_groups_page_agrees_with_groups_measured_by_hand():
     by_mean = sort_and_cluster(per_batch.amax(1).float().numpy(), architecture.head_dim,
                                architecture.n_groups, 4, 4, as_quamba2=True).group  # fmt: skip
     table = app.dataframe[0].value.set_index("scale")["minmax"]
-    for row, of_channel in (("one scale for the slice", np.zeros(len(y), int)),
-                            ("by maximum: 16 scales", group),
-                            ("as Quamba2, by mean |y|: 16 scales", by_mean),
-                            (f"each channel: {len(y)} scales", np.arange(len(y)))):  # fmt: skip
+    for row, of_channel in (("per tensor, symmetric", np.zeros(len(y), int)),
+                            ("by maximum |y| (16 scales), symmetric", group),
+                            ("as Quamba2, by mean |y| (16 scales), symmetric", by_mean),
+                            (f"each channel ({len(y)} scales), symmetric",
+                             np.arange(len(y)))):  # fmt: skip
         noise = 0.0
         for number in np.unique(of_channel):
             own = y[of_channel == number]
@@ -236,22 +234,17 @@ def test_groups_need_heads_and_channels(tmp_path):
     assert "holds no single channels" in opened("groups", checkpoint=path).info[0].value
 
 
-def asymmetric_db(calibrations, layer: int, alphas: np.ndarray) -> dict[float, float]:
-    """SQNR of asymmetric percentiles of x, by hand from the values."""
-    counted = calibrations["calibration.txt"].layer(layer).slices[0].silu_output
-    y = np.repeat(counted.values, counted.counts)
-    found = {}
-    for alpha in alphas:
-        high = max(float(torch.quantile(torch.from_numpy(y), alpha)), 0.0)
-        low = min(-float(torch.quantile(torch.from_numpy(-y), alpha)), 0.0)
-        scale = np.float32(max((high - low) / 255, 1e-6))
-        zero = -128 + np.floor(-low / float(scale) + 0.5)
-        ratio = (y / scale).astype(np.float64)
-        codes = np.sign(ratio) * np.floor(np.abs(ratio) + 0.5) + zero
-        error = (codes.clip(-128, 127) - zero) * float(scale) - y.astype(np.float64)
-        found[float(alpha)] = float(10 * np.log10((y.astype(np.float64) ** 2).sum() /
-                                                  (error**2).sum()))  # fmt: skip
-    return found
+@cache
+def asymmetric_db(output: Histogram, alphas: tuple[float, ...]) -> dict[float, float]:
+    """SQNR of asymmetric percentiles, by hand from the values."""
+    y = values_of(output)
+    return {alpha: requantize(y, *asymmetric_scale(y, alpha)).sqnr_db for alpha in alphas}
+
+
+def asymmetric_of_layer(calibrations, layer: int) -> dict[float, float]:
+    """Of x, at every α that is tried."""
+    output = calibrations["calibration.txt"].layer(layer).slices[0].silu_output
+    return asymmetric_db(output, tuple(fine_alphas(output.total).tolist()))
 
 
 def headline(app: AppTest) -> str:
@@ -260,8 +253,7 @@ def headline(app: AppTest) -> str:
 
 def test_an_asymmetric_scale_is_held_to_the_best_asymmetric_one(calibrations):
     app = opened("explore", checkpoint="mamba2-tiny", layer="2", asymmetric="true", alpha="0.9995")
-    total = calibrations["calibration.txt"].layer(2).slices[0].silu_output.total
-    by_hand = asymmetric_db(calibrations, 2, fine_alphas(total))
+    by_hand = asymmetric_of_layer(calibrations, 2)
     best = max(by_hand, key=by_hand.get)
     gain = by_hand[best] - by_hand[0.9995]
     assert headline(app) == f"## This scale clips too much: α {best:.6g} gains {gain:.1f} dB."
@@ -289,10 +281,9 @@ def test_layers_hold_asymmetric_scales_to_asymmetric_ones(calibrations):
     for rule in ("mse", "percentile", "minmax"):
         app = opened("layers", checkpoint="mamba2-tiny", rule=rule, asymmetric="true")
         (table,) = app.dataframe
-        total = calibrations["calibration.txt"].layer(0).slices[0].silu_output.total
         gains = []
         for layer, shown in zip(range(4), table.value["sqnr_db"], strict=True):
-            by_hand = asymmetric_db(calibrations, layer, fine_alphas(total))
+            by_hand = asymmetric_of_layer(calibrations, layer)
             gains.append(max(by_hand.values()) - shown)
         assert table.value["gain_db"].tolist() == pytest.approx(gains, abs=1e-6)
         assert (table.value["ratio_wx"] == "–").all()
@@ -317,10 +308,54 @@ def test_ratios_and_the_top_code_of_an_asymmetric_scale_are_dashes_with_a_reason
 
 
 def test_pages_of_symmetric_scales_say_so_where_asymmetric_ones_were_chosen():
-    for page in ("sweep", "held_out"):
+    for page in ("sweep", "held-out"):
         app = opened(page, checkpoint="mamba2-tiny", asymmetric="true")  # as Layers leaves the link
-        assert captions.SYMMETRIC_HERE in told(app)
-        assert captions.SYMMETRIC_HERE not in told(opened(page, checkpoint="mamba2-tiny"))
+        toggle = app.toggle(key="asymmetric")
+        assert toggle.value and toggle.disabled
+        assert "Scales on this page are symmetric" in toggle.help
+
+
+@pytest.mark.parametrize("symmetric", [True, False])
+def test_a_click_on_a_layer_opens_it_in_explore_under_its_rule(symmetric):
+    """What a click on the heatmap, or on a row of any table of layers, does to its page."""
+    rule = ScaleRule("percentile", 0.99871, symmetric=symmetric)
+    click = f"""
+import streamlit as st
+from dashboard.pages import registry
+from dashboard.rules.observers import ScaleRule
+if not st.session_state.get("done"):
+    st.session_state.done = True
+    registry.lead_to_layer(2, {rule!r})
+registry.navigation("layers")()
+"""
+    app = AppTest.from_string(click, default_timeout=60)
+    app.query_params.update(QUICK | {"checkpoint": "mamba2-tiny", "slice": "B", "rule": "mse",
+                                     "asymmetric": "true",
+                                     "text": "out-of-domain.txt"})  # fmt: skip
+    app.run()
+    assert not app.exception
+    assert app.metric and not app.dataframe  # Explore, not Layers
+    boxes = {key: app.selectbox(key=key).value for key in ("checkpoint", "layer", "rule", "text")}
+    assert boxes == {"checkpoint": "mamba2-tiny", "layer": 2, "rule": "percentile",
+                     "text": "out-of-domain.txt"}  # fmt: skip
+    assert app.select_slider(key="alpha").value == 0.99871
+    assert app.segmented_control(key="slice").value == "B"
+    assert app.toggle(key="asymmetric").value is not symmetric
+    assert app.query_params["layer"] in ("2", ["2"])
+
+
+@pytest.mark.parametrize("first", ["explore", "layers", "groups", "sweep", "batches", "kernel"])
+def test_the_bar_keeps_its_choices_on_every_page(first):
+    chosen = {"checkpoint": "mamba2-tiny", "layer": "2", "alpha": "0.9991", "rule": "mse"}
+    app = opened(first, **chosen)
+    for page in ("held-out", "compare", "explore"):
+        app = opening.turned_to(app, page)
+        assert app.selectbox(key="checkpoint").value == "mamba2-tiny"
+        assert app.selectbox(key="layer").value == 2
+        assert app.selectbox(key="rule").value == "mse"
+        assert app.select_slider(key="alpha").value == 0.9991
+        assert app.number_input(key="batches").value == 3
+        assert {"layer", "rule", "alpha", "checkpoint"} <= set(app.query_params)
 
 
 def test_a_filters_range_reaches_what_is_small():
@@ -381,17 +416,6 @@ def test_what_the_kernel_refuses_is_a_sentence_on_every_page(page, monkeypatch):
     loading._shelves.clear()
     app = opened(page, checkpoint="mamba2-tiny", seq_len="48")
     assert app.error[0].value.startswith("scale\\_x is inf")
-
-
-def test_a_picked_layer_is_the_picked_models(monkeypatch):
-    labels = []
-    monkeypatch.setattr("streamlit.page_link", lambda *_, label, **__: labels.append(label))
-    app = opened("layers", checkpoint="mamba2-tiny", seq_len="64")
-    app.session_state.picked_layer = loading.Source("mamba2-tiny", "calibration.txt", 3, 64), 2
-    app.run()
-    assert labels == ["Open layer 2 in Explore, α 0.9995"]
-    app.selectbox(key="checkpoint").set_value("mamba-tiny").run()
-    assert len(labels) == 1 and not app.exception
 
 
 @pytest.mark.parametrize("page", ["claims", "lesson"])

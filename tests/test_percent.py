@@ -2,7 +2,6 @@
 
 import re
 from decimal import Decimal
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -10,7 +9,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from streamlit.testing.v1 import AppTest
+from opening import opened
 
 from dashboard.calibration.histogram import Histogram
 from dashboard.rules.landscape import Landscape
@@ -44,10 +43,10 @@ def last_digit(share: float, digits: int) -> Decimal:
 @example(255 / 256, 2)
 @example(1 - 1e-9, 2)
 def test_a_share_reads_back_to_within_half_its_last_digit(share, digits):
-    found = printed(percent(share, digits))
+    shown = printed(percent(share, digits))
     exact = Decimal(repr(share)) * 100
-    assert abs(found - exact) <= last_digit(share, digits) / 2
-    assert 0 < found < 100
+    assert abs(shown - exact) <= last_digit(share, digits) / 2
+    assert 0 < shown < 100
 
 
 @given(SHARES, SHARES)
@@ -95,8 +94,8 @@ def test_explores_clipping_and_rounding_add_up(clipping):
     chosen = SimpleNamespace(output=output, rule=ScaleRule("percentile", 0.9995))
     report = SimpleNamespace(chosen=chosen)
     counted = Histogram(np.arange(1, 4, dtype=np.float32), np.array([100, 10, 1]))
-    told = proof(report, Landscape.of(counted, [0.99, 0.9995, 0.99999, 1.0]), ENGLISH)
-    shares = re.search(r"carry (\S+) % of the error; the other (\S+) % is rounding", told)
+    sentence = proof(report, Landscape.of(counted, [0.99, 0.9995, 0.99999, 1.0]), ENGLISH)
+    shares = re.search(r"carry (\S+) % of the error; the other (\S+) % is rounding", sentence)
     assert sum(map(Decimal, shares.groups())) == 100
 
 
@@ -105,11 +104,7 @@ def test_what_is_no_number_is_not_printed_as_one():
 
 
 def test_the_table_of_layers_prints_shares_as_explore_does():
-    root = Path(__file__).resolve().parent.parent
-    app = AppTest.from_file(str(root / "app.py"), default_timeout=60)
-    app.query_params["checkpoint"] = "mamba2-tiny"
-    app.switch_page("dashboard/pages/layers.py").run()
-    assert not app.exception
+    app = opened("layers", checkpoint="mamba2-tiny")
     (table, *_) = app.dataframe
     with pa.ipc.open_stream(table.proto.arrow_data.styler.display_values) as reader:
         shown = reader.read_pandas()

@@ -2,6 +2,8 @@
 
 import json
 import math
+import re
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -17,7 +19,7 @@ from dashboard.analysis.report import QuantizedConv, quantize_conv
 from dashboard.calibration import calibrate, read_text
 from dashboard.checkpoints import load_backbone, load_checkpoint
 from dashboard.text import captions
-from dashboard.text.language import ENGLISH
+from dashboard.text.language import ENGLISH, language
 from kernels import reference
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -77,14 +79,33 @@ def test_the_rows_put_these_numbers_into_the_formulas(conv):
 @pytest.mark.parametrize("at", [0, 3, 7])
 def test_the_drawing_has_a_bar_a_step_and_a_click_a_position(conv, at):
     trace = trace_channel(conv, SCALE_OUT / 40, 0, 3, 0, 8)  # so small that values are clipped
-    drawn = figures.pipeline(trace, at, ENGLISH).as_dict()
-    assert [pick["value"] for pick in drawn["picks"]] == list(range(8))
-    bars = [area for area in drawn["areas"] if area["colour"] != "panel"]
-    assert len(bars) == 6 * 8
-    clipped = sum(area["colour"] == "saturated" for area in bars)
-    assert clipped == sum(abs(q) > 127.5 for q in trace.quotient) > 0
-    for shape in (*drawn["areas"], *drawn["lines"], *drawn["texts"]):
-        assert all(0 <= x <= 1 for x in shape["x"])
+    figure = figures.pipeline(trace, at, ENGLISH)
+    assert [pick["value"] for pick in figure.layout.meta["picks"]] == list(range(8))
+    bars, sensors = figure.data[::2], figure.data[1::2]
+    steps = (trace.window[:, 3], trace.acc, trace.v, trace.s, trace.quotient, trace.code)
+    for bar, step in zip(bars, steps, strict=True):
+        assert list(bar.y) == step.tolist()
+    clipped = [colour.startswith("rgba(217,72,15,") for bar in bars for colour in bar.marker.color]
+    assert clipped == [False] * 32 + [abs(q) > 127.5 for q in trace.quotient] + [False] * 8
+    assert any(clipped)
+    assert all(bar.marker.color[at].endswith(",1)") for bar in bars)
+    told = [trace_.customdata[at] for trace_ in sensors]
+    assert told[1] == f"position {at}<br>acc {trace.acc[at]}".replace("-", "−")
+    assert told[5] == f"position {at}<br>y_q {trace.code[at]}".replace("-", "−")
+    window, *_ = [shape for shape in figure.layout.shapes if shape.line.width == 1.5]
+    assert (window.x0, window.x1) == (max(at - 3, 0) - 0.5, at + 0.5)
+    values = [words.text for words in figure.layout.annotations][1::2]
+    assert values[0] == f"<b>{trace.window[at, 3]}</b>".replace("-", "−")
+    assert values[4] == f"<b>{trace.quotient[at]:.2f}</b>".replace("-", "−")
+    assert f"Position {at}: SiLU makes" in figure.layout.meta["alt"]
+
+
+@pytest.mark.parametrize("code", ["en", "zh-CN"])
+@pytest.mark.parametrize(("first", "count", "at"), [(0, 48, 0), (0, 48, 39), (39, 48, 0)])
+def test_the_drawing_can_be_read_wherever_the_cursor_is(paper, conv, first, count, at, code):
+    for scale_out in (SCALE_OUT, 1e-6, 1e6):
+        trace = trace_channel(conv, scale_out, 0, 3, first, count)
+        paper.check(figures.pipeline(trace, at, language(code)))
 
 
 opened = partial(opening.opened, "kernel", batches="2", seq_len="40")
@@ -145,12 +166,46 @@ def test_the_bars_are_as_long_as_the_shares():
     found = recorded.benchmark()
     for shape in found.shapes:
         rows = [row for row in found.rows if row.shape == shape and row.kind != "copy"]
-        bars = figures.copy_shares(shape, rows, ENGLISH).as_dict()["areas"]
-        whole = 0.9 - 0.25
-        for bar, row in zip(bars, rows, strict=True):
-            assert (max(bar["x"]) - min(bar["x"])) / whole == pytest.approx(
-                row.share_of_copy, abs=1e-4
-            )
+        figure = figures.copy_shares(shape, rows, ENGLISH)
+        bars = figure.data[0]
+        assert list(bars.x) == [row.share_of_copy for row in rows]
+        values = [re.sub("</?b>", "", text) for text in figure.layout.yaxis2.ticktext]
+        assert values == [f"{row.share_of_copy:.2f}" for row in rows]
+        assert figure.layout.xaxis.range[1] > max(1.0, max(bars.x))
+        for told, row in zip(bars.customdata, rows, strict=True):
+            assert f": {row.time_us:,.1f} µs, {row.tb_per_s:.2f} TB/s" in told
+            if row.kind == "kernel":
+                assert f"<br>{row.differing:,} of {row.compared:,} codes differ" in told
+        fastest = max(row.share_of_copy for row in rows)
+        assert f"with {100 * fastest:.0f} %." in figure.layout.meta["alt"]
+
+
+def test_the_roof_is_the_lowest_ceiling_and_every_variant_lies_under_it():
+    roof = recorded.roofline()
+    figure = figures.roofline(roof, ENGLISH)
+    area, *ceilings = figure.data[:4]
+    lowest = np.min([ceiling.y for ceiling in ceilings], axis=0)
+    assert area.y[1:-1] == pytest.approx(lowest, rel=1e-6)
+    at_8 = int(np.argmin(np.abs(ceilings[2].x - 8)))
+    assert ceilings[2].y[at_8] == pytest.approx(
+        132 * 1.98e9 * 128 / ceilings[2].x[at_8] / 1e12, rel=1e-6
+    )
+    for dot, (name, per_byte, speed) in zip(figure.data[4:], roof.points, strict=True):
+        assert dot.name == name and [dot.x[0], dot.y[0]] == pytest.approx([per_byte, speed])
+        assert f"{speed:.2f} TB/s<br>" in dot.hovertemplate
+        assert dot.y[0] < np.interp(per_byte, ceilings[0].x, lowest)
+    assert "exact, sequence-last: issue binds" in figure.layout.meta["alt"]
+
+
+@pytest.mark.parametrize("code", ["en", "zh-CN"])
+def test_speeds_can_be_read(paper, code):
+    found, say = recorded.benchmark(), language(code)
+    paper.check(figures.roofline(recorded.roofline(), say))
+    for shape in found.shapes:
+        rows = [row for row in found.rows if row.shape == shape and row.kind != "copy"]
+        paper.check(figures.copy_shares(shape, rows, say))
+        faster = [replace(row, share_of_copy=1.4 * row.share_of_copy) for row in rows[:3]]
+        paper.check(figures.copy_shares(shape, faster, say))
 
 
 def test_the_page_says_that_the_figures_are_recorded():

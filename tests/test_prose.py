@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from dashboard.lesson.holding import Holding
+from dashboard.lesson.int8_range import round_values
 from dashboard.text.glossary import Term, glossary
 from dashboard.text.language import language
 from dashboard.text.prose import plain, table_html, to_html
@@ -13,8 +13,8 @@ TERMS = {"scale": Term("scale", "scale", "worth of one code, < 1", "amax / 127")
 
 
 def test_marks_become_html_and_everything_else_is_escaped():
-    found = to_html("a **b** `c<d` <script>\n\nnext")
-    assert found == "<p>a <strong>b</strong> <code>c&lt;d</code> &lt;script&gt;</p><p>next</p>"
+    html = to_html("a **b** `c<d` <script>\n\nnext")
+    assert html == "<p>a <strong>b</strong> <code>c&lt;d</code> &lt;script&gt;</p><p>next</p>"
 
 
 def test_a_number_keeps_its_unit():
@@ -22,15 +22,15 @@ def test_a_number_keeps_its_unit():
 
 
 def test_a_term_is_reached_by_the_keyboard_and_described_by_its_explanation():
-    found = to_html("the [[scale|scales]]", TERMS)
-    number = re.search(r'tabindex="0" aria-describedby="(tip-\d+)">scales', found)[1]
-    assert f'role="tooltip" id="{number}"' in found
-    assert "worth of one code, &lt; 1" in found and "<code>amax / 127</code>" in found
+    html = to_html("the [[scale|scales]]", TERMS)
+    number = re.search(r'tabindex="0" aria-describedby="(tip-\d+)">scales', html)[1]
+    assert f'role="tooltip" id="{number}"' in html
+    assert "worth of one code, &lt; 1" in html and "<code>amax / 127</code>" in html
 
 
 def test_ids_differ_where_a_term_occurs_twice():
-    found = to_html("[[scale]] [[scale]]", TERMS)
-    assert len(set(re.findall(r'id="(tip-\d+)"', found))) == 2
+    html = to_html("[[scale]] [[scale]]", TERMS)
+    assert len(set(re.findall(r'id="(tip-\d+)"', html))) == 2
 
 
 def test_an_unknown_term_is_an_error_and_paper_needs_no_terms():
@@ -41,9 +41,9 @@ def test_an_unknown_term_is_an_error_and_paper_needs_no_terms():
 
 
 def test_a_table_names_its_rows_and_stresses_one():
-    found = table_html(("a", "b"), (("x", "1"), ("y", "<2")), chosen=1)
-    assert '<th scope="row">x</th><td>1</td>' in found
-    assert '<tr class="chosen"><th scope="row">y</th><td>&lt;2</td></tr>' in found
+    html = table_html(("a", "b"), (("x", "1"), ("y", "<2")), chosen=1)
+    assert '<th scope="row">x</th><td>1</td>' in html
+    assert '<tr class="chosen"><th scope="row">y</th><td>&lt;2</td></tr>' in html
 
 
 @pytest.mark.parametrize("code", ["en", "zh-CN"])
@@ -59,5 +59,5 @@ def test_saturation_begins_half_a_code_beyond_the_last():
     high, low = re.fullmatch(r"v ≥ (\S+) · scale, v ≤ −(\S+) · scale", formula).groups()
     edges = (float(high) * scale, -float(low) * scale)
     for edge, inwards in zip(edges, (-0.001, 0.001), strict=True):
-        held = Holding.of(scale, (edge, edge + inwards)).values
-        assert [value.saturated for value in held] == [True, False]
+        rounded = round_values(scale, (edge, edge + inwards))
+        assert rounded.saturated.tolist() == [True, False]

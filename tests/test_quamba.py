@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from genuine import LAYOUTS, SCALES, described, genuine, genuine_state
+from oracles import conv_by_torch
+from random_checkpoints import LAYOUTS, SCALES, layout_entry, quamba_checkpoint, quamba_state
 from safetensors.torch import save_file
 
-from dashboard.calibration import calibrate, read_text
 from dashboard.checkpoints import (
     SAMPLES_DIR,
     CheckpointError,
@@ -28,17 +28,10 @@ CONV = "backbone.layers.1.mixer.conv1d."
 MIXER = "backbone.layers.1.mixer."
 
 
-def calibrated(**options):
-    """mamba2-small with every layer's conv input, on as much text as asked for."""
-    checkpoint = load_checkpoint("mamba2-small")
-    text = read_text(checkpoint, **options)
-    return calibrate(checkpoint, load_backbone(checkpoint, "cpu"), text, keep=checkpoint.layers)
-
-
 @pytest.fixture(scope="module")
-def calibration():
+def calibration(calibrated):
     """As the sample's README says it was calibrated."""
-    return calibrated()
+    return calibrated("mamba2-small", 16, 512).calibration
 
 
 def order_of(stored, capture) -> np.ndarray:
@@ -64,8 +57,7 @@ def test_the_kernel_with_the_samples_codes_and_scales_gives_the_float_models_out
         x_q = quantize(x, arguments["scale_x"][:, None])
         y_q = quant_causal_conv1d(x_q, **arguments, backend="torch")
         y_hat = dequantize(y_q, arguments["scale_out"][:, None])
-        weight = capture.weight[order]
-        v = F.conv1d(F.pad(x, (3, 0)), weight[:, None], capture.bias[order], groups=len(order))
+        v = conv_by_torch(x, capture.weight[order], capture.bias[order])
         y = F.silu(v)
         for part in quantized.slices:
             signal = float((y[:, part.channels] ** 2).sum())
@@ -80,15 +72,12 @@ def check_scales(quantized, calibration) -> None:
         stored, capture = quantized.stored_layer(layer), calibration.capture(layer)
         order = order_of(stored, capture)
         x = capture.x[:, order]
-        v = F.conv1d(
-            F.pad(x, (3, 0)), capture.weight[order][:, None], capture.bias[order],
-            groups=len(order),
-        )  # fmt: skip
+        v = conv_by_torch(x, capture.weight[order], capture.bias[order])
         amax = F.silu(v).abs().amax(dim=(0, 2)).half().float().numpy()
         assert stored.mixer == "W8A8QMamba2" and not stored.alpha_used
         assert stored.mismatches == () and len(stored.copies) == 5
         for scales in stored.slices:
-            own = scales.part.channels
+            own = scales.conv_slice.channels
             groups = range(scales.out_scales.size)
             by_hand = [amax[own][scales.out_group == g].max() / 127 for g in groups]
             # A step of float16, where a sum in another order or a division rounds to the next.
@@ -134,12 +123,12 @@ def test_the_sample_has_quamba2s_configuration_names_dtypes_and_shapes():
         for name, entry in wanted["kinds"][0].items()
         if name.startswith("mixer.conv1d.") or name.removeprefix("mixer.qchunk_scan.") in scan
     }
-    assert {name: described(value) for name, value in state.items()} == entries
+    assert {name: layout_entry(value) for name, value in state.items()} == entries
 
 
 @pytest.mark.parametrize("name", LAYOUTS)
 def test_each_layout_that_quamba_writes_opens_and_is_read_as_it_stands(name, tmp_path):
-    checkpoint, state = genuine(tmp_path, name)
+    checkpoint, state = quamba_checkpoint(tmp_path, name)
     config = LAYOUTS[name]["config"]
     assert checkpoint.is_quantized and checkpoint.layers == tuple(range(config["n_layer"]))
     listed = config["ssm_cfg"]["layer"]
@@ -191,29 +180,29 @@ COPIES = {
 
 @pytest.mark.parametrize("name", COPIES)
 def test_the_entries_that_repeat_a_scale_are_found_in_quambas_own_layouts(name, tmp_path):
-    checkpoint, _ = genuine(tmp_path, name)
+    checkpoint, _ = quamba_checkpoint(tmp_path, name)
     for layer in checkpoint.stored:
         assert {copy.copy for copy in layer.copies} == COPIES[name]
 
 
 def test_mixed_widths_hold_each_layers_own_mixers(tmp_path):
-    checkpoint, _ = genuine(tmp_path, "mamba2-w4aX-listed")
+    checkpoint, _ = quamba_checkpoint(tmp_path, "mamba2-w4aX-listed")
     assert checkpoint.stored_layers == (0, 2, 3, 5)
     assert [conv.layer for conv in checkpoint.convs] == [1, 4]
     (tmp_path / "both").mkdir()
-    both, _ = genuine(tmp_path / "both", "mamba2-w4aX-both")
+    both, _ = quamba_checkpoint(tmp_path / "both", "mamba2-w4aX-both")
     assert both.stored_layers == tuple(range(6)) == tuple(conv.layer for conv in both.convs)
 
 
 def test_a_float_convolution_is_read_and_nothing_is_calibrated(tmp_path):
-    checkpoint, _ = genuine(tmp_path, "mamba-w4a16")
+    checkpoint, _ = quamba_checkpoint(tmp_path, "mamba-w4a16")
     assert checkpoint.stored == () and len(checkpoint.convs) == 4
     with pytest.raises(CheckpointError, match="is quantized already"):
         load_backbone(checkpoint)
 
 
 def test_attention_layers_of_a_quantized_model_are_passed_over(tmp_path):
-    state = genuine_state("mamba2-w8a8-grouped")
+    state = quamba_state("mamba2-w8a8-grouped")
     for name in [n for n in state if n.startswith("backbone.layers.2.mixer.")]:
         del state[name]
     state["backbone.layers.2.mixer.Wqkv.weight"] = torch.zeros(4, 4, dtype=torch.float16)
@@ -225,7 +214,7 @@ def test_attention_layers_of_a_quantized_model_are_passed_over(tmp_path):
 
 
 def test_a_quamba_checkpoint_saved_as_safetensors_opens(tmp_path):
-    state = genuine_state("mamba-w8a8")
+    state = quamba_state("mamba-w8a8")
     tensors = {n: torch.as_tensor(v).contiguous() for n, v in state.items() if v is not None}
     save_file(tensors, tmp_path / "model.safetensors")
     (tmp_path / "config.json").write_text(json.dumps(LAYOUTS["mamba-w8a8"]["config"]))
@@ -255,7 +244,7 @@ def test_a_mixer_class_that_does_not_fit_is_named(layer, fault, tmp_path):
 def test_a_tolerant_reading_leaves_out_what_cannot_be_used_and_says_why(tmp_path):
     name = "backbone.layers.2.mixer.conv1d.B_scale"
     with pytest.raises(CheckpointError, match="B_scale lies between nan"):
-        genuine(tmp_path, "mamba2-w8a8-grouped", **{name: float("nan")})
+        quamba_checkpoint(tmp_path, "mamba2-w8a8-grouped", **{name: float("nan")})
     checkpoint = load_checkpoint(str(tmp_path), tolerant=True)
     assert checkpoint.stored_layers == (0, 1, 3, 4, 5)
     (fault,) = checkpoint.faults
@@ -275,11 +264,11 @@ def test_the_sample_is_small_named_and_as_its_readme_says():
     assert {type(value) for value in state.values()} == {torch.Tensor, float}
 
 
-def test_the_script_writes_such_a_checkpoint_for_any_text(tmp_path):
+def test_the_script_writes_such_a_checkpoint_for_any_text(calibrated, tmp_path):
     quantizing.write(tmp_path / "again", batches=1, seq_len=64)
     found = load_checkpoint(str(tmp_path / "again"))
     assert found.config == load_checkpoint(SAMPLE).config
-    check_scales(found, calibrated(batches=1, seq_len=64))
+    check_scales(found, calibrated("mamba2-small", 1, 64).calibration)
 
 
 def test_a_quantized_checkpoint_has_no_model_to_run():
@@ -364,7 +353,7 @@ def test_quamba2_without_groups_has_one_scale_for_x_and_one_an_ssd_group_for_b(t
     layer = stored_checkpoint(tmp_path, "ungrouped").stored_layer(0)
     assert layer.alpha_used
     x, b, c = layer.slices
-    assert (x.part.width, b.part.width, c.part.width) == (8, 6, 6)
+    assert (x.conv_slice.width, b.conv_slice.width, c.conv_slice.width) == (8, 6, 6)
     assert x.scale_out == pytest.approx([0.03] * 8)
     assert b.scale_out == pytest.approx([0.04] * 3 + [0.05] * 3)
     assert c.scale_out == pytest.approx([0.06] * 6)

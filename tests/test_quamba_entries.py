@@ -1,18 +1,26 @@
 """Scales for Quamba's loader: its names, shapes and types, at every place that holds one."""
 
 import json
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from genuine import LAYOUTS, SCALES, calibrated, calibrated_state, described, genuine
 from opening import opened, told
+from oracles import conv_by_torch, requantize
+from random_checkpoints import (
+    LAYOUTS,
+    SCALES,
+    layout_entry,
+    quamba_checkpoint,
+    quantized_sample,
+    quantized_state,
+)
 
 from dashboard import cli
 from dashboard.analysis.report import LayerReport, report_slices
-from dashboard.calibration import Calibration, calibrate, read_text
-from dashboard.checkpoints import SAMPLES_DIR, load_backbone, load_checkpoint
+from dashboard.checkpoints import SAMPLES_DIR, load_checkpoint
 from dashboard.export.quamba_entries import refusal, scale_entries
 from dashboard.rules.observers import ScaleRule
 
@@ -20,27 +28,31 @@ SAMPLE = "mamba2-small-quamba2"
 QUICK = ("--batches", "2", "--seq-len", "64")
 
 
-def reports(name: str, rule: ScaleRule) -> list[LayerReport]:
-    checkpoint = load_checkpoint(name)
-    text = read_text(checkpoint, batches=2, seq_len=64)
-    found: Calibration = calibrate(checkpoint, load_backbone(checkpoint), text)
-    return [LayerReport(e.layer, report_slices(e, rule), None) for e in found.layers]
+@pytest.fixture
+def reports(calibrated) -> Callable[[str, ScaleRule], list[LayerReport]]:
+    """Of a sample, on the text of ``QUICK``, under a rule."""
+
+    def make(name: str, rule: ScaleRule) -> list[LayerReport]:
+        layers = calibrated(name, 2, 64).calibration.layers
+        return [LayerReport(layer.layer, report_slices(layer, rule), None) for layer in layers]
+
+    return make
 
 
-def test_mamba2s_entries_have_the_names_dtypes_and_shapes_that_quambas_mixers_hold():
+def test_mamba2s_entries_have_the_names_dtypes_and_shapes_that_quambas_mixers_hold(reports):
     made = reports("mamba2-small", ScaleRule("percentile", 0.999))
     entries = scale_entries(made, 1)
     wanted = LAYOUTS["mamba2-w8a8-grouped"]["kinds"][0]
     assert len(entries) == 6 * 6  # three slices, each at two places
     for name, value in entries.items():
         layer, field = name.removeprefix("backbone.layers.").split(".", 1)
-        assert described(value) == wanted[field]
+        assert layout_entry(value) == wanted[field]
         slice_name = field.rpartition(".")[2][0]
         part = next(p for p in made[int(layer)].slices if p.name == slice_name)
         assert set(value.ravel().tolist()) == {float(np.float32(part.chosen.x_out_scale))}
 
 
-def test_mamba1s_entries_are_those_of_w4a8():
+def test_mamba1s_entries_are_those_of_w4a8(reports):
     made = reports("mamba-tiny", ScaleRule("minmax"))
     entries = scale_entries(made, None)
     wanted = LAYOUTS["mamba-w4a8"]["kinds"][0]
@@ -50,11 +62,11 @@ def test_mamba1s_entries_are_those_of_w4a8():
         assert set(own) == {"mixer.conv1d.output_scale", "mixer.selective_scan.u_scale",
                             "mixer.x_proj.input_scale"}  # fmt: skip
         for field, value in own.items():
-            assert described(value) == wanted[field]
+            assert layout_entry(value) == wanted[field]
             assert float(value) == float(np.float32(report.slices[0].chosen.x_out_scale))
 
 
-def test_a_zero_point_has_no_place():
+def test_a_zero_point_has_no_place(reports):
     rule = ScaleRule("minmax", symmetric=False)
     assert "no place for a zero point" in refusal(rule)
     with pytest.raises(ValueError, match="no place for a zero point"):
@@ -62,7 +74,7 @@ def test_a_zero_point_has_no_place():
     assert refusal(ScaleRule("mse")) is None
 
 
-def test_the_file_goes_into_a_checkpoint_and_is_read_back(tmp_path):
+def test_the_file_goes_into_a_checkpoint_and_is_read_back(reports, tmp_path):
     out = tmp_path / "entries.bin"
     options = ("--observer", "percentile", "--alpha", "0.999", "--out", str(out))
     assert cli.main(["export", "mamba2-small", *options, *QUICK]) == 0
@@ -80,40 +92,37 @@ def test_the_file_goes_into_a_checkpoint_and_is_read_back(tmp_path):
             assert set(part.scale_out.tolist()) == {float(np.float32(own.chosen.x_out_scale))}
 
 
-def test_into_a_checkpoint_its_own_groups_get_the_rules_scales(tmp_path, capsys):
+def test_into_a_checkpoint_its_own_groups_get_the_rules_scales(calibrated, tmp_path, capsys):
     out = tmp_path / "made"
-    options = ("--observer", "mse", "--into", SAMPLE, "--out", str(out))
+    text = ("--batches", "4", "--seq-len", "256")
+    options = ("--observer", "mse", "--into", SAMPLE, "--out", str(out), *text)
     assert cli.main(["export", "mamba2-small", *options]) == 0
     before = torch.load(SAMPLES_DIR / SAMPLE / "pytorch_model.bin", weights_only=True)
     after = torch.load(out / "pytorch_model.bin", weights_only=True)
-    assert {n: described(v) for n, v in after.items()} == {
-        n: described(v) for n, v in before.items()
+    assert {n: layout_entry(v) for n, v in after.items()} == {
+        n: layout_entry(v) for n, v in before.items()
     }
     scales = ("out_scales", "x_scales", "qchunk_scan.B_scale", "qchunk_scan.C_scale")
     for name, value in after.items():
         same = torch.equal(torch.as_tensor(value), torch.as_tensor(before[name]))
         assert same != name.endswith(scales), name
     # One group worked out by hand: no scale near the written one makes a smaller squared error.
-    checkpoint = load_checkpoint("mamba2-small")
-    seen = calibrate(
-        checkpoint, load_backbone(checkpoint, "cpu"), read_text(checkpoint), layers=(), keep=(0,)
-    ).capture(0)
+    seen = calibrated("mamba2-small", 4, 256).calibration.capture(0)
     stored = load_checkpoint(str(out)).stored_layer(0)
     own = stored.slices[0].out_group == 5
     rows = stored.weight_q[:512][own].float() * stored.slices[0].w_scale
     channels = torch.cdist(rows, seen.weight[:512]).argmin(dim=1)
-    v = F.conv1d(F.pad(seen.x[:, channels], (3, 0)), seen.weight[channels][:, None],
-                 seen.bias[channels], groups=len(channels))  # fmt: skip
-    y = F.silu(v).half().double()
+    v = conv_by_torch(seen.x[:, channels], seen.weight[channels], seen.bias[channels])
+    y = F.silu(v).half()
 
     def error(scale: float) -> float:
-        codes = torch.sign(y) * torch.floor(torch.abs(y / scale) + 0.5)
-        return float(((codes.clamp(-128, 127) * scale - y) ** 2).sum())
+        return requantize(y, scale).noise
 
     written = float(stored.slices[0].out_scales.ravel()[5])
     others = [error(written * factor) for factor in np.linspace(0.7, 1.5, 81)]
     assert error(written) <= min(others) * (1 + 1e-4)
-    assert cli.main(["check", str(out), "--against", "mamba2-small", "--format", "json"]) == 0
+    against = ("--against", "mamba2-small", "--format", "json")
+    assert cli.main(["check", str(out), *against, *text]) == 0
     document = json.loads(capsys.readouterr().out)
     for layer in document["layers"]:
         for part in layer["slices"]:
@@ -121,9 +130,9 @@ def test_into_a_checkpoint_its_own_groups_get_the_rules_scales(tmp_path, capsys)
             assert part["gain_db"] == pytest.approx(0, abs=1e-6)
 
 
-def test_a_w8a8_mamba1_keeps_the_products_that_its_scale_is_folded_into(tmp_path):
+def test_a_w8a8_mamba1_keeps_the_products_that_its_scale_is_folded_into(reports, tmp_path):
     (tmp_path / "before").mkdir()
-    state = calibrated_state("mamba-tiny", SCALES["mamba-tiny, W8A8"])
+    state = quantized_state("mamba-tiny", SCALES["mamba-tiny, W8A8"])
     scan = "backbone.layers.{}.mixer.selective_scan.u_scale"
     for layer in range(4):
         prefix = f"backbone.layers.{layer}.mixer."
@@ -175,7 +184,7 @@ def test_what_cannot_be_exported_is_one_line(arguments, fault, capsys, tmp_path,
 
 
 def test_scales_of_another_models_weights_are_refused(tmp_path, capsys):
-    checkpoint = calibrated(tmp_path, "mamba-tiny", "mamba-tiny, W8A8", "mamba-w8a8")
+    checkpoint = quantized_sample(tmp_path, "mamba-tiny", "mamba-tiny, W8A8", "mamba-w8a8")
     state = torch.load(tmp_path / "pytorch_model.bin", weights_only=True)
     name = "backbone.layers.2.mixer.conv1d.weight"
     torch.save(state | {name: state[name].flip(0)}, tmp_path / "pytorch_model.bin")
@@ -200,10 +209,10 @@ def test_the_pages_offer_the_file_or_say_why_not():
     [("mamba2-w4aX-listed", "mamba2-small"), ("mamba2-w8a8-ungrouped", "mamba2-small")],
 )
 def test_mixed_widths_and_scales_without_shape_are_replaced_where_they_stand(
-    layout, name, tmp_path
+    reports, layout, name, tmp_path
 ):
     """Random codes replaced by the model's own, so that the layers are recognized."""
-    _, state = genuine(tmp_path, layout)
+    _, state = quamba_checkpoint(tmp_path, layout)
     checkpoint = load_checkpoint(name)
     for entry in [e for e in state if e.endswith("conv1d.weight")]:
         conv = checkpoint.conv(int(entry.split(".")[2]))
@@ -222,8 +231,8 @@ def test_mixed_widths_and_scales_without_shape_are_replaced_where_they_stand(
     options = ("--observer", "minmax", "--into", str(tmp_path), "--out", str(out), *QUICK)
     assert cli.main(["export", name, *options]) == 0
     after = torch.load(out / "pytorch_model.bin", weights_only=True)
-    assert {n: described(v) for n, v in after.items()} == {
-        n: described(v) for n, v in state.items()
+    assert {n: layout_entry(v) for n, v in after.items()} == {
+        n: layout_entry(v) for n, v in state.items()
     }
     made = reports(name, ScaleRule("minmax"))
     for stored in load_checkpoint(str(out)).stored:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from by_hand import codes_by_hand, half_away
+from oracles import codes_by_hand, conv_by_torch, half_away, percentile_scale, requantize
 
 from dashboard.analysis.report import (
     LayerReport,
@@ -70,7 +70,7 @@ def live(checkpoint, calibration, observer="percentile", backend=None) -> LayerR
 def test_every_measure_is_its_definition(checkpoint, calibration, capture):
     """numpy in float64 on the captured tensors, for each of x, B and C."""
     report = live(checkpoint, calibration)
-    y = F.silu(conv_output(capture))
+    y = F.silu(conv_by_torch(capture.x, capture.weight, capture.bias))
     for part in checkpoint.slices:
         found = report.measures(part.name)
         x, weight, bias = (
@@ -82,7 +82,7 @@ def test_every_measure_is_its_definition(checkpoint, calibration, capture):
             )
         )
         values = y[:, part.channels].half().float()
-        scale = float(torch.quantile(values.abs(), ALPHA) / 127)
+        scale = percentile_scale(values, ALPHA)
         assert found["x_scale"] == pytest.approx(x, rel=1e-6)
         assert found["w_scale"] == pytest.approx(weight, rel=1e-6)
         assert found["b_scale"] == pytest.approx(bias, rel=1e-6)
@@ -92,43 +92,29 @@ def test_every_measure_is_its_definition(checkpoint, calibration, capture):
         assert found["ratio_weight"] == pytest.approx(scale / weight, rel=1e-3)
         assert found["ratio_wx"] == pytest.approx(scale / (x * weight), rel=1e-3)
 
-        plain = values.double().numpy()
-        ratio = plain / found["x_out_scale"]
-        unclamped = np.sign(ratio) * np.floor(np.abs(ratio) + 0.5)
-        codes = np.clip(unclamped, -128, 127)
-        error = (codes * found["x_out_scale"] - plain) ** 2
-        inside = codes == unclamped
-        share = np.unique(codes, return_counts=True)[1] / codes.size
-        few = 3 / codes.size  # values whose float16 rounding moved across a code's edge
-        assert found["saturation_rate"] == pytest.approx((~inside).mean(), abs=few)
-        assert found["rounding_mse"] == pytest.approx(error[inside].sum() / codes.size, rel=1e-3)
-        assert found["clipping_mse"] == pytest.approx(error[~inside].sum() / codes.size, rel=1e-3)
-        sqnr = 10 * math.log10((plain**2).sum() / error.sum())
-        assert found["sqnr_db"] == pytest.approx(sqnr, abs=0.01)
-        assert found["code_utilization"] == pytest.approx(len(share) / 256, abs=2 / 256)
+        plain = requantize(values, found["x_out_scale"])
+        error, count = plain.error**2, plain.values.size
+        few = 3 / count  # values whose float16 rounding moved across a code's edge
+        rounding, clipping = error[plain.inside].sum(), error[~plain.inside].sum()
+        assert found["saturation_rate"] == pytest.approx(plain.saturation_rate, abs=few)
+        assert found["rounding_mse"] == pytest.approx(rounding / count, rel=1e-3)
+        assert found["clipping_mse"] == pytest.approx(clipping / count, rel=1e-3)
+        assert found["sqnr_db"] == pytest.approx(plain.sqnr_db, abs=0.01)
+        used = len(plain.code_shares)
+        assert found["code_utilization"] == pytest.approx(used / 256, abs=2 / 256)
         assert found["top_code_utilization"] == 1.0
-        assert found["effective_bits"] == pytest.approx(-(share * np.log2(share)).sum(), abs=1e-3)
-
-
-def conv_output(capture: ConvCapture) -> torch.Tensor:
-    """The float convolution by torch's own function."""
-    length = capture.x.shape[-1]
-    channels, width = capture.weight.shape
-    return F.conv1d(
-        capture.x, capture.weight[:, None], capture.bias, padding=width - 1, groups=channels
-    )[..., :length]
+        assert found["effective_bits"] == pytest.approx(plain.effective_bits, abs=1e-3)
 
 
 def test_kernel_sqnr_counts_the_rounding_of_the_inputs_too(checkpoint, calibration, capture):
     """The INT8 pipeline in float64 numpy against float y, at the report's own scales."""
     report = live(checkpoint, calibration)
-    y = F.silu(conv_output(capture)).double().numpy()
+    y = F.silu(conv_by_torch(capture.x, capture.weight, capture.bias)).double().numpy()
     for part, found in zip(checkpoint.slices, report.kernel.sqnr_db, strict=True):
         measures = report.measures(part.name)
 
-        def codes(tensor, scale):
-            ratio = tensor.double().numpy() / scale
-            return np.clip(np.sign(ratio) * np.floor(np.abs(ratio) + 0.5), -128, 127)
+        def codes(values, scale):
+            return half_away(np.asarray(values, np.float64) / scale).clip(-128, 127)
 
         x_q = codes(capture.x[:, part.channels], measures["x_scale"])
         w_q = codes(capture.weight[part.channels], measures["w_scale"])
@@ -137,7 +123,7 @@ def test_kernel_sqnr_counts_the_rounding_of_the_inputs_too(checkpoint, calibrati
         padded = np.pad(x_q, ((0, 0), (0, 0), (3, 0)))
         acc = sum(w_q[:, k, None] * padded[..., k : k + length] for k in range(4))
         v = measures["x_scale"] * measures["w_scale"] * acc + measures["b_scale"] * b_q[:, None]
-        out = codes(torch.from_numpy(v / (1 + np.exp(-v))), measures["x_out_scale"])
+        out = codes(v / (1 + np.exp(-v)), measures["x_out_scale"])
         error = out * measures["x_out_scale"] - y[:, part.channels]
         expected = 10 * math.log10((y[:, part.channels] ** 2).sum() / (error**2).sum())
         assert found == pytest.approx(expected, abs=0.01)
@@ -282,13 +268,11 @@ def test_a_scale_is_judged_on_the_other_texts_values(symmetric):
     low, high = (float(own.min()), float(own.max()))
     scale = np.float32(high / 127 if symmetric else (high - low) / 255)
     zero = 0 if symmetric else round(-128 - low / float(scale))
-    y = other.numpy()
-    codes = half_away(y / scale) + zero
-    error = (codes.clip(-128, 127) - zero) * np.float64(scale) - y
+    plain = requantize(other, scale, zero)
     assert judged.layer == 7 and judged.own.x_out_scale == pytest.approx(scale, rel=1e-6)
-    assert int(judged.there.saturated) == ((codes < -128) | (codes > 127)).sum() > 1000
+    assert int(judged.there.saturated) == (~plain.inside).sum() > 1000
     sse = float(judged.there.rounding_sse + judged.there.clipping_sse)
-    assert sse == pytest.approx((error**2).sum(), rel=1e-4)
+    assert sse == pytest.approx(plain.noise, rel=1e-4)
 
 
 def test_the_moving_average_beside_a_rule_has_that_rules_settings():

@@ -5,10 +5,9 @@ import shutil
 
 import numpy as np
 import pytest
-import streamlit as st
 import torch
-from genuine import genuine, genuine_state
 from opening import opened, told
+from random_checkpoints import quamba_checkpoint, quamba_state
 
 from dashboard import cli
 from dashboard.analysis import stored
@@ -23,12 +22,6 @@ PREFIX = "backbone.layers.{}.mixer.conv1d."
 def state() -> dict:
     """The file itself, as torch reads it."""
     return torch.load(SAMPLES_DIR / SAMPLE / "pytorch_model.bin", weights_only=True)
-
-
-@pytest.fixture(autouse=True)
-def no_navigation(monkeypatch):
-    """A page that runs alone knows no other to link to; a browser follows the links elsewhere."""
-    monkeypatch.setattr(st, "page_link", lambda *_, **__: None)
 
 
 def number(value: object) -> float:
@@ -79,11 +72,11 @@ def test_the_table_the_csv_and_the_published_columns_take_stored_scales(capsys, 
 
 
 def test_a_float_convolution_has_no_scales_and_says_so(capsys, tmp_path):
-    genuine(tmp_path, "mamba2-w4aX-listed")
+    quamba_checkpoint(tmp_path, "mamba2-w4aX-listed")
     document = json.loads(analyze(capsys, str(tmp_path), "--format", "json"))
     mixers = {layer["layer"]: layer["mixer"] for layer in document["layers"]}
     assert mixers == {i: f"W4A{16 if i in (1, 4) else 8}QMamba2" for i in range(6)}
-    weight = genuine_state("mamba2-w4aX-listed")["backbone.layers.4.mixers.W4A16.conv1d.weight"]
+    weight = quamba_state("mamba2-w4aX-listed")["backbone.layers.4.mixers.W4A16.conv1d.weight"]
     layer = document["layers"][4]
     assert layer["x_out_scale"] is None and layer["ratio_weight"] is None
     assert layer["w_scale"] == pytest.approx(float(weight[:512].abs().max()) / 127, rel=1e-6)
@@ -98,7 +91,7 @@ def test_a_float_convolution_has_no_scales_and_says_so(capsys, tmp_path):
 
 
 def test_a_checkpoint_without_any_scale_opens(capsys, tmp_path):
-    genuine(tmp_path, "mamba-w4a16")
+    quamba_checkpoint(tmp_path, "mamba-w4a16")
     document = json.loads(analyze(capsys, str(tmp_path), "--format", "json"))
     assert document["backend"] is None and len(document["layers"]) == 4
     assert "4 layers" not in analyze(capsys, str(tmp_path), "--format", "csv")
@@ -106,7 +99,7 @@ def test_a_checkpoint_without_any_scale_opens(capsys, tmp_path):
 
 
 def test_of_an_ungrouped_mamba2_alpha_chose_x_alone(tmp_path, capsys):
-    genuine(tmp_path, "mamba2-w8a8-ungrouped")
+    quamba_checkpoint(tmp_path, "mamba2-w8a8-ungrouped")
     layer = json.loads(analyze(capsys, str(tmp_path), "--format", "json"))["layers"][0]
     assert layer["alpha_used"] and not layer["B"]["alpha_used"] and not layer["C"]["alpha_used"]
     assert "that of x by a percentile α, those of B and C by MinMax" in told(
@@ -115,7 +108,7 @@ def test_of_an_ungrouped_mamba2_alpha_chose_x_alone(tmp_path, capsys):
 
 
 def test_a_mamba1s_input_scale_is_said_to_cover_z(tmp_path):
-    genuine(tmp_path, "mamba-w8a8")
+    quamba_checkpoint(tmp_path, "mamba-w8a8")
     words = told(opened("layers", checkpoint=str(tmp_path)))
     assert "x_scale was observed on all of in_proj's output, z as well as x" in words
     assert "of which Quamba sets each output scale by a percentile α" in words
@@ -178,6 +171,6 @@ def test_the_groups_page_shows_the_stored_groups(state):
     assert f"1 × 4 × 4 scales between {least} and {greatest}" in told(app)
 
 
-@pytest.mark.parametrize("page", ["explore", "sweep", "batches", "held_out"])
+@pytest.mark.parametrize("page", ["explore", "sweep", "batches", "held-out"])
 def test_pages_that_calibrate_point_to_those_that_do_not(page):
     assert "is quantized already" in told(opened(page, checkpoint=SAMPLE))

@@ -22,7 +22,7 @@ def test_a_judged_row_names_the_text_that_each_measure_is_of():
     own = Histogram.of(torch.linspace(0, 127, 128)).quantize(1.0)
     there = Histogram.of(torch.tensor([1.0, 500.0])).quantize(1.0)
     judged = SimpleNamespace(layer=3, own=SimpleNamespace(x_out_scale=1.0, output=own), there=there)
-    (row,) = tables.judged_rows([judged], ("a.txt", "b.txt"))
+    (row,) = tables.held_out_rows([judged], ("a.txt", "b.txt"))
     assert row["layer"] == 3 and row["x_out_scale"] == 1.0
     assert row["saturation_rate, a.txt"] == 0 and row["saturation_rate, b.txt"] == 0.5
     assert row["effective_bits, a.txt"] == 7 and row["effective_bits, b.txt"] == 1

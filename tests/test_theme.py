@@ -21,6 +21,7 @@ def drawn() -> go.Figure:
     figure.add_trace(theme.hatch([0, 1, 1], [0, 0, 1], "stranded"))
     figure.add_trace(theme.dots([0, 1], [0, 1], ["best", "chosen"]))
     figure.add_trace(theme.sensors([0.5], 1, ["</script> is a text"]))
+    figure.update_layout(title={"text": "</script> in a title"})
     figure.add_annotation(theme.label(0, 1, "x < y\nz", "text", "bottom right", bold=True))
     figure.add_shape(theme.rule((0, 1), (0, 0), "baseline", dash="dash"))
     figure.add_shape(theme.box((0, 1), (0, 1), "panel", 0.5))
@@ -96,7 +97,8 @@ def test_a_figure_in_a_document_is_complete_and_says_what_it_shows():
     assert [place["aria-label"] for place in places] == ['a "drawing" & more']
     (script,) = page.scripts  # a text with "</script>" in it did not end it
     figure = json.loads(script)
-    assert figure["data"][4]["customdata"] == ["</script> is a text"]
+    assert figure["data"][4]["customdata"] == ["&lt;/script&gt; is a text"]
+    assert figure["layout"]["title"]["text"] == "</script> in a title"
     assert figure["layout"]["annotations"][0]["text"] == "<b>x &lt; y<br>z</b>"
 
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from dashboard.analysis.report import LayerReport, scale_spread
 from dashboard.checkpoints import Checkpoint
+from dashboard.messages import Message
 from dashboard.rules.published import (
     QUAMBA2_2_7B_NAME,
     QUAMBA2_2_7B_PA_1_LAYER_0,
@@ -57,7 +58,7 @@ class Column:
 
 
 def calibrated_column(label: str, reports: Sequence[LayerReport]) -> Column:
-    """Of reports under one rule, each layer's x slice."""
+    """The x slice of each layer, from reports under one rule."""
     return Column(
         label,
         tuple(
@@ -108,11 +109,11 @@ def published_columns() -> dict[str, Column]:
         "Quamba2-130m-w4a8, pa-0.5": [(row, row.pa_0_5) for row in QUAMBA2_130M],
         "Quamba2-130m-w4a8, pa-1.0": [(row, row.pa_1_0) for row in QUAMBA2_130M],
     }
-    found = {}
+    columns: dict[str, Column] = {}
     for name, rows in tables.items():
-        label = f"{name} (published)"
+        label = Message("{name} (published)", name=name)
         whole = name == QUAMBA2_130M_NAME  # the other runs' input and weight scales are not known
-        found[label] = Column(
+        columns[label] = Column(
             label,
             tuple(
                 LayerScales(row.layer, row.x_scale, row.w_scale, row.scale_wx, out,
@@ -122,13 +123,13 @@ def published_columns() -> dict[str, Column]:
                 for row, out in rows
             ),
         )  # fmt: skip
-    label = f"{QUAMBA2_2_7B_NAME} (published ratios)"
-    found[label] = Column(
+    label = Message("{name} (published ratios)", name=QUAMBA2_2_7B_NAME)
+    columns[label] = Column(
         label, tuple(LayerScales(row.layer, ratio_weight=row.ratio_2_7b) for row in QUAMBA2_130M)
     )
-    label = f"{QUAMBA2_2_7B_NAME}, pa-1 (published)"
-    found[label] = Column(label, (LayerScales(0, x_out_scale=QUAMBA2_2_7B_PA_1_LAYER_0),))
-    return found
+    label = Message("{name} (published)", name=f"{QUAMBA2_2_7B_NAME}, pa-1")
+    columns[label] = Column(label, (LayerScales(0, x_out_scale=QUAMBA2_2_7B_PA_1_LAYER_0),))
+    return columns
 
 
 @dataclass(frozen=True)
@@ -155,23 +156,23 @@ def layer_numbers(columns: Sequence[Column]) -> list[int]:
 
 
 def differences(columns: Sequence[Column], quantity: str) -> list[Difference]:
-    """Of every layer that both the first column and another know."""
-    found = []
+    """The differences of every layer for which the first column and another have the quantity."""
+    differing = []
     for layer in layer_numbers(columns):
         first = columns[0].value(layer, quantity)
         for i, column in enumerate(columns[1:], start=1):
             value = column.value(layer, quantity)
             if first is not None and value is not None:
-                found.append(Difference(quantity, layer, i, first, value))
-    return found
+                differing.append(Difference(quantity, layer, i, first, value))
+    return differing
 
 
 def largest(columns: Sequence[Column]) -> Difference | None:
     """The scale or ratio that differs by the greatest factor; None where nothing is shared."""
-    found = [
+    differing = [
         difference for quantity in SCALES for difference in differences(columns, quantity)
     ]  # fmt: skip
-    return max(found, key=lambda d: abs(np.log(d.value / d.first)), default=None)
+    return max(differing, key=lambda d: abs(np.log(d.value / d.first)), default=None)
 
 
 def compared_rows(columns: Sequence[Column]) -> list[dict]:

@@ -15,12 +15,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from torch import Tensor
 
 from dashboard.analysis.report import SILU_MIN, format_alpha
 from dashboard.calibration import Calibration, LayerCalibration, SliceCalibration
 from dashboard.calibration.histogram import Histogram
 from dashboard.checkpoints import Checkpoint, ConvWeights, StoredLayer, StoredSlice
-from dashboard.rules.channels import GroupScales, evaluate_scales, group_scales, pooled_outputs
+from dashboard.messages import Message
+from dashboard.refusals import Refusal
+from dashboard.rules.channels import evaluate_scales, group_scales, pooled_outputs
 from dashboard.rules.observers import ALPHA_RULES, PUBLISHED_ALPHAS, ScaleRule, amax
 from kernels.int8 import QMAX, QMIN, scale_from_amax
 
@@ -58,12 +61,12 @@ class SliceEvaluation:
 
 @dataclass(frozen=True)
 class LayerHealth:
-    """What was found of one layer: faults are wrong, remarks are worth knowing."""
+    """What was observed of one layer: faults are wrong, remarks are worth knowing."""
 
     layer: int
     mixer: str
-    faults: tuple[str, ...]
-    remarks: tuple[str, ...]
+    faults: tuple[Message, ...]
+    remarks: tuple[Message, ...]
     evaluations: tuple[SliceEvaluation, ...] = ()
 
 
@@ -73,8 +76,8 @@ class Health:
 
     checkpoint: str
     layers: tuple[LayerHealth, ...]
-    examined: tuple[str, ...]  # what holds of every layer that has no fault
-    against: str | None = None  # the float checkpoint and the text
+    examined: tuple[Message, ...]  # what holds of every layer that has no fault
+    against: Message | None = None  # the float checkpoint and the text
 
     @property
     def is_sound(self) -> bool:
@@ -85,13 +88,13 @@ def inspect(checkpoint: Checkpoint) -> Health:
     """Examine a checkpoint by itself.
 
     Args:
-        checkpoint: quantized; read with ``tolerant``, so that unusable layers are told, too.
+        checkpoint: quantized; read with ``tolerant``, so that unusable layers are named, too.
 
-    Raises ValueError for one that is not quantized.
+    Raises Refusal for one that is not quantized.
     """
     if not checkpoint.is_quantized:
-        raise ValueError(f"{checkpoint.path} is not quantized: it stores no scales to check")
-    found = [LayerHealth(f.layer, "", (f.sentence,), ()) for f in checkpoint.faults]
+        raise Refusal("{path} is not quantized: it stores no scales to check", path=checkpoint.path)
+    layers = [LayerHealth(f.layer, "", (f.sentence,), ()) for f in checkpoint.faults]
     medians = _medians(checkpoint.stored)
     for layer in checkpoint.stored:
         faults = [
@@ -99,42 +102,48 @@ def inspect(checkpoint: Checkpoint) -> Health:
         ]  # fmt: skip
         remarks = list(_kinds(layer))
         if not layer.copies:
-            remarks.append("no other module repeats its scales, as the scan's entries do")
-        found.append(LayerHealth(layer.layer, layer.mixer, tuple(faults), tuple(remarks)))
-    known = {layer.layer for layer in found}
+            remarks.append(Message("no other module repeats its scales, as the scan's entries do"))
+        layers.append(LayerHealth(layer.layer, layer.mixer, tuple(faults), tuple(remarks)))
+    known = {layer.layer for layer in layers}
     mixers = checkpoint.architecture.quantized_mixers
     for conv in checkpoint.convs:
         if conv.layer not in known:
             mixer = next(iter(mixers[conv.layer].values()))
-            remark = "float convolution: its activations have 16 bits and no scale"
-            found.append(LayerHealth(conv.layer, mixer, (), (remark,)))
+            remark = Message("float convolution: its activations have 16 bits and no scale")
+            layers.append(LayerHealth(conv.layer, mixer, (), (remark,)))
     examined = []
     if checkpoint.stored:
-        examined.append("every scale finite and within the convolution's reach")
+        examined.append(Message("every scale finite and within the convolution's reach"))
     if any(layer.copies for layer in checkpoint.stored):
-        examined.append("equal to its copies")
+        examined.append(Message("equal to its copies"))
     if medians:
-        examined.append("of one order over the layers")
-    ordered = tuple(sorted(found, key=lambda layer: layer.layer))
+        examined.append(Message("of one order over the layers"))
+    ordered = tuple(sorted(layers, key=lambda layer: layer.layer))
     return Health(checkpoint.name, ordered, tuple(examined))
 
 
-def _copies(layer: StoredLayer) -> list[str]:
-    return [f"{copy.name} is not {copy.copy}" for copy in layer.mismatches]
+def _copies(layer: StoredLayer) -> list[Message]:
+    return [
+        Message("{entry} is not {copy}", entry=copy.name, copy=copy.copy)
+        for copy in layer.mismatches
+    ]
 
 
-def _named_scales(layer: StoredLayer) -> dict[str, float]:
+def _named_scales(layer: StoredLayer) -> dict[Message, float]:
     """One number a scale; of several their geometric mean."""
-    found: dict[str, float] = {}
-    for part in layer.slices:
-        out = float(np.exp(np.log(part.out_scales.astype(np.float64)).mean()))
-        scales = {"input": part.x_scale, "weight": part.w_scale, "bias": part.b_scale,
-                  "output": out}  # fmt: skip
-        found |= {f"{part.name}: {kind} scale": s for kind, s in scales.items() if s is not None}
-    return found
+    scales: dict[Message, float] = {}
+    for stored in layer.slices:
+        name = stored.name
+        scales[Message("{slice}: input scale", slice=name)] = stored.x_scale
+        scales[Message("{slice}: weight scale", slice=name)] = stored.w_scale
+        if stored.b_scale is not None:
+            scales[Message("{slice}: bias scale", slice=name)] = stored.b_scale
+        mean = float(np.exp(np.log(stored.out_scales.astype(np.float64)).mean()))
+        scales[Message("{slice}: output scale", slice=name)] = mean
+    return scales
 
 
-def _medians(layers: Sequence[StoredLayer]) -> Mapping[str, float]:
+def _medians(layers: Sequence[StoredLayer]) -> Mapping[Message, float]:
     """Of each scale over the layers; empty where there are too few to compare."""
     if len(layers) < FEWEST_NEIGHBOURS:
         return {}
@@ -143,78 +152,126 @@ def _medians(layers: Sequence[StoredLayer]) -> Mapping[str, float]:
     return {key: float(np.median([s[key] for s in named if key in s])) for key in keys}
 
 
-def _neighbours(layer: StoredLayer, medians: Mapping[str, float]) -> list[str]:
-    return [
-        f"{key} {scale:.4g} is {max(scale / medians[key], medians[key] / scale):.3g} times "
-        f"{'above' if scale > medians[key] else 'below'} the layers' median"
-        for key, scale in _named_scales(layer).items()
-        if key in medians and not 1 / NEIGHBOURS_RATIO <= scale / medians[key] <= NEIGHBOURS_RATIO
-    ]
+def _neighbours(layer: StoredLayer, medians: Mapping[Message, float]) -> list[Message]:
+    """Scales that lie far from the median of the same scale in all layers."""
+    faults = []
+    for name, scale in _named_scales(layer).items():
+        if name not in medians:
+            continue
+        ratio = scale / medians[name]
+        if ratio > NEIGHBOURS_RATIO:
+            faults.append(
+                Message(
+                    "{scale} {value} is {factor} times above the layers' median",
+                    scale=name,
+                    value=f"{scale:.4g}",
+                    factor=f"{ratio:.3g}",
+                )
+            )
+        elif ratio < 1 / NEIGHBOURS_RATIO:
+            faults.append(
+                Message(
+                    "{scale} {value} is {factor} times below the layers' median",
+                    scale=name,
+                    value=f"{scale:.4g}",
+                    factor=f"{1 / ratio:.3g}",
+                )
+            )
+    return faults
 
 
-def _weights(layer: StoredLayer) -> list[str]:
+def _weights(layer: StoredLayer) -> list[Message]:
     """A scale that is the maximum over 127 gives some weight the code 127 or -127.
 
     But where the maximum is below 1e-5, which Quamba puts in its place, or the scale so small that
     float16, in which Mamba-1's is divided, has no number near it.
     """
-    found = []
-    for part in layer.slices:
-        kinds = [("weights", layer.weight_q, part.w_scale)]
-        if layer.bias_q is not None and part.b_scale is not None:
-            kinds.append(("biases", layer.bias_q, part.b_scale))
-        for kind, codes, scale in kinds:
-            largest = int(codes[part.part.channels].int().abs().max())
-            step = float(np.spacing(np.float16(scale))) if len(layer.slices) == 1 else 0.0
-            least = QMAX * (1 - step / (2 * scale)) - 0.5
-            if scale > LEAST_MAXIMUM / QMAX * (1 + 2**-10) and largest < min(least, QMAX):
-                found.append(
-                    f"{part.name}: the largest code of its {kind} is {largest}, not {QMAX}"
+    faults = []
+    in_half = len(layer.slices) == 1
+    for stored in layer.slices:
+        own, name = stored.conv_slice.channels, stored.name
+        largest = _unreached(layer.weight_q[own], stored.w_scale, in_half)
+        if largest is not None:
+            faults.append(
+                Message(
+                    "{slice}: the largest code of its weights is {code}, not {top}",
+                    slice=name,
+                    code=largest,
+                    top=QMAX,
                 )
-    return found
+            )
+        if layer.bias_q is None or stored.b_scale is None:
+            continue
+        largest = _unreached(layer.bias_q[own], stored.b_scale, in_half)
+        if largest is not None:
+            faults.append(
+                Message(
+                    "{slice}: the largest code of its biases is {code}, not {top}",
+                    slice=name,
+                    code=largest,
+                    top=QMAX,
+                )
+            )
+    return faults
 
 
-def _reach(layer: StoredLayer) -> list[str]:
+def _unreached(codes: Tensor, scale: float, in_half: bool) -> int | None:
+    """The largest magnitude of codes that stay below what their scale promises; else None."""
+    largest = int(codes.int().abs().max())
+    step = float(np.spacing(np.float16(scale))) if in_half else 0.0
+    least = QMAX * (1 - step / (2 * scale)) - 0.5
+    in_bounds = scale > LEAST_MAXIMUM / QMAX * (1 + 2**-10)
+    return largest if in_bounds and largest < min(least, QMAX) else None
+
+
+def _reach(layer: StoredLayer) -> list[Message]:
     """No input can make more of the convolution than all its taps at full scale.
 
     Half a code of each weight and of the bias is allowed for their rounding.
     """
     taps = layer.weight_q.shape[1]
     weights = layer.weight_q.numpy().astype(np.float64)
-    found = []
-    for part in layer.slices:
-        own = weights[part.part.channels]
-        reach = (np.abs(own).sum(axis=1) + taps / 2) * -QMIN * part.x_scale * part.w_scale
-        if layer.bias_q is not None and part.b_scale is not None:
-            bias = layer.bias_q[part.part.channels].numpy().astype(np.float64)
-            reach = reach + (np.abs(bias) + 0.5) * part.b_scale
+    faults = []
+    for stored in layer.slices:
+        own = weights[stored.conv_slice.channels]
+        reach = (np.abs(own).sum(axis=1) + taps / 2) * -QMIN * stored.x_scale * stored.w_scale
+        if layer.bias_q is not None and stored.b_scale is not None:
+            bias = layer.bias_q[stored.conv_slice.channels].numpy().astype(np.float64)
+            reach = reach + (np.abs(bias) + 0.5) * stored.b_scale
         reach = np.maximum(reach, -SILU_MIN)  # SiLU never exceeds what goes in
-        scales = part.out_scales.ravel().astype(np.float64)
+        scales = stored.out_scales.ravel().astype(np.float64)
         limit = np.zeros(len(scales))
-        np.maximum.at(limit, part.out_group, reach)
+        np.maximum.at(limit, stored.out_group, reach)
         beyond = scales * QMAX > limit * (1 + 2**-10)
-        beyond &= np.bincount(part.out_group, minlength=len(scales)) > 0
+        beyond &= np.bincount(stored.out_group, minlength=len(scales)) > 0
         if beyond.any():
             worst = float((scales[beyond] * QMAX / limit[beyond]).max())
-            found.append(
-                f"{part.name}: {int(beyond.sum())} of {len(scales)} output scales reach beyond all "
-                f"that the convolution can give, up to {worst:.3g} times"
+            faults.append(
+                Message(
+                    "{slice}: {count} of {total} output scales reach beyond all that the "
+                    "convolution can give, up to {factor} times",
+                    slice=stored.name,
+                    count=int(beyond.sum()),
+                    total=len(scales),
+                    factor=f"{worst:.3g}",
+                )
             )
-    return found
+    return faults
 
 
-def _kinds(layer: StoredLayer) -> tuple[str, ...]:
+def _kinds(layer: StoredLayer) -> tuple[Message, ...]:
     """MinMax leaves the maxima of float16 activations; anything else was not chosen by it."""
-    others = [
-        part.name
-        for part in layer.slices
-        if part.rule == "minmax" and not np.all(_is_float16_maximum(part.out_scales))
-    ]
+    others = tuple(
+        stored.name
+        for stored in layer.slices
+        if stored.rule == "minmax" and not np.all(_is_float16_maximum(stored.out_scales))
+    )
     if not others:
         return ()
-    return (
-        f"{', '.join(others)}: output scales that MinMax of float16 activations does not leave",
+    remark = Message(
+        "{slices}: output scales that MinMax of float16 activations does not leave", slices=others
     )
+    return (remark,)
 
 
 def _is_float16_maximum(scales: np.ndarray) -> np.ndarray:
@@ -238,18 +295,18 @@ def match_channels(stored: StoredLayer, conv: ConvWeights) -> np.ndarray | None:
         return None
     if stored.bias_q is None and bool(conv.bias.any()):
         return None
-    for part in stored.slices:
-        own = part.part.channels
+    for stored_slice in stored.slices:
+        own = stored_slice.conv_slice.channels
         codes = _rows(stored, own)
         floats = np.column_stack([
-            conv.weight[own].numpy() / part.w_scale,
-            conv.bias[own].numpy() / (part.b_scale or 1.0),
+            conv.weight[own].numpy() / stored_slice.w_scale,
+            conv.bias[own].numpy() / (stored_slice.b_scale or 1.0),
         ])[:, : codes.shape[1]]  # fmt: skip
         if not np.abs(codes - floats).max() <= 1:  # else in their own places
-            found = _assign(codes, floats)
-            if found is None:
+            places = _assign(codes, floats)
+            if places is None:
                 return None
-            order[own] = part.part.start + found
+            order[own] = stored_slice.conv_slice.start + places
     return order
 
 
@@ -267,24 +324,24 @@ def _assign(codes: np.ndarray, floats: np.ndarray) -> np.ndarray | None:
     places: dict[bytes, list[int]] = {}
     for i, row in enumerate(np.rint(floats).clip(QMIN, QMAX).astype(np.int8)):
         places.setdefault(row.tobytes(), []).append(i)
-    found = np.full(len(codes), -1)
+    assigned = np.full(len(codes), -1)
     for i, row in enumerate(codes.astype(np.int8)):
         if rest := places.get(row.tobytes()):
-            found[i] = rest.pop(0)
+            assigned[i] = rest.pop(0)
     left = sorted(i for rest in places.values() for i in rest)
-    for i in np.flatnonzero(found < 0).tolist():
+    for i in np.flatnonzero(assigned < 0).tolist():
         distances = np.abs(floats[left] - codes[i]).max(axis=1)
         nearest = int(np.argmin(distances))
         if distances[nearest] > 1:
             return None
-        found[i] = left.pop(nearest)
-    return found
+        assigned[i] = left.pop(nearest)
+    return assigned
 
 
-def float_groups(part: StoredSlice, order: np.ndarray) -> np.ndarray:
+def float_groups(stored: StoredSlice, order: np.ndarray) -> np.ndarray:
     """(width,) int64: the index of its stored scale for each channel of the float model's slice."""
-    group = np.empty(part.part.width, np.int64)
-    group[order[part.part.channels] - part.part.start] = part.out_group
+    group = np.empty(stored.conv_slice.width, np.int64)
+    group[order[stored.conv_slice.channels] - stored.conv_slice.start] = stored.out_group
     return group
 
 
@@ -294,7 +351,7 @@ def _two_digits(alpha: float) -> float:
 
 
 def evaluate_slice(
-    part: StoredSlice,
+    stored: StoredSlice,
     counted: SliceCalibration,
     group: np.ndarray,
     outputs: Sequence[Histogram] | None = None,
@@ -309,10 +366,13 @@ def evaluate_slice(
     if outputs is None:
         outputs, group = [counted.silu_output], np.zeros(1, np.int64)
     present, group = np.unique(group, return_inverse=True)  # a group may have no channel
-    scales = part.out_scales.ravel()[present]
-    stored = evaluate_scales(outputs, group, scales)
+    scales = stored.out_scales.ravel()[present]
+    # Pooled once: from here on each group is one output, under whatever rule.
+    pooled = pooled_outputs(outputs, group)
+    group = np.arange(len(pooled))
+    made = evaluate_scales(pooled, group, scales)
     candidates = {
-        rule: group_scales(outputs, group, rule).scales
+        rule: group_scales(pooled, group, rule).scales
         for rule in (ScaleRule("minmax"), ScaleRule("mse"),
                      *(ScaleRule("percentile", alpha) for alpha in PUBLISHED_ALPHAS))
     }  # fmt: skip
@@ -323,26 +383,26 @@ def evaluate_slice(
             candidates[rule] = np.array([one], dtype=np.float32)
     within = sum(
         output.count_within(-QMAX * scale, QMAX * scale)
-        for output, scale in zip(pooled_outputs(outputs, group), scales.tolist(), strict=True)
+        for output, scale in zip(pooled, scales.tolist(), strict=True)
     )
     logs = {rule: np.log(scales.astype(np.float64) / own) for rule, own in candidates.items()}
     distances = {rule: float(np.abs(log).mean()) for rule, log in logs.items()}
-    reached = _two_digits(within / stored.total)
+    reached = _two_digits(within / made.total)
     if min(distances.values()) > SAME_RATIO and 0 < reached < 1:
         rule = ScaleRule("percentile", reached)
-        logs[rule] = np.log(scales / group_scales(outputs, group, rule).scales.astype(np.float64))
+        logs[rule] = np.log(scales / group_scales(pooled, group, rule).scales.astype(np.float64))
         distances[rule] = float(np.abs(logs[rule]).mean())
     nearest = min(distances, key=lambda rule: distances[rule])
-    best: GroupScales = group_scales(outputs, group, ScaleRule("mse"))
+    best = evaluate_scales(pooled, group, candidates[ScaleRule("mse")])
     return SliceEvaluation(
-        name=part.name,
+        name=stored.name,
         nearest=nearest,
         ratio=float(np.exp(logs[nearest].mean())),
-        alpha=within / stored.total,
-        sqnr_db=stored.sqnr_db,
-        saturation_rate=stored.saturated / stored.total,
-        best_db=max(best.sqnr_db, stored.sqnr_db),
-        input_ratio=part.x_scale / counted.scales.x_scale,
+        alpha=within / made.total,
+        sqnr_db=made.sqnr_db,
+        saturation_rate=made.saturated / made.total,
+        best_db=max(best.sqnr_db, made.sqnr_db),
+        input_ratio=stored.x_scale / counted.scales.x_scale,
     )
 
 
@@ -361,29 +421,39 @@ def evaluate_layer(
     """
     order = match_channels(stored, conv)
     if order is None:
-        fault = "its weights are not those of the float model, quantized"
+        fault = Message("its weights are not those of the float model, quantized")
         return replace(health, faults=(*health.faults, fault))
     evaluations = tuple(
-        evaluate_slice(part, own, float_groups(part, order), outputs.get(part.name))
-        for part, own in zip(stored.slices, counted.slices, strict=True)
+        evaluate_slice(own, calibrated, float_groups(own, order), outputs.get(own.name))
+        for own, calibrated in zip(stored.slices, counted.slices, strict=True)
     )
     faults = list(health.faults)
-    for found in evaluations:
-        if found.gain_db > MOST_LOST_DB:
+    for evaluation in evaluations:
+        if evaluation.gain_db > MOST_LOST_DB:
             faults.append(
-                f"{found.name}: {found.sqnr_db:.2f} dB, {found.gain_db:.1f} less than the best "
-                f"scale; {found.saturation_rate:.3g} of the values saturate"
+                Message(
+                    "{slice}: {sqnr} dB, {loss} less than the best scale; {rate} of the values "
+                    "saturate",
+                    slice=evaluation.name,
+                    sqnr=f"{evaluation.sqnr_db:.2f}",
+                    loss=f"{evaluation.gain_db:.1f}",
+                    rate=f"{evaluation.saturation_rate:.3g}",
+                )
             )
-        if not 1 / INPUT_RATIO <= found.input_ratio <= INPUT_RATIO:
+        if not 1 / INPUT_RATIO <= evaluation.input_ratio <= INPUT_RATIO:
             faults.append(
-                f"{found.name}: input scale {found.input_ratio:.3g} times max|x| / {QMAX} on the "
-                "text"
+                Message(
+                    "{slice}: input scale {factor} times max|x| / {top} on the text",
+                    slice=evaluation.name,
+                    factor=f"{evaluation.input_ratio:.3g}",
+                    top=QMAX,
+                )
             )
     return replace(health, faults=tuple(faults), evaluations=evaluations)
 
 
 def evaluate(
-    found: Health,
+    health: Health,
     quantized: Checkpoint,
     model: Checkpoint,
     calibration: Calibration,
@@ -392,54 +462,67 @@ def evaluate(
     """Evaluate every stored layer that a calibration of the float model has.
 
     Args:
-        found: from ``inspect``, or from an earlier call for other layers.
+        health: from ``inspect``, or from an earlier call for other layers.
         outputs: (layer, index of the slice) -> each channel's histogram; asked for slices that
             have several scales alone.
 
-    Raises ValueError where the two models' convolutions have not the same slices.
+    Raises Refusal as ``check_same_model`` does.
     """
     check_same_model(quantized, model)
     origin = calibration.origin
     wanted = set(quantized.stored_layers) & {layer.layer for layer in calibration.layers}
-    judged = []
-    for layer in found.layers:
+    evaluated = []
+    for layer in health.layers:
         number = layer.layer
         if number in wanted:
             stored = quantized.stored_layer(number)
             counted = {
-                part.name: outputs(number, i)
-                for i, part in enumerate(stored.slices)
-                if part.out_scales.size > 1
+                own.name: outputs(number, i)
+                for i, own in enumerate(stored.slices)
+                if own.out_scales.size > 1
             }
             layer = evaluate_layer(
                 layer, stored, model.conv(number), calibration.layer(number), counted
             )
-        judged.append(layer)
-    against = f"{origin.checkpoint} on {origin.text}, {origin.batches} × {origin.seq_len} tokens"
-    return replace(found, layers=tuple(judged), against=against)
+        evaluated.append(layer)
+    against = Message(
+        "{checkpoint} on {text}, {batches} × {seq_len} tokens",
+        checkpoint=origin.checkpoint,
+        text=origin.text,
+        batches=origin.batches,
+        seq_len=origin.seq_len,
+    )
+    return replace(health, layers=tuple(evaluated), against=against)
 
 
 def check_same_model(quantized: Checkpoint, model: Checkpoint) -> None:
-    """Raises ValueError where a float model's layers or slices are not the quantized one's, or
-    nothing is stored that it could judge."""
+    """Raises Refusal where a float model's layers or slices are not the quantized one's, or
+    nothing is stored that it could be held against."""
     if not quantized.stored:
-        raise ValueError(
-            f"{quantized.name} stores no scales, since its activations have 16 bits: there is "
-            "nothing to hold against a float model"
+        raise Refusal(
+            "{name} stores no scales, since its activations have 16 bits: there is nothing to hold "
+            "against a float model",
+            name=quantized.name,
         )
     if quantized.slices != model.slices or not set(quantized.layers) <= set(model.layers):
-        raise ValueError(
-            f"{model.name} has {model.n_layers} layers of {_widths(model)} channels, "
-            f"{quantized.name} {quantized.n_layers} of {_widths(quantized)}: they are not one model"
+        raise Refusal(
+            "{model} has {layers} layers of {channels} channels, {quantized} {quantized_layers} of "
+            "{quantized_channels}: they are not one model",
+            model=model.name,
+            layers=model.n_layers,
+            channels=_widths(model),
+            quantized=quantized.name,
+            quantized_layers=quantized.n_layers,
+            quantized_channels=_widths(quantized),
         )
 
 
 def _widths(checkpoint: Checkpoint) -> str:
-    return " + ".join(str(part.width) for part in checkpoint.slices)
+    return " + ".join(str(conv_slice.width) for conv_slice in checkpoint.slices)
 
 
 def document(health: Health) -> dict:
-    """As ``check --format json`` writes it."""
+    """The examination as ``check --format json`` writes it: in English, numbers unrounded."""
     return {
         "checkpoint": health.checkpoint,
         "against": health.against,
@@ -453,19 +536,19 @@ def document(health: Health) -> dict:
                 "remarks": list(layer.remarks),
                 "slices": [
                     {
-                        "slice": found.name,
-                        "nearest": found.nearest.observer,
-                        "nearest_alpha": found.nearest.alpha
-                        if found.nearest.observer in ALPHA_RULES
+                        "slice": evaluation.name,
+                        "nearest": evaluation.nearest.observer,
+                        "nearest_alpha": evaluation.nearest.alpha
+                        if evaluation.nearest.observer in ALPHA_RULES
                         else None,
-                        "ratio": found.ratio,
-                        "alpha": found.alpha,
-                        "sqnr_db": found.sqnr_db,
-                        "saturation_rate": found.saturation_rate,
-                        "gain_db": found.gain_db,
-                        "input_ratio": found.input_ratio,
+                        "ratio": evaluation.ratio,
+                        "alpha": evaluation.alpha,
+                        "sqnr_db": evaluation.sqnr_db,
+                        "saturation_rate": evaluation.saturation_rate,
+                        "gain_db": evaluation.gain_db,
+                        "input_ratio": evaluation.input_ratio,
                     }
-                    for found in layer.evaluations
+                    for evaluation in layer.evaluations
                 ],
             }
             for layer in health.layers
@@ -479,36 +562,55 @@ def rule_name(rule: ScaleRule) -> str:
     return f"{rule.observer} {format_alpha(rule.alpha)}" if uses_alpha else rule.observer
 
 
-def sentence(health: Health) -> str:
+def sentence(health: Health) -> Message:
     """The whole model in one sentence."""
-    wrong = [layer.layer for layer in health.layers if layer.faults]
+    verdict = _verdict(health)
+    evaluations = [(layer.layer, e) for layer in health.layers for e in layer.evaluations]
+    if health.against is None or not evaluations:
+        return Message("{verdict}.", verdict=verdict)
+    labels = [rule_name(evaluation.nearest) for _, evaluation in evaluations]
+    common = max(dict.fromkeys(labels), key=labels.count)
+    layer, worst = max(evaluations, key=lambda pair: pair[1].gain_db)
+    return Message(
+        "{verdict}; against {against}, {count} of {slices} slices are nearest to {rule}, and the "
+        "best scales would gain {mean} dB on average, at most {most} dB (layer {layer}, {slice}).",
+        verdict=verdict,
+        against=health.against,
+        count=labels.count(common),
+        slices=len(labels),
+        rule=common,
+        mean=f"{np.mean([evaluation.gain_db for _, evaluation in evaluations]):.2f}",
+        most=f"{worst.gain_db:.2f}",
+        layer=layer,
+        slice=worst.name,
+    )
+
+
+def _verdict(health: Health) -> Message:
+    """How many layers have a fault, or what was examined: a clause, without a full stop."""
+    wrong = [str(layer.layer) for layer in health.layers if layer.faults]
     count = len(health.layers)
     if wrong:
-        numbers = ", ".join(map(str, wrong[:8])) + (" …" if len(wrong) > 8 else "")
-        words = f"{len(wrong)} of {count} layers have a fault: {numbers}"
-    else:
-        words = f"No fault in {count} layers: " + (
-            ", ".join(health.examined) or "no scale is stored, every convolution is float"
+        return Message(
+            "{wrong} of {count} layers have a fault: {layers}",
+            wrong=len(wrong),
+            count=count,
+            layers=", ".join(wrong[:8]) + (" …" if len(wrong) > 8 else ""),
         )
-    judged = [(layer.layer, found) for layer in health.layers for found in layer.evaluations]
-    if not judged:
-        return f"{words}."
-    labels = [rule_name(found.nearest) for _, found in judged]
-    common = max(dict.fromkeys(labels), key=labels.count)
-    layer, worst = max(judged, key=lambda pair: pair[1].gain_db)
-    return (
-        f"{words}; against {health.against}, {labels.count(common)} of {len(labels)} slices are "
-        f"nearest to {common}, and the best scales would gain "
-        f"{np.mean([found.gain_db for _, found in judged]):.2f} dB on average, at most "
-        f"{worst.gain_db:.2f} dB (layer {layer}, {worst.name})."
+    if health.examined:
+        return Message(
+            "No fault in {count} layers: {examined}", count=count, examined=health.examined
+        )
+    return Message(
+        "No fault in {count} layers: no scale is stored, every convolution is float", count=count
     )
 
 
 def rows(health: Health, name: str) -> list[dict]:
-    """A row a layer for a table on a page: the evaluation of one slice, by its name."""
-    found = []
+    """A row a layer as it is exported, in English: the evaluation of one slice, by its name."""
+    rows = []
     for layer in health.layers:
-        judged = next((each for each in layer.evaluations if each.name == name), None)
+        evaluation = next((e for e in layer.evaluations if e.name == name), None)
         row: dict[str, object] = {
             "layer": layer.layer,
             "verdict": "fault" if layer.faults else "sound",
@@ -516,16 +618,16 @@ def rows(health: Health, name: str) -> list[dict]:
         }
         if health.against is not None:
             row |= {
-                "nearest rule": rule_name(judged.nearest) if judged else "–",
-                "stored / nearest": judged and judged.ratio,
-                "reaches α": judged and judged.alpha,
-                "saturation_rate": judged and judged.saturation_rate,
-                "sqnr_db": judged and judged.sqnr_db,
-                "best gains": judged and judged.gain_db,
-                "input scale / text's": judged and judged.input_ratio,
+                "nearest rule": rule_name(evaluation.nearest) if evaluation else "–",
+                "stored / nearest": evaluation and evaluation.ratio,
+                "reaches α": evaluation and evaluation.alpha,
+                "saturation_rate": evaluation and evaluation.saturation_rate,
+                "sqnr_db": evaluation and evaluation.sqnr_db,
+                "best gains": evaluation and evaluation.gain_db,
+                "input scale / text's": evaluation and evaluation.input_ratio,
             }
-        found.append(row)
-    return found
+        rows.append(row)
+    return rows
 
 
 def as_table(health: Health) -> str:
@@ -544,8 +646,9 @@ def line(layer: LayerHealth) -> str:
     return "; ".join([*layer.faults, *layer.remarks, *map(_evaluation, layer.evaluations)])
 
 
-def _evaluation(found: SliceEvaluation) -> str:
+def _evaluation(evaluation: SliceEvaluation) -> str:
     return (
-        f"{found.name} {found.ratio:.4g} × {rule_name(found.nearest)} (α {found.alpha:.6g}), "
-        f"{found.sqnr_db:.2f} dB, best {found.gain_db:+.2f}"
+        f"{evaluation.name} {evaluation.ratio:.4g} × {rule_name(evaluation.nearest)} "
+        f"(α {evaluation.alpha:.6g}), "
+        f"{evaluation.sqnr_db:.2f} dB, best {evaluation.gain_db:+.2f}"
     )

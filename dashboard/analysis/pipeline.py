@@ -16,6 +16,8 @@ from kernels import default_backend, quant_causal_conv1d
 from kernels.arguments import ConvArguments
 from kernels.reference import trace
 
+WINDOW = 48  # positions on show
+
 
 @dataclass(frozen=True, eq=False)
 class ChannelTrace:
@@ -49,8 +51,23 @@ class ChannelTrace:
         return float(np.float32(self.scale_w) * np.float32(self.scale_x))
 
 
+def window_around(position: int, length: int) -> int:
+    """The first of ``WINDOW`` positions that have ``position`` in their middle, as far as can be.
+
+    Args:
+        position: from 0 to length - 1.
+        length: of the sequence.
+    """
+    return max(0, min(position - WINDOW // 2, length - WINDOW))
+
+
 def trace_channel(
-    conv: QuantizedConv, scale_out: float, batch: int, channel: int, first: int, count: int
+    conv: QuantizedConv,
+    scale_out: float,
+    batch: int,
+    channel: int,
+    first: int,
+    count: int = WINDOW,
 ) -> ChannelTrace:
     """Follow a channel of a layer.
 
@@ -58,7 +75,13 @@ def trace_channel(
         scale_out: of the channel's slice, real units per code.
         batch, channel: which of conv.x_q's.
         first, count: the window's positions; fewer where the sequence ends.
+
+    Raises ValueError for a batch, channel or position that conv.x_q does not have.
     """
+    for name, index, size in zip(("batch", "channel", "position"), (batch, channel, first),
+                                 conv.x_q.shape, strict=True):  # fmt: skip
+        if not 0 <= index < size:
+            raise ValueError(f"{name} is {index}; the layer's input has 0 to {size - 1}")
     one = slice(channel, channel + 1)
     x = conv.x_q[batch : batch + 1, one].contiguous()
     weight, bias = conv.weight_q[one].contiguous(), conv.bias_q[one].contiguous()

@@ -64,7 +64,7 @@ class Roofline:
 @cache
 def benchmark() -> Benchmark:
     """The committed run on an H200."""
-    found = json.loads((RECORDED / "kernel_h200.json").read_text("utf-8"))
+    record = json.loads((RECORDED / "kernel_h200.json").read_text("utf-8"))
     rows = tuple(
         Timing(
             shape=tuple(row["shape"]),
@@ -78,9 +78,9 @@ def benchmark() -> Benchmark:
             differing=sum(row["differing"].values()) if "differing" in row else None,
             compared=row["values"] * len(row.get("differing", ())),
         )
-        for row in found["rows"]
+        for row in record["rows"]
     )
-    return Benchmark(found["device"], found["date"], found["torch"], found["triton"], rows)
+    return Benchmark(record["device"], record["date"], record["torch"], record["triton"], rows)
 
 
 @cache

@@ -20,6 +20,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from dashboard.calibration import (
+    Calibration,
     ConvCapture,
     LayerCalibration,
     SliceCalibration,
@@ -27,6 +28,7 @@ from dashboard.calibration import (
 )
 from dashboard.calibration.histogram import Histogram, Quantized, signal_to_noise_db
 from dashboard.checkpoints import ConvSlice
+from dashboard.messages import Message
 from dashboard.rules.channels import GroupScales
 from dashboard.rules.landscape import Landscape
 from dashboard.rules.observers import (
@@ -45,11 +47,24 @@ logger = logging.getLogger(__name__)
 SILU_MIN = -0.27846454276107378  # SiLU's least value
 
 
+def codes_of(values: ArrayLike, scale: float, zero_point: int = 0) -> np.ndarray:
+    """The INT8 codes (int64) of values of any shape, as the kernel rounds and clamps them."""
+    plain = torch.from_numpy(np.asarray(values, dtype=np.float32).copy())
+    quotient = plain / torch.tensor(scale, dtype=torch.float32)
+    whole = round_half_away(quotient).numpy().astype(np.int64)
+    return np.clip(whole + zero_point, QMIN, QMAX)
+
+
+def stranded_codes(scale: float, zero_point: int = 0) -> int:
+    """How many codes lie below that of SiLU's minimum, and so never occur."""
+    return int(codes_of(SILU_MIN, scale, zero_point)) - QMIN
+
+
 @dataclass(frozen=True)
 class ScaleReport:
     """What one choice of scale_out does to one slice's output."""
 
-    label: str
+    label: str  # by ``rule_label``: a ``Message``
     rule: ScaleRule
     x_out_scale: float
     zero_point: int
@@ -61,10 +76,7 @@ class ScaleReport:
 
     def codes(self, values: ArrayLike) -> np.ndarray:
         """The INT8 codes of values (any shape), as the kernel rounds and clamps them."""
-        plain = torch.from_numpy(np.asarray(values, dtype=np.float32).copy())
-        quotient = plain / torch.tensor(self.x_out_scale, dtype=torch.float32)
-        whole = round_half_away(quotient).numpy().astype(np.int64)
-        return np.clip(whole + self.zero_point, QMIN, QMAX)
+        return codes_of(values, self.x_out_scale, self.zero_point)
 
     @property
     def low(self) -> float:
@@ -79,7 +91,7 @@ class ScaleReport:
     @property
     def stranded_codes(self) -> int:
         """How many negative codes lie below that of SiLU's minimum, and so never occur."""
-        return int(self.codes(SILU_MIN)) - QMIN
+        return stranded_codes(self.x_out_scale, self.zero_point)
 
     @property
     def short(self) -> str:
@@ -141,30 +153,31 @@ class LayerReport:
         The ratios and top_code_utilization of an asymmetric scale are None: its codes are counted
         from another than 0.
         """
-        index = [part.name for part in self.slices].index(name)
-        part, output = self.slices[index], self.slices[index].chosen.output
-        symmetric = part.chosen.rule.symmetric  # else a ratio and the top code mean nothing
+        index = [report.name for report in self.slices].index(name)
+        report = self.slices[index]
+        chosen, output = report.chosen, report.chosen.output
+        symmetric = chosen.rule.symmetric  # else a ratio and the top code mean nothing
         finer = self.finer[index].as_dict() if self.finer else {}
-        spread = scale_spread(self.finer[index].scales if self.finer else [part.chosen.x_out_scale])
+        spread = scale_spread(self.finer[index].scales if self.finer else [chosen.x_out_scale])
         mean = spread["x_out_scale_mean"]
         return {
-            "x_scale": part.scales.x_scale,
-            "w_scale": part.scales.w_scale,
-            "b_scale": part.scales.b_scale,
-            "scale_wx": part.scales.scale_wx,
-            "x_out_scale": part.chosen.x_out_scale,
-            "zero_point": part.chosen.zero_point,
+            "x_scale": report.scales.x_scale,
+            "w_scale": report.scales.w_scale,
+            "b_scale": report.scales.b_scale,
+            "scale_wx": report.scales.scale_wx,
+            "x_out_scale": chosen.x_out_scale,
+            "zero_point": chosen.zero_point,
             "shape": [],  # of x_out_scale: one scale per tensor
             **spread,
-            "ratio_weight": mean / part.scales.w_scale if symmetric else None,
-            "ratio_wx": mean / part.scales.scale_wx if symmetric else None,
+            "ratio_weight": mean / report.scales.w_scale if symmetric else None,
+            "ratio_wx": mean / report.scales.scale_wx if symmetric else None,
             "saturation_rate": float(output.saturation_rate),
             "top_code_utilization": float(output.top_code_utilization) if symmetric else None,
             "code_utilization": float(output.code_utilization),
             "effective_bits": float(output.effective_bits),
             "sqnr_db": float(output.sqnr_db),
             "best_alpha": self.bests[index].rule.alpha if self.bests else None,
-            "gain_db": gain_db(part.chosen, self.bests[index]) if self.bests else None,
+            "gain_db": gain_db(chosen, self.bests[index]) if self.bests else None,
             "rounding_mse": float(output.rounding_mse),
             "clipping_mse": float(output.clipping_mse),
             "kernel_sqnr_db": self.kernel.sqnr_db[index] if self.kernel else None,
@@ -173,7 +186,7 @@ class LayerReport:
 
     def as_dict(self) -> dict:
         """The keys of ``analyze --format json``: the x slice's, with B and C nested."""
-        first, *rest = (part.name for part in self.slices)
+        first, *rest = (conv_slice.name for conv_slice in self.slices)
         ran = self.kernel
         return {
             "layer": self.layer,
@@ -190,8 +203,8 @@ class LayerReport:
 def scale_spread(scales: ArrayLike) -> dict[str, float]:
     """Least, mean and greatest of a slice's output scales; the mean in float64."""
     values = np.asarray(scales, dtype=np.float64)
-    found = {"min": values.min(), "mean": values.mean(), "max": values.max()}
-    return {f"x_out_scale_{name}": float(value) for name, value in found.items()}
+    spread = {"min": values.min(), "mean": values.mean(), "max": values.max()}
+    return {f"x_out_scale_{name}": float(value) for name, value in spread.items()}
 
 
 def gain_db(chosen: ScaleReport, best: ScaleReport) -> float:
@@ -219,11 +232,11 @@ def report_slice(counted: SliceCalibration, chosen: ScaleReport) -> SliceReport:
 
 
 def report_bests(
-    calibration: LayerCalibration, found: Mapping[tuple[int, str], Landscape]
+    calibration: LayerCalibration, landscapes: Mapping[tuple[int, str], Landscape]
 ) -> tuple[ScaleReport, ...]:
     """What each slice's own best α makes of it; ``found`` as ``landscape.landscapes`` gives it."""
     return tuple(
-        report_scale(counted, found[calibration.layer, counted.name].best_rule)
+        report_scale(counted, landscapes[calibration.layer, counted.name].best_rule)
         for counted in calibration.slices
     )
 
@@ -235,12 +248,12 @@ def report_scale(counted: SliceCalibration, rule: ScaleRule) -> ScaleReport:
     return ScaleReport(rule_label(rule), rule, chosen.scale, chosen.zero_point, output)
 
 
-def rule_label(rule: ScaleRule) -> str:
+def rule_label(rule: ScaleRule) -> Message:
     """A rule and what of its settings matters."""
-    label = rule.registered.label.format(
-        alpha=format_alpha(rule.alpha), sigma=format_alpha(rule.sigma)
+    label = Message(
+        rule.registered.label, alpha=format_alpha(rule.alpha), sigma=format_alpha(rule.sigma)
     )
-    return label if rule.symmetric else f"{label}, asymmetric"
+    return label if rule.symmetric else Message("{rule}, asymmetric", rule=label)
 
 
 def format_alpha(alpha: float) -> str:
@@ -250,10 +263,10 @@ def format_alpha(alpha: float) -> str:
 
 def distinct(rows: Iterable[ScaleReport]) -> tuple[ScaleReport, ...]:
     """Each rule once, in order; settings that a rule does not use make no other."""
-    found: dict[tuple, ScaleReport] = {}
+    kept: dict[tuple, ScaleReport] = {}
     for row in rows:
-        found.setdefault(_used(row.rule), row)
-    return tuple(found.values())
+        kept.setdefault(_used(row.rule), row)
+    return tuple(kept.values())
 
 
 def _used(rule: ScaleRule) -> tuple:
@@ -275,10 +288,10 @@ def baselines(rule: ScaleRule) -> tuple[ScaleRule, ...]:
     percentiles = [ScaleRule("percentile", alpha) for alpha in PUBLISHED_ALPHAS]
     others = [REGISTERED[name] for name in SYMMETRIC_RULES if name != "percentile"]
     rest = [
-        ScaleRule(each.name, rule.alpha, rule.sigma, rule.order)
-        if each.uses_alpha
-        else ScaleRule(each.name)
-        for each in sorted(others, key=lambda other: other.baseline)
+        ScaleRule(other.name, rule.alpha, rule.sigma, rule.order)
+        if other.uses_alpha
+        else ScaleRule(other.name)
+        for other in sorted(others, key=lambda other: other.baseline)
     ]
     return (*percentiles, *rest)
 
@@ -296,6 +309,21 @@ def judge(layer: int, own: SliceCalibration, other: SliceCalibration, rule: Scal
     """Calibrate on ``own`` and quantize ``other``'s output with the same scale."""
     chosen = report_scale(own, rule)
     return Judged(layer, chosen, other.silu_output.quantize(chosen.x_out_scale, chosen.zero_point))
+
+
+def judge_layers(
+    own: Calibration, other: Calibration, index: int, rule: ScaleRule
+) -> tuple[Judged, ...]:
+    """A slice of every layer, calibrated on the one text and judged on the other.
+
+    Args:
+        own, other: two calibrations of one checkpoint.
+        index: of the slice.
+    """
+    return tuple(
+        judge(here.layer, here.slices[index], there.slices[index], rule)
+        for here, there in zip(own.layers, other.layers, strict=True)
+    )
 
 
 def sweep_scales(counted: SliceCalibration, points: int = 240) -> Quantized:
@@ -349,7 +377,7 @@ def quantize_conv(
         acc = accumulate(x_q[i : i + 1], weight_q)
         silu_ref[i] = silu(dequantize_conv(acc, bias_q, scale_x, scale_w, scale_b))[0]
         y[i] = F.silu(causal_conv1d(x, weight, bias))[0]
-    signal = tuple(sum(_energy(batch[part.channels]) for batch in y) for part in slices)
+    signal = tuple(sum(_energy(batch[conv_slice.channels]) for batch in y) for conv_slice in slices)
     return QuantizedConv(
         x_q, weight_q, bias_q, scale_x, scale_w, scale_b, silu_ref, y, signal, tuple(slices)
     )
@@ -359,7 +387,7 @@ def per_channel(
     slices: Sequence[ConvSlice], scales: Sequence[float], device: str | torch.device
 ) -> Tensor:
     """One scale a slice -> one a channel, (D,) float32."""
-    widths = torch.tensor([part.width for part in slices])
+    widths = torch.tensor([conv_slice.width for conv_slice in slices])
     return torch.tensor(scales, dtype=torch.float32).repeat_interleave(widths).to(device)
 
 
@@ -391,12 +419,12 @@ def run_kernel(
         )
 
     codes, time_ms = timed(run, backend)
-    differing, noise = 0, [0.0] * len(conv.slices)
+    differing, error_sum = 0, [0.0] * len(conv.slices)
     for i in range(len(codes)):  # one batch at a time, as in quantize_conv
         differing += int((codes[i] != quantize(conv.silu_ref[i], scale_out[:, None])).sum())
         error = dequantize(codes[i], scale_out[:, None]) - conv.y[i]
-        for k, part in enumerate(conv.slices):
-            noise[k] += _energy(error[part.channels])
+        for k, conv_slice in enumerate(conv.slices):
+            error_sum[k] += _energy(error[conv_slice.channels])
     if differing:
         logger.warning("%s gives %d of %d codes other than the reference", backend, differing,
                        codes.numel())  # fmt: skip
@@ -406,7 +434,7 @@ def run_kernel(
         codes=codes.numel(),
         differing_codes=differing,
         sqnr_db=tuple(
-            float(signal_to_noise_db(s, n)) for s, n in zip(conv.signal, noise, strict=True)
+            float(signal_to_noise_db(s, n)) for s, n in zip(conv.signal, error_sum, strict=True)
         ),
     )
 

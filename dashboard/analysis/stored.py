@@ -100,7 +100,7 @@ def _layer(stored: StoredLayer, run: StoredRun) -> dict:
         "mixer": stored.mixer,
         "copies": len(stored.copies),
         "mismatches": "; ".join(f"{m.name} is not {m.copy}" for m in stored.mismatches),
-        **{part.name: _measures(part) for part in rest},
+        **{conv_slice.name: _measures(conv_slice) for conv_slice in rest},
     }
 
 
@@ -110,13 +110,13 @@ def _float_layer(checkpoint: Checkpoint, layer: int) -> dict:
     first, *rest = (
         _UNKNOWN
         | {
-            "w_scale": scale_from_amax(float(conv.weight[part.channels].abs().amax())),
-            "b_scale": scale_from_amax(float(conv.bias[part.channels].abs().amax()))
+            "w_scale": scale_from_amax(float(conv.weight[conv_slice.channels].abs().amax())),
+            "b_scale": scale_from_amax(float(conv.bias[conv_slice.channels].abs().amax()))
             if conv.bias.any()
             else None,
             "shape": [],
         }
-        for part in checkpoint.slices
+        for conv_slice in checkpoint.slices
     )
     return {
         "layer": layer,
@@ -128,7 +128,10 @@ def _float_layer(checkpoint: Checkpoint, layer: int) -> dict:
         "mixer": next(iter(checkpoint.architecture.quantized_mixers[layer].values())),
         "copies": 0,
         "mismatches": "",
-        **{part.name: own for part, own in zip(checkpoint.slices[1:], rest, strict=True)},
+        **{
+            conv_slice.name: own
+            for conv_slice, own in zip(checkpoint.slices[1:], rest, strict=True)
+        },
     }
 
 
@@ -140,21 +143,21 @@ _UNKNOWN: dict = dict.fromkeys(
 )  # fmt: skip
 
 
-def _measures(part: StoredSlice) -> dict:
+def _measures(stored: StoredSlice) -> dict:
     """Under the names of ``LayerReport.measures``; of several scales the ratios are of the mean."""
-    scales = part.out_scales.ravel()
+    scales = stored.out_scales.ravel()
     spread = scale_spread(scales)
     mean = spread["x_out_scale_mean"]
     return _UNKNOWN | {
-        "x_scale": part.x_scale,
-        "w_scale": part.w_scale,
-        "b_scale": part.b_scale,
-        "scale_wx": part.scale_wx,
+        "x_scale": stored.x_scale,
+        "w_scale": stored.w_scale,
+        "b_scale": stored.b_scale,
+        "scale_wx": stored.scale_wx,
         "x_out_scale": float(scales[0]) if scales.size == 1 else scales.tolist(),
         "zero_point": 0,
-        "shape": list(part.out_scales.shape),
+        "shape": list(stored.out_scales.shape),
         **spread,
-        "ratio_weight": mean / part.w_scale,
-        "ratio_wx": mean / part.scale_wx,
-        "alpha_used": part.rule == "percentile-ema",
+        "ratio_weight": mean / stored.w_scale,
+        "ratio_wx": mean / stored.scale_wx,
+        "alpha_used": stored.rule == "percentile-ema",
     }

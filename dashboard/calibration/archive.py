@@ -3,10 +3,11 @@
 Histograms say all that a scale depends on, so a calibration that took hours can be kept and asked
 for any rule and any α later. For each layer and slice the file holds the histograms as pairs of
 arrays (float16 values, ascending; counts in the narrowest unsigned integers that hold them), those
-of the batches end to end with the number of values in each, and three maxima. Its metadata say
-which checkpoint (SHA-256 of its files), which text (SHA-256), and how many batches of what length.
-A calibration file stands wherever a checkpoint does; only the live kernel needs more, the conv
-input itself.
+of the batches end to end with the number of values in each, and three maxima. Where gradients were
+counted it holds their two sums for each value of the output, too, and of how many tokens' losses
+they are; a file without them is as good for everything else. Its metadata say which checkpoint
+(SHA-256 of its files), which text (SHA-256), and how many batches of what length. A calibration
+file stands wherever a checkpoint does; only the live kernel needs more, the conv input itself.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import json
 import logging
 import os
 import threading
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -30,8 +31,10 @@ from dashboard.calibration.capture import (
     Origin,
     SliceCalibration,
 )
+from dashboard.calibration.gradients import GradientSums
 from dashboard.calibration.histogram import Histogram
 from dashboard.checkpoints import Checkpoint
+from dashboard.messages import either
 from dashboard.refusals import one_line, quoted
 from kernels.arguments import FLOAT32_MAX
 
@@ -44,6 +47,7 @@ VALUES = ("F16",)  # safetensors' names of dtypes
 COUNTS = ("U8", "U16", "U32", "U64", "I64")
 MOST_COUNTED = 10**9  # batches, tokens, a layer's number
 MOST_VALUES = 2**53  # what float64 still counts one by one
+LARGEST_GRADIENTS = 1e200  # of Σ g²: products with squared float16 values stay finite
 FINGERPRINTED = ("config.json", "*.safetensors", "*.bin", "*.index.json")
 
 
@@ -71,7 +75,7 @@ def is_calibration_file(source: str) -> bool:
         path = Path(source).expanduser()
         if not source.endswith(SUFFIX) or not path.is_file():
             return False
-    except (OSError, RuntimeError):  # a name too long, a home that nobody has: no file
+    except (OSError, RuntimeError):  # a name too long, a home directory of no user: no file
         return False
     return not (path.parent / "config.json").is_file() or _states_format(path)
 
@@ -91,10 +95,12 @@ def save_calibration(path: str | Path, calibration: Calibration) -> None:
     """
     arrays: dict[str, np.ndarray] = {}
     for layer in calibration.layers:
-        for part in layer.slices:
-            arrays |= _slice_arrays(f"layers.{layer.layer}.{part.name}", part)
+        for counted in layer.slices:
+            arrays |= _slice_arrays(f"layers.{layer.layer}.{counted.name}", counted)
     origin = calibration.origin
-    layers = [[layer.layer, [part.name for part in layer.slices]] for layer in calibration.layers]
+    layers = [
+        [layer.layer, [counted.name for counted in layer.slices]] for layer in calibration.layers
+    ]
     metadata = {
         "format": FORMAT,
         **{name: str(value) for name, value in vars(origin).items()},
@@ -116,15 +122,27 @@ def write_whole(path: Path, content: bytes) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def _slice_arrays(prefix: str, part: SliceCalibration) -> dict[str, np.ndarray]:
-    batches = part.batches
+def _slice_arrays(prefix: str, counted: SliceCalibration) -> dict[str, np.ndarray]:
+    batches = counted.batches
     return {
-        f"{prefix}.amax": np.array([part.x_amax, part.w_amax, part.b_amax]),
-        **_histogram_arrays(f"{prefix}.silu_input", part.silu_input),
-        **_histogram_arrays(f"{prefix}.silu_output", part.silu_output),
+        f"{prefix}.amax": np.array([counted.x_amax, counted.w_amax, counted.b_amax]),
+        **_histogram_arrays(f"{prefix}.silu_input", counted.silu_input),
+        **_histogram_arrays(f"{prefix}.silu_output", counted.silu_output),
         f"{prefix}.batches.values": _joined([b.values for b in batches], np.float16),
         f"{prefix}.batches.counts": _narrow(_joined([b.counts for b in batches], np.int64)),
         f"{prefix}.batches.lengths": np.array([len(b.values) for b in batches], np.int64),
+        **_gradient_arrays(f"{prefix}.gradients", counted.gradients),
+    }
+
+
+def _gradient_arrays(prefix: str, gradients: GradientSums | None) -> dict[str, np.ndarray]:
+    """Their values are those of the output's histogram, which lie there already."""
+    if gradients is None:
+        return {}
+    return {
+        f"{prefix}.squares": gradients.squares,
+        f"{prefix}.sums": gradients.sums,
+        f"{prefix}.tokens": np.array([gradients.tokens], np.int64),
     }
 
 
@@ -154,35 +172,43 @@ def load_calibration(path: str | Path) -> Calibration:
             metadata = file.metadata() or {}
             if metadata.get("format") != FORMAT:
                 raise CalibrationError(
-                    f"{path} is not a calibration file (its metadata name the format "
-                    f"{quoted(metadata.get('format'))}, not {FORMAT!r}); make one with "
-                    "python -m dashboard calibrate"
+                    "{path} is not a calibration file (its metadata name the format {format}, not "
+                    "{wanted}); make one with python -m dashboard calibrate",
+                    path=path,
+                    format=quoted(metadata.get("format")),
+                    wanted=repr(FORMAT),
                 )
             origin = _read_origin(metadata, path)
-            names = set(file.keys())
+            entries = set(file.keys())
 
-            def array(name: str, dtypes: Collection[str]) -> np.ndarray:
+            def array(name: str, dtypes: Sequence[str]) -> np.ndarray:
                 """A list of numbers of one of the dtypes, as safetensors calls them."""
-                if name not in names:
-                    raise CalibrationError(f"{path} lacks {name}")
-                found = file.get_slice(name)
-                if found.get_dtype() not in dtypes or len(found.get_shape()) != 1:
+                if name not in entries:
+                    raise CalibrationError("{path} lacks {entry}", path=path, entry=name)
+                stored = file.get_slice(name)
+                if stored.get_dtype() not in dtypes or len(stored.get_shape()) != 1:
                     raise CalibrationError(
-                        f"{path}: {name} is {found.get_dtype()} of shape "
-                        f"{quoted(tuple(found.get_shape()))}; it must be a list of "
-                        f"{' or '.join(dtypes)}"
+                        "{path}: {entry} is {dtype} of shape {shape}; it must be a list of "
+                        "{dtypes}",
+                        path=path,
+                        entry=name,
+                        dtype=stored.get_dtype(),
+                        shape=quoted(tuple(stored.get_shape())),
+                        dtypes=either(dtypes),
                     )
                 return file.get_tensor(name)
 
             layers = tuple(
                 LayerCalibration(
-                    layer, tuple(_read_slice(array, path, origin, layer, part) for part in parts)
+                    layer,
+                    tuple(_read_slice(array, entries, path, origin, layer, name) for name in names),
                 )
-                for layer, parts in _read_layers(metadata, path)
+                for layer, names in _read_layers(metadata, path)
             )
     except (OSError, SafetensorError, MemoryError) as error:
-        reason = error or type(error).__name__
-        raise CalibrationError(f"{path} cannot be read: {reason}") from None
+        raise CalibrationError(
+            "{path} cannot be read: {reason}", path=path, reason=error or type(error).__name__
+        ) from None
     return Calibration(origin, layers)
 
 
@@ -192,12 +218,18 @@ def _read_origin(metadata: dict[str, str], path: Path) -> Origin:
                  ("checkpoint", "family", "text", "text_sha256", "fingerprint")}  # fmt: skip
         batches, seq_len = int(metadata["batches"]), int(metadata["seq_len"])
     except (KeyError, ValueError) as error:
-        raise CalibrationError(f"{path}: the metadata lack or misstate {error}") from None
+        raise CalibrationError(
+            "{path}: the metadata lack or misstate {entry}", path=path, entry=error
+        ) from None
     for name, count in (("batches", batches), ("seq_len", seq_len)):
         if not 1 <= count <= MOST_COUNTED:
             raise CalibrationError(
-                f"{path}: the metadata say that {name} is {quoted(count)}; it must be at least 1, "
-                f"and at most {MOST_COUNTED}"
+                "{path}: the metadata say that {entry} is {value}; it must be at least 1, and at "
+                "most {most}",
+                path=path,
+                entry=name,
+                value=quoted(count),
+                most=MOST_COUNTED,
             )
     return Origin(**texts, batches=batches, seq_len=seq_len)
 
@@ -205,26 +237,28 @@ def _read_origin(metadata: dict[str, str], path: Path) -> Origin:
 def _read_layers(metadata: dict[str, str], path: Path) -> list[tuple[int, list[str]]]:
     """Each layer's number and slices: the same slices in all, as a model has them."""
     try:
-        layers = [(layer, parts) for layer, parts in json.loads(metadata["layers"])]
+        layers = [(layer, names) for layer, names in json.loads(metadata["layers"])]
         numbers = [layer for layer, _ in layers]
         fits = bool(layers) and (
             all(type(layer) is int and 0 <= layer < MOST_COUNTED for layer in numbers)
             and numbers == sorted(set(numbers))
             and layers[0][1] in SLICES
-            and all(parts == layers[0][1] for _, parts in layers)
+            and all(names == layers[0][1] for _, names in layers)
         )
     except (KeyError, ValueError, TypeError, RecursionError):
         fits = False
     if not fits:
         raise CalibrationError(
-            f"{path}: the metadata name no layers, or not as ascending numbers, each with the "
-            "slice x or the slices x, B and C"
+            "{path}: the metadata name no layers, or not as ascending numbers, each with the slice "
+            "x or the slices x, B and C",
+            path=path,
         )
     return layers
 
 
 def _read_slice(
-    array: Callable[[str, Collection[str]], np.ndarray],
+    array: Callable[[str, Sequence[str]], np.ndarray],
+    entries: Collection[str],
     path: Path,
     origin: Origin,
     layer: int,
@@ -233,7 +267,11 @@ def _read_slice(
     prefix = f"layers.{layer}.{name}"
     maxima = array(f"{prefix}.amax", ("F32", "F64"))
     if maxima.shape != (3,) or not ((maxima >= 0) & (maxima <= FLOAT32_MAX)).all():
-        raise CalibrationError(f"{path}: {prefix}.amax must be three finite maxima in float32")
+        raise CalibrationError(
+            "{path}: {entry} must be three finite maxima in float32",
+            path=path,
+            entry=f"{prefix}.amax",
+        )
     silu_input, silu_output = (
         _histogram(array(f"{at}.values", VALUES), array(f"{at}.counts", COUNTS), path, at)
         for at in (f"{prefix}.silu_input", f"{prefix}.silu_output")
@@ -242,28 +280,71 @@ def _read_slice(
     total = sum(batch.total for batch in batches)
     if not total == silu_output.total == silu_input.total:
         raise CalibrationError(
-            f"{path}: the batches of {prefix} do not add up to its output, or its input has more "
-            "or fewer values"
+            "{path}: the batches of {entry} do not add up to its output, or its input has more or "
+            "fewer values",
+            path=path,
+            entry=prefix,
         )
+    gradients = None
+    if f"{prefix}.gradients.squares" in entries:
+        gradients = _read_gradients(array, path, f"{prefix}.gradients", silu_output)
     try:
         x_amax, w_amax, b_amax = maxima.tolist()
-        return SliceCalibration(name, x_amax, w_amax, b_amax, silu_input, silu_output, batches)
+        return SliceCalibration(
+            name, x_amax, w_amax, b_amax, silu_input, silu_output, batches, gradients
+        )
     except CalibrationError as error:
-        raise CalibrationError(f"{path}: layer {layer}, {error}") from None
+        raise CalibrationError(
+            "{path}: layer {layer}, {reason}", path=path, layer=layer, reason=error
+        ) from None
+
+
+def _read_gradients(
+    array: Callable[[str, Sequence[str]], np.ndarray],
+    path: Path,
+    prefix: str,
+    output: Histogram,
+) -> GradientSums:
+    squares, sums = (array(f"{prefix}.{name}", ("F64",)) for name in ("squares", "sums"))
+    tokens = array(f"{prefix}.tokens", ("I64",))
+    if not (
+        squares.shape == sums.shape == output.values.shape
+        and np.isfinite(squares).all()
+        and (squares >= 0).all()
+        and squares.sum() <= LARGEST_GRADIENTS
+        and (sums * sums <= LARGEST_GRADIENTS).all()
+        and tokens.shape == (1,)
+        and 1 <= tokens[0] <= MOST_VALUES
+    ):
+        raise CalibrationError(
+            "{path}: {prefix} must have two finite sums for each value of the output, the squares "
+            "not negative, and the number of tokens that they are of",
+            path=path,
+            prefix=prefix,
+        )
+    return GradientSums(output.values, squares, sums, int(tokens[0]))
 
 
 def _read_batches(
-    array: Callable[[str, Collection[str]], np.ndarray], path: Path, origin: Origin, name: str
+    array: Callable[[str, Sequence[str]], np.ndarray], path: Path, origin: Origin, name: str
 ) -> tuple[Histogram, ...]:
     lengths = array(f"{name}.lengths", ("I64",))
     values, counts = array(f"{name}.values", VALUES), array(f"{name}.counts", COUNTS)
     if len(lengths) != origin.batches:
         raise CalibrationError(
-            f"{path}: {name} has {len(lengths)} batches; the metadata say {origin.batches}"
+            "{path}: {entry} has {count} batches; the metadata say {batches}",
+            path=path,
+            entry=name,
+            count=len(lengths),
+            batches=origin.batches,
         )
     fits = ((lengths >= 1) & (lengths <= len(values))).all()
     if not fits or not lengths.sum() == len(values) == len(counts):
-        raise CalibrationError(f"{path}: {name}.lengths does not fit its values and counts")
+        raise CalibrationError(
+            "{path}: {entry} does not fit its values and counts",
+            path=path,
+            entry=f"{name}.lengths",
+        )
     ends = np.cumsum(lengths)[:-1]
     batches = tuple(
         _histogram(v, c, path, name)
@@ -271,7 +352,10 @@ def _read_batches(
     )
     if any(batch.total != batches[0].total or batch.total % origin.seq_len for batch in batches):
         raise CalibrationError(
-            f"{path}: {name} must each have as many values, a multiple of seq_len, {origin.seq_len}"
+            "{path}: {entry} must each have as many values, a multiple of seq_len, {seq_len}",
+            path=path,
+            entry=name,
+            seq_len=origin.seq_len,
         )
     return batches
 
@@ -287,7 +371,10 @@ def _histogram(values: np.ndarray, counts: np.ndarray, path: Path, name: str) ->
         and counts.sum(dtype=np.float64) <= MOST_VALUES
     ):
         raise CalibrationError(
-            f"{path}: {name} must be ascending finite float16 values, each with a count above 0, "
-            f"and at most {MOST_VALUES} in all"
+            "{path}: {entry} must be ascending finite float16 values, each with a count above 0, "
+            "and at most {most} in all",
+            path=path,
+            entry=name,
+            most=MOST_VALUES,
         )
     return Histogram(values.astype(np.float32), counts.astype(np.int64))

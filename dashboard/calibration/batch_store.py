@@ -25,8 +25,8 @@ class Place(NamedTuple):
     distinct: int
 
 
-class Spool:
-    """Histograms in a temporary file, which is gone when the last of them is."""
+class BatchStore:
+    """Histograms in a temporary file, which is deleted with the last of them."""
 
     def __init__(self) -> None:
         self._file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 (closed with the last view)
@@ -37,8 +37,8 @@ class Spool:
         """Append one: counts, then values."""
         place = Place(self._end, len(histogram.counts))
         padding = bytes(-histogram.values.nbytes % ALIGNMENT)
-        for part in (histogram.counts.data, histogram.values.data, padding):
-            self._end += self._file.write(part)
+        for content in (histogram.counts.data, histogram.values.data, padding):
+            self._end += self._file.write(content)
         return place
 
     def get(self, place: Place) -> Histogram:

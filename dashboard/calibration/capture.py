@@ -22,7 +22,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dashboard.calibration.batch_store import Place, Spool
+from dashboard.calibration.batch_store import BatchStore, Place
+from dashboard.calibration.faults import CalibrationError, first_line, model_fault
+from dashboard.calibration.gradients import GradientSums, GradientTally, visit_gradients
 from dashboard.calibration.histogram import PATTERNS, Histogram, count_patterns
 from dashboard.checkpoints import (
     SAMPLES_DIR,
@@ -32,6 +34,7 @@ from dashboard.checkpoints import (
     ConvWeights,
     conv_input,
     find_mixer,
+    mixer_multiplier,
 )
 from dashboard.checkpoints.weights import out_of_memory, ran_out_of_memory
 from dashboard.importing import hide_kernels_distribution
@@ -50,10 +53,6 @@ LONGEST_NAME = 200
 
 
 Tokenizer = Callable[[str], Mapping]  # as transformers' are: a text -> {"input_ids": [...]}
-
-
-class CalibrationError(Refusal):
-    """Text or activations that cannot be calibrated on. One sentence, with what to do."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,6 +80,7 @@ class ConvCapture:
     x: Tensor  # (N, D, L), before the conv
     weight: Tensor  # (D, W)
     bias: Tensor  # (D,)
+    gradient: Tensor | None = None  # (N, D, L), d loss / d y, where it was asked for
 
 
 @dataclass(frozen=True)
@@ -108,14 +108,19 @@ class SliceCalibration:
     silu_input: Histogram  # v, the float convolution's output
     silu_output: Histogram  # y
     batches: tuple[Histogram, ...]  # of y, one for each calibration batch, in order
+    gradients: GradientSums | None = None  # at the values of y, where they were counted
 
     def __post_init__(self) -> None:
         scales = self.scales
         if not sums_fit(scales.x_scale, scales.w_scale, scales.b_scale):
             raise CalibrationError(
-                f"slice {self.name} has maxima of {self.x_amax:g} before the convolution, "
-                f"{self.w_amax:g} in its weights and {self.b_amax:g} in its bias; the sums of INT8 "
-                "codes with their scales must stay within float32"
+                "slice {slice} has maxima of {x} before the convolution, {w} in its weights and "
+                "{b} in its bias; the sums of INT8 codes with their scales must stay within "
+                "float32",
+                slice=self.name,
+                x=f"{self.x_amax:g}",
+                w=f"{self.w_amax:g}",
+                b=f"{self.b_amax:g}",
             )
 
     @property
@@ -129,13 +134,15 @@ class SliceCalibration:
 
 @dataclass(frozen=True)
 class LayerCalibration:
+    """The counts of one layer, slice by slice; ``layer`` is the model's own number."""
+
     layer: int
     slices: tuple[SliceCalibration, ...]
 
 
 @dataclass(frozen=True)
 class Origin:
-    """What was calibrated on what."""
+    """Which checkpoint was calibrated, on which text, in how many batches of how many tokens."""
 
     checkpoint: str
     family: str
@@ -196,6 +203,7 @@ def read_text(
     batches: int = DEFAULT_BATCHES,
     seq_len: int = DEFAULT_SEQ_LEN,
     tokenizer: Tokenizer | None = None,
+    first: int = 0,
 ) -> CalibrationText:
     """Cut a text into calibration batches.
 
@@ -204,12 +212,13 @@ def read_text(
         source: the name of a text that comes with the project, or a file.
         batches, seq_len: N and L, both >= 1.
         tokenizer: in place of the checkpoint's own, as in ``cut_text``.
+        first: the batch to begin with: those before it are left out, as they were read before.
 
     Raises CalibrationError for a text that cannot be read or is too short.
     """
     _check_size(batches, seq_len)
     path, content = _read_file(source)
-    text = cut_text(checkpoint, source, content, batches, seq_len, tokenizer)
+    text = cut_text(checkpoint, source, content, batches, seq_len, tokenizer, first)
     return replace(text, name=path.name)
 
 
@@ -220,6 +229,7 @@ def cut_text(
     batches: int = DEFAULT_BATCHES,
     seq_len: int = DEFAULT_SEQ_LEN,
     tokenizer: Tokenizer | None = None,
+    first: int = 0,
 ) -> CalibrationText:
     """Cut a text that is at hand into calibration batches.
 
@@ -230,25 +240,44 @@ def cut_text(
         batches, seq_len: N and L, both >= 1.
         tokenizer: of transformers, or anything that is called with a text and gives a mapping with
             "input_ids".
+        first: the batch to begin with, as in ``read_text``.
 
     Raises CalibrationError for a text that cannot be read or is too short.
     """
     _check_size(batches, seq_len)
     tokens = _tokenize(checkpoint, content, name, tokenizer)
-    wanted = batches * seq_len
+    begin, wanted = first * seq_len, (first + batches) * seq_len
+    if first and len(tokens) < wanted:
+        raise CalibrationError(
+            "{name} has {tokens} tokens; {batches} batches of {seq_len} after the first {first} "
+            "need {wanted}: ask for fewer, or give another text",
+            name=name,
+            tokens=f"{len(tokens):,}",
+            batches=batches,
+            seq_len=seq_len,
+            first=first,
+            wanted=f"{wanted:,}",
+        )
     if len(tokens) < wanted:
         raise CalibrationError(
-            f"{name} has {len(tokens):,} tokens; {batches} batches of {seq_len} need {wanted:,}: "
-            "ask for fewer batches, or give a longer text"
+            "{text} has {tokens} tokens; {batches} batches of {seq_len} need {wanted}: ask for "
+            "fewer batches, or give a longer text",
+            text=name,
+            tokens=f"{len(tokens):,}",
+            batches=batches,
+            seq_len=seq_len,
+            wanted=f"{wanted:,}",
         )
     digest = hashlib.sha256(content).hexdigest()
-    return CalibrationText(name, digest, tokens[:wanted].view(batches, seq_len))
+    return CalibrationText(name, digest, tokens[begin:wanted].view(batches, seq_len))
 
 
 def _check_size(batches: int, seq_len: int) -> None:
     if batches < 1 or seq_len < 1:
         raise CalibrationError(
-            f"{batches} batches of {seq_len} tokens were asked for; both must be at least 1"
+            "{batches} batches of {seq_len} tokens were asked for; both must be at least 1",
+            batches=batches,
+            seq_len=seq_len,
         )
 
 
@@ -263,17 +292,23 @@ def given_tokens(checkpoint: Checkpoint, tokens: Tensor) -> CalibrationText:
     """
     if tokens.dim() != 2 or not tokens.numel():
         raise CalibrationError(
-            f"the token ids have shape {tuple(tokens.shape)}; they must be (N, L): N batches of L "
-            "tokens, both at least 1"
+            "the token ids have shape {shape}; they must be (N, L): N batches of L tokens, both at "
+            "least 1",
+            shape=tuple(tokens.shape),
         )
     if tokens.is_floating_point() or tokens.is_complex() or tokens.dtype == torch.bool:
-        raise CalibrationError(f"the token ids are {tokens.dtype}; they must be whole numbers")
+        raise CalibrationError(
+            "the token ids are {dtype}; they must be whole numbers", dtype=tokens.dtype
+        )
     ids = tokens.detach().to("cpu", torch.int64, copy=True).contiguous()
     least, most = int(ids.min()), int(ids.max())
     if not 0 <= least <= most < checkpoint.vocab_size:
         raise CalibrationError(
-            f"the token ids go from {least} to {most}; the model's vocabulary has "
-            f"{checkpoint.vocab_size}, from 0"
+            "the token ids go from {least} to {most}; the model's vocabulary has {vocabulary}, "
+            "from 0",
+            least=least,
+            most=most,
+            vocabulary=checkpoint.vocab_size,
         )
     digest = hashlib.sha256(ids.numpy().astype("<i8").tobytes()).hexdigest()
     return CalibrationText("token ids", digest, ids)
@@ -286,14 +321,22 @@ def _read_file(source: str) -> tuple[Path, bytes]:
         is_file, exists = path.is_file(), path.exists()
         size = path.stat().st_size if is_file else 0
         content = path.read_bytes() if is_file and size <= LARGEST_TEXT else b""
-    except (OSError, RuntimeError, ValueError) as error:  # a home that nobody has, a NUL
+    except (OSError, RuntimeError, ValueError) as error:  # a home directory of no user, a NUL
         reason = getattr(error, "strerror", None) or error
-        raise CalibrationError(f"{name} cannot be read: {reason}") from None
+        raise CalibrationError(
+            "{path} cannot be read: {reason}", path=name, reason=reason
+        ) from None
+    if not exists:
+        raise CalibrationError("{path} cannot be read: No such file or directory", path=name)
     if not is_file:  # to read a pipe would be to wait for its writer
-        reason = "it is not a file" if exists else "No such file or directory"
-        raise CalibrationError(f"{name} cannot be read: {reason}")
+        raise CalibrationError("{path} cannot be read: it is not a file", path=name)
     if size > LARGEST_TEXT:
-        raise CalibrationError(f"{name} has {size:,} bytes; a text has at most {LARGEST_TEXT:,}")
+        raise CalibrationError(
+            "{path} has {size} bytes; a text has at most {largest}",
+            path=name,
+            size=f"{size:,}",
+            largest=f"{LARGEST_TEXT:,}",
+        )
     return path, content
 
 
@@ -303,13 +346,17 @@ def _tokenize(
     try:
         text = content.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise CalibrationError(f"{source} is not UTF-8 text: {error.reason}") from None
+        raise CalibrationError(
+            "{path} is not UTF-8 text: {reason}", path=source, reason=error.reason
+        ) from None
     if tokenizer is None and checkpoint.reads_bytes:
         return torch.tensor(list(content), dtype=torch.int64)
     if tokenizer is None and not checkpoint.has_tokenizer:
         raise CheckpointError(
-            f"{checkpoint.path} has a vocabulary of {checkpoint.vocab_size} and no tokenizer.json; "
-            "put the model's tokenizer beside its weights"
+            "{path} has a vocabulary of {vocabulary} and no tokenizer.json; put the model's "
+            "tokenizer beside its weights",
+            path=checkpoint.path,
+            vocabulary=checkpoint.vocab_size,
         )
     try:
         if tokenizer is None:
@@ -322,12 +369,17 @@ def _tokenize(
             raise out_of_memory(checkpoint.path, error) from error
         logger.info("tokenizer of %s", checkpoint.path, exc_info=error)
         raise CheckpointError(
-            f"{checkpoint.path} has a tokenizer that cannot be used: {_first_line(error)}"
+            "{path} has a tokenizer that cannot be used: {reason}",
+            path=checkpoint.path,
+            reason=first_line(error),
         ) from error
     if len(tokens) and not 0 <= int(tokens.min()) <= int(tokens.max()) < checkpoint.vocab_size:
         raise CheckpointError(
-            f"{checkpoint.path} has a tokenizer that gives token {int(tokens.max())}; the model's "
-            f"vocabulary has {checkpoint.vocab_size}"
+            "{path} has a tokenizer that gives token {token}; the model's vocabulary has "
+            "{vocabulary}",
+            path=checkpoint.path,
+            token=int(tokens.max()),
+            vocabulary=checkpoint.vocab_size,
         )
     return tokens
 
@@ -347,10 +399,6 @@ def is_panic(error: BaseException) -> bool:
     return type(error).__name__ == "PanicException"
 
 
-def _first_line(error: BaseException) -> str:
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)
-
-
 def calibrate(
     checkpoint: Checkpoint,
     backbone: nn.Module,
@@ -358,6 +406,7 @@ def calibrate(
     *,
     layers: Collection[int] | None = None,
     keep: Collection[int] = (),
+    gradients: bool = False,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> Calibration:
     """Run the calibration batches through the model and count what its convolutions make.
@@ -366,33 +415,45 @@ def calibrate(
         checkpoint, backbone: from ``load_checkpoint`` and ``load_backbone``.
         text: from ``read_text``.
         layers: which layers to count; None means all.
-        keep: the layers whose conv input is kept (4·N·D·L bytes each).
+        keep: the layers whose conv input is kept (4·N·D·L bytes each), and with it the gradient
+            where gradients are counted (as many again).
+        gradients: count those of the loss, too, by one backward pass a batch; ``backbone`` is then
+            the whole model, from ``load_language_model``, and a batch has two tokens at least.
         on_progress: called after each layer of each batch; what it raises ends the calibration.
 
     Raises CalibrationError where activations are not finite or leave float16's range, naming the
     layer and the batch.
     """
     wanted = sorted(checkpoint.layers if layers is None else set(layers))
-    spool = Spool()
+    store = BatchStore()
     tallies = {
-        layer: [_Tally(part, checkpoint.conv(layer), spool) for part in checkpoint.slices]
+        layer: [
+            _Tally(conv_slice, checkpoint.conv(layer), store) for conv_slice in checkpoint.slices
+        ]
         for layer in wanted
     }
     kept: dict[int, list[Tensor]] = {layer: [] for layer in sorted(set(keep))}
+    kept_gradients: dict[int, list[Tensor]] = {layer: [] for layer in kept}
 
-    def visit(batch: int, layer: int, x: Tensor) -> None:
+    def visit(batch: int, layer: int, x: Tensor, gradient: Tensor | None = None) -> None:
         if layer in kept:
             kept[layer].append(x.cpu())
+            if gradient is not None:
+                kept_gradients[layer].append(gradient.cpu())
         if layer in tallies:
             conv = checkpoint.conv(layer)
             v = causal_conv1d(x, conv.weight.to(x.device), conv.bias.to(x.device))
             y = F.silu(v)
             for tally in tallies[layer]:
                 try:
-                    tally.add(x, v, y)
-                except ValueError as error:
+                    tally.add(x, v, y, gradient)
+                except Refusal as error:
                     raise CalibrationError(
-                        f"layer {layer}, batch {batch}, slice {tally.part.name}: {error}"
+                        "layer {layer}, batch {batch}, slice {slice}: {reason}",
+                        layer=layer,
+                        batch=batch,
+                        slice=tally.conv_slice.name,
+                        reason=error,
                     ) from None
         if on_progress:
             done = checkpoint.layers.index(layer) + 1
@@ -402,7 +463,10 @@ def calibrate(
     visited = {*wanted, *kept}
     logger.info("calibrating %d layers of %s on %s", len(visited), checkpoint.name, extent)
     begun = time.perf_counter()
-    visit_conv_inputs(checkpoint, backbone, text.tokens, visited, visit)
+    if gradients:
+        visit_gradients(checkpoint, backbone, text.tokens, visited, visit)
+    else:
+        visit_conv_inputs(checkpoint, backbone, text.tokens, visited, visit)
     logger.info("calibrated %s in %.1f s", checkpoint.name, time.perf_counter() - begun)
     return Calibration(
         origin=Origin(
@@ -420,6 +484,7 @@ def calibrate(
                 torch.cat(parts),
                 checkpoint.conv(layer).weight,
                 checkpoint.conv(layer).bias,
+                torch.cat(kept_gradients[layer]) if gradients else None,
             )
             for layer, parts in kept.items()
         ),
@@ -430,7 +495,7 @@ def _counted(layer: int, tallies: Sequence[_Tally]) -> LayerCalibration:
     try:
         return LayerCalibration(layer, tuple(tally.calibration() for tally in tallies))
     except CalibrationError as error:
-        raise CalibrationError(f"layer {layer}, {error}") from None
+        raise CalibrationError("layer {layer}, {reason}", layer=layer, reason=error) from None
 
 
 def calibrate_in_passes(
@@ -440,17 +505,27 @@ def calibrate_in_passes(
     layers: Sequence[int],
     most_bytes: int,
     on_progress: Callable[[Progress], None] | None = None,
+    gradients: bool = False,
 ) -> Iterator[Calibration]:
     """``calibrate`` with the conv inputs of every layer, as many layers a pass as fit.
 
     Args:
-        most_bytes: of the conv inputs that one pass keeps, one layer's at least.
+        most_bytes: of the conv inputs, and the gradients, that one pass keeps, one layer's at
+            least.
+        gradients: as ``calibrate`` has it.
     """
-    size = max(1, most_bytes // (4 * text.tokens.numel() * checkpoint.conv_dim))
+    one_layer = 4 * text.tokens.numel() * checkpoint.conv_dim * (2 if gradients else 1)
+    size = max(1, most_bytes // one_layer)
     for first in range(0, len(layers), size):
         group = layers[first : first + size]
         yield calibrate(
-            checkpoint, backbone, text, layers=group, keep=group, on_progress=on_progress
+            checkpoint,
+            backbone,
+            text,
+            layers=group,
+            keep=group,
+            gradients=gradients,
+            on_progress=on_progress,
         )
 
 
@@ -474,7 +549,7 @@ def visit_conv_inputs(
     def hook_for(layer: int, mixer: nn.Module) -> Callable[[nn.Module, tuple, Tensor], None]:
         def hook(_module: nn.Module, _inputs: tuple, output: Tensor) -> None:
             nonlocal visiting
-            x = conv_input(checkpoint, mixer, output)
+            x = conv_input(checkpoint, mixer_multiplier(mixer), output)
             visiting = True
             visit(batch, layer, x.to(torch.float32).contiguous())
             visiting = False
@@ -493,15 +568,7 @@ def visit_conv_inputs(
     except Exception as error:  # whatever a strange configuration makes transformers raise
         if visiting:
             raise
-        if ran_out_of_memory(error):
-            raise CalibrationError(
-                f"{checkpoint.path}: {tokens.shape[1]} tokens a batch take more memory than there "
-                f"is; ask for shorter batches: {_first_line(error)}"
-            ) from error
-        logger.info("running %s", checkpoint.path, exc_info=error)
-        raise CalibrationError(
-            f"{checkpoint.path}: the model cannot be run: {_first_line(error)}"
-        ) from error
+        raise model_fault(error, checkpoint, tokens.shape[1]) from error
     finally:
         for hook in hooks:
             hook.remove()
@@ -510,35 +577,41 @@ def visit_conv_inputs(
 class _Tally:
     """The running counts of one slice."""
 
-    def __init__(self, part: ConvSlice, conv: ConvWeights, spool: Spool) -> None:
-        self.part = part
-        self.spool = spool
-        self.w_amax = float(conv.weight[part.channels].abs().amax())
-        self.b_amax = float(conv.bias[part.channels].abs().amax())
+    def __init__(self, conv_slice: ConvSlice, conv: ConvWeights, store: BatchStore) -> None:
+        self.conv_slice = conv_slice
+        self.store = store
+        self.w_amax = float(conv.weight[conv_slice.channels].abs().amax())
+        self.b_amax = float(conv.bias[conv_slice.channels].abs().amax())
         self.x_amax = 0.0
         self.input_counts = torch.zeros(PATTERNS, dtype=torch.int64)
         self.output_counts = torch.zeros(PATTERNS, dtype=torch.int64)
         self.batches: list[Place] = []
+        self.gradients: GradientTally | None = None
 
-    def add(self, x: Tensor, v: Tensor, y: Tensor) -> None:
+    def add(self, x: Tensor, v: Tensor, y: Tensor, gradient: Tensor | None) -> None:
         """Count this slice of one batch: (1, D, L) each, all channels."""
-        x, v, y = (values[:, self.part.channels] for values in (x, v, y))
+        x, v, y = (values[:, self.conv_slice.channels] for values in (x, v, y))
         amax = float(x.abs().amax())
         if not amax < float("inf"):
-            raise ValueError("the conv input contains NaN or infinite values")
+            raise Refusal("the conv input contains NaN or infinite values")
         counts = count_patterns(y).cpu()
         self.x_amax = max(self.x_amax, amax)
         self.input_counts += count_patterns(v).cpu()
         self.output_counts += counts
-        self.batches.append(self.spool.put(Histogram.from_patterns(counts)))
+        self.batches.append(self.store.put(Histogram.from_patterns(counts)))
+        if gradient is not None:
+            self.gradients = self.gradients or GradientTally()
+            self.gradients.add(y, gradient[:, self.conv_slice.channels])
 
     def calibration(self) -> SliceCalibration:
+        output = Histogram.from_patterns(self.output_counts)
         return SliceCalibration(
-            name=self.part.name,
+            name=self.conv_slice.name,
             x_amax=self.x_amax,
             w_amax=self.w_amax,
             b_amax=self.b_amax,
             silu_input=Histogram.from_patterns(self.input_counts),
-            silu_output=Histogram.from_patterns(self.output_counts),
-            batches=tuple(map(self.spool.get, self.batches)),
+            silu_output=output,
+            batches=tuple(map(self.store.get, self.batches)),
+            gradients=None if self.gradients is None else self.gradients.sums_of(output),
         )

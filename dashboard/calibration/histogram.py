@@ -21,6 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dashboard.refusals import Refusal
 from kernels.int8 import QMAX, QMIN
 
 CODES = np.arange(QMIN, QMAX + 1)  # (256,) every INT8 code
@@ -47,7 +48,23 @@ def _ascending(shifted: np.ndarray) -> np.ndarray:
     return np.concatenate([shifted[:_FINITE][::-1], shifted[_PLUS_ZERO : _PLUS_ZERO + _FINITE]])
 
 
-_ASCENDING_VALUES = _ascending(_SHIFTED_VALUES)
+def merged_ascending(by_pattern: np.ndarray) -> np.ndarray:
+    """Counts or sums by shifted pattern (65536,) -> those of ``ASCENDING_VALUES``, -0 with +0.
+
+    -0 stays in the list, and has 0.
+    """
+    merged = by_pattern.copy()
+    merged[_PLUS_ZERO] += merged[_MINUS_ZERO]
+    merged[_MINUS_ZERO] = 0
+    return _ascending(merged)
+
+
+ASCENDING_VALUES = _ascending(_SHIFTED_VALUES)  # (63488,) every finite float16, -0 before +0
+
+
+def shifted_patterns(values: Tensor) -> Tensor:
+    """Of each value, rounded to float16, its bit pattern read as int16, + 32768: int32."""
+    return values.to(torch.float16).view(torch.int16).to(torch.int32) + 32768
 
 
 def count_patterns(values: Tensor) -> Tensor:
@@ -60,7 +77,7 @@ def count_patterns(values: Tensor) -> Tensor:
         (65536,) int64 on the same device; entry i counts the pattern that reads as the int16
         i - 32768.
 
-    Raises ValueError where a value is NaN, infinite, or beyond float16's range (|v| >= 65520).
+    Raises Refusal where a value is NaN, infinite, or beyond float16's range (|v| >= 65520).
     """
     chunks = values.detach().reshape(-1).split(CHUNK)
     if values.is_cuda or len(chunks) == 1:
@@ -72,9 +89,11 @@ def count_patterns(values: Tensor) -> Tensor:
             counts = torch.stack(list(pool.map(_count_chunks, shares))).sum(0)
     not_finite = int(counts[_FINITE:_PLUS_ZERO].sum() + counts[_PLUS_ZERO + _FINITE :].sum())
     if not_finite:
-        raise ValueError(
-            f"{not_finite:,} of {values.numel():,} values are NaN, infinite or beyond float16's "
-            "range (±65,504); a scale needs finite activations"
+        raise Refusal(
+            "{count} of {total} values are NaN, infinite or beyond float16's range (±65,504); a "
+            "scale needs finite activations",
+            count=f"{not_finite:,}",
+            total=f"{values.numel():,}",
         )
     return counts
 
@@ -83,11 +102,83 @@ def _count_chunks(chunks: Sequence[Tensor]) -> Tensor:
     """(65536,) int64, chunk by chunk, so that the widened patterns stay few."""
     counts: Tensor | int = 0
     for chunk in chunks:
-        patterns = chunk.to(torch.float16).view(torch.int16)
-        counts = counts + torch.bincount(patterns.to(torch.int32) + 32768, minlength=65536)
+        counts = counts + torch.bincount(shifted_patterns(chunk), minlength=PATTERNS)
     if isinstance(counts, int):  # no chunk
-        return torch.zeros(65536, dtype=torch.int64)
+        return torch.zeros(PATTERNS, dtype=torch.int64)
     return counts
+
+
+PrefixSums = tuple[np.ndarray, np.ndarray, np.ndarray]
+
+
+def prefix_sums(values: np.ndarray, weights: np.ndarray) -> PrefixSums:
+    """(K + 1,) float64 each: Σ w, Σ w·v and Σ w·v² over the values before an index.
+
+    Args:
+        values: (K,) ascending.
+        weights: (K,) of each value: how often it occurred, or anything else that adds up.
+    """
+    wide = values.astype(np.float64)
+
+    def before(moments: np.ndarray) -> np.ndarray:
+        return np.concatenate([[0.0], np.cumsum(weights * moments)])
+
+    return before(np.ones_like(wide)), before(wide), before(wide * wide)
+
+
+def code_value(scale: np.ndarray, zero_point: np.ndarray) -> np.ndarray:
+    """(..., 256) float64: what each code, -128 … 127, is dequantized to."""
+    return (CODES - zero_point[..., None]) * scale.astype(np.float64)[..., None]
+
+
+def code_edges(values: np.ndarray, scale: np.ndarray, zero_point: np.ndarray) -> np.ndarray:
+    """Index of the first value whose unclamped code exceeds c, for c = -129 ... 127.
+
+    Args:
+        values: (K,) float32, ascending.
+        scale, zero_point: of one shape, float32 and int64, as ``Histogram.quantize`` has them.
+
+    (..., 257) int64. Halves round away from zero: on the positive side a quotient equal to
+    c + ½ already belongs to the next code, on the negative side it does not yet.
+    """
+    # Edges between codes, in quotients: -128.5 ... 127.5 where the zero point is 0.
+    halves = np.arange(QMIN - 1, QMAX + 1) + 0.5 - zero_point[..., None]  # (..., 257)
+    positive = halves > 0
+    threshold = halves * scale.astype(np.float64)[..., None]  # exact: 10 + 24 bits
+    index = np.searchsorted(values, threshold, "left")
+    # A quotient that is a half, or is rounded onto one in float32, goes away from zero.
+    before = np.maximum(index - 1, 0)
+    after = np.minimum(index, len(values) - 1)
+    divisor = scale[..., None]
+    rounds_up = positive & (index > 0) & (values[before] / divisor >= halves)
+    rounds_down = ~positive & (index < len(values)) & (values[after] / divisor <= halves)
+    return index - rounds_up + rounds_down
+
+
+def squared_errors(
+    sums: PrefixSums, edges: np.ndarray, code_values: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Σ w·(dequantized − v)² over the values inside the code range, and beyond it.
+
+    Args:
+        sums: from ``prefix_sums``.
+        edges: (..., 257) from ``code_edges`` of the same values.
+        code_values: (..., 256) from ``code_value``.
+
+    Both are (...,) float64, in squared real units times the weights' unit, never negative.
+    """
+    number, first, second = (prefix[edges] for prefix in sums)
+    n_bin, s1_bin, s2_bin = (np.diff(p, axis=-1) for p in (number, first, second))
+    # Σ w (code·scale - v)², expanded; rounding error of the sums can leave -1e-17.
+    rounding = (n_bin * code_values**2 - 2 * code_values * s1_bin + s2_bin).sum(-1)
+    n_all, s1_all, s2_all = (prefix[-1] for prefix in sums)
+    low, high = code_values[..., 0], code_values[..., -1]
+    n_low, n_high = number[..., 0], n_all - number[..., -1]
+    clipping = (n_low * low**2 - 2 * low * first[..., 0] + second[..., 0]) + (
+        n_high * high**2 - 2 * high * (s1_all - first[..., -1]) + (s2_all - second[..., -1])
+    )
+    outside = (edges[..., 0] > 0) | (edges[..., -1] < len(sums[0]) - 1)
+    return np.maximum(rounding, 0.0), np.where(outside, np.maximum(clipping, 0.0), 0.0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,28 +200,26 @@ class Histogram:
     @staticmethod
     def from_patterns(counts: Tensor) -> Histogram:
         """The histogram of pattern counts, as ``count_patterns`` returns them, or sums of those."""
-        dense = counts.cpu().numpy().copy()
-        dense[_PLUS_ZERO] += dense[_MINUS_ZERO]
-        dense[_MINUS_ZERO] = 0
-        ascending = _ascending(dense)
+        ascending = merged_ascending(counts.cpu().numpy())
         present = np.flatnonzero(ascending)
-        return Histogram(_ASCENDING_VALUES[present], ascending[present])
+        return Histogram(ASCENDING_VALUES[present], ascending[present])
 
     @staticmethod
-    def sum(parts: Sequence[Histogram]) -> Histogram:
+    def sum(histograms: Sequence[Histogram]) -> Histogram:
         """All of them merged; the same bits in any order."""
         return Histogram._merged(
-            np.concatenate([part.values for part in parts]),
-            np.concatenate([part.counts for part in parts]),
+            np.concatenate([histogram.values for histogram in histograms]),
+            np.concatenate([histogram.counts for histogram in histograms]),
         )
 
     @staticmethod
     def _merged(values: np.ndarray, counts: np.ndarray) -> Histogram:
         """Sort, and add up the counts of equal values (+0 and -0 are equal)."""
-        distinct, inverse = np.unique(values, return_inverse=True)
-        summed = np.zeros(len(distinct), dtype=np.int64)
-        np.add.at(summed, inverse, counts)
-        return Histogram(distinct + np.float32(0.0), summed)  # -0 + 0 = +0
+        order = np.argsort(values, kind="stable")  # merges runs, which the parts are
+        ascending = values[order]
+        first = np.flatnonzero(np.diff(ascending, prepend=np.float32(np.nan)))  # of equal values
+        summed = np.add.reduceat(counts[order], first, dtype=np.int64)
+        return Histogram(ascending[first] + np.float32(0.0), summed)  # -0 + 0 = +0
 
     def __add__(self, other: Histogram) -> Histogram:
         return Histogram.sum([self, other])
@@ -168,14 +257,8 @@ class Histogram:
         return np.cumsum(self.counts)
 
     @cached_property
-    def _prefix_sums(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """(K + 1,) each: Σ n, Σ n·v and Σ n·v² over the values before an index (float64)."""
-        values = self.values.astype(np.float64)
-
-        def before(moments: np.ndarray) -> np.ndarray:
-            return np.concatenate([[0.0], np.cumsum(self.counts * moments)])
-
-        return before(np.ones_like(values)), before(values), before(values * values)
+    def _prefix_sums(self) -> PrefixSums:
+        return prefix_sums(self.values, self.counts)
 
     def quantile(self, alpha: float) -> float:
         """The α-quantile, with linear interpolation between neighbours.
@@ -235,20 +318,12 @@ class Histogram:
         scale, zero_point = np.broadcast_arrays(
             np.asarray(scale, dtype=np.float32), np.asarray(zero_point, dtype=np.int64)
         )
-        edges = self._code_edges(scale, zero_point)  # (..., 257) first value above each edge
-        number, first, second = (prefix[edges] for prefix in self._prefix_sums)
-        n_bin, s1_bin, s2_bin = (np.diff(p, axis=-1) for p in (number, first, second))
-        step = scale.astype(np.float64)[..., None]
-        code_value = (CODES - zero_point[..., None]) * step  # (..., 256)
-        # Σ n (code·scale - v)², expanded; rounding error of the sums can leave -1e-17.
-        rounding = (n_bin * code_value**2 - 2 * code_value * s1_bin + s2_bin).sum(-1)
-
-        n_all, s1_all, s2_all = (prefix[-1] for prefix in self._prefix_sums)
-        low, high = code_value[..., 0], code_value[..., -1]
-        n_low, n_high = number[..., 0], n_all - number[..., -1]
-        clipping = (n_low * low**2 - 2 * low * first[..., 0] + second[..., 0]) + (
-            n_high * high**2 - 2 * high * (s1_all - first[..., -1]) + (s2_all - second[..., -1])
-        )
+        edges = code_edges(self.values, scale, zero_point)
+        code_values = code_value(scale, zero_point)
+        rounding, clipping = squared_errors(self._prefix_sums, edges, code_values)
+        number = self._prefix_sums[0]
+        n_bin = np.diff(number[edges], axis=-1)
+        n_low, n_high = number[edges[..., 0]], number[-1] - number[edges[..., -1]]
         counts = n_bin.astype(np.int64)
         counts[..., 0] += n_low.astype(np.int64)
         counts[..., -1] += n_high.astype(np.int64)
@@ -258,31 +333,10 @@ class Histogram:
             code_counts=counts,
             saturated_low=n_low.astype(np.int64),
             saturated_high=n_high.astype(np.int64),
-            rounding_sse=np.maximum(rounding, 0.0),
-            clipping_sse=np.where(n_low + n_high > 0, np.maximum(clipping, 0.0), 0.0),
-            signal=float(s2_all),
+            rounding_sse=rounding,
+            clipping_sse=clipping,
+            signal=float(self._prefix_sums[2][-1]),
         )
-
-    def _code_edges(self, scale: np.ndarray, zero_point: np.ndarray) -> np.ndarray:
-        """Index of the first value whose unclamped code exceeds c, for c = -129 ... 127.
-
-        (..., 257) int64. Halves round away from zero: on the positive side a quotient equal to
-        c + ½ already belongs to the next code, on the negative side it does not yet.
-        """
-        # Edges between codes, in quotients: -128.5 ... 127.5 where the zero point is 0.
-        halves = np.arange(QMIN - 1, QMAX + 1) + 0.5 - zero_point[..., None]  # (..., 257)
-        positive = halves > 0
-        threshold = halves * scale.astype(np.float64)[..., None]  # exact: 10 + 24 bits
-        index = np.searchsorted(self.values, threshold, "left")
-        # A quotient that is a half, or is rounded onto one in float32, goes away from zero.
-        before = np.maximum(index - 1, 0)
-        after = np.minimum(index, len(self.values) - 1)
-        divisor = scale[..., None]
-        rounds_up = positive & (index > 0) & (self.values[before] / divisor >= halves)
-        rounds_down = (
-            ~positive & (index < len(self.values)) & (self.values[after] / divisor <= halves)
-        )
-        return index - rounds_up + rounds_down
 
 
 @dataclass(frozen=True, eq=False)
@@ -378,9 +432,9 @@ class Quantized:
         return -(share * log).sum(-1) + 0.0
 
 
-def signal_to_noise_db(signal: float, noise: float | np.ndarray) -> np.ndarray:
+def signal_to_noise_db(signal: float, error: float | np.ndarray) -> np.ndarray:
     """10·log10(signal / noise): +inf without noise, -inf without signal, in dB."""
-    noise = np.asarray(noise, dtype=np.float64)
+    error = np.asarray(error, dtype=np.float64)
     with np.errstate(divide="ignore", invalid="ignore"):
-        decibels = 10 * (np.log10(np.float64(signal)) - np.log10(noise))
-    return np.where(noise > 0, decibels, np.inf)
+        ratio_db = 10 * (np.log10(np.float64(signal)) - np.log10(error))
+    return np.where(error > 0, ratio_db, np.inf)

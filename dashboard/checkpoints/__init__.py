@@ -3,13 +3,22 @@
 A checkpoint is read in four steps, one a module: ``weights`` opens its files and says where each
 tensor lies; ``families`` reads its configuration, in the words of whichever family wrote it, into
 one ``Architecture``; ``loading`` finds the convolutions and checks each against it; ``backbone``
-builds the model, by transformers, where a forward is needed. ``records`` has what they give.
+builds the model, by transformers, where a forward is needed. ``records`` has what they give, and
+``output_seam`` lets such a forward go on with another output of its convolutions.
 
 Nothing in a checkpoint is executed: weights are read from safetensors, or from a pickle with
 ``weights_only``, and no code that a repository brings along is ever loaded.
 """
 
-from dashboard.checkpoints.backbone import conv_input, default_device, find_mixer, load_backbone
+from dashboard.checkpoints.backbone import (
+    backbone_of,
+    conv_input,
+    default_device,
+    find_mixer,
+    load_backbone,
+    load_language_model,
+    mixer_multiplier,
+)
 from dashboard.checkpoints.loading import (
     SAMPLES_DIR,
     is_hub_id,
@@ -17,6 +26,7 @@ from dashboard.checkpoints.loading import (
     quantized_sample_names,
     sample_names,
 )
+from dashboard.checkpoints.output_seam import replaced_outputs
 from dashboard.checkpoints.records import (
     CONV_WIDTHS,
     Checkpoint,
@@ -39,13 +49,17 @@ __all__ = [
     "StoredCopy",
     "StoredLayer",
     "StoredSlice",
+    "backbone_of",
     "conv_input",
     "default_device",
     "find_mixer",
     "is_hub_id",
     "load_backbone",
     "load_checkpoint",
+    "load_language_model",
+    "mixer_multiplier",
     "open_weights",
     "quantized_sample_names",
+    "replaced_outputs",
     "sample_names",
 ]

@@ -18,6 +18,7 @@ from dashboard.checkpoints.loading import LAYER_TENSOR, MIXER_TENSOR
 from dashboard.checkpoints.records import Checkpoint, CheckpointError
 from dashboard.checkpoints.weights import open_weights, out_of_memory, ran_out_of_memory
 from dashboard.importing import hide_kernels_distribution, imported
+from dashboard.refusals import Refusal
 from kernels import available_backends
 
 logger = logging.getLogger(__name__)
@@ -39,19 +40,42 @@ def load_backbone(checkpoint: Checkpoint, device: str | None = None) -> nn.Modul
 
     Raises CheckpointError where the weights do not fit the configuration, or are quantized already.
     """
+    return _load(checkpoint, "Model", device)
+
+
+def load_language_model(checkpoint: Checkpoint, device: str | None = None) -> nn.Module:
+    """The model with its LM head: token ids (B, L) to ``.logits`` (B, L, vocabulary).
+
+    Its ``backbone_of`` is what ``load_backbone`` gives. Arguments and errors are those of
+    ``load_backbone``; a checkpoint without a head of its own or one tied to its embedding is
+    refused, too.
+    """
+    return _load(checkpoint, "ForCausalLM", device)
+
+
+def backbone_of(model: nn.Module) -> nn.Module:
+    """A language model's part without its head, which hooks go into."""
+    backbone: Any = model.base_model
+    return backbone
+
+
+def _load(checkpoint: Checkpoint, kind: str, device: str | None) -> nn.Module:
+    """The model that transformers calls <family's classes><kind>."""
     device = device or default_device()
     if checkpoint.is_quantized:
         raise CheckpointError(
-            f"{checkpoint.path} is quantized already: it has no float weights to calibrate with, "
-            "only the scales that it stores"
+            "{path} is quantized already: it has no float weights to calibrate with, only the "
+            "scales that it stores",
+            path=checkpoint.path,
         )
     if checkpoint.config.get("quantization_config"):
         raise CheckpointError(
-            f"{checkpoint.path / 'config.json'}: quantization_config says that the weights are "
-            "quantized in a way that is neither float nor Quamba's"
+            "{path}: quantization_config says that the weights are quantized in a way that is "
+            "neither float nor Quamba's",
+            path=checkpoint.path / "config.json",
         )
     begun = time.perf_counter()
-    config_class, model_class = _import_classes(checkpoint.family)
+    config_class, model_class = _import_classes(checkpoint.family, kind)
     config = _config(checkpoint, config_class)
     weights = open_weights(checkpoint.weights_path)
     state = {name: _as_module(name, weights.read(name)) for name in weights.files}
@@ -60,7 +84,7 @@ def load_backbone(checkpoint: Checkpoint, device: str | None = None) -> nn.Modul
     on_cpu = torch.device(device).type == "cpu"
     try:
         _check_size(config, model_class, state)
-        model, told = model_class.from_pretrained(
+        model, loaded = model_class.from_pretrained(
             None,
             config=config,
             state_dict=state,
@@ -71,19 +95,31 @@ def load_backbone(checkpoint: Checkpoint, device: str | None = None) -> nn.Modul
         if ran_out_of_memory(error):
             raise out_of_memory(checkpoint.path, error) from error
         logger.info("building the model of %s", checkpoint.path, exc_info=error)
-        reason = str(error).strip() or type(error).__name__
         raise CheckpointError(
-            f"{checkpoint.path} does not fit its config.json: {reason}"
+            "{path} does not fit its config.json: {reason}",
+            path=checkpoint.path,
+            reason=error
+            if isinstance(error, Refusal)
+            else str(error).strip() or type(error).__name__,
         ) from error
     # Left alone, transformers would fill what is missing with random numbers, and drop the rest.
-    surplus = [name for name in told["unexpected_keys"] if LAYER_TENSOR.match(name)]
-    wanting = {"missing": told["missing_keys"], "not of this model": surplus}
-    for fault, names in wanting.items():
-        if names:
-            raise CheckpointError(
-                f"{checkpoint.path} does not fit its config.json: of its tensors {len(names)} are "
-                f"{fault}, as {min(names)}"
-            )
+    missing = loaded["missing_keys"]
+    if missing:
+        raise CheckpointError(
+            "{path} does not fit its config.json: of its tensors {count} are missing, as {tensor}",
+            path=checkpoint.path,
+            count=len(missing),
+            tensor=min(missing),
+        )
+    surplus = [name for name in loaded["unexpected_keys"] if LAYER_TENSOR.match(name)]
+    if surplus:
+        raise CheckpointError(
+            "{path} does not fit its config.json: of its tensors {count} are not of this model, as "
+            "{tensor}",
+            path=checkpoint.path,
+            count=len(surplus),
+            tensor=min(surplus),
+        )
     model = model.to(device).eval().requires_grad_(False)
     took = time.perf_counter() - begun
     logger.info("%s (%s) loaded on %s in %.1f s", checkpoint.name, checkpoint.family, device, took)
@@ -96,7 +132,11 @@ def _check_size(config: object, model_class: Any, state: dict[str, Tensor]) -> N
         wanted = sum(parameter.numel() for parameter in model_class(config).parameters())
     stored = sum(tensor.numel() for tensor in state.values())
     if wanted > MOST_SHARING * stored:
-        raise ValueError(f"it describes {wanted:,} parameters, and the weights hold {stored:,}")
+        raise Refusal(
+            "it describes {wanted} parameters, and the weights hold {stored}",
+            wanted=f"{wanted:,}",
+            stored=f"{stored:,}",
+        )
 
 
 def _as_module(name: str, tensor: Tensor) -> Tensor:
@@ -106,7 +146,7 @@ def _as_module(name: str, tensor: Tensor) -> Tensor:
     return tensor
 
 
-def _import_classes(family: str) -> tuple[Any, Any]:
+def _import_classes(family: str, kind: str) -> tuple[Any, Any]:
     # Imported here: reading a checkpoint does not need transformers, and it takes over a second.
     hide_kernels_distribution()
     package, classes = f"transformers.models.{family}", FAMILIES[family].classes
@@ -115,7 +155,7 @@ def _import_classes(family: str) -> tuple[Any, Any]:
     messages = imported("transformers.utils.logging")
     messages.set_verbosity_error()  # it warns at every start that the fast CUDA path is missing
     messages.disable_progress_bar()
-    return getattr(configuration, f"{classes}Config"), getattr(modeling, f"{classes}Model")
+    return getattr(configuration, f"{classes}Config"), getattr(modeling, f"{classes}{kind}")
 
 
 def _config(checkpoint: Checkpoint, config_class: Any) -> object:
@@ -129,7 +169,9 @@ def _config(checkpoint: Checkpoint, config_class: Any) -> object:
         logger.info("the configuration of %s", checkpoint.path, exc_info=error)
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise CheckpointError(
-            f"{checkpoint.path / 'config.json'} is refused by transformers: {reason}"
+            "{path} is refused by transformers: {reason}",
+            path=checkpoint.path / "config.json",
+            reason=reason,
         ) from error
 
 
@@ -145,7 +187,7 @@ def _adopt(checkpoint: Checkpoint, config_class: Any) -> object:
 
 
 def _translate(checkpoint: Checkpoint, config_class: Any) -> object:
-    """From the state-spaces repository's words."""
+    """The state-spaces repository's configuration in transformers' words."""
     ssm = checkpoint.config.get("ssm_cfg") or {}
     architecture = checkpoint.architecture
     common = dict(
@@ -156,6 +198,7 @@ def _translate(checkpoint: Checkpoint, config_class: Any) -> object:
         conv_kernel=checkpoint.convs[0].weight.shape[1],
         layer_norm_epsilon=checkpoint.config.get("norm_epsilon", 1e-5),
         residual_in_fp32=checkpoint.config.get("residual_in_fp32", True),
+        tie_word_embeddings=checkpoint.config.get("tie_embeddings", True),
     )
     if checkpoint.family == "mamba":
         rank = ssm.get("dt_rank", "auto")
@@ -173,7 +216,7 @@ def _translate(checkpoint: Checkpoint, config_class: Any) -> object:
 
 def _own_dtype(state: dict[str, Tensor]) -> torch.dtype:
     """That of the weights that the mixers project with."""
-    mixer = next(found["mixer"] for name in state if (found := MIXER_TENSOR.fullmatch(name)))
+    mixer = next(match["mixer"] for name in state if (match := MIXER_TENSOR.fullmatch(name)))
     return state[f"{mixer}.in_proj.weight"].dtype
 
 
@@ -183,15 +226,19 @@ def find_mixer(backbone: nn.Module, layer: int) -> nn.Module:
     return next(m for m in block.modules() if hasattr(m, "in_proj") and hasattr(m, "conv1d"))
 
 
-def conv_input(checkpoint: Checkpoint, mixer: nn.Module, projected: Tensor) -> Tensor:
+def mixer_multiplier(mixer: nn.Module) -> Tensor | None:
+    """(1, 1, projected): what Falcon-H1 multiplies in_proj's output by; None elsewhere."""
+    return getattr(mixer, "mup_vector", None)
+
+
+def conv_input(checkpoint: Checkpoint, multiplier: Tensor | None, projected: Tensor) -> Tensor:
     """What the convolution gets of in_proj's output: (B, L, projected) -> (B, D, L), a view or not.
 
-    Falcon-H1 multiplies that output by a vector before it goes on.
+    ``multiplier`` as ``mixer_multiplier`` gives it.
     """
     first = checkpoint.conv_offset
     channels = slice(first, first + checkpoint.conv_dim)
     x = projected[..., channels]
-    multiplier = getattr(mixer, "mup_vector", None)
     if multiplier is not None:
         x = x * multiplier[..., channels]
     return x.transpose(1, 2)

@@ -87,8 +87,11 @@ def read_architecture(config: dict, path: Path) -> Architecture:
     name = config.get("model_type")
     if not isinstance(name, str) or name not in FAMILIES:
         raise CheckpointError(
-            f"{path}: model_type is {quoted(name)}; allowed are {', '.join(FAMILIES)}, or a "
-            "state-spaces config with d_model"
+            "{path}: model_type is {value}; allowed are {families}, or a state-spaces config with "
+            "d_model",
+            path=path,
+            value=quoted(name),
+            families=tuple(FAMILIES),
         )
     return _read_hugging_face(name, config, path)
 
@@ -96,21 +99,26 @@ def read_architecture(config: dict, path: Path) -> Architecture:
 def _read_state_spaces(config: dict, path: Path) -> Architecture:
     ssm = config.get("ssm_cfg") or {}
     if not isinstance(ssm, dict):
-        raise CheckpointError(f"{path}: ssm_cfg is {quoted(ssm)}, not an object")
+        raise CheckpointError(
+            "{path}: ssm_cfg is {value}, not an object", path=path, value=quoted(ssm)
+        )
     n_layer = _size(config, ("n_layer", None), path)
     attention = _attention_layers(config, n_layer, path)
     layer = ssm.get("layer", "Mamba1")
     mixers: tuple[dict[str, str], ...] = ()
     if layer not in ("Mamba1", "Mamba2"):
         mixers = _quantized_mixers(layer, n_layer, attention, path)
-        version = {name[-1] == "2" for each in mixers for name in each.values()}
+        version = {name[-1] == "2" for names in mixers for name in names.values()}
         if len(version) != 1:
-            raise CheckpointError(f"{path}: ssm_cfg.layer names mixers of Mamba-1 and of Mamba-2")
+            raise CheckpointError(
+                "{path}: ssm_cfg.layer names mixers of Mamba-1 and of Mamba-2", path=path
+            )
         layer = "Mamba2" if version.pop() else "Mamba1"
     elif attention:
         raise CheckpointError(
-            f"{path}: attn_layer_idx names attention layers; of the hybrids only those in "
-            "Hugging Face's layout can be run"
+            "{path}: attn_layer_idx names attention layers; of the hybrids only those in Hugging "
+            "Face's layout can be run",
+            path=path,
         )
     d_model = _size(config, ("d_model", None), path)
     inner = _size(ssm, ("expand", 2), path) * d_model
@@ -137,7 +145,10 @@ def _attention_layers(config: dict, n_layer: int, path: Path) -> set[int]:
         type(number) is int and 0 <= number < n_layer for number in numbers
     ):
         raise CheckpointError(
-            f"{path}: attn_layer_idx is {quoted(numbers)}; it must list layers below {n_layer}"
+            "{path}: attn_layer_idx is {value}; it must list layers below {layers}",
+            path=path,
+            value=quoted(numbers),
+            layers=quoted(n_layer),
         )
     return set(numbers)
 
@@ -153,7 +164,10 @@ def _quantized_mixers(
     if isinstance(layer, list):
         if len(layer) != n_layer:
             raise CheckpointError(
-                f"{path}: ssm_cfg.layer lists {len(layer)} layers; n_layer is {n_layer}"
+                "{path}: ssm_cfg.layer lists {count} layers; n_layer is {n_layer}",
+                path=path,
+                count=len(layer),
+                n_layer=n_layer,
             )
         listed = layer
     else:
@@ -163,13 +177,19 @@ def _quantized_mixers(
             continue
         if not isinstance(mixers, dict) or not mixers:
             raise CheckpointError(
-                f"{path}: ssm_cfg.layer[{number}] is {quoted(mixers)}; it must name a mixer's class"
+                "{path}: ssm_cfg.layer[{number}] is {value}; it must name a mixer's class",
+                path=path,
+                number=number,
+                value=quoted(mixers),
             )
         for name in mixers.values():
             if not isinstance(name, str) or name not in QUAMBA_MIXERS:
                 raise CheckpointError(
-                    f"{path}: ssm_cfg.layer is {quoted(name)}; allowed are Mamba1, Mamba2, and "
-                    f"Quamba's {', '.join(QUAMBA_MIXERS)}"
+                    "{path}: ssm_cfg.layer is {value}; allowed are Mamba1, Mamba2, and Quamba's "
+                    "{mixers}",
+                    path=path,
+                    value=quoted(name),
+                    mixers=tuple(QUAMBA_MIXERS),
                 )
     return tuple({} if number in attention else listed[number] for number in range(n_layer))
 
@@ -179,8 +199,11 @@ def _read_hugging_face(name: str, config: dict, path: Path) -> Architecture:
     activation = config.get(family.activation, "silu") if family.activation else "silu"
     if not isinstance(activation, str) or activation not in SILU:
         raise CheckpointError(
-            f"{path}: {family.activation} is {quoted(activation)}; the kernel computes SiLU after "
-            "the convolution and nothing else"
+            "{path}: {field} is {value}; the kernel computes SiLU after the convolution and "
+            "nothing else",
+            path=path,
+            field=family.activation,
+            value=quoted(activation),
         )
     for chunk in CHUNKS:
         _size(config, (chunk, 1), path)
@@ -218,20 +241,34 @@ def _size(config: dict, field: Field, path: Path) -> int:
     key, default = field
     value = config.get(key, default)
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise CheckpointError(f"{path}: {key} is {quoted(value)}; it must be a positive integer")
+        raise CheckpointError(
+            "{path}: {field} is {value}; it must be a positive integer",
+            path=path,
+            field=key,
+            value=quoted(value),
+        )
     largest = (
         LONGEST_CHUNK if key in CHUNKS else MOST_LAYERS if key in LAYER_COUNTS else LARGEST_SIZE
     )
     if value > largest:
-        raise CheckpointError(f"{path}: {key} is {quoted(value)}; it can be {largest} at most")
+        raise CheckpointError(
+            "{path}: {field} is {value}; it can be {largest} at most",
+            path=path,
+            field=key,
+            value=quoted(value),
+            largest=largest,
+        )
     return value
 
 
 def _divided(channels: int, divisor: int, key: str, path: Path) -> int:
     if channels % divisor:
         raise CheckpointError(
-            f"{path}: {key} is {quoted(divisor)}, which does not divide the {quoted(channels)} "
-            "channels of x"
+            "{path}: {field} is {value}, which does not divide the {channels} channels of x",
+            path=path,
+            field=key,
+            value=quoted(divisor),
+            channels=quoted(channels),
         )
     return channels // divisor
 

@@ -3,7 +3,7 @@
 What ``loading`` reads from config.json and the files of weights, a model has at hand: its
 configuration in the words in which transformers would save it, and its tensors by name. So both
 are read by the same functions, and nothing is written to a disk. ``backbone`` builds a model of its
-own that nobody else uses; this one belongs to somebody, and is given back as it was.
+own; this one belongs to the caller, and is given back as it was.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 def is_model(source: object) -> TypeGuard[PreTrainedModel]:
     """Whether it is a model of transformers, with a head or without."""
-    transformers = sys.modules.get("transformers")  # else nobody can have made one
+    transformers = sys.modules.get("transformers")  # not imported: no model was made with it
     return transformers is not None and isinstance(source, transformers.PreTrainedModel)
 
 
@@ -53,19 +53,26 @@ def read_model(model: PreTrainedModel) -> Checkpoint:
     family = config.get("model_type")
     if family not in FAMILIES:
         raise CheckpointError(
-            f"{name}: model_type is {quoted(family)}; allowed are {', '.join(FAMILIES)}"
+            "{model}: model_type is {value}; allowed are {families}",
+            model=name,
+            value=quoted(family),
+            families=tuple(FAMILIES),
         )
     if config.get("quantization_config"):
         raise CheckpointError(
-            f"{name}: quantization_config says that its weights are quantized; float weights are "
-            "needed to calibrate"
+            "{model}: quantization_config says that its weights are quantized; float weights are "
+            "needed to calibrate",
+            model=name,
         )
     state = model.base_model.state_dict()
     elsewhere = [tensor for tensor, value in state.items() if value.is_meta]
     if elsewhere:
         raise CheckpointError(
-            f"{name}: {len(elsewhere)} of its tensors are on the meta device, as {elsewhere[0]}; "
-            "load the weights first"
+            "{model}: {count} of its tensors are on the meta device, as {tensor}; load the weights "
+            "first",
+            model=name,
+            count=len(elsewhere),
+            tensor=elsewhere[0],
         )
 
     def read(tensor: str) -> Tensor:
@@ -73,6 +80,22 @@ def read_model(model: PreTrainedModel) -> Checkpoint:
 
     place = Path(name)
     return read_checkpoint(name, place, place, config, Weights(dict.fromkeys(state, place), read))
+
+
+@contextmanager
+def lent_language_model(model: PreTrainedModel) -> Iterator[nn.Module]:
+    """The model with its head, as ``lent_backbone`` lends what is without.
+
+    Raises CheckpointError for a model without a head, too.
+    """
+    if model.get_output_embeddings() is None:
+        raise CheckpointError(
+            "{name} has no LM head, so it has no loss; give the model with its head, as "
+            "MambaForCausalLM",
+            name=name_of(model),
+        )
+    with _lent(model, model) as lent:
+        yield lent
 
 
 @contextmanager
@@ -85,12 +108,17 @@ def lent_backbone(model: PreTrainedModel) -> Iterator[nn.Module]:
 
     Raises CheckpointError where memory does not suffice.
     """
-    backbone = model.base_model
-    modes = {module: module.training for module in backbone.modules()}
+    with _lent(model, model.base_model) as lent:
+        yield lent
+
+
+@contextmanager
+def _lent(model: PreTrainedModel, module: nn.Module) -> Iterator[nn.Module]:
+    modes = {module: module.training for module in module.modules()}
     before: list[tuple[Tensor, Tensor]] = []
     try:
         try:
-            for tensor in (*backbone.parameters(), *backbone.buffers()):
+            for tensor in (*module.parameters(), *module.buffers()):
                 if tensor.device.type == "cpu" and tensor.is_floating_point():
                     widened = tensor.data.to(torch.float32)
                     before.append((tensor, tensor.data))
@@ -99,7 +127,7 @@ def lent_backbone(model: PreTrainedModel) -> Iterator[nn.Module]:
             if ran_out_of_memory(error):
                 raise out_of_memory(Path(name_of(model)), error) from error
             raise
-        yield backbone.eval()
+        yield module.eval()
     finally:
         for tensor, data in before:
             tensor.data = data

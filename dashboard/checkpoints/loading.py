@@ -24,6 +24,7 @@ from dashboard.checkpoints.records import (
     StoredLayer,
 )
 from dashboard.checkpoints.weights import SUFFIXES, Weights, open_weights, read_json
+from dashboard.messages import Message, either
 from dashboard.refusals import quoted
 
 logger = logging.getLogger(__name__)
@@ -45,8 +46,8 @@ MIXER_TENSOR = re.compile(
 
 def sample_names() -> list[str]:
     """The float sample checkpoints that come with the project, smallest first."""
-    found = [path.parent for path in SAMPLES_DIR.glob("*/config.json")]
-    sizes = {p.name: sum(f.stat().st_size for f in p.glob("*.safetensors")) for p in found}
+    folders = [path.parent for path in SAMPLES_DIR.glob("*/config.json")]
+    sizes = {p.name: sum(f.stat().st_size for f in p.glob("*.safetensors")) for p in folders}
     return sorted(set(sizes) - set(quantized_sample_names()), key=lambda name: (sizes[name], name))
 
 
@@ -106,7 +107,7 @@ def read_checkpoint(
             except CheckpointError as error:
                 if not tolerant:
                     raise
-                faults.append(LayerFault(layer, str(error)))
+                faults.append(LayerFault(layer, error.message))
             else:
                 stored += own
                 convs += floats
@@ -142,8 +143,12 @@ def _read_quantized(
         if name not in mixers:
             stored_as = f"mixers.{name}" if name else "mixer"
             raise CheckpointError(
-                f"{directory}: config.json says that layer {layer} has a {mixer_class}; there is "
-                f"no tensor layers.{layer}.{stored_as}.conv1d.weight"
+                "{path}: config.json says that layer {layer} has a {mixer}; there is no tensor "
+                "{tensor}",
+                path=directory,
+                layer=layer,
+                mixer=mixer_class,
+                tensor=f"layers.{layer}.{stored_as}.conv1d.weight",
             )
         if "A16" in mixer_class:  # its activations are not quantized, nor is its convolution
             channels = architecture.conv_dim
@@ -156,7 +161,10 @@ def _read_quantized(
             )
     if len(stored) > 1 or len(floats) > 1:
         raise CheckpointError(
-            f"{directory}: layer {layer} has two mixers of one kind: {', '.join(classes.values())}"
+            "{path}: layer {layer} has two mixers of one kind: {mixers}",
+            path=directory,
+            layer=layer,
+            mixers=tuple(classes.values()),
         )
     return stored, floats
 
@@ -171,8 +179,10 @@ def _find(source: str, local: bool) -> Path:
     if is_hub_id(source):
         return _download(source, local)
     raise CheckpointError(
-        f"{source} is neither a directory, nor a Hub id (owner/name), nor one of the samples "
-        f"{', '.join(samples)}"
+        "{name} is neither a directory, nor a Hub id (owner/name), nor one of the samples "
+        "{samples}",
+        name=source,
+        samples=tuple(samples),
     )
 
 
@@ -184,11 +194,15 @@ def _find_path(source: str) -> Path | None:
             return path
         if path.exists():
             raise CheckpointError(
-                f"{source} is a file; give the directory that holds config.json, or its weights "
-                f"({' or '.join(SUFFIXES)})"
+                "{name} is a file; give the directory that holds config.json, or its weights "
+                "({suffixes})",
+                name=source,
+                suffixes=either(SUFFIXES),
             )
-    except (OSError, RuntimeError) as error:  # a name too long, a home that nobody has
-        raise CheckpointError(f"{quoted(source)} cannot be opened: {error}") from None
+    except (OSError, RuntimeError) as error:  # a name too long, a home directory of no user
+        raise CheckpointError(
+            "{name} cannot be opened: {reason}", name=quoted(source), reason=error
+        ) from None
     return None
 
 
@@ -204,9 +218,14 @@ def _download(hub_id: str, local: bool) -> Path:
     except Exception as error:  # the Hub client raises a dozen kinds, offline and on
         logger.info("fetching %s", hub_id, exc_info=error)
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        here = "is not a directory here and " if local else ""
+        if local:
+            raise CheckpointError(
+                "{name} is not a directory here and could not be fetched from the Hub: {reason}",
+                name=hub_id,
+                reason=reason,
+            ) from error
         raise CheckpointError(
-            f"{hub_id} {here}could not be fetched from the Hub: {reason}"
+            "{name} could not be fetched from the Hub: {reason}", name=hub_id, reason=reason
         ) from error
     logger.info("%s is at %s after %.1f s", hub_id, directory, time.perf_counter() - begun)
     return Path(directory)
@@ -223,34 +242,43 @@ def _find_mixers(
     attention = {i for i, own in enumerate(architecture.quantized_mixers) if not own}
     mixers: dict[int, dict[str, str]] = {}
     for tensor in weights.files:
-        found = MIXER_TENSOR.fullmatch(tensor)
-        if not found:
+        match = MIXER_TENSOR.fullmatch(tensor)
+        if not match:
             continue
-        layer, name = int(found["layer"]), found["name"] or ""
+        layer, name = int(match["layer"]), match["name"] or ""
         if layer in attention:  # which may have a convolution of its own, but no scales of one
-            if holds_scales(weights, found["mixer"]):
+            if holds_scales(weights, match["mixer"]):
                 raise CheckpointError(
-                    f"{directory}: attn_layer_idx in config.json names layer {layer}, which has a "
-                    "Mamba mixer"
+                    "{path}: attn_layer_idx in config.json names layer {layer}, which has a Mamba "
+                    "mixer",
+                    path=directory,
+                    layer=layer,
                 )
             continue
-        here = mixers.setdefault(layer, {}).setdefault(name, found["mixer"])
-        if here != found["mixer"]:
+        here = mixers.setdefault(layer, {}).setdefault(name, match["mixer"])
+        if here != match["mixer"]:
             raise CheckpointError(
-                f"{directory} has two mixers for layer {layer}: {here} and {found['mixer']}"
+                "{path} has two mixers for layer {layer}: {first} and {second}",
+                path=directory,
+                layer=layer,
+                first=here,
+                second=match["mixer"],
             )
     if not mixers:
         raise CheckpointError(
-            f"{directory} has no tensor that ends in conv1d.weight in a Mamba layer, so there is "
-            "no convolution to scale"
+            "{path} has no tensor that ends in conv1d.weight in a Mamba layer, so there is no "
+            "convolution to scale",
+            path=directory,
         )
     _check_layers(weights, architecture, mixers, directory)
     if not architecture.is_quantized:
         for layer, named in mixers.items():
             if "" not in named:
                 raise CheckpointError(
-                    f"{directory} has mixers of several widths in layer {layer}, as Quamba stores "
-                    "them; its config.json names none of Quamba's mixers in ssm_cfg.layer"
+                    "{path} has mixers of several widths in layer {layer}, as Quamba stores them; "
+                    "its config.json names none of Quamba's mixers in ssm_cfg.layer",
+                    path=directory,
+                    layer=layer,
                 )
     return mixers
 
@@ -262,19 +290,36 @@ def _check_layers(
     directory: Path,
 ) -> None:
     """As many layers in the file as in the configuration, each a Mamba layer in a pure model."""
-    found = map(LAYER_TENSOR.match, weights.files)
-    layers = {int(match["layer"]) for match in found if match}
-    told = f"but its config.json says that there are {architecture.model_layers} layers"
-    if max(layers) >= architecture.model_layers:
-        raise CheckpointError(f"{directory} has a layer {max(layers)}, {told}")
+    matches = map(LAYER_TENSOR.match, weights.files)
+    layers = {int(match["layer"]) for match in matches if match}
+    claimed = architecture.model_layers
+    if max(layers) >= claimed:
+        raise CheckpointError(
+            "{path} has a layer {layer}, but its config.json says that there are {claimed} layers",
+            path=directory,
+            layer=max(layers),
+            claimed=claimed,
+        )
     known = layers if architecture.is_hybrid else mixers
-    if len(known) < architecture.model_layers:
+    if len(known) < claimed:
         missing = next(layer for layer in count() if layer not in known)
         if architecture.is_hybrid:
-            raise CheckpointError(f"{directory} has no tensor of layer {missing}, {told}")
+            raise CheckpointError(
+                "{path} has no tensor of layer {layer}, but its config.json says that there are "
+                "{claimed} layers",
+                path=directory,
+                layer=missing,
+                claimed=claimed,
+            )
         last = next(iter(mixers[max(mixers)].values()))
         name = re.sub(r"\d+", str(missing), last, count=1)
-        raise CheckpointError(f"{directory} has no tensor {name}.conv1d.weight, {told}")
+        raise CheckpointError(
+            "{path} has no tensor {tensor}, but its config.json says that there are {claimed} "
+            "layers",
+            path=directory,
+            tensor=f"{name}.conv1d.weight",
+            claimed=claimed,
+        )
 
 
 def _read_conv(
@@ -282,9 +327,10 @@ def _read_conv(
 ) -> ConvWeights:
     name = f"{mixer}.conv1d.weight"
     if name not in weights.files:
-        raise CheckpointError(f"{directory} has no tensor {name}")
+        raise CheckpointError("{path} has no tensor {tensor}", path=directory, tensor=name)
     allowed = [shape for w in CONV_WIDTHS for shape in ((channels, 1, w), (channels, w))]
-    weight = _read_float(weights, name, allowed, f"({channels}, 1, W) with W in {CONV_WIDTHS}")
+    rule = Message("({channels}, 1, W) with W in {widths}", channels=channels, widths=CONV_WIDTHS)
+    weight = _read_float(weights, name, allowed, rule)
     bias_name = f"{mixer}.conv1d.bias"
     if bias_name not in weights.files:
         bias = torch.zeros(channels)
@@ -299,14 +345,24 @@ def _read_float(
     tensor = weights.read(name)
     if tuple(tensor.shape) not in allowed:
         raise CheckpointError(
-            f"{weights.files[name]}: {name} has shape {tuple(tensor.shape)}; expected {rule}"
+            "{path}: {entry} has shape {shape}; expected {rule}",
+            path=weights.files[name],
+            entry=name,
+            shape=tuple(tensor.shape),
+            rule=rule,
         )
     if not tensor.is_floating_point():
         raise CheckpointError(
-            f"{weights.files[name]}: {name} is {tensor.dtype}; float weights are needed "
-            "to calibrate"
+            "{path}: {entry} is {dtype}; float weights are needed to calibrate",
+            path=weights.files[name],
+            entry=name,
+            dtype=tensor.dtype,
         )
     tensor = tensor.to(torch.float32)
     if not torch.isfinite(tensor).all():
-        raise CheckpointError(f"{weights.files[name]}: {name} contains NaN or infinite values")
+        raise CheckpointError(
+            "{path}: {entry} contains NaN or infinite values",
+            path=weights.files[name],
+            entry=name,
+        )
     return tensor

@@ -36,7 +36,8 @@ from dashboard.checkpoints.records import (
     StoredSlice,
 )
 from dashboard.checkpoints.weights import Weights
-from dashboard.refusals import quoted
+from dashboard.messages import either
+from dashboard.refusals import Refusal, quoted
 from kernels.arguments import sums_fit
 
 RANGES = ("x_head_group_range", "x_dim_group_range")
@@ -67,9 +68,10 @@ class _Conv:
     weights: Weights
     directory: Path
 
-    def fault(self, field: str, told: str) -> CheckpointError:
+    def place(self, field: str) -> dict[str, object]:
+        """Where an entry lies, as an error names it: its file and its name."""
         name = f"{self.prefix}.{field}"
-        return CheckpointError(f"{self.weights.files.get(name, self.directory)}: {name} {told}")
+        return {"path": self.weights.files.get(name, self.directory), "entry": name}
 
     def has(self, field: str) -> bool:
         """Whether there is such an entry, and it holds something: many are stored as None."""
@@ -78,20 +80,31 @@ class _Conv:
     def array(self, field: str) -> np.ndarray:
         """A tensor of numbers as it is, a plain number as (1,)."""
         if not self.has(field):
-            raise self.fault(field, "is missing or None; a quantized convolution needs it")
+            raise CheckpointError(
+                "{path}: {entry} is missing or None; a quantized convolution needs it",
+                **self.place(field),
+            )
         return _array(self.weights, f"{self.prefix}.{field}")
 
     def scales(self, field: str, shapes: list[tuple[int | None, ...]]) -> np.ndarray:
         """Positive scales, float32, of one of the shapes; None in one stands for any length."""
-        found = self.array(field)
-        if not any(_fits(found.shape, shape) for shape in shapes):
-            told = " or ".join(str(s).replace("None", "n") for s in shapes)
-            raise self.fault(field, f"has shape {found.shape}; expected {told}")
-        with np.errstate(over="ignore"):  # to infinity, which is told below
-            scales = found.astype(np.float32)
+        stored = self.array(field)
+        if not any(_fits(stored.shape, shape) for shape in shapes):
+            allowed = [str(shape).replace("None", "n") for shape in shapes]
+            raise CheckpointError(
+                "{path}: {entry} has shape {shape}; expected {rule}",
+                **self.place(field),
+                shape=stored.shape,
+                rule=either(allowed),
+            )
+        with np.errstate(over="ignore"):  # to infinity, which is refused below
+            scales = stored.astype(np.float32)
         if not (np.isfinite(scales) & (scales > 0)).all():
-            raise self.fault(
-                field, f"lies between {scales.min()} and {scales.max()}; a scale is finite and > 0"
+            raise CheckpointError(
+                "{path}: {entry} lies between {least} and {greatest}; a scale is finite and > 0",
+                **self.place(field),
+                least=scales.min(),
+                greatest=scales.max(),
             )
         return scales
 
@@ -100,11 +113,15 @@ class _Conv:
 
     def codes(self, field: str, shapes: list[tuple[int, ...]]) -> Tensor:
         if f"{self.prefix}.{field}" not in self.weights.files:
-            raise self.fault(field, "is missing")
+            raise CheckpointError("{path}: {entry} is missing", **self.place(field))
         tensor = self.weights.read(f"{self.prefix}.{field}")
         if tensor.dtype != torch.int8 or tuple(tensor.shape) not in shapes:
-            raise self.fault(
-                field, f"is {tensor.dtype} {tuple(tensor.shape)}; expected torch.int8 {shapes[0]}"
+            raise CheckpointError(
+                "{path}: {entry} is {dtype} {shape}; expected torch.int8 {rule}",
+                **self.place(field),
+                dtype=tensor.dtype,
+                shape=tuple(tensor.shape),
+                rule=str(shapes[0]),
             )
         return tensor
 
@@ -125,16 +142,19 @@ def _array(weights: Weights, name: str) -> np.ndarray:
     tensor = weights.read(name)
     if tensor.dtype.is_complex or tensor.dtype == torch.bool:
         raise CheckpointError(
-            f"{weights.files[name]}: {name} is {tensor.dtype}, which is no number"
+            "{path}: {entry} is {dtype}, which is no number",
+            path=weights.files[name],
+            entry=name,
+            dtype=tensor.dtype,
         )
     if tensor.is_floating_point():
         tensor = tensor.to(torch.float64)
     return np.atleast_1d(tensor.numpy())
 
 
-def _fits(found: tuple[int, ...], shape: tuple[int | None, ...]) -> bool:
-    return len(found) == len(shape) and all(
-        b in (None, a) for a, b in zip(found, shape, strict=True)
+def _fits(stored: tuple[int, ...], shape: tuple[int | None, ...]) -> bool:
+    return len(stored) == len(shape) and all(
+        b in (None, a) for a, b in zip(stored, shape, strict=True)
     )
 
 
@@ -174,13 +194,17 @@ def read_stored_layer(
         slices = _read_quamba1(conv, architecture, has_bias)
     else:
         slices, head_ends, dim_ends = _read_quamba2(conv, architecture, has_bias)
-    for part in slices:
-        if not (part.scale_wx > 0 and sums_fit(part.x_scale, part.w_scale, part.b_scale or 0.0)):
-            raise conv.fault(
-                "weight",
-                f"has the scales {part.x_scale} and {part.w_scale} over the {part.name} slice; "
-                f"their product is {part.scale_wx} in float32, within which the convolution's sums "
-                "must stay",
+    for own in slices:
+        if not (own.scale_wx > 0 and sums_fit(own.x_scale, own.w_scale, own.b_scale or 0.0)):
+            raise CheckpointError(
+                "{path}: {entry} has the scales {x_scale} and {w_scale} over the {slice} slice; "
+                "their product is {product} in float32, within which the convolution's sums must "
+                "stay",
+                **conv.place("weight"),
+                x_scale=own.x_scale,
+                w_scale=own.w_scale,
+                slice=own.name,
+                product=own.scale_wx,
             )
     return StoredLayer(
         layer=layer,
@@ -200,15 +224,15 @@ def _read_quamba1(
     """One scale each for input, weights, bias and output, over all channels."""
     return tuple(
         StoredSlice(
-            part,
+            conv_slice,
             conv.scale("input_scale"),
             conv.scale("weight_scale"),
             conv.scale("bias_scale") if has_bias else None,
             conv.scales("output_scale", [(1,)]),
-            np.zeros(part.width, np.int64),
+            np.zeros(conv_slice.width, np.int64),
             "percentile-ema",
         )
-        for part in architecture.slices
+        for conv_slice in architecture.slices
     )
 
 
@@ -216,29 +240,29 @@ def _read_quamba2(
     conv: _Conv, architecture: Architecture, has_bias: bool
 ) -> tuple[tuple[StoredSlice, ...], np.ndarray | None, np.ndarray | None]:
     """Scales of their own for x, B and C, and the two tables of range ends where x has groups."""
-    found, head_ends, dim_ends = [], None, None
-    for part in architecture.slices:
-        name = f"{part.name}_out_scales"
-        if part.name == "x":
+    slices, head_ends, dim_ends = [], None, None
+    for conv_slice in architecture.slices:
+        name = f"{conv_slice.name}_out_scales"
+        if conv_slice.name == "x":
             out = conv.scales(name, [(1,), (architecture.n_groups, None, None)])
-            group = np.zeros(part.width, np.int64)
+            group = np.zeros(conv_slice.width, np.int64)
             if out.ndim == 3:
                 group, head_ends, dim_ends = _read_groups(conv, architecture, out.shape)
         else:
             out = conv.scales(name, [(1,), (architecture.n_groups,)])
-            group = np.arange(part.width) * len(out) // part.width
-        found.append(
+            group = np.arange(conv_slice.width) * len(out) // conv_slice.width
+        slices.append(
             StoredSlice(
-                part,
-                conv.scale(f"{part.name}_scale"),
-                conv.scale(f"w{part.name}_scale"),
-                conv.scale(f"b{part.name}_scale") if has_bias else None,
+                conv_slice,
+                conv.scale(f"{conv_slice.name}_scale"),
+                conv.scale(f"w{conv_slice.name}_scale"),
+                conv.scale(f"b{conv_slice.name}_scale") if has_bias else None,
                 out,
                 group,
-                "percentile-ema" if part.name == "x" and out.ndim == 1 else "minmax",
+                "percentile-ema" if conv_slice.name == "x" and out.ndim == 1 else "minmax",
             )
         )
-    return tuple(found), head_ends, dim_ends
+    return tuple(slices), head_ends, dim_ends
 
 
 def _read_groups(
@@ -250,22 +274,34 @@ def _read_groups(
     head_dim, n_groups = architecture.head_dim, architecture.n_groups
     assert head_dim is not None and n_groups is not None  # a Mamba-2 has both
     if head_ends.shape != shape[:2] or dim_ends.shape != shape:
-        raise conv.fault(
-            RANGES[0],
-            f"has shape {head_ends.shape} and {RANGES[1]} {dim_ends.shape}; x_out_scales of shape "
-            f"{shape} need {shape[:2]} and {shape}",
+        raise CheckpointError(
+            "{path}: {entry} has shape {heads} and {other} {dims}; x_out_scales of shape {shape} "
+            "need {wanted} and {shape}",
+            **conv.place(RANGES[0]),
+            heads=head_ends.shape,
+            other=RANGES[1],
+            dims=dim_ends.shape,
+            shape=str(shape),
+            wanted=str(shape[:2]),
         )
     # Compared before anything is laid out: a table could claim any number of channels.
     if (head_ends[:, -1] != width // head_dim // n_groups).any():
-        raise conv.fault(
-            RANGES[0],
-            f"ends at {quoted(head_ends[:, -1].tolist())}; x has "
-            f"{width // head_dim} heads in {n_groups} SSD groups",
+        raise CheckpointError(
+            "{path}: {entry} ends at {ends}; x has {heads} heads in {groups} SSD groups",
+            **conv.place(RANGES[0]),
+            ends=quoted(head_ends[:, -1].tolist()),
+            heads=width // head_dim,
+            groups=n_groups,
         )
     try:
         group = group_of_channel(head_ends, dim_ends, head_dim)
-    except ValueError as error:
-        raise conv.fault(RANGES[0], f"and {RANGES[1]} do not fit: {error}") from None
+    except Refusal as error:
+        raise CheckpointError(
+            "{path}: {entry} and {other} do not fit: {reason}",
+            **conv.place(RANGES[0]),
+            other=RANGES[1],
+            reason=error,
+        ) from None
     return group, head_ends.astype(np.int64), dim_ends.astype(np.int64)
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dashboard.messages import Message
 from dashboard.refusals import Refusal
 from kernels.arguments import ConvArguments
 
@@ -84,7 +85,7 @@ class Architecture:
 class StoredSlice:
     """The stored scales of one slice's input, weights, bias and output: real units per code."""
 
-    part: ConvSlice
+    conv_slice: ConvSlice
     x_scale: float
     w_scale: float
     b_scale: float | None  # None where there is no bias
@@ -94,7 +95,7 @@ class StoredSlice:
 
     @property
     def name(self) -> str:
-        return self.part.name
+        return self.conv_slice.name
 
     @property
     def scale_wx(self) -> float:
@@ -144,7 +145,7 @@ class StoredLayer:
         """All that ``quant_causal_conv1d`` takes beside x: codes, and (D,) float32 scales."""
 
         def scales(values: list[float]) -> Tensor:
-            widths = torch.tensor([stored.part.width for stored in self.slices])
+            widths = torch.tensor([stored.conv_slice.width for stored in self.slices])
             return torch.tensor(values, dtype=torch.float32).repeat_interleave(widths).to(device)
 
         return {
@@ -165,7 +166,7 @@ class LayerFault:
     """A layer of a quantized checkpoint that cannot be used, and why, in one sentence."""
 
     layer: int
-    sentence: str
+    sentence: Message
 
 
 @dataclass(frozen=True)

@@ -52,26 +52,34 @@ def ran_out_of_memory(error: BaseException) -> bool:
 
 
 def out_of_memory(path: Path, error: BaseException) -> CheckpointError:
-    """The sentence that says so."""
+    """The error for a source that takes more memory than there is, with the library's reason."""
     reason = str(error).strip().splitlines() or [type(error).__name__]
-    return CheckpointError(f"{path} takes more memory than there is: {reason[0]}")
+    return CheckpointError(
+        "{path} takes more memory than there is: {reason}", path=path, reason=reason[0]
+    )
 
 
 def read_json(path: Path) -> dict:
     """A JSON object from a file. Raises CheckpointError for anything else."""
     if not path.is_file():
-        raise CheckpointError(f"{path} does not exist; a checkpoint needs it")
+        raise CheckpointError("{path} does not exist; a checkpoint needs it", path=path)
     if path.stat().st_size > LARGEST_JSON:
         raise CheckpointError(
-            f"{path} has {path.stat().st_size:,} bytes; a checkpoint's JSON has at most "
-            f"{LARGEST_JSON:,}"
+            "{path} has {size} bytes; a checkpoint's JSON has at most {largest}",
+            path=path,
+            size=f"{path.stat().st_size:,}",
+            largest=f"{LARGEST_JSON:,}",
         )
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:  # of UTF-8, of JSON, of huge integers
-        raise CheckpointError(f"{path} is not readable JSON: {error}") from None
+        raise CheckpointError(
+            "{path} is not readable JSON: {reason}", path=path, reason=error
+        ) from None
     if not isinstance(content, dict):
-        raise CheckpointError(f"{path} holds a {type(content).__name__}, not an object")
+        raise CheckpointError(
+            "{path} holds a {kind}, not an object", path=path, kind=type(content).__name__
+        )
     return content
 
 
@@ -89,8 +97,9 @@ def open_weights(source: Path) -> Weights:
         if index.is_file():
             return _open_files(_shards(index))
     raise CheckpointError(
-        f"{source} has no weights: looked for "
-        + ", ".join(f"{name}, {name}.index.json" for name in WHOLE)
+        "{path} has no weights: looked for {names}",
+        path=source,
+        names=tuple(name + end for name in WHOLE for end in ("", ".index.json")),
     )
 
 
@@ -98,13 +107,17 @@ def _shards(index: Path) -> list[Path]:
     """The files that an index names, all in its own directory."""
     shards = read_json(index).get("weight_map")
     if not isinstance(shards, dict) or not all(isinstance(s, str) for s in shards.values()):
-        raise CheckpointError(f"{index} has no weight_map from tensor names to file names")
+        raise CheckpointError(
+            "{path} has no weight_map from tensor names to file names", path=index
+        )
     beside = {p.name: p for p in index.parent.iterdir() if p.suffix in SUFFIXES and p.is_file()}
     names = sorted(set(shards.values()))
     for name in names:
         if name not in beside:
             raise CheckpointError(
-                f"{index} names the file {quoted(name)}, which does not exist beside it"
+                "{path} names the file {name}, which does not exist beside it",
+                path=index,
+                name=quoted(name),
             )
     return [beside[name] for name in names]
 
@@ -117,8 +130,8 @@ def _open_files(paths: Collection[Path]) -> Weights:
         if path.suffix == ".safetensors":
             names, readers[path] = _open_safetensors(path)
         else:
-            names, readers[path], found = _open_pickle(path)
-            numbers |= found
+            names, readers[path], plain_numbers = _open_pickle(path)
+            numbers |= plain_numbers
         files.update(dict.fromkeys(names, path))
     return Weights(files, lambda name: readers[files[name]](name), numbers)
 
@@ -130,7 +143,9 @@ def _open_safetensors(path: Path) -> tuple[list[str], Callable[[str], Tensor]]:
     except MemoryError as error:  # the file is mapped whole, however long it claims to be
         raise out_of_memory(path, error) from error
     except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"{path} is not a readable safetensors file: {error}") from None
+        raise CheckpointError(
+            "{path} is not a readable safetensors file: {reason}", path=path, reason=error
+        ) from None
 
     def read(name: str) -> Tensor:
         try:
@@ -138,7 +153,12 @@ def _open_safetensors(path: Path) -> tuple[list[str], Callable[[str], Tensor]]:
         except (SafetensorError, OSError, RuntimeError, AttributeError, MemoryError) as error:
             if ran_out_of_memory(error):
                 raise out_of_memory(path, error) from error
-            raise CheckpointError(f"{path}: {quoted(name)} cannot be read: {error}") from None
+            raise CheckpointError(
+                "{path}: {entry} cannot be read: {reason}",
+                path=path,
+                entry=quoted(name),
+                reason=error,
+            ) from None
 
     return names, read
 
@@ -154,13 +174,19 @@ def _open_pickle(
             raise out_of_memory(path, error) from error
         logger.info("reading %s", path, exc_info=error)
         reason = str(error).strip().splitlines() or [type(error).__name__]
-        raise CheckpointError(f"{path} cannot be read as plain weights: {reason[0]}") from error
+        raise CheckpointError(
+            "{path} cannot be read as plain weights: {reason}", path=path, reason=reason[0]
+        ) from error
     if not isinstance(state, dict):
-        raise CheckpointError(f"{path} holds a {type(state).__name__}, not a state dict")
+        raise CheckpointError(
+            "{path} holds a {kind}, not a state dict", path=path, kind=type(state).__name__
+        )
     tensors, numbers = {}, {}
     for name, value in state.items():
         if not isinstance(name, str):
-            raise CheckpointError(f"{path} has an entry named {quoted(name)}, which is no name")
+            raise CheckpointError(
+                "{path} has an entry named {value}, which is no name", path=path, value=quoted(name)
+            )
         if isinstance(value, Tensor):
             tensors[name] = _dense(value, name, path)
         elif value is None or (isinstance(value, int | float) and not isinstance(value, bool)):
@@ -175,19 +201,28 @@ def _check_archive(path: Path) -> None:
             entries = archive.infolist()
     except ZIP_FAULTS as error:
         raise CheckpointError(
-            f"{path} cannot be read as plain weights: it is not the archive that torch.save has "
-            f"written since torch 1.6 ({error})"
+            "{path} cannot be read as plain weights: it is not the archive that torch.save has "
+            "written since torch 1.6 ({reason})",
+            path=path,
+            reason=error,
         ) from error
     packed = sum(entry.file_size for entry in entries)
     if packed > path.stat().st_size or any(e.compress_type != zipfile.ZIP_STORED for e in entries):
         raise CheckpointError(
-            f"{path} cannot be read as plain weights: its entries are compressed or claim "
-            f"{packed:,} bytes in a file of {path.stat().st_size:,}; torch.save stores them plainly"
+            "{path} cannot be read as plain weights: its entries are compressed or claim {claimed} "
+            "bytes in a file of {size}; torch.save stores them plainly",
+            path=path,
+            claimed=f"{packed:,}",
+            size=f"{path.stat().st_size:,}",
         )
 
 
 def _dense(tensor: Tensor, name: str, path: Path) -> Tensor:
-    """A tensor may claim any shape over a small storage, by strides of 0; widened, it bursts."""
+    """The tensor, once the file is seen to hold all of it.
+
+    By strides of 0 it may claim any shape over a small storage, and would take more memory than the
+    file has bytes as soon as it is copied.
+    """
     plain = tensor.layout == torch.strided and tensor.device.type == "cpu" and not tensor.is_nested
     if (
         not plain
@@ -195,7 +230,10 @@ def _dense(tensor: Tensor, name: str, path: Path) -> Tensor:
         or (tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes())
     ):
         raise CheckpointError(
-            f"{path}: {quoted(name)} claims the shape {quoted(tuple(tensor.shape))}, which the "
-            "file does not hold as a plain tensor"
+            "{path}: {entry} claims the shape {shape}, which the file does not hold as a plain "
+            "tensor",
+            path=path,
+            entry=quoted(name),
+            shape=quoted(tuple(tensor.shape)),
         )
     return tensor.detach()

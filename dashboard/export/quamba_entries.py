@@ -21,6 +21,8 @@ from dashboard.analysis.report import LayerReport
 from dashboard.calibration import LayerCalibration
 from dashboard.calibration.histogram import Histogram
 from dashboard.checkpoints import Checkpoint, StoredLayer
+from dashboard.messages import Message
+from dashboard.refusals import Refusal
 from dashboard.rules.channels import CHANNEL_RULES, group_scales
 from dashboard.rules.grouping import CHANNEL_GROUPS, HEAD_GROUPS
 from dashboard.rules.observers import ScaleRule, output_scale
@@ -28,10 +30,10 @@ from dashboard.rules.observers import ScaleRule, output_scale
 Entries = dict[str, Tensor | float]
 
 
-def refusal(rule: ScaleRule) -> str | None:
+def refusal(rule: ScaleRule) -> Message | None:
     """Why scales by a rule have no place in a Quamba checkpoint; None where they have one."""
     if not rule.symmetric:
-        return (
+        return Message(
             "Quamba's checkpoints have no place for a zero point: asymmetric scales leave as JSON "
             "or CSV alone."
         )
@@ -48,24 +50,24 @@ def scale_entries(reports: Sequence[LayerReport], n_groups: int | None) -> Entri
     Args:
         n_groups: SSD groups, None for Mamba-1.
 
-    Raises ValueError for asymmetric scales, and for groups.
+    Raises Refusal for asymmetric scales, and for groups.
     """
     entries: Entries = {}
     for report in reports:
-        if told := refusal(report.slices[0].chosen.rule):
-            raise ValueError(told)
+        if reason := refusal(report.slices[0].chosen.rule):
+            raise Refusal(reason)
         if report.finer:
-            raise ValueError("scales of neighbouring channels are no groups of Quamba's")
+            raise Refusal("scales of neighbouring channels are no groups of Quamba's")
         prefix = f"backbone.layers.{report.layer}.mixer."
-        for part in report.slices:
-            scale = float(np.float32(part.chosen.x_out_scale))
+        for slice_report in report.slices:
+            scale = float(np.float32(slice_report.chosen.x_out_scale))
             if n_groups is None:
                 entries[f"{prefix}conv1d.output_scale"] = scale
                 for place in MAMBA1_COPIES:
                     entries[prefix + place] = torch.tensor(scale)
                 continue
-            groups = (HEAD_GROUPS, CHANNEL_GROUPS) if part.name == "x" else ()
-            for place in _mamba2_places(part.name):
+            groups = (HEAD_GROUPS, CHANNEL_GROUPS) if slice_report.name == "x" else ()
+            for place in _mamba2_places(slice_report.name):
                 entries[prefix + place] = torch.full((n_groups, *groups), scale)
     return entries
 
@@ -95,10 +97,10 @@ def replaced(
         layers: calibrated layers of ``model``; those that are stored are replaced.
         outputs: (layer, index of the slice) -> each channel's histogram.
 
-    Raises ValueError for a rule that its groups cannot have, and for another model's weights.
+    Raises Refusal for a rule that its groups cannot have, and for another model's weights.
     """
-    if told := refusal(rule):
-        raise ValueError(told)
+    if reason := refusal(rule):
+        raise Refusal(reason)
     entries: Entries = {}
     for counted in layers:
         if counted.layer not in quantized.stored_layers:
@@ -106,23 +108,29 @@ def replaced(
         stored = quantized.stored_layer(counted.layer)
         order = match_channels(stored, model.conv(counted.layer))
         if order is None:
-            raise ValueError(
-                f"layer {counted.layer} of {quantized.name} has not the weights of {model.name}"
+            raise Refusal(
+                "layer {layer} of {quantized} has not the weights of {model}",
+                layer=counted.layer,
+                quantized=quantized.name,
+                model=model.name,
             )
         prefix = _prefix(quantized, stored)
-        for i, (part, own) in enumerate(zip(stored.slices, counted.slices, strict=True)):
-            scales = part.out_scales.copy().ravel()
+        for i, (stored_slice, own) in enumerate(zip(stored.slices, counted.slices, strict=True)):
+            scales = stored_slice.out_scales.copy().ravel()
             if scales.size == 1:
                 scales[0] = output_scale(rule, own).scale
             else:
                 if rule.observer not in CHANNEL_RULES:
-                    raise ValueError(
-                        f"{rule.observer} is not defined for groups of channels, which layer "
-                        f"{counted.layer} has; allowed are {', '.join(CHANNEL_RULES)}"
+                    raise Refusal(
+                        "{rule} is not defined for groups of channels, which layer {layer} has; "
+                        "allowed are {rules}",
+                        rule=rule.observer,
+                        layer=counted.layer,
+                        rules=tuple(CHANNEL_RULES),
                     )
-                present, group = np.unique(float_groups(part, order), return_inverse=True)
+                present, group = np.unique(float_groups(stored_slice, order), return_inverse=True)
                 scales[present] = group_scales(outputs(counted.layer, i), group, rule).scales
-            entries |= _placed(state, prefix, stored, part.name, scales)
+            entries |= _placed(state, prefix, stored, stored_slice.name, scales)
     return entries
 
 
@@ -140,17 +148,17 @@ def _placed(
     places = ("conv1d.output_scale", *MAMBA1_COPIES) if is_mamba1 else _mamba2_places(name)
     entries: Entries = {}
     for place in places:
-        found = state.get(prefix + place)
-        if isinstance(found, Tensor):
+        entry = state.get(prefix + place)
+        if isinstance(entry, Tensor):
             values = torch.from_numpy(scales.astype(np.float32))
-            entries[prefix + place] = values.reshape(found.shape).to(found.dtype)
-        elif isinstance(found, float):
+            entries[prefix + place] = values.reshape(entry.shape).to(entry.dtype)
+        elif isinstance(entry, float):
             entries[prefix + place] = float(scales[0])
     factor = float(scales[0]) / float(stored.slices[0].out_scales.ravel()[0])
     for place in ("x_proj.a", "x_proj.alpha") if is_mamba1 else ():
-        found = state.get(prefix + place)  # of W8A8: the scale that x_proj reads, over its own
-        if isinstance(found, Tensor | float):
-            entries[prefix + place] = found * factor
+        entry = state.get(prefix + place)  # of W8A8: the scale that x_proj reads, over its own
+        if isinstance(entry, Tensor | float):
+            entries[prefix + place] = entry * factor
     return entries
 
 

@@ -73,13 +73,13 @@ def rows_as_csv(rows: Sequence[dict]) -> str:
     return written.getvalue()
 
 
-def landscape_rows(found: Landscape) -> list[dict]:
+def landscape_rows(landscape: Landscape) -> list[dict]:
     """A row an α: its scale, and every measure there."""
-    output = found.output
+    output = landscape.output
     columns = {
-        "alpha": found.alphas,
-        "x_out_scale": found.scales,
-        "sqnr_db": found.sqnr_db,
+        "alpha": landscape.alphas,
+        "x_out_scale": landscape.scales,
+        "sqnr_db": landscape.sqnr_db,
         "saturation_rate": output.saturation_rate,
         "code_utilization": output.code_utilization,
         "effective_bits": output.effective_bits,
@@ -102,19 +102,19 @@ def average_rows(average: MovingAverage) -> list[dict]:
     ]
 
 
-def judged_rows(judged: Sequence[Judged], names: tuple[str, str]) -> list[dict]:
+def held_out_rows(evaluated: Sequence[Judged], names: tuple[str, str]) -> list[dict]:
     """A row a layer: a scale calibrated on the first text, and its measures on both."""
     return [
         {
-            "layer": each.layer,
-            "x_out_scale": each.own.x_out_scale,
+            "layer": layer.layer,
+            "x_out_scale": layer.own.x_out_scale,
             **{
                 f"{measure}, {name}": float(getattr(output, measure))
-                for name, output in zip(names, (each.own.output, each.there), strict=True)
+                for name, output in zip(names, (layer.own.output, layer.there), strict=True)
                 for measure in ("saturation_rate", "sqnr_db", "effective_bits")
             },
         }
-        for each in judged
+        for layer in evaluated
     ]
 
 
@@ -136,7 +136,7 @@ def as_published(document: dict) -> str:
         values = layer | {"shape": None if layer["x_out_scale"] is None else shape}
         cells = (_cell(key, forms.get(key, "{:.8f}"), values[key]) for key in keys)
         rows.append([str(layer["layer"]), *cells])
-    return "\n".join([*_aligned(names, rows), ""])
+    return "\n".join([*aligned(names, rows), ""])
 
 
 def as_table(document: dict) -> str:
@@ -149,20 +149,20 @@ def as_table(document: dict) -> str:
         [_cell(name, form, layer[name]) for name, form in TABLE_COLUMNS.items()]
         for layer in document["layers"]
     ]
-    lines = [head, "", *_aligned(list(TABLE_COLUMNS), rows)]
+    lines = [head, "", *aligned(list(TABLE_COLUMNS), rows)]
     if "recommended" in document:
-        found = document["recommended"]
+        recommended = document["recommended"]
         best = [
             [str(e["layer"]), e["slice"], format_alpha(e["alpha"]), f"{e['x_out_scale']:.8f}",
              f"{e['sqnr_db']:.2f}", *(f"{loss:.2f}" for loss in e["loss_db"].values())]
-            for e in found["layers"]
+            for e in recommended["layers"]
         ]  # fmt: skip
         lost = [
             f"{'MinMax' if alpha == '1' else alpha} loses"
-            for alpha in found["layers"][0]["loss_db"]
+            for alpha in recommended["layers"][0]["loss_db"]
         ]
         names = ["layer", "slice", "best alpha", "x_out_scale", "sqnr_db", *lost]
-        lines += ["", found["reason"], "", *_aligned(names, best)]
+        lines += ["", recommended["reason"], "", *aligned(names, best)]
     return "\n".join([*lines, ""])
 
 
@@ -188,7 +188,8 @@ def _cell(name: str, form: str, value: object) -> str:
     return form.format(value)
 
 
-def _aligned(names: list[str], rows: list[list[str]]) -> list[str]:
+def aligned(names: list[str], rows: list[list[str]]) -> list[str]:
+    """Lines of a table whose columns stand under each other, the first of them the names."""
     cells = [names, *rows]
     widths = [max(len(row[i]) for row in cells) for i in range(len(names))]
     return ["  ".join(c.rjust(w) for c, w in zip(row, widths, strict=True)) for row in cells]

@@ -3,118 +3,234 @@
 from __future__ import annotations
 
 import numpy as np
+import plotly.graph_objects as go
 
-from dashboard.figures.style import Panel, Sheet, nice_ticks
+from dashboard.figures.theme import (
+    LIGHT,
+    dots,
+    faded,
+    label,
+    line,
+    new_figure,
+    number_ticks,
+    plain,
+    tick_step,
+)
 from dashboard.rules.observers import MovingAverage
+from dashboard.text.captions.batches import average_headline, orders_caption
 from dashboard.text.language import Language
 from dashboard.text.numbers import percent, scale_text
 
-LEFT, RIGHT = 0.05, 0.86  # of the width; labels of the lines stand at the right
-PLOT, WEIGHTS, GAP, FOOT, TOP = 260, 90, 42, 44, 14  # px
-ORDERS = 150  # px
+HEIGHT, HEIGHT_NARROW = 440, 480  # px; a narrow one has its legend in several lines
+ORDERS, ORDERS_NARROW = 210, 230
+WEIGHTS = 0.25  # of the axes' height, for the weights below
+QUANTILES = 0.42  # where the quantiles' axis begins; the weights' heading stands between
+BAR = 0.76  # of a batch's width
+MOST_LARGE = 64  # batches; more have smaller dots
 BINS = 60
+ROOM, ROOM_NARROW = 480, 230  # px that the numbers under an axis have at least
 
 
-def moving_average_chart(average: MovingAverage, pooled: float, say: Language) -> Sheet:
+def moving_average_chart(average: MovingAverage, pooled: float, say: Language) -> go.Figure:
     """Each batch's quantile, the mean after it, and the quantile of all batches together.
 
     Below, the weight of each batch in the final mean. Batches stand in the order taken, under
     their own numbers.
     """
     count = len(average.order)
-    height = TOP + PLOT + GAP + WEIGHTS + FOOT
-    sheet = Sheet(height, "Each batch's quantile, its moving average, and the pooled quantile")
     values = (*average.quantiles, *average.means, pooled)
-    low, high = min(values), max(values)
-    room = 0.08 * (high - low) or 0.1 * high or 1.0
-    bottom = FOOT + WEIGHTS + GAP
-    panel = Panel(LEFT, RIGHT, bottom / height, (bottom + PLOT) / height,
-                  (-0.6, count - 0.4), (low - room, high + room))  # fmt: skip
-    for tick in nice_ticks(*panel.y_range, 5):
-        y = panel.y(tick)
-        sheet.line([LEFT, RIGHT], [y, y], "grid")
-        sheet.text(LEFT - 0.004, y, f"{tick:.4g}", anchor="middle left", size=11.5)
-    sheet.text(0, panel.top, "amax", anchor="bottom right", size=11.5)
-    steps = np.arange(count)
-    y = float(panel.y(pooled))
-    sheet.line([LEFT, RIGHT], [y, y], "best", 1.8, "6 4")
-    sheet.line(panel.x(steps), panel.y(average.means), "chosen", 2.2)
-    ends = sorted(
-        [(pooled, f"all batches pooled\n{scale_text(pooled)}", "best"),
-         (average.final, f"moving average\n{scale_text(average.final)}", "chosen")],
-        key=lambda end: end[0],
+    numbers = [str(batch) for batch in average.order]
+    step, step_narrow = (tick_step(numbers, room) for room in (ROOM, ROOM_NARROW))
+    most = max(average.weights)
+    figure = new_figure(
+        HEIGHT,
+        say(
+            "Each batch's quantile, its moving average, and the pooled quantile. {finding}",
+            finding=average_headline(average, pooled, say),
+        ),
+        margin={"l": 4, "r": 8, "t": 6, "b": 4, "autoexpand": True},
+        showlegend=True,
+        xaxis={
+            "range": [-0.6, count - 0.4],
+            "fixedrange": count <= MOST_LARGE,
+            "anchor": "y2",
+            "tickvals": list(range(0, count, step)),
+            "ticktext": numbers[::step],
+            "title": say("batch, in the order taken"),
+            "ticklabelstandoff": 6,
+            "automargin": True,
+        },
+        yaxis={
+            "domain": [QUANTILES, 1],
+            "range": _around(values, 0.08),
+            **number_ticks(*_around(values, 0.08)),
+            "showgrid": True,
+            "title": "amax",
+            "automargin": True,
+        },
+        yaxis2={
+            "domain": [0, WEIGHTS],
+            "range": [0, 1.05 * most],
+            "tickvals": [0, most],
+            "ticktext": [percent(0), percent(most)],
+            "zeroline": True,
+            "zerolinecolor": LIGHT["line"],
+            "automargin": True,
+        },
+        annotations=[
+            label(
+                0,
+                WEIGHTS + 0.02,
+                say("weight in the final mean;\nthe first batch has {share}",
+                    share=percent(average.weights[0])),
+                "text",
+                "top right",
+                bold=True,
+            )
+        ],
+        meta={
+            "narrow": {
+                "height": HEIGHT_NARROW,
+                "xaxis.tickvals": list(range(0, count, step_narrow)),
+                "xaxis.ticktext": numbers[::step_narrow],
+            }
+        },
     )  # fmt: skip
-    lower, upper = (float(panel.y(end[0])) for end in ends)
-    apart = 38 / height
-    if upper - lower < apart:
-        lower, upper = (lower + upper - apart) / 2, (lower + upper + apart) / 2
-    for at, (_, words, colour) in zip((lower, upper), ends, strict=True):
-        sheet.text(RIGHT + 0.008, at, words, "text" if colour == "chosen" else colour,
-                   "middle right", bold=True)  # fmt: skip
-    size = 8 if count <= 64 else 4
-    for i, (batch, quantile, mean) in enumerate(
-        zip(average.order, average.quantiles, average.means, strict=True)
-    ):
-        x, y = float(panel.x(i)), float(panel.y(quantile))
-        sheet.dot(x, y, "output", size)
-        told = (
-            f"batch {batch}: its quantile {scale_text(quantile)}\nmean after it {scale_text(mean)}"
+    places = np.arange(count)
+    steps = [
+        [batch, scale_text(quantile), scale_text(mean)]
+        for batch, quantile, mean in zip(
+            average.order, average.quantiles, average.means, strict=True
         )
-        sheet.hover(x, y, told)
-    _draw_weights(sheet, average, height)
-    return sheet
+    ]
+    told = say(
+        "batch {batch}: its quantile {quantile}\nmean after it {mean}",
+        batch="%{customdata[0]}",
+        quantile="%{customdata[1]}",
+        mean="%{customdata[2]}",
+    )
+    figure.add_trace(
+        _exact(
+            line([-0.6, count - 0.4], [0, 0], "best", 1.8, "6px,4px"),
+            y=[pooled, pooled],
+            name=say("all batches pooled: {amax}", amax=scale_text(pooled)),
+        )
+    )
+    for trace, y, name in (
+        (line(places, places, "chosen", 2.2, hovertemplate=plain(told)), average.means,
+         say("moving average, at its end: {amax}", amax=scale_text(average.final))),
+        (dots(places, places, "output", 8 if count <= MOST_LARGE else 4,
+              hovertemplate=plain(told)), average.quantiles, say("quantile of one batch")),
+    ):  # fmt: skip
+        figure.add_trace(_exact(trace, y=y, name=name, customdata=steps))
+    figure.add_trace(
+        _bars(
+            places,
+            average.weights,
+            BAR,
+            0.9,
+            [
+                say("batch {batch}: weight {share}", batch=batch, share=percent(weight))
+                for batch, weight in zip(average.order, average.weights, strict=True)
+            ],
+        )
+        | {"yaxis": "y2", "showlegend": False}
+    )
+    return figure
 
 
-def _draw_weights(sheet: Sheet, average: MovingAverage, height: float) -> None:
-    count = len(average.order)
-    panel = Panel(LEFT, RIGHT, FOOT / height, (FOOT + WEIGHTS) / height,
-                  (-0.6, count - 0.4), (0.0, max(average.weights)))  # fmt: skip
-    sheet.line([LEFT, RIGHT], [panel.bottom, panel.bottom], "line")
-    sheet.text(0, panel.top + 0.012, "weight in the final mean", anchor="top right", size=11.5)
-    every = max(1, count // 32)
-    for i, (batch, weight) in enumerate(zip(average.order, average.weights, strict=True)):
-        left, right = float(panel.x(i - 0.38)), float(panel.x(i + 0.38))
-        top = max(float(panel.y(weight)), panel.bottom + 0.003)
-        sheet.area([left, left, right, right], [panel.bottom, top, top, panel.bottom],
-                   "output", 0.9)  # fmt: skip
-        sheet.hover([left, right], top, f"batch {batch}: weight {percent(weight)}")
-        if i % every == 0:
-            sheet.text((left + right) / 2, panel.bottom, str(batch), anchor="bottom center",
-                       size=11)  # fmt: skip
-    first = average.weights[0]
-    sheet.text(float(panel.x(0.5)), panel.top - 0.01, f"first batch: {percent(first)}",
-               "text", "bottom right", bold=True, halo="page")  # fmt: skip
-    sheet.text((LEFT + RIGHT) / 2, 0.004, "batch, in the order taken", anchor="top center")
-
-
-def orders_chart(finals: np.ndarray, chosen: float, pooled: float, say: Language) -> Sheet:
+def orders_chart(finals: np.ndarray, chosen: float, pooled: float, say: Language) -> go.Figure:
     """How often each final mean came out, over many orders of the same batches.
 
     Args:
         finals: (R,) the moving average's end for each order tried.
     """
-    sheet = Sheet(ORDERS, "The final moving average over many orders of the same batches")
-    ends = (float(finals.min()), float(finals.max()), chosen, pooled)
-    low, high = min(ends), max(ends)
-    room = 0.04 * (high - low) or 0.1 * high or 1.0
-    edges = np.linspace(low - room, high + room, BINS + 1)
+    low, high = _around((float(finals.min()), float(finals.max()), chosen, pooled), 0.04)
+    low = max(low, 0.0)
+    edges = np.linspace(low, high, BINS + 1)
     counts = np.histogram(finals, edges)[0]
-    panel = Panel(LEFT, RIGHT, 0.22, 0.84, (float(edges[0]), float(edges[-1])),
-                  (0.0, float(counts.max())))  # fmt: skip
-    for count, left, right in zip(counts, edges, edges[1:], strict=False):
-        if count:
-            across = panel.x([left, left, right, right])
-            sheet.area(across, panel.y([0, count, count, 0]), "output", 0.7)
-            told = f"amax {left:.4g} to {right:.4g}\n{count} orders"
-            sheet.hover(across[1:3], float(panel.y(count)), told)
-    sheet.line([LEFT, RIGHT], [panel.bottom, panel.bottom], "line")
-    for tick in nice_ticks(*panel.x_range, 8):
-        sheet.text(float(panel.x(tick)), panel.bottom, f"{tick:.4g}", anchor="bottom center",
-                   size=11.5)  # fmt: skip
-    for value, words, colour in ((chosen, "this order", "chosen"), (pooled, "pooled", "best")):
-        x = float(panel.x(value))
-        sheet.line([x, x], [panel.bottom, 0.9], colour, 2, "" if colour == "chosen" else "6 4")
-        side = "middle left" if value >= pooled else "middle right"
-        sheet.text(x, 0.95, words, "text" if colour == "chosen" else colour,
-                   "middle center" if chosen == pooled else side, bold=True)  # fmt: skip
-    return sheet
+    seen = np.flatnonzero(counts)
+    most = int(counts.max())
+    figure = new_figure(
+        ORDERS,
+        say(
+            "The final moving average over many orders of the same batches. {finding}",
+            finding=orders_caption(finals, pooled, say),
+        ),
+        margin={"l": 4, "r": 8, "t": 6, "b": 4, "autoexpand": True},
+        showlegend=True,
+        xaxis={
+            "range": [low, high],
+            **number_ticks(low, high, ROOM),
+            "title": "amax",
+            "ticklabelstandoff": 6,
+            "automargin": True,
+            "showline": True,
+        },
+        yaxis={
+            "range": [0, 1.12 * most],
+            "tickvals": [0, most],
+            "title": say("orders"),
+            "automargin": True,
+        },
+        meta={
+            "narrow": {
+                "height": ORDERS_NARROW,
+                **{
+                    f"xaxis.{key}": ticks
+                    for key, ticks in number_ticks(low, high, ROOM_NARROW).items()
+                },
+            }
+        },
+    )
+    figure.add_trace(
+        _bars(
+            (edges[seen] + edges[seen + 1]) / 2,
+            counts[seen],
+            float(edges[1] - edges[0]),
+            0.7,
+            [
+                say("amax {low} to {high}\n{count} orders", low=scale_text(float(edges[i])),
+                    high=scale_text(float(edges[i + 1])), count=int(counts[i]))
+                for i in seen
+            ],
+        )
+        | {"showlegend": False}
+    )  # fmt: skip
+    for value, name, concept, dash in (
+        (chosen, say("this order: {amax}", amax=scale_text(chosen)), "chosen", "solid"),
+        (pooled, say("pooled: {amax}", amax=scale_text(pooled)), "best", "6px,4px"),
+    ):
+        trace = line([0, 0], [0, 1.12 * most], concept, 2, dash, hovertemplate=plain(name))
+        figure.add_trace(_exact(trace, x=[value, value], name=name))
+    return figure
+
+
+def _around(values: tuple[float, ...], share: float) -> tuple[float, float]:
+    """An axis around all values, with room on both sides where they are all the same."""
+    low, high = min(values), max(values)
+    room = share * (high - low) or 0.1 * abs(high) or 1.0
+    return low - room, high + room
+
+
+def _exact(trace: dict, **coordinates: object) -> dict:
+    """A trace in double precision: values may be nearer to one another than single ones can be."""
+    return trace | coordinates
+
+
+def _bars(
+    x: np.ndarray, y: np.ndarray | tuple[float, ...], width: float, opacity: float, told: list[str]
+) -> dict:
+    """Upright bars, each with a rim, so that the least of them still shows."""
+    return {
+        "type": "bar",
+        "x": x,
+        "y": list(y),
+        "width": width,
+        "marker": {
+            "color": faded("output", opacity),
+            "line": {"color": LIGHT["output"], "width": 1},
+        },
+        "customdata": [plain(text) for text in told],
+        "hovertemplate": "%{customdata}<extra></extra>",
+    }

@@ -5,84 +5,150 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import plotly.graph_objects as go
 
 from dashboard.analysis.compare import Column, layer_numbers
-from dashboard.figures.style import Panel, Sheet, nice_ticks, spread
+from dashboard.figures.theme import LIGHT, label, line, new_figure, plain, tick_step, wrapped
+from dashboard.text.captions.compare import compare_headline
 from dashboard.text.language import Language
 from dashboard.text.numbers import decibels, scale_text
 
-HEIGHT, FOOT = 280, 40  # px
+PLOT, FOOT = 240, 40  # px
+ENTRY = 20  # px a line of the legend
 COLOURS = ("chosen", "output", "saturated", "best", "stranded", "baseline")
-RIGHT = 0.72  # of the width; the names stand beyond
-LONGEST = 30  # characters of a name's line
+DASHES = ("solid", "solid", "dash", "dot", "longdash", "dashdot")  # lines may lie on one another
+SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "x")
+MOST_LARGE = 24  # layers; more have smaller marks
+NAMES, NAMES_NARROW = 540, 270  # px of a name in the legend
+ROOM, ROOM_NARROW = 500, 250  # px that the layers' numbers have at least
 
 
-def compared_lines(columns: Sequence[Column], quantity: str, say: Language) -> Sheet:
+def compared_lines(columns: Sequence[Column], quantity: str, say: Language) -> go.Figure:
     """A quantity over the layers; scales and ratios on a logarithmic axis, decibels on an even one.
 
-    A layer that a column does not know is left out of its line.
+    A layer that a column does not know is left out of its line; a click on a name in the legend
+    takes its line away or brings it back.
     """
     layers = layer_numbers(columns)
-    sheet = Sheet(HEIGHT, f"{quantity} of every layer, a line a column")
-    lines = [
-        [(i, value) for i, layer in enumerate(layers)
-         if (value := column.value(layer, quantity)) is not None and np.isfinite(value)]
-        for column in columns
-    ]  # fmt: skip
-    values = [value for line in lines for _, value in line]
-    if not values:
-        sheet.text(0.5, 0.5, f"No column knows {quantity}.")
-        return sheet
     log = quantity != "sqnr_db"
-    height = np.log10 if log else np.asarray
-    low, high = float(height(min(values))), float(height(max(values)))
-    margin = 0.08 * (high - low) or (0.02 if log else 0.5)
-    panel = Panel(
-        0.06, RIGHT, FOOT / HEIGHT, 0.97,
-        (-0.3, len(layers) - 0.7), (low - margin, high + margin),
+    lines = [_known(column, layers, quantity, log) for column in columns]
+    values = [value for known in lines for _, value in known]
+    whole = [f"{'ABCDEF'[i]}: {column.label}" for i, column in enumerate(columns)]
+    names, names_narrow = (
+        [wrapped(name, room, bold=i == 0) for i, name in enumerate(whole)]
+        for room in (NAMES, NAMES_NARROW)
+    )
+    beside = max(0.3, 0.03 * len(layers))
+    wide = ENTRY * -(-sum(name.count("\n") + 1 for name in names) // 2)
+    narrow = ENTRY * sum(name.count("\n") + 1 for name in names_narrow)
+    known_at_all = bool(values)
+    figure = new_figure(
+        PLOT + FOOT + wide,
+        say(
+            "{quantity} of every layer, a line a column. {finding}",
+            quantity=quantity,
+            finding=compare_headline(columns, quantity, say),
+        ),
+        margin={"l": 4, "r": 8, "t": 6, "b": 4, "autoexpand": True},
+        showlegend=known_at_all,
+        xaxis={
+            **_layer_axis(layers, ROOM),
+            "range": [-beside, len(layers) - 1 + beside],
+            "title": say("layer"),
+            "automargin": True,
+            "visible": known_at_all,
+        },
+        yaxis={
+            "type": "log" if log else "linear",
+            "range": _range(values, log),
+            "showgrid": True,
+            "automargin": True,
+            "ticksuffix": "" if log else " dB",
+            "exponentformat": "power",
+            "visible": known_at_all,
+        },
+        meta={
+            "narrow": {
+                "height": PLOT + FOOT + narrow,
+                **{f"xaxis.{key}": ticks
+                   for key, ticks in _layer_axis(layers, ROOM_NARROW).items()},
+            }
+        },
     )  # fmt: skip
-    _draw_axes(sheet, panel, layers, log)
-    named = [(i, line) for i, line in enumerate(lines) if line]
-    ends = [float(panel.y(height(line[-1][1]))) for _, line in named]
-    names = [_lines(f"{'ABCDEF'[i]}: {columns[i].label}") for i, _ in named]
-    apart = (18 if all("\n" not in name for name in names) else 33) / HEIGHT
-    for (i, line), name, label_y in zip(named, names, spread(ends, apart), strict=True):
-        x = panel.x([place for place, _ in line])
-        y = panel.y(height(np.array([value for _, value in line])))
-        sheet.line(x, y, COLOURS[i], 2)
-        for (place, value), dot_x, dot_y in zip(line, x, y, strict=True):
-            sheet.dot(float(dot_x), float(dot_y), COLOURS[i], 7)
-            amount = decibels(value) if not log else scale_text(value)
-            told = f"{columns[i].label}\nlayer {layers[place]}: {quantity} {amount}"
-            sheet.hover(float(dot_x), float(dot_y), told)
-        sheet.text(RIGHT + 0.01, label_y, name, COLOURS[i], "middle right", bold=i == 0)
-    return sheet
+    if not values:
+        figure.add_annotation(
+            label(0.5, 0.5, say("No column knows {quantity}.", quantity=quantity))
+        )
+        return figure
+    size = 8 if len(layers) <= MOST_LARGE else 4
+    for i, known in enumerate(lines):
+        if not known:
+            continue
+        figure.layout.meta["narrow"][f"data[{len(figure.data)}].name"] = _entry(names_narrow[i], i)
+        places = [place for place, _ in known]
+        figure.add_trace(
+            line(
+                places,
+                [value for _, value in known],
+                COLOURS[i],
+                2 if i else 3.5,
+                DASHES[i],
+                mode="lines+markers",
+                marker={
+                    "symbol": SYMBOLS[i],
+                    "size": size if i else 1.3 * size,
+                    "color": LIGHT[COLOURS[i]],
+                    "opacity": 1,
+                    "line": {"color": LIGHT["page"], "width": 1.5 if size == 8 else 0},
+                },
+                cliponaxis=False,
+                name=_entry(names[i], i),
+                customdata=[
+                    [plain(whole[i]), layers[place], scale_text(value) if log else decibels(value)]
+                    for place, value in known
+                ],
+                hovertemplate="%{customdata[0]}<br>"
+                + say(
+                    "layer {layer}: {quantity} {value}",
+                    layer="%{customdata[1]}",
+                    quantity=quantity,
+                    value="%{customdata[2]}",
+                ),
+            )
+        )
+    return figure
 
 
-def _lines(name: str) -> str:
-    """A name whole, for its end is where columns differ: broken after a comma where it is long."""
-    if len(name) <= LONGEST or ", " not in name:
-        return name
-    breaks = [i + 1 for i, sign in enumerate(name) if sign == "," and i < LONGEST]
-    at = breaks[-1] if breaks else name.index(",") + 1
-    return f"{name[:at]}\n{name[at:].strip()}"
+def _entry(name: str, column: int) -> str:
+    """A name in the legend; the first, with which the others are compared, in bold."""
+    return plain(name) if column else f"<b>{plain(name)}</b>"
 
 
-def _draw_axes(sheet: Sheet, panel: Panel, layers: Sequence[int], log: bool) -> None:
-    low, high = panel.y_range
-    if log:
-        round_values = [m * 10.0**e for e in range(-8, 5) for m in (1, 1.5, 2, 3, 5, 7)]
-        ticks = [(np.log10(v), f"{v:g}") for v in round_values if low <= np.log10(v) <= high]
-    else:
-        ticks = [(tick, f"{tick:g} dB") for tick in nice_ticks(low, high, 5)]
-    for tick, name in ticks:
-        y = float(panel.y(tick))
-        sheet.line([panel.left, panel.right], [y, y], "grid")
-        sheet.text(panel.left - 0.006, y, name, anchor="middle left", size=12)
-    step = max(1, len(layers) // 16)
-    for i, layer in enumerate(layers):
-        if i % step == 0:
-            sheet.text(float(panel.x(i)), panel.bottom - 0.02, str(layer), anchor="bottom center",
-                       size=12)  # fmt: skip
-    middle = (panel.left + panel.right) / 2
-    sheet.text(middle, 0.0, "layer", anchor="top center", size=12)
+def _known(
+    column: Column, layers: Sequence[int], quantity: str, log: bool
+) -> list[tuple[int, float]]:
+    """The places among the layers that a column has a number for, and those numbers."""
+    values = [(place, column.value(layer, quantity)) for place, layer in enumerate(layers)]
+    return [
+        (place, value)
+        for place, value in values
+        if value is not None and np.isfinite(value) and (value > 0 or not log)
+    ]
+
+
+def _layer_axis(layers: Sequence[int], room: float) -> dict[str, list]:
+    """As many of the layers' numbers as there is room for."""
+    step = tick_step([str(layer) for layer in layers], room)
+    return {
+        "tickvals": list(range(0, len(layers), step)),
+        "ticktext": [str(layer) for layer in layers[::step]],
+    }
+
+
+def _range(values: Sequence[float], log: bool) -> list[float]:
+    """The axis around all values: a logarithmic one is told their exponents."""
+    if not values:
+        return [0.0, 1.0]
+    low, high = (float(np.log10(end) if log else end) for end in (min(values), max(values)))
+    margin = 0.08 * (high - low) or (0.02 if log else 0.5)
+    return [low - margin, high + margin]

@@ -2,70 +2,156 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 import numpy as np
+import plotly.graph_objects as go
 
 from dashboard.analysis.report import ScaleReport
-from dashboard.figures.style import Panel, Sheet
+from dashboard.figures.theme import LIGHT, faded, new_figure, pick, plain, text_width, tick_step
 from dashboard.rules.landscape import NEGLIGIBLE_DB
+from dashboard.text.captions.layers import rules_caption
 from dashboard.text.language import Language
-from dashboard.text.numbers import decibels
+from dashboard.text.numbers import decibels, scale_text
 
-ROW, HEAD = 26, 34  # px
-LEFT = 0.11  # of the width, for the rows' names
-DARKEST = 0.8  # opacity
+ROW, GAP = 26, 2  # px
+CELL_TEXT, HEAD_TEXT = 12.5, 11.5  # px, where there is room
+SMALLER = (11.0, 9.5, 9.0)  # px of a cell's text; below these it stands on hover alone
+UPRIGHT = 13  # px that a name takes which stands upright
+PHONE = 320  # px that a figure has at least
+DARKEST = 0.55  # opacity: text upon it stays legible, in the light and in the dark
 DARKEST_LOSS_DB = 12.0
 FINEST_OCTAVES = 2.5
 
 
 def heatmap(
-    title: str,
+    alt: str,
     rows: Sequence[str],
     columns: Sequence[str],
     shade: np.ndarray,
     texts: Sequence[Sequence[str]],
     hovers: Sequence[Sequence[str]],
     marked: np.ndarray | None = None,
-    colour: str = "saturated",
-) -> Sheet:
+    concept: str = "saturated",
+    answers: bool = True,
+) -> go.Figure:
     """A grid of cells.
 
     Args:
-        title: what the drawing shows, for whoever cannot see it.
+        alt: what the drawing shows, for whoever cannot see it.
         rows, columns: their names, R and C.
         shade: (R, C) from 0 to 1, how dark; NaN leaves a cell empty.
         texts, hovers: (R, C), in the cell and beside the pointer.
         marked: (R, C) bool, cells with a rim: the best of a row.
+        concept: what dark cells mean, one of the palette's colours.
+        answers: whether a click on a cell chooses it: r · C + c.
 
-    A click on a cell answers with r · C + c.
+    Where columns' names do not fit side by side they stand upright, and where a cell is too narrow
+    for its text that gets smaller, and at last is told on hover alone.
     """
-    height = HEAD + ROW * len(rows)
-    panel = Panel(LEFT, 1.0, 0.0, 1 - HEAD / height, (0, len(columns)), (len(rows), 0))
-    sheet = Sheet(height, title)
-    for c, name in enumerate(columns):
-        lines = name.replace(", ", "\n")
-        sheet.text(float(panel.x(c + 0.5)), panel.top + HEAD / 2 / height, lines, size=11.5)
-    for r, name in enumerate(rows):
-        y_high, y_low = float(panel.y(r)) - 1 / height, float(panel.y(r + 1)) + 1 / height
-        middle = (y_low + y_high) / 2
-        sheet.text(LEFT - 0.01, middle, name, "text", anchor="middle left", size=12.5)
-        for c in range(len(columns)):
-            x_low, x_high = float(panel.x(c)) + 0.0012, float(panel.x(c + 1)) - 0.0012
-            corners = [x_low, x_low, x_high, x_high], [y_low, y_high, y_high, y_low]
-            sheet.area(*corners, "panel", 1.0)
-            if np.isfinite(shade[r, c]):
-                opacity = DARKEST * float(np.clip(shade[r, c], 0, 1))
-                sheet.area(*corners, colour, opacity)
-            best = marked is not None and bool(marked[r, c])
-            if best:
-                outline = [*corners[0], x_low], [*corners[1], y_low]
-                sheet.line(*outline, "best", 2)
-            x = (x_low + x_high) / 2
-            sheet.text(x, middle, texts[r][c], "text", size=12.5, bold=best)
-            sheet.hover([x_low, x_high], middle, hovers[r][c])
-            sheet.pick((x_low, x_high), r * len(columns) + c, hovers[r][c], (y_low, y_high))
-    return sheet
+    count = len(columns)
+    best = np.zeros(shade.shape, bool) if marked is None else np.asarray(marked, bool)
+    left = max(text_width(name, CELL_TEXT) for name in rows) + 10
+    heads = [re.sub(", |，", "\n", name) for name in columns]
+    widest = max(text_width(name, HEAD_TEXT) for name in heads)
+    lines = max(name.count("\n") for name in heads) + 1
+    head, head_upright = 15 * lines + 8, widest + 10
+    upright = {
+        "height": round(head_upright + ROW * len(rows)),
+        "margin.t": head_upright,
+        "xaxis.tickangle": -90,
+    }
+    step = tick_step([""] * count, (PHONE - left) * 8 / UPRIGHT)
+    thinned = {
+        "xaxis.tickvals": list(range(0, count, step)),
+        "xaxis.ticktext": [plain(name) for name in heads[::step]],
+        "data[0].xgap": GAP / 4,
+        "data[1].xgap": GAP / 4,
+    }
+    broadest = max((text for row in texts for text in row), key=len)
+    sizes = [
+        (left + count * (text_width(broadest, size, bold=True) + GAP), smaller)
+        for size, smaller in zip((CELL_TEXT, *SMALLER), (*SMALLER, None), strict=True)
+    ]
+    words = [
+        [f"<b>{plain(text)}</b>" if best[r, c] else plain(text) for c, text in enumerate(row)]
+        for r, row in enumerate(texts)
+    ]
+    figure = new_figure(
+        round(head + ROW * len(rows)),
+        alt,
+        margin={"l": left, "r": 2, "t": head, "b": 1},
+        xaxis={
+            "range": [-0.5, count - 0.5],
+            "side": "top",
+            "tickvals": list(range(count)),
+            "ticktext": [plain(name) for name in heads],
+            "tickangle": 0,
+            "tickfont": {"size": HEAD_TEXT},
+            "ticks": "",
+        },
+        yaxis={
+            "range": [len(rows) - 0.5, -0.5],
+            "tickvals": list(range(len(rows))),
+            "ticktext": [plain(name) for name in rows],
+            "tickfont": {"size": CELL_TEXT},
+            "ticks": "",
+            "ticklabelstandoff": 4,
+        },
+        shapes=[_rim(r, c) for r, c in np.argwhere(best)],
+        meta={
+            "picks": []
+            if not answers
+            else [
+                pick(r * count + c, hovers[r][c], (c - 0.5, c + 0.5), (r - 0.5, r + 0.5),
+                     ("x", "y"))
+                for r in range(len(rows))
+                for c in range(count)
+            ],
+            "under": [
+                (left + count * (widest + 8), upright),
+                (left + count * UPRIGHT, thinned),
+                *(
+                    (
+                        width,
+                        {"data[1].textfont.size": size} if size else {"data[1].texttemplate": ""},
+                    )
+                    for width, size in sizes
+                ),
+            ],
+        },
+    )  # fmt: skip
+    cells = {"type": "heatmap", "zmin": 0, "zmax": 1, "xgap": GAP, "ygap": GAP, "showscale": False}
+    ground = np.zeros(shade.shape)
+    figure.add_trace(
+        cells | {"z": ground, "colorscale": _shades("panel", 1, 1), "hoverinfo": "skip"}
+    )
+    figure.add_trace(
+        cells
+        | {
+            "z": np.where(np.isfinite(shade), np.clip(shade, 0, 1), 0.0),
+            "colorscale": _shades(concept, 0, DARKEST),
+            "text": words,
+            "texttemplate": "%{text}",
+            "textfont": {"size": CELL_TEXT, "color": LIGHT["text"]},
+            "customdata": [[plain(text) for text in row] for row in hovers],
+            "hovertemplate": "%{customdata}<extra></extra>",
+        }
+    )
+    return figure
+
+
+def _shades(concept: str, least: float, most: float) -> list[tuple[int, str]]:
+    return [(0, faded(concept, least)), (1, faded(concept, most))]
+
+
+def _rim(row: int, column: int) -> dict[str, object]:
+    """A frame around a cell."""
+    return {
+        "type": "rect", "x0": column - 0.5, "x1": column + 0.5, "y0": row - 0.5, "y1": row + 0.5,
+        "line": {"color": LIGHT["best"], "width": 2},
+    }  # fmt: skip
 
 
 def rule_heatmap(
@@ -73,7 +159,7 @@ def rule_heatmap(
     scales: Sequence[Sequence[ScaleReport]],
     bests: Sequence[ScaleReport],
     say: Language,
-) -> Sheet:
+) -> go.Figure:
     """SQNR of every layer under every rule; shade is what is lost against the layer's best α.
 
     Args:
@@ -82,17 +168,29 @@ def rule_heatmap(
     """
     sqnr = np.array([[float(scale.output.sqnr_db) for scale in row] for row in scales])
     most = np.array([float(best.output.sqnr_db) for best in bests])[:, None]
-    loss = np.where(sqnr == most, 0.0, most - sqnr)  # two infinities lose nothing
+    with np.errstate(invalid="ignore"):
+        loss = np.where(sqnr == most, 0.0, most - sqnr)  # two infinities lose nothing
     return heatmap(
-        "SQNR of every layer under every rule",
-        [f"Layer {layer}" for layer in layers],
-        [scale.short for scale in scales[0]],
+        say(
+            "SQNR of every layer under every rule. {finding}",
+            finding=rules_caption(layers, scales, say),
+        ),
+        [say("Layer {layer}", layer=layer) for layer in layers],
+        [say(scale.short) for scale in scales[0]],
         loss / DARKEST_LOSS_DB,
-        [[decibels(value, 1).removesuffix(" dB") for value in row] for row in sqnr],
+        [
+            ["–" if np.isnan(value) else decibels(value, 1).removesuffix(" dB") for value in row]
+            for row in sqnr.tolist()
+        ],
         [
             [
-                f"Layer {layer}, {scale.label}\nsqnr_db {decibels(float(scale.output.sqnr_db))}, "
-                f"x_out_scale {scale.x_out_scale:.5g}"
+                say(
+                    "Layer {layer}, {rule}\nsqnr_db {sqnr}, x_out_scale {scale}",
+                    layer=layer,
+                    rule=say(scale.label),
+                    sqnr=decibels(float(scale.output.sqnr_db)),
+                    scale=f"{scale.x_out_scale:.5g}",
+                )
                 for scale in row
             ]
             for layer, row in zip(layers, scales, strict=True)
@@ -101,7 +199,9 @@ def rule_heatmap(
     )
 
 
-def group_heatmap(scales: np.ndarray, widths: np.ndarray, single: float, say: Language) -> Sheet:
+def group_heatmap(
+    scales: np.ndarray, widths: np.ndarray, single: float, say: Language
+) -> go.Figure:
     """A layer's scale for each (SSD group, head group) row and channel group column.
 
     Args:
@@ -111,25 +211,45 @@ def group_heatmap(scales: np.ndarray, widths: np.ndarray, single: float, say: La
     """
     groups, heads, channels = scales.shape
     table = scales.reshape(groups * heads, channels)
+    shared = widths.reshape(table.shape)
     rows = [
-        (f"SSD {g + 1}, heads {m + 1}" if groups > 1 else f"Heads {m + 1}")
+        say("SSD {group}, heads {heads}", group=g + 1, heads=m + 1)
+        if groups > 1
+        else say("Heads {heads}", heads=m + 1)
         for g in range(groups)
         for m in range(heads)
     ]
-    finer = np.log2(single / table)
+    finest = np.unravel_index(np.argmin(table), table.shape)
     return heatmap(
-        "The scale of each group of channels",
+        say(
+            "The scale of each group of channels: from {low}, {times} times finer than the one "
+            "that would serve all, to {high}. The finest is that of {row}, channels {column}.",
+            low=scale_text(float(table.min())),
+            high=scale_text(float(table.max())),
+            times=f"{single / table.min():.3g}",
+            row=rows[int(finest[0])],
+            column=int(finest[1]) + 1,
+        ),
         rows,
-        [f"channels {n + 1}" for n in range(channels)],
-        finer / FINEST_OCTAVES,
-        [[f"{value:.5f}" for value in row] for row in table],
+        [say("channels {number}", number=n + 1) for n in range(channels)],
+        np.log2(single / table) / FINEST_OCTAVES,
+        [[scale_text(value) for value in row] for row in table.tolist()],
         [
             [
-                f"{rows[r]}, channels {c + 1}: {widths.reshape(table.shape)[r, c]} channels share "
-                f"{table[r, c]:.5g}, {single / table[r, c]:.2f} times finer than {single:.5g}"
+                say(
+                    "{row}, channels {column}: {count} channels share {scale},\n"
+                    "{times} times finer than {single}",
+                    row=rows[r],
+                    column=c + 1,
+                    count=int(shared[r, c]),
+                    scale=f"{table[r, c]:.5g}",
+                    times=f"{single / table[r, c]:.2f}",
+                    single=f"{single:.5g}",
+                )
                 for c in range(channels)
             ]
             for r in range(len(rows))
         ],
-        colour="output",
+        concept="output",
+        answers=False,
     )

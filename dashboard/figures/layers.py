@@ -61,7 +61,7 @@ def layer_strip(
             "Layer {layer}: sqnr_db {sqnr}; {rule} gives {best}",
             layer=layer,
             sqnr=decibels(float(report.chosen.output.sqnr_db)),
-            rule=best.label,
+            rule=say(best.label),
             best=decibels(float(best.output.sqnr_db)),
         )
         for layer, report, best in zip(layers, reports, bests, strict=True)

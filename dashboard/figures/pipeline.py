@@ -2,27 +2,50 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
 import numpy as np
+import plotly.graph_objects as go
 
 from dashboard.analysis.pipeline import ChannelTrace
-from dashboard.figures.style import Panel, Sheet
+from dashboard.figures.theme import (
+    LIGHT,
+    box,
+    faded,
+    label,
+    new_figure,
+    pick,
+    rule,
+    sensors,
+    tick_step,
+)
+from dashboard.text.captions.kernel import pipeline_headline
 from dashboard.text.language import Language
 from dashboard.text.numbers import signed
 from kernels.int8 import QMAX, QMIN
 
-LANE, GAP, FOOT = 74, 12, 30  # px
-LEFT, RIGHT = 0.15, 0.9  # of the width: names before, the value at the position after
-LANES = (
-    ("x_q", "INT8 input", "input", 0),
-    ("acc", "integer sum", "input", 0),
-    ("v", "dequantized", "input", 3),
-    ("s", "SiLU", "output", 3),
-    ("s / scale_out", "in codes", "output", 2),
-    ("y_q", "INT8 output", "output", 0),
-)
+HEAD, LANE, FOOT = 27, 58, 44  # px: a lane's heading, the lane, and what stands under the last
+BAR = 0.76  # of a position's width
+ROOM, ROOM_NARROW = 520, 280  # px that the positions' numbers have at least
 
 
-def pipeline(trace: ChannelTrace, at: int, say: Language) -> Sheet:
+@dataclass(frozen=True, eq=False)
+class _Lane:
+    """A step's numbers, (n,) one a position."""
+
+    name: str
+    what: str
+    concept: str
+    digits: int
+    values: np.ndarray
+
+    def text(self, place: int) -> str:
+        return signed(float(self.values[place]), self.digits)
+
+
+def pipeline(trace: ChannelTrace, at: int, say: Language) -> go.Figure:
     """Every step over the window, with a cursor.
 
     Args:
@@ -30,54 +53,141 @@ def pipeline(trace: ChannelTrace, at: int, say: Language) -> Sheet:
 
     A click answers with a position, counted likewise.
     """
-    count = len(trace.code)
-    height = len(LANES) * (LANE + GAP) + FOOT
-    sheet = Sheet(height, f"Channel {trace.channel}, the six steps from INT8 input to INT8 output")
-    values = (trace.window[:, -1], trace.acc, trace.v, trace.s, trace.quotient, trace.code)
-    x_range = (-0.5, count - 0.5)
-    for i, ((name, told, colour, digits), lane) in enumerate(zip(LANES, values, strict=True)):
-        top = 1 - (i * (LANE + GAP)) / height
-        bottom = top - LANE / height
-        low, high = min(float(lane.min()), 0.0), max(float(lane.max()), 0.0)
-        margin = 0.12 * (high - low) or 1.0
-        panel = Panel(LEFT, RIGHT, bottom, top, x_range, (low - margin, high + margin))
-        sheet.area([LEFT, LEFT, RIGHT, RIGHT], [bottom, top, top, bottom], "panel", 0.6)
-        zero = float(panel.y(0))
-        sheet.line([LEFT, RIGHT], [zero, zero], "line")
-        for place, value in enumerate(lane):
-            x = panel.x(np.array([place - 0.38, place - 0.38, place + 0.38, place + 0.38]))
-            y = float(panel.y(float(value)))
-            clipped = name == "s / scale_out" and not QMIN - 0.5 < value < QMAX + 0.5
-            shade = 1.0 if place == at else 0.55
-            sheet.area(x, [zero, y, y, zero], "saturated" if clipped else colour, shade)
-        sheet.text(LEFT - 0.01, (top + bottom) / 2 + 8 / height, name, "text", "middle left",
-                   bold=True)  # fmt: skip
-        sheet.text(LEFT - 0.01, (top + bottom) / 2 - 10 / height, told, "muted", "middle left",
-                   size=11.5)  # fmt: skip
-        sheet.text(RIGHT + 0.01, (top + bottom) / 2, signed(float(lane[at]), digits), "text",
-                   "middle right", size=14, bold=True)  # fmt: skip
-    _draw_cursor(sheet, trace, at, x_range, FOOT / height)
-    return sheet
+    lanes = (
+        _Lane("x_q", say("INT8 input"), "input", 0, trace.window[:, -1]),
+        _Lane("acc", say("integer sum"), "input", 0, trace.acc),
+        _Lane("v", say("dequantized"), "input", 3, trace.v),
+        _Lane("s", "SiLU", "output", 3, trace.s),
+        _Lane("s / scale_out", say("in codes"), "output", 2, trace.quotient),
+        _Lane("y_q", say("INT8 output"), "output", 0, trace.code),
+    )
+    count, height = len(trace.code), len(lanes) * (HEAD + LANE) + FOOT
+    inner = height - FOOT
+    tops = [1 - (i * (HEAD + LANE) + HEAD) / inner for i in range(len(lanes))]
+    domains = [(max(top - LANE / inner, 0.0), top) for top in tops]
+    positions = [str(position) for position in trace.positions]
+    axes: dict[str, Any] = {
+        _axis(i): {
+            "domain": domain,
+            "range": _range(lane.values),
+            "showticklabels": False,
+            "zeroline": True,
+            "zerolinecolor": LIGHT["line"],
+        }
+        for i, (lane, domain) in enumerate(zip(lanes, domains, strict=True))
+    }
+    figure = new_figure(
+        height,
+        say(
+            "Channel {channel}, the six steps from INT8 input to INT8 output. {finding}",
+            channel=trace.channel,
+            finding=pipeline_headline(trace, at, say),
+        ),
+        margin={"l": 2, "r": 2, "t": 0, "b": FOOT},
+        barmode="overlay",
+        xaxis={
+            "range": [-0.5, count - 0.5],
+            "anchor": f"y{len(lanes)}",
+            **_numbers(positions, ROOM),
+            "title": {"text": say("position in the batch"), "standoff": 4},
+        },
+        **axes,
+        shapes=[
+            *(box((0, 1), domain, "panel", 0.6, layer="below") for domain in domains),
+            *(
+                rule((at, at), domain, "chosen", 1, "2px,3px", axes=("x", "paper"))
+                for domain in domains
+            ),
+            _window(at, len(trace.weight), domains[0]),
+        ],
+        annotations=_headings(lanes, tops, at),
+        meta={
+            "picks": [
+                pick(
+                    place,
+                    say("position {position}: code {code}", position=position,
+                        code=signed(float(trace.code[place]), 0)),
+                    (place - 0.5, place + 0.5),
+                    axes=("x", "paper"),
+                    by_key=False,
+                )
+                for place, position in enumerate(positions)
+            ],
+            "narrow": {
+                f"xaxis.{key}": ticks for key, ticks in _numbers(positions, ROOM_NARROW).items()
+            },
+        },
+    )  # fmt: skip
+    for i, lane in enumerate(lanes):
+        figure.add_trace(_bars(lane, at, i, clips=lane.values is trace.quotient))
+        told = [
+            say("position {position}\n{step} {value}", position=position, step=lane.name,
+                value=lane.text(place)).replace("\n", "<br>")
+            for place, position in enumerate(positions)
+        ]  # fmt: skip
+        low, high = _range(lane.values)
+        figure.add_trace(
+            sensors(np.arange(count), 1.0, told, low, high, yaxis=f"y{i + 1}" if i else "y")
+        )
+    return figure
 
 
-def _draw_cursor(
-    sheet: Sheet, trace: ChannelTrace, at: int, x_range: tuple[float, float], foot: float
-) -> None:
-    """The window that the position sees, the position, and a place to click for each."""
-    panel = Panel(LEFT, RIGHT, 0.0, 1.0, x_range, (0.0, 1.0))
-    width = len(trace.weight)
+def _axis(lane: int) -> str:
+    return f"yaxis{lane + 1}" if lane else "yaxis"
+
+
+def _range(values: np.ndarray) -> tuple[float, float]:
+    """Around all values and 0."""
+    low, high = min(float(values.min()), 0.0), max(float(values.max()), 0.0)
+    margin = 0.12 * (high - low) or 1.0
+    return low - margin, high + margin
+
+
+def _numbers(positions: Sequence[str], room: float) -> dict[str, list]:
+    step = tick_step(positions, room)
+    return {
+        "tickvals": list(range(0, len(positions), step)),
+        "ticktext": list(positions[::step]),
+    }
+
+
+def _headings(lanes: Sequence[_Lane], tops: Sequence[float], at: int) -> list[dict]:
+    """Over each lane: what it is, and its value at the position on show."""
+    labels = []
+    for lane, top in zip(lanes, tops, strict=True):
+        name = label(0, top, "", "text", "top right", yshift=1)
+        what = f"<span style='color:{LIGHT['muted']}'>{lane.what}</span>"
+        labels += [
+            name | {"text": f"<b>{lane.name}</b>  {what}"},
+            label(1, top, lane.text(at), "text", "top left", 14, bold=True),
+        ]
+    return labels
+
+
+def _window(at: int, width: int, domain: tuple[float, float]) -> dict:
+    """A frame around the codes that the position sees."""
     first = max(at - width + 1, 0)
-    low, high = float(panel.x(first - 0.5)), float(panel.x(at + 0.5))
-    top = 1 - LANE / sheet.height
-    sheet.line([low, low, high, high, low], [1, top, top, 1, 1], "chosen", 1.5)
-    x = float(panel.x(at))
-    sheet.line([x, x], [foot, 1], "chosen", 1, "2 3")
-    step = max(1, len(trace.code) // 8)
-    for place, position in enumerate(trace.positions):
-        left, right = (float(panel.x(place + side)) for side in (-0.5, 0.5))
-        if place % step == 0:
-            sheet.text((left + right) / 2, foot - 0.008, str(position), anchor="bottom center",
-                       size=11.5)  # fmt: skip
-        told = f"position {position}: code {trace.code[place]}"
-        sheet.pick((left, right), place, told, by_key=False)
-        sheet.hover([left, right], top, told)
+    return {
+        "type": "rect", "xref": "x", "yref": "paper", "x0": first - 0.5, "x1": at + 0.5,
+        "y0": domain[0], "y1": domain[1], "line": {"color": LIGHT["chosen"], "width": 1.5},
+    }  # fmt: skip
+
+
+def _bars(lane: _Lane, at: int, number: int, clips: bool) -> dict:
+    """A bar a position, strong at the one on show; what is clamped in the clipping's colour."""
+    values = lane.values.astype(np.float64)
+    beyond = clips & ~((values > QMIN - 0.5) & (values < QMAX + 0.5))
+    return {
+        "type": "bar",
+        "x": np.arange(len(values)),
+        "y": values,
+        "width": BAR,
+        "yaxis": f"y{number + 1}" if number else "y",
+        "marker": {
+            "color": [
+                faded("saturated" if clipped else lane.concept, 1.0 if place == at else 0.55)
+                for place, clipped in enumerate(beyond.tolist())
+            ]
+        },
+        "hoverinfo": "skip",
+    }

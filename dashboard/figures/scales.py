@@ -57,7 +57,7 @@ def scale_table(rows: Sequence[ScaleReport], beside: bool, say: Language) -> go.
     leading = range(2 if beside and len(rows) > 1 else 1)
     words = _headings(say)
     for i, row in enumerate(rows):
-        words += _numbers(i, row, i in leading, row is most)
+        words += _numbers(i, row, i in leading, row is most, say)
     times = _Errors.of(rows)
     words += times.words()
     others = [i for i in range(len(rows)) if i not in leading]
@@ -66,9 +66,9 @@ def scale_table(rows: Sequence[ScaleReport], beside: bool, say: Language) -> go.
         say(
             "A row a scale: its 256 codes, codes used, bits, saturation, error, SQNR. {best} has "
             "the most SQNR, {most}; {chosen}, which is chosen, has {sqnr}.",
-            best=most.label,
+            best=say(most.label),
             most=decibels(float(most.output.sqnr_db)),
-            chosen=rows[0].label,
+            chosen=say(rows[0].label),
             sqnr=decibels(float(rows[0].output.sqnr_db)),
         ),
         [
@@ -84,7 +84,12 @@ def scale_table(rows: Sequence[ScaleReport], beside: bool, say: Language) -> go.
         annotations=words,
         meta={
             "picks": [
-                pick(i, say("Choose {rule}", rule=row.label), y=(-i - 1, -i), axes=("figure", "y"))
+                pick(
+                    i,
+                    say("Choose {rule}", rule=say(row.label)),
+                    y=(-i - 1, -i),
+                    axes=("figure", "y"),
+                )
                 for i, row in enumerate(rows)
                 if i
             ],
@@ -96,7 +101,7 @@ def scale_table(rows: Sequence[ScaleReport], beside: bool, say: Language) -> go.
 def _headings(say: Language) -> list[dict[str, Any]]:
     codes = [QMIN, -64, 0, 64, QMAX]
     return [
-        label(0, 1, say("scale_out"), anchor="top right", xshift=-NAMES, name="heading name"),
+        label(0, 1, "scale_out", anchor="top right", xshift=-NAMES, name="heading name"),
         *(
             label(code, 1, signed(code, 0), anchor="top center", axes=("x", "paper"), size=11)
             for code in codes
@@ -115,14 +120,16 @@ def _headings(say: Language) -> list[dict[str, Any]]:
     ]
 
 
-def _numbers(i: int, row: ScaleReport, leads: bool, best: bool) -> list[dict[str, Any]]:
+def _numbers(
+    i: int, row: ScaleReport, leads: bool, best: bool, say: Language
+) -> list[dict[str, Any]]:
     """A row's name and numbers; ``name`` says what each is, and the row."""
     output = row.output
     ink = "text" if leads else "muted"
     saturated = "saturated" if output.saturated else "muted"
     middle, axes = -i - 0.5, ("paper", "y")
     return [
-        label(0, middle, row.label, ink, "middle right", 13, bold=leads, axes=axes,
+        label(0, middle, say(row.label), ink, "middle right", 13, bold=leads, axes=axes,
               xshift=-NAMES, yshift=8, name=f"name {i}"),
         label(0, middle, scale_text(row.x_out_scale), anchor="middle right", size=11.5, axes=axes,
               xshift=-NAMES, yshift=-8, name=f"scale {i}"),
@@ -212,12 +219,8 @@ class _Errors:
 
     def bars(self, rows: Sequence[ScaleReport], say: Language) -> list[dict[str, Any]]:
         told = [
-            say(
-                "{rule}\nrounding_mse {rounding}\nclipping_mse {clipping}",
-                rule=row.label,
-                rounding=f"{float(row.output.rounding_mse):.3g}",
-                clipping=f"{float(row.output.clipping_mse):.3g}",
-            )
+            f"{say(row.label)}\nrounding_mse {float(row.output.rounding_mse):.3g}\n"
+            f"clipping_mse {float(row.output.clipping_mse):.3g}"
             for row in rows
         ]
         middle = sum(BAR) / 2 - np.arange(len(rows)) - 1.0

@@ -5,93 +5,192 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import plotly.graph_objects as go
 
 from dashboard.analysis.recorded import Roofline, Timing
-from dashboard.figures.style import Panel, Sheet, spread
+from dashboard.figures.theme import (
+    LIGHT,
+    area,
+    dots,
+    faded,
+    line,
+    new_figure,
+    plain,
+    rule,
+    text_width,
+)
+from dashboard.text.captions.kernel import roofline_caption
 from dashboard.text.language import Language
 from dashboard.text.numbers import percent
 
-BAR, GROUP_GAP, HEAD = 21, 16, 24  # px
-LEFT = 0.25  # of the width, for names
+BAR, BAR_NARROW, HEAD = 21, 34, 24  # px: a row, one whose name stands in two lines, the axis
 COLOURS = {"exact": "output", "fast": "best"}
-ROOFLINE_HEIGHT = 320
+SYMBOLS = {"sequence-last": "circle", "channel-last": "diamond"}
+SHARES = (0.25, 0.5, 0.75)
+ROOFLINE, ROOFLINE_NARROW = 340, 420  # px; a narrow one has its legend in several lines
+INSTRUCTIONS = (4.0, 12.0)  # a byte
 
 
-def copy_shares(shape: tuple[int, int, int], rows: Sequence[Timing], say: Language) -> Sheet:
-    """A bar a row: how near to a copy of the same bytes, which is the whole width.
+def copy_shares(shape: tuple[int, int, int], rows: Sequence[Timing], say: Language) -> go.Figure:
+    """A bar a row: how near to a copy of the same bytes.
 
     Args:
         rows: of one shape; kernels and peers, in the order to show.
     """
-    height = HEAD + BAR * len(rows)
-    title = " × ".join(map(str, shape))
-    sheet = Sheet(height, f"{title}: each variant's speed as a share of a copy of the same bytes")
-    panel = Panel(LEFT, 0.9, 0.0, 1 - HEAD / height, (0.0, 1.0), (len(rows), 0))
-    for share in (0.25, 0.5, 0.75, 1.0):
-        x = float(panel.x(share))
-        sheet.line([x, x], [0, panel.top], "line" if share == 1 else "grid", 1,
-                   "" if share < 1 else "4 3")  # fmt: skip
-        name = "a copy" if share == 1 else f"{share:g}"
-        sheet.text(x, panel.top + 11 / height, name, size=12)
-    for i, row in enumerate(rows):
-        y_high, y_low = float(panel.y(i + 0.14)), float(panel.y(i + 0.86))
-        end = float(panel.x(row.share_of_copy))
-        kernel = row.kind == "kernel"
-        colour = COLOURS.get(row.mode, "baseline")
-        sheet.area([LEFT, LEFT, end, end], [y_low, y_high, y_high, y_low], colour,
-                   0.9 if kernel else 0.6)  # fmt: skip
-        middle = (y_low + y_high) / 2
-        name = f"{row.mode}, {row.layout}" if kernel else row.mode
-        name += ", vectors" if row.scales == "vector" else ""
-        sheet.text(LEFT - 0.008, middle, name, "text" if kernel else "muted", "middle left",
-                   size=12)  # fmt: skip
-        sheet.text(end + 0.006, middle, f"{row.share_of_copy:.2f}", "text", "middle right",
-                   size=12, bold=kernel)  # fmt: skip
-        told = f"{name}: {row.time_us:,.1f} µs, {row.tb_per_s:.2f} TB/s"
-        if row.differing is not None:
-            told += f"\n{row.differing:,} of {row.compared:,} codes differ from the reference"
-            if row.differing:
-                told += f" ({percent(row.differing / row.compared)})"
-        sheet.hover([LEFT, end], middle, told)
-    return sheet
+    names = [_name(row, say) for row in rows]
+    narrow = [name.replace(", ", ",\n", 1) for name in names]
+    best = max(rows, key=lambda row: row.share_of_copy)
+    end = max(1.03, 1.03 * best.share_of_copy)
+    ticks = {"tickvals": [*SHARES, 1], "ticktext": [*map(str, SHARES), say("a copy")]}
+    figure = new_figure(
+        HEAD + BAR * len(rows),
+        say(
+            "{shape}: the speed of each variant as a share of that of a copy of the same bytes. "
+            "The fastest is {name} with {share}.",
+            shape=" × ".join(map(str, shape)),
+            name=_name(best, say),
+            share=percent(best.share_of_copy),
+        ),
+        margin={"l": _room(names), "r": 44, "t": HEAD, "b": 2},
+        xaxis={"range": [0, end], "side": "top", "showgrid": True, **ticks},
+        yaxis=_names(names, rows),
+        yaxis2={
+            "overlaying": "y",
+            "side": "right",
+            "range": [len(rows) - 0.5, -0.5],
+            "tickvals": list(range(len(rows))),
+            "ticktext": [
+                f"<b>{row.share_of_copy:.2f}</b>"
+                if row.kind == "kernel"
+                else f"{row.share_of_copy:.2f}"
+                for row in rows
+            ],
+            "tickfont": {"color": LIGHT["text"]},
+        },
+        shapes=[rule((1, 1), (0, 1), "line", 1, "4px,3px", axes=("x", "paper"))],
+        meta={
+            "narrow": {
+                "height": HEAD + BAR_NARROW * len(rows),
+                "margin.l": _room(narrow),
+                "yaxis.ticktext": _names(narrow, rows)["ticktext"],
+                "xaxis.tickvals": [0.5, 1],
+                "xaxis.ticktext": ["0.5", say("a copy")],
+            }
+        },
+    )
+    bars = {
+        "type": "bar",
+        "orientation": "h",
+        "x": [row.share_of_copy for row in rows],
+        "y": list(range(len(rows))),
+        "width": 0.72,
+        "marker": {
+            "color": [
+                faded(COLOURS.get(row.mode, "baseline"), 0.9 if row.kind == "kernel" else 0.6)
+                for row in rows
+            ]
+        },
+        "customdata": [plain(_told(row, name, say)) for row, name in zip(rows, names, strict=True)],
+        "hovertemplate": "%{customdata}<extra></extra>",
+    }
+    figure.add_trace(bars)
+    figure.add_trace(
+        {"type": "scatter", "x": [None], "y": [None], "yaxis": "y2", "hoverinfo": "skip"}
+    )
+    return figure
 
 
-def roofline(found: Roofline, say: Language) -> Sheet:
+def _name(row: Timing, say: Language) -> str:
+    name = f"{row.mode}, {row.layout}" if row.kind == "kernel" else row.mode
+    return say("{name}, vectors", name=name) if row.scales == "vector" else name
+
+
+def _room(names: Sequence[str]) -> float:
+    return max(text_width(name, 12) for name in names) + 10
+
+
+def _names(names: Sequence[str], rows: Sequence[Timing]) -> dict:
+    """The axis of names; those of other people's kernels in the second colour."""
+    return {
+        "range": [len(names) - 0.5, -0.5],
+        "tickvals": list(range(len(names))),
+        "ticktext": [
+            f"<span style='color:{LIGHT['text' if row.kind == 'kernel' else 'muted']}'>"
+            f"{plain(name)}</span>"
+            for name, row in zip(names, rows, strict=True)
+        ],
+        "ticklabelstandoff": 4,
+    }
+
+
+def _told(row: Timing, name: str, say: Language) -> str:
+    told = say(
+        "{name}: {time} µs, {speed} TB/s",
+        name=name,
+        time=f"{row.time_us:,.1f}",
+        speed=f"{row.tb_per_s:.2f}",
+    )
+    if not row.compared:
+        return told
+    differing = say(
+        "{differing} of {compared} codes differ from the reference",
+        differing=f"{row.differing:,}",
+        compared=f"{row.compared:,}",
+    )
+    share = f" ({percent(row.differing / row.compared)})" if row.differing else ""
+    return f"{told}\n{differing}{share}"
+
+
+def roofline(found: Roofline, say: Language) -> go.Figure:
     """TB/s over instructions a byte, under the ceilings of memory, issue and special functions."""
-    height = ROOFLINE_HEIGHT
-    sheet = Sheet(height, "Roofline: TB/s over instructions a byte, under three ceilings")
     top = 1.15 * max(found.copy_tb_per_s, found.special_tb_per_s)
-    panel = Panel(0.06, 0.8, 44 / height, 0.97, (4.0, 12.0), (0.0, top))
-    for tick in range(int(top) + 1):
-        y = float(panel.y(tick))
-        sheet.line([panel.left, panel.right], [y, y], "grid")
-        sheet.text(panel.left - 0.006, y, f"{tick} TB/s", anchor="middle left", size=12)
-    for tick in range(4, 13, 2):
-        sheet.text(float(panel.x(tick)), panel.bottom - 0.02, str(tick), anchor="bottom center",
-                   size=12)  # fmt: skip
-    middle = (panel.left + panel.right) / 2
-    sheet.text(middle, 0.0, "instructions a byte", anchor="top center", size=12)
-    x = np.linspace(4.0, 12.0, 200)
+    figure = new_figure(
+        ROOFLINE,
+        say(
+            "TB/s over instructions a byte, under three ceilings. {finding}",
+            finding=roofline_caption(found, say),
+        ),
+        margin={"l": 4, "r": 8, "t": 6, "b": 4, "autoexpand": True},
+        showlegend=True,
+        xaxis={
+            "range": list(INSTRUCTIONS),
+            "dtick": 2,
+            "title": say("instructions a byte"),
+            "automargin": True,
+        },
+        yaxis={
+            "range": [0, top],
+            "dtick": 1,
+            "ticksuffix": " TB/s",
+            "showgrid": True,
+            "automargin": True,
+        },
+        meta={"narrow": {"height": ROOFLINE_NARROW}},
+    )
+    x = np.linspace(*INSTRUCTIONS, 200)
     issue = np.array([found.issue_tb_per_s(value) for value in x])
-    below = issue <= top
-    ceilings = [
-        ("memory: a copy", x, np.full(len(x), found.copy_tb_per_s), "chosen", ""),
-        ("special functions", x, np.full(len(x), found.special_tb_per_s), "stranded", "6 3"),
-        ("issue", x[below], issue[below], "saturated", ""),
-    ]
     roof = np.minimum(np.minimum(issue, found.copy_tb_per_s), found.special_tb_per_s)
-    sheet.area(panel.x(np.r_[x[0], x, x[-1]]), panel.y(np.r_[0, roof, 0]), "panel", 0.8)
-    ends = spread([float(panel.y(y[-1])) for _, _, y, _, _ in ceilings], 18 / height)
-    for (name, line_x, line_y, colour, dash), label in zip(ceilings, ends, strict=True):
-        sheet.line(panel.x(line_x), panel.y(line_y), colour, 2, dash)
-        sheet.text(panel.right + 0.008, label, name, colour, "middle right")
+    figure.add_trace(area(np.r_[x[0], x, x[-1]], np.r_[0, roof, 0], "panel", 0.8, showlegend=False))
+    for name, y, concept, dash in (
+        (say("memory: a copy"), np.full(len(x), found.copy_tb_per_s), "chosen", "solid"),
+        (say("special functions"), np.full(len(x), found.special_tb_per_s), "stranded", "dash"),
+        (say("issue of instructions"), issue, "saturated", "solid"),
+    ):
+        figure.add_trace(
+            line(x, y, concept, 2, dash, name=name,
+                 hovertemplate=f"{plain(name)}<br>%{{y:.2f}} TB/s")
+        )  # fmt: skip
     for name, per_byte, speed in found.points:
-        point_x, point_y = float(panel.x(per_byte)), float(panel.y(speed))
-        sheet.dot(point_x, point_y, COLOURS[name.split(",")[0]], 10)
-        roof_here = min(found.issue_tb_per_s(per_byte), found.copy_tb_per_s, found.special_tb_per_s)
-        above = "sequence" in name  # the two layouts of a mode lie near each other
-        sheet.text(point_x, point_y + (12 if above else -12) / height, name, "text",
-                   f"{'top' if above else 'bottom'} center", size=12)  # fmt: skip
-        told = f"{name}: {per_byte:.2f} instructions a byte, {speed:.2f} TB/s"
-        sheet.hover(point_x, point_y, f"{told}\n{percent(speed / roof_here)} of the roof there")
-    return sheet
+        mode, layout = name.split(", ")
+        here = min(found.issue_tb_per_s(per_byte), found.copy_tb_per_s, found.special_tb_per_s)
+        told = say(
+            "{name}: {instructions} instructions a byte, {speed} TB/s\n{share} of the roof there",
+            name=name,
+            instructions=f"{per_byte:.2f}",
+            speed=f"{speed:.2f}",
+            share=percent(speed / here),
+        )
+        dot = dots([per_byte], [speed], COLOURS[mode], 11, name=name, hovertemplate=plain(told))
+        dot["marker"]["symbol"] = SYMBOLS[layout]
+        figure.add_trace(dot)
+    return figure

@@ -41,7 +41,7 @@ def utilization_sweep(sweep: Quantized, rules: Sequence[ScaleReport], say: Langu
         sweep: the measures at ascending scales (S,).
         rules: the chosen scale first; each is marked on the curves and named above them.
     """
-    names = [f"{row.short}  {scale_text(row.x_out_scale)}" for row in rules]
+    names = [f"{say(row.short)}  {scale_text(row.x_out_scale)}" for row in rules]
     at = np.log10([row.x_out_scale for row in rules])
     low = min(float(np.log10(sweep.scale[0])), float(at.min()) - 0.05)
     high = _end(low, float(np.log10(sweep.scale[-1])), at, names)
@@ -64,7 +64,7 @@ def utilization_sweep(sweep: Quantized, rules: Sequence[ScaleReport], say: Langu
     return new_figure(
         height,
         _alt(chosen, wx[0] if wx else None, say),
-        [*_curves(sweep, say), *_marks(rules, at, say)],
+        [*_curves(sweep), *_marks(rules, at, say)],
         margin={"l": LEFT, "r": 0, "t": lane, "b": FOOT},
         xaxis={"range": [low, high], "fixedrange": False, "ticks": "outside", "ticklen": 4,
                **_ticks(low, high)},
@@ -132,16 +132,13 @@ def _ticks(low: float, high: float, width: float = WIDTH) -> dict[str, Any]:
     return {"tickvals": np.log10(shown).tolist(), "ticktext": names}
 
 
-def _curves(sweep: Quantized, say: Language) -> list[dict[str, Any]]:
+def _curves(sweep: Quantized) -> list[dict[str, Any]]:
     x = np.log10(sweep.scale)
     told = [
-        say(
-            "scale_out {scale}\ncode_utilization {used}\nsaturation_rate {saturated}\n"
-            "top_code_utilization {top}",
-            scale=scale_text(float(sweep.scale[i])),
-            used=percent(float(sweep.code_utilization[i])),
-            saturated=percent(float(sweep.saturation_rate[i])),
-            top=percent(float(sweep.top_code_utilization[i])),
+        f"scale_out {scale_text(float(sweep.scale[i]))}\n"
+        + "\n".join(
+            f"{name} {percent(float(getattr(sweep, name)[i]))}"
+            for name in ("code_utilization", "saturation_rate", "top_code_utilization")
         )
         for i in range(len(x))
     ]
@@ -160,13 +157,8 @@ def _marks(rules: Sequence[ScaleReport], at: np.ndarray, say: Language) -> list[
         for measure, concept in (("saturation_rate", "saturated"), ("code_utilization", "output")):
             shares = [float(getattr(rules[i].output, measure)) for i in shown]
             told = [
-                say(
-                    "{rule}, scale_out {scale}\n{measure} {share}",
-                    rule=rules[i].label,
-                    scale=scale_text(rules[i].x_out_scale),
-                    measure=measure,
-                    share=percent(share),
-                )
+                f"{say(rules[i].label)}\nscale_out {scale_text(rules[i].x_out_scale)}\n"
+                f"{measure} {percent(share)}"
                 for i, share in zip(shown, shares, strict=True)
             ]
             traces.append(
@@ -180,8 +172,8 @@ def _legend(say: Language) -> list[dict[str, Any]]:
     """Under the axis: its name, and what each curve is, in the curve's colour."""
     words = [
         ("code_utilization", say("— code_utilization: codes used of 256"), "output"),
-        ("saturation_rate", say("— saturation_rate"), "saturated"),
-        ("top_code_utilization", say("- - top_code_utilization"), "input"),
+        ("saturation_rate", "— saturation_rate", "saturated"),
+        ("top_code_utilization", "- - top_code_utilization", "input"),
     ]
     legend = [label(1, 0, say("scale_out, real units per code"), anchor="bottom left", size=12,
                     yshift=-24, name="axis")]  # fmt: skip

@@ -18,6 +18,7 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
+from unicodedata import east_asian_width
 
 import numpy as np
 import plotly.graph_objects as go
@@ -141,6 +142,15 @@ def template() -> go.layout.Template:
             "xaxis": axis,
             "yaxis": axis,
             "annotationdefaults": {"showarrow": False, "captureevents": False},
+            "legend": {
+                "orientation": "h",
+                "x": 0,
+                "y": 1,
+                "xanchor": "left",
+                "yanchor": "bottom",
+                "maxheight": 0.6,
+                "font": {"size": TEXT_SIZE, "color": LIGHT["text"]},
+            },
             "separators": ".,",
             "uniformtext": {"mode": False},
         }
@@ -159,10 +169,11 @@ def new_figure(
         layout: more of plotly's layout; ``meta`` may name ``picks`` and ``narrow``.
 
     ``meta["narrow"]`` is what is different where the page leaves it less than ``NARROW`` px, as a
-    mapping of plotly's own names, the layout's ("margin.l", "annotations[3].x") and, with
-    "data" before them, the traces' ("data[2].visible"). ``meta["linked"]`` names axes that follow
-    another when it is zoomed: {"yaxis3": ["yaxis", 0.5]} shows what it shows, and below that half
-    as much again.
+    mapping of plotly's own names, the layout's ("margin.l", "annotations[3].x") and, with "data"
+    before them, the traces' ("data[2].visible"). ``meta["under"]`` is a list of such widths and
+    mappings, for a figure that knows better where it gets too narrow; the later ones prevail.
+    ``meta["linked"]`` names axes that follow another when it is zoomed: {"yaxis3": ["yaxis", 0.5]}
+    shows what it shows, and below that half as much again.
     """
     meta = {"alt": alt, "picks": [], **layout.pop("meta", {})}
     return go.Figure(
@@ -280,26 +291,6 @@ def texts(
     }  # fmt: skip
 
 
-def text_width(text: str, size: float = TEXT_SIZE, bold: bool = False) -> float:
-    """About how wide a line of text is, in px, rather more than less, whatever the font."""
-    wide = sum(
-        1.0 if ord(letter) > 0x2E7F else 0.32 if letter in " .,:;'|il·" else 0.6 for letter in text
-    )
-    return wide * size * (1.06 if bold else 1.0)
-
-
-def wrapped(text: str, width: float, size: float = TEXT_SIZE, bold: bool = False) -> list[str]:
-    """A line of text as several, broken at spaces, each at most ``width`` px where that can be."""
-    lines: list[str] = []
-    for word in text.split(" "):
-        longer = f"{lines[-1]} {word}" if lines else word
-        if lines and text_width(longer, size, bold) <= width:
-            lines[-1] = longer
-        else:
-            lines.append(word)
-    return lines
-
-
 def tick_text(value: float) -> str:
     """A round number on an axis, short: 0, −2.5, 40,000, 2e−5."""
     if value != 0 and not 1e-3 <= abs(value) < 1e5:
@@ -340,6 +331,11 @@ def sensors(
     }
 
 
+def plain(text: str) -> str:
+    """A text as plotly takes it, which would read markup in it; line feeds part its lines."""
+    return html.escape(text, quote=False).replace("\n", "<br>")
+
+
 def label(
     x: float,
     y: float,
@@ -362,7 +358,7 @@ def label(
         halo: whether it has the page's ground, to stay legible upon lines.
     """
     vertical, horizontal = anchor.split()
-    words = html.escape(text, quote=False).replace("\n", "<br>")
+    words = plain(text)
     return {
         "x": float(x),
         "y": float(y),
@@ -412,12 +408,80 @@ def box(
     }  # fmt: skip
 
 
+def strokes(x: Sequence[ArrayLike], y: Sequence[ArrayLike]) -> tuple[np.ndarray, np.ndarray]:
+    """Many separate lines as one polyline with gaps: what ``line`` takes as its first two.
+
+    Args:
+        x, y: where each line begins and where it ends; a number stands for all lines.
+    """
+    ends = np.broadcast_arrays(*(np.asarray(values, dtype=float) for values in (*x, *y)))
+    gap = np.full(ends[0].shape, np.nan)
+    return np.stack([*ends[:2], gap], -1).ravel(), np.stack([*ends[2:], gap], -1).ravel()
+
+
 def single(values: ArrayLike) -> np.ndarray:
     """Coordinates in single precision: half as many bytes to send, finer than any screen."""
     return np.asarray(values, dtype=np.float32)
 
 
 # Heights, ticks and places
+
+
+def text_width(text: str, size: float = TEXT_SIZE, bold: bool = False) -> float:
+    """How wide a text is at most, in px: its longest line, in the widest font that is likely."""
+    em = sum(1.0 if east_asian_width(sign) in "WF" else 0.7 if bold else 0.63 for sign in text)
+    if "\n" in text:
+        return max(text_width(part, size, bold) for part in text.split("\n"))
+    return em * size
+
+
+def wrapped(text: str, room: float, size: float = TEXT_SIZE, bold: bool = False) -> str:
+    """A text in lines of at most ``room`` px: between words, within one that is longer."""
+    lines = [""]
+    for word in re.split("(?<= )", text):
+        if text_width(lines[-1] + word.rstrip(), size, bold) > room and lines[-1]:
+            lines.append("")
+        for sign in word:
+            if text_width(lines[-1] + sign, size, bold) > room and sign != " ":
+                lines.append("")
+            lines[-1] += sign
+    return "\n".join(line.strip() for line in lines)
+
+
+def number_ticks(
+    low: float, high: float, room: float = np.inf, about: int = 6, unit: str = ""
+) -> dict[str, list]:
+    """Round numbers for an axis that holds still, as many as fit side by side into ``room`` px."""
+    for most in range(about, 1, -1):
+        ticks = nice_ticks(low, high, most)
+        texts = [f"{text}{unit}" for text in tick_texts(ticks)]
+        if most == 2 or sum(text_width(text, 12) + 14 for text in texts) <= room:
+            break
+    return {"tickvals": ticks.tolist(), "ticktext": texts}
+
+
+RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+
+def tick_texts(ticks: np.ndarray) -> list[str]:
+    """Evenly spaced numbers with as many digits as tell them apart, small ones by powers of ten."""
+    step = float(np.diff(ticks).min()) if len(ticks) > 1 else float(np.abs(ticks).max(initial=1.0))
+    most = float(np.abs(ticks).max(initial=0.0))
+    power = int(np.floor(np.log10(most))) if most > 0 else 0
+    power = power if power < -4 or power > 6 else 0
+    decimals = max(0, power - int(np.floor(np.log10(step or 1.0) + 1e-9)))
+    texts = []
+    for tick in ticks:
+        text = f"{tick / 10.0**power:.{decimals}f}".replace("-", "−")
+        text = "0" if float(tick) == 0 else text
+        texts.append(text + (f"·10{str(power).translate(RAISED)}" if power and tick else ""))
+    return texts
+
+
+def tick_step(names: Sequence[str], room: float, size: float = 12) -> int:
+    """Every how manieth of evenly spaced names fits, where all together have ``room`` px."""
+    widest = max((text_width(name, size) for name in names), default=0.0)
+    return max(1, int(np.ceil(len(names) * (widest + 8) / room)))
 
 
 def steps(edges: np.ndarray, heights: np.ndarray, low: float, high: float) -> tuple:
@@ -496,4 +560,18 @@ def to_html(figure: go.Figure, width: int = 720) -> str:
         f'<div class="plotly-figure" data-width="{width}" role="img" aria-label="{alt}">'
         f'<div style="height:{figure.layout.height}px"></div>'
         f'<script type="application/json">{drawn}</script></div>'
+    )
+
+
+def notebook_html(figure: go.Figure, width: int = 900) -> str:
+    """A figure for a notebook's cell, complete in itself: it needs no network and no extension."""
+    page = (
+        f'<!doctype html><html><head><meta charset="utf-8">{document_scripts(themes=False)}'
+        f"<style>body{{margin:0;font:13px {FONT}}}</style></head>"
+        f"<body>{to_html(figure, width)}</body></html>"
+    )
+    return (
+        f'<iframe srcdoc="{html.escape(page)}" width="100%" height="{figure.layout.height + 16}" '
+        f'style="border:0;max-width:{width}px" title="{html.escape(figure.layout.meta["alt"])}">'
+        "</iframe>"
     )

@@ -69,8 +69,8 @@ CUTS = {
     "baseline": ("baseline", 1.2, "dash"),
 }
 LABEL_GAP = 17  # px between the middles of two cuts' names
-LABEL_WIDTH = 155  # px, at most
-LIST_WIDTH = 300  # px, on a phone
+LABEL_WIDTH = 195  # px, at most
+LIST_WIDTH = 345  # px, on a phone
 
 
 def transfer(
@@ -239,7 +239,7 @@ def _alt(report: SliceReport, say: Language) -> str:
         "SiLU's input histogram, its curve, its output histogram, and the INT8 codes. {rule} cuts "
         "at {cut}: {saturated} of {total} values saturate, {codes} of 256 codes are used, "
         "{stranded} can never occur.",
-        rule=report.chosen.label,
+        rule=say(report.chosen.label),
         cut=scale_text(report.chosen.high),
         saturated=f"{int(output.saturated):,}",
         total=f"{int(output.total):,}",
@@ -412,13 +412,14 @@ def cut_labels(
     """
     names, listed = [], []
     for cut, kind in cuts:
-        rule = say("best {rule}", rule=cut.short) if kind == "best" else cut.short
+        name = say(cut.short)
+        rule = say("best {rule}", rule=name) if kind == "best" else name
         name = say("{rule} cuts at {value}", rule=rule, value=scale_text(cut.high))
         bold = kind in ("chosen", "best")
         fits = text_width(name, bold=bold) < LIST_WIDTH
         listed.append(name if fits else f"{rule}: {scale_text(cut.high)}")
         if text_width(name, bold=bold) > LABEL_WIDTH:
-            lines = "\n".join(wrapped(rule, LABEL_WIDTH, bold=bold))
+            lines = wrapped(rule, LABEL_WIDTH, bold=bold)
             name = say("{rule}\ncuts at {value}", rule=lines, value=scale_text(cut.high))
         names.append(name)
     tall = [LABEL_GAP * (1 + name.count("\n")) for name in names]
@@ -684,7 +685,7 @@ def _cut_lines(
     for cut, kind in reversed(cuts):  # the chosen one on top
         style = CUTS[kind]
         v = preimage(cut.high)
-        told = say("{rule} cuts at {value}", rule=cut.label, value=scale_text(cut.high))
+        told = say("{rule} cuts at {value}", rule=say(cut.label), value=scale_text(cut.high))
         rest: dict[str, Any] = {"hovertemplate": told, "name": f"line {kind}"}
         bottom = space.y_range[0]
         traces += [

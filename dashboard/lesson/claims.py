@@ -13,9 +13,11 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from dashboard.analysis.report import KernelRun, format_alpha
-from dashboard.lesson import outliers, toy
-from dashboard.lesson.quoted import QUOTES, Quote
-from dashboard.lesson.trained import Trained, guessed
+from dashboard.lesson import toy_example as toy
+from dashboard.lesson.calibrated import CalibratedModel
+from dashboard.lesson.outliers import with_outliers
+from dashboard.lesson.quotations import QUOTES, Quote
+from dashboard.lesson.ratios import evaluate_guess
 from dashboard.rules.landscape import NEGLIGIBLE_DB
 from dashboard.rules.observers import DEFAULT_SIGMA, PUBLISHED_ALPHAS, averaged
 from dashboard.rules.published import (
@@ -36,7 +38,7 @@ from kernels.int8 import QMAX
 
 HOLDS, IN_PART, DOES_NOT_FOLLOW = "holds", "in part", "does not follow"
 ORDERS = 200  # in which a moving average takes the batches
-MUCH_DB = 6.0  # a loss that nobody would overlook: the noise is four times as strong
+MUCH_DB = 6.0  # a loss that nobody would overlook: the error's energy is four times as large
 ALIKE = 0.01  # of two quantiles that are said to be about the same
 
 
@@ -45,7 +47,7 @@ class Claim:
     """One claim, what was measured, and whether it bears the claim out.
 
     ``page`` is the url_path of the page that shows it, ``settings`` what the link sets there.
-    What we add has a ``said`` in place of quotes, and neither criterion nor verdict.
+    What we add has a ``statement`` in place of quotes, and neither criterion nor verdict.
     """
 
     key: str
@@ -54,7 +56,7 @@ class Claim:
     settings: Mapping[str, str] = field(default_factory=dict)
     criterion: str = ""
     verdict: str = ""
-    said: str = ""
+    statement: str = ""
 
     @property
     def quotes(self) -> tuple[Quote, ...]:
@@ -66,44 +68,44 @@ def verdict_of(points: list[bool]) -> str:
     return HOLDS if all(points) else IN_PART if any(points) else DOES_NOT_FOLLOW
 
 
-def claims(trained: Trained, kernel: KernelRun | None, say: Language) -> tuple[Claim, ...]:
+def claims(model: CalibratedModel, kernel: KernelRun | None, say: Language) -> tuple[Claim, ...]:
     """Each published claim measured.
 
     Args:
-        trained: the chosen checkpoint, calibrated.
+        model: the chosen checkpoint, calibrated.
         kernel: a live run on its first layer, where its input is at hand.
     """
     return (
-        _calibrate(trained, say),
-        _saturates(trained, say),
-        _too_large_too_small(trained, say),
-        _compresses(trained, say),
-        _utilization(trained, say),
+        _calibrate(model, say),
+        _saturates(model, say),
+        _too_large_too_small(model, say),
+        _compresses(model, say),
+        _utilization(model, say),
         _toy_error(say),
         _outlier(say),
-        _widens(trained, say),
-        _first_layer(trained, say),
+        _widens(model, say),
+        _first_layer(model, say),
         _larger_models(say),
         _shape(say),
-        _alphas(trained, say),
-        _quantiles(trained, say),
-        _default(trained, say),
-        _minmax(trained, say),
+        _alphas(model, say),
+        _quantiles(model, say),
+        _default(model, say),
+        _minmax(model, say),
         _direct(kernel, say),
     )
 
 
-def additions(trained: Trained, say: Language) -> tuple[Claim, ...]:
+def additions(model: CalibratedModel, say: Language) -> tuple[Claim, ...]:
     """What the analysis does not say, and a reader of it should know."""
-    return (_conv_absmax(trained, say), _average(trained, say))
+    return (_conv_absmax(model, say), _average(model, say))
 
 
-def _calibrate(trained: Trained, say: Language) -> Claim:
-    ratios = [each.best_ratio_wx for each in trained.layers]
-    scales = [each.scale(each.landscape.best_alpha) for each in trained.layers]
+def _calibrate(model: CalibratedModel, say: Language) -> Claim:
+    ratios = [layer.best_ratio_wx for layer in model.layers]
+    scales = [layer.scale(layer.landscape.best_alpha) for layer in model.layers]
     factor, scale = float(np.median(ratios)), float(np.median(scales))
-    losses = [guessed(each, factor).loss_db for each in trained.layers]
-    common = [guessed(each, scale / each.counted.scale_wx).loss_db for each in trained.layers]
+    losses = [evaluate_guess(layer, factor).loss_db for layer in model.layers]
+    common = [layer.loss_at_scale_db(scale) for layer in model.layers]
     return Claim(
         "calibrate",
         say("Over {layers} layers the best x_out_scale is {low} to {high} times scale_wx. One "
@@ -118,17 +120,16 @@ def _calibrate(trained: Trained, say: Language) -> Claim:
     )  # fmt: skip
 
 
-def _saturates(trained: Trained, say: Language) -> Claim:
-    made = [each.silu_output.quantize(each.counted.scale_wx) for each in trained.layers]
-    losses = [each.landscape.best_db - float(found.sqnr_db)
-              for each, found in zip(trained.layers, made, strict=True)]  # fmt: skip
+def _saturates(model: CalibratedModel, say: Language) -> Claim:
+    outputs = [layer.silu_output.quantize(layer.calibration.scale_wx) for layer in model.layers]
+    losses = [layer.loss_at_scale_db(layer.calibration.scale_wx) for layer in model.layers]
     return Claim(
         "saturates",
         say("With scale_wx itself {least} to {most} of the values saturate, the SQNR is {worst} "
             "at most, and {low} to {high} dB are lost against the best α.",
-            least=percent(min(float(found.saturation_rate) for found in made)),
-            most=percent(max(float(found.saturation_rate) for found in made)),
-            worst=decibels(max(float(found.sqnr_db) for found in made), 1),
+            least=percent(min(float(output.saturation_rate) for output in outputs)),
+            most=percent(max(float(output.saturation_rate) for output in outputs)),
+            worst=decibels(max(float(output.sqnr_db) for output in outputs), 1),
             low=signed(min(losses), 1), high=signed(max(losses), 1)),
         "explore", {"rule": "scale-wx"},
         say("Holds if it loses more than {loss} dB in every layer.", loss=number(MUCH_DB)),
@@ -136,8 +137,8 @@ def _saturates(trained: Trained, say: Language) -> Claim:
     )  # fmt: skip
 
 
-def _too_large_too_small(trained: Trained, say: Language) -> Claim:
-    reach = [QMAX * each.counted.scale_wx / each.silu_output.absmax for each in trained.layers]
+def _too_large_too_small(model: CalibratedModel, say: Language) -> Claim:
+    reach = [QMAX * layer.calibration.scale_wx / layer.silu_output.absmax for layer in model.layers]
     small = sum(share < 1 for share in reach)
     return Claim(
         "too_large_too_small",
@@ -155,11 +156,11 @@ def _too_large_too_small(trained: Trained, say: Language) -> Claim:
     )  # fmt: skip
 
 
-def _compresses(trained: Trained, say: Language) -> Claim:
+def _compresses(model: CalibratedModel, say: Language) -> Claim:
     y = toy.outputs()
     spanned, wide = float(y.max() - y.min()), TOY.high - TOY.low
     inside = int(((y >= 0) & (y <= OUTLIERS.bulk)).sum())
-    shares = [each.silu_output.share_within(0.0, OUTLIERS.bulk) for each in trained.layers]
+    shares = [layer.silu_output.share_within(0.0, OUTLIERS.bulk) for layer in model.layers]
     return Claim(
         "compresses",
         say("Computed again, the toy's outputs span {spanned}, {compressed} less than the inputs' "
@@ -175,11 +176,11 @@ def _compresses(trained: Trained, say: Language) -> Claim:
     )  # fmt: skip
 
 
-def _utilization(trained: Trained, say: Language) -> Claim:
-    plain, fine = (toy.run(each.scale) for each in (TOY.straightforward, TOY.percentile))
+def _utilization(model: CalibratedModel, say: Language) -> Claim:
+    plain, fine = (toy.run(use.scale) for use in (TOY.straightforward, TOY.percentile))
     alpha = PUBLISHED_ALPHAS[0]
-    used = [float(each.landscape.output.code_utilization[each.index(alpha)])
-            for each in trained.layers]  # fmt: skip
+    used = [float(layer.landscape.output.code_utilization[layer.landscape.index(alpha)])
+            for layer in model.layers]  # fmt: skip
     return Claim(
         "utilization",
         say("Computed again: {before} and {after} by the largest code alone; {low} and {high} of "
@@ -214,12 +215,12 @@ def _toy_error(say: Language) -> Claim:
         say("The mean error is {step} times smaller on the published grid, {six} on the six listed "
             "values, {fine} on evenly spread ones. The plain absmax of the convolution's output "
             "gives {plain} times: the gain is over a poor scale, not from the percentile. And "
-            "{scale} is the {coarse} quantile of the grid's outputs over {top}, {found}; α = "
+            "{scale} is the {coarse} quantile of the grid's outputs over {top}, {quantile}; α = "
             "{alpha} would give {proper}.",
             step=number(times["step"], 2), six=number(times["six"], 2),
             fine=number(times["fine"], 2), plain=number(plain, 2),
             scale=number(TOY.percentile.scale, 4), coarse=percent(toy.COARSE_ALPHA), top=QMAX,
-            found=number(toy.quantile_scale(toy.COARSE_ALPHA), 6), alpha=format_alpha(alpha),
+            quantile=number(toy.quantile_scale(toy.COARSE_ALPHA), 6), alpha=format_alpha(alpha),
             proper=number(toy.quantile_scale(alpha), 5)),
         "lesson", {"step": "4"},
         say("Holds if it is smaller on all three, and {times} times to within 1 % on one of them.",
@@ -230,8 +231,8 @@ def _toy_error(say: Language) -> Claim:
 
 
 def _outlier(say: Language) -> Claim:
-    found = outliers.outlying(OUTLIERS.outlier, OUTLIERS.outlier_share)
-    minmax, cut = found.minmax, found.percentile
+    example = with_outliers(OUTLIERS.outlier, OUTLIERS.outlier_share)
+    minmax, cut = example.minmax, example.percentile
     return Claim(
         "outlier",
         say("With {share} of the values at {outlier}, the value {value} becomes code {code} in "
@@ -252,9 +253,11 @@ def _outlier(say: Language) -> Claim:
     )  # fmt: skip
 
 
-def _widens(trained: Trained, say: Language) -> Claim:
-    shares = [each.silu_output.absmax / each.counted.silu_input.absmax for each in trained.layers]
-    weights = [each.best_ratio_weight for each in trained.layers]
+def _widens(model: CalibratedModel, say: Language) -> Claim:
+    shares = [
+        layer.silu_output.absmax / layer.calibration.silu_input.absmax for layer in model.layers
+    ]
+    weights = [layer.best_ratio_weight for layer in model.layers]
     return Claim(
         "widens",
         say("|SiLU(v)| ≤ |v|: here the output reaches {least} to {most} of the input's range, "
@@ -264,29 +267,29 @@ def _widens(trained: Trained, say: Language) -> Claim:
             "those are ratios of means.",
             least=percent(min(shares)), most=percent(max(shares)), low=number(min(weights), 2),
             high=number(max(weights), 2),
-            first=number(min(each.ratio_wx for each in QUAMBA2_130M), 0),
-            last=number(max(each.ratio_wx for each in QUAMBA2_130M), 0)),
+            first=number(min(row.ratio_wx for row in QUAMBA2_130M), 0),
+            last=number(max(row.ratio_wx for row in QUAMBA2_130M), 0)),
         "lesson", {"step": "7"},
         say("Holds if the output's range exceeds the input's in every layer."),
-        verdict_of([each > 1 for each in shares]),
+        verdict_of([share > 1 for share in shares]),
     )  # fmt: skip
 
 
-def _first_layer(trained: Trained, say: Language) -> Claim:
-    weights = [each.best_ratio_weight for each in trained.layers]
-    least = trained.layers[int(np.argmin(weights))].layer
-    first = trained.layers[0]
+def _first_layer(model: CalibratedModel, say: Language) -> Claim:
+    weights = [layer.best_ratio_weight for layer in model.layers]
+    least = model.layers[int(np.argmin(weights))].number
+    first = model.layers[0]
     middle = float(np.median(weights))
     return Claim(
         "first_layer",
         say("Here layer {first} has {ratio}; the smallest is layer {least}'s, {smallest}, and the "
             "median {middle}.",
-            first=first.layer, ratio=number(first.best_ratio_weight, 2), least=least,
+            first=first.number, ratio=number(first.best_ratio_weight, 2), least=least,
             smallest=number(min(weights), 2), middle=number(middle, 2)),
         "lesson", {"step": "7"},
         say("Holds if the first layer's ratio is the smallest, and below half the median. The "
             "threshold is ours."),
-        verdict_of([least == first.layer, first.best_ratio_weight < 0.5 * middle]),
+        verdict_of([least == first.number, first.best_ratio_weight < 0.5 * middle]),
     )  # fmt: skip
 
 
@@ -316,7 +319,7 @@ def _larger_models(say: Language) -> Claim:
 
 
 def _shape(say: Language) -> Claim:
-    found = mean_evidence()
+    evidence = mean_evidence()
     return Claim(
         "shape",
         say("So it is, in Quamba's code: each SSD group, head group and channel group has a scale "
@@ -329,12 +332,13 @@ def _shape(say: Language) -> Claim:
             "{odds}. So the published ratios are ratios of means.",
             layer=GROUPS_130M.layer, least=f"{GROUPS_130M.least:.4f}",
             greatest=f"{GROUPS_130M.most:.4f}", mean=f"{GROUPS_130M.mean:.4f}",
-            count=X_OUT_SCALES.scales, top=QMAX, single=found.single, singles=found.singles,
-            distinct=len(found.units), off=number(found.furthest, 3), odds=odds(found.chance)),
+            count=X_OUT_SCALES.scales, top=QMAX, single=evidence.single, singles=evidence.singles,
+            distinct=len(evidence.units), off=number(evidence.furthest, 3),
+            odds=odds(evidence.chance)),
         "lesson", {"step": "8"},
         say("Decided by Quamba's code (quamba/qConvLayer.py, quamba/observer.py), the printed "
             "groups and the digits."),
-        verdict_of([X_OUT_SCALES.scales > 1, found.grouped == 0,
+        verdict_of([X_OUT_SCALES.scales > 1, evidence.grouped == 0,
                     abs(GROUPS_130M.mean - QUAMBA2_130M[0].x_out_scale) < 5e-5]),
     )  # fmt: skip
 
@@ -345,10 +349,10 @@ def odds(chance: float) -> str:
     return "10" + str(power).translate(str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹"))
 
 
-def _alphas(trained: Trained, say: Language) -> Claim:
+def _alphas(model: CalibratedModel, say: Language) -> Claim:
     low, high = PUBLISHED_ALPHAS
-    growth = [each.scale(high) / each.scale(low) - 1 for each in trained.layers]
-    gains = trained.gains_db
+    growth = [layer.scale(high) / layer.scale(low) - 1 for layer in model.layers]
+    gains = model.gains_db
     return Claim(
         "alphas",
         say("The table of {run} prints differences of {printed}; its own digits give {own}: ten "
@@ -358,11 +362,11 @@ def _alphas(trained: Trained, say: Language) -> Claim:
             "here, the scale grows by {least} to {most} and the SQNR changes by {worse} to "
             "{better} dB.",
             run=PA_RUN,
-            printed=_list(f"{signed(each, 2)} %" for each in PA_DIFFERENCES_PRINTED[1:]),
+            printed=_list(f"{signed(printed, 2)} %" for printed in PA_DIFFERENCES_PRINTED[1:]),
             own=_list(percent(row.pa_difference) for row in QUAMBA2_130M[1:]),
             shape="({})".format(", ".join(map(str, X_OUT_SCALES.shape))),
             count=X_OUT_SCALES.scales,
-            steps=_list(f"{each:+d}".replace("-", "−") for each in mean_evidence().steps[1:]),
+            steps=_list(f"{step:+d}".replace("-", "−") for step in mean_evidence().steps[1:]),
             least=percent(min(growth)), most=percent(max(growth)), worse=signed(min(gains), 1),
             better=signed(max(gains), 1)),
         "lesson", {"step": "8"},
@@ -374,15 +378,15 @@ def _alphas(trained: Trained, say: Language) -> Claim:
     )  # fmt: skip
 
 
-def _list(parts: Iterable[str]) -> str:
-    return ", ".join(parts)
+def _list(words: Iterable[str]) -> str:
+    return ", ".join(words)
 
 
-def _quantiles(trained: Trained, say: Language) -> Claim:
+def _quantiles(model: CalibratedModel, say: Language) -> Claim:
     low, high = PUBLISHED_ALPHAS
 
     def growth(alpha: float) -> list[float]:
-        magnitudes = [each.silu_output.abs for each in trained.layers]
+        magnitudes = [layer.silu_output.abs for layer in model.layers]
         return [m.quantile(high) / m.quantile(alpha) - 1 for m in magnitudes]
 
     meant, named = growth(low), growth(toy.COARSE_ALPHA)
@@ -401,9 +405,9 @@ def _quantiles(trained: Trained, say: Language) -> Claim:
     )  # fmt: skip
 
 
-def _default(trained: Trained, say: Language) -> Claim:
+def _default(model: CalibratedModel, say: Language) -> Claim:
     low, high = PUBLISHED_ALPHAS
-    losses = [each.landscape.loss_db(low) for each in trained.layers]
+    losses = [layer.landscape.loss_db(low) for layer in model.layers]
     return Claim(
         "default",
         say("Here α = {low} loses {least} to {most} dB against each layer's own best; {high} is "
@@ -411,7 +415,7 @@ def _default(trained: Trained, say: Language) -> Claim:
             "{high} for smaller models such as the 130m, of which these figures are "
             "(quamba/modelutils_mamba.py, lines 124 and 132).",
             low=format_alpha(low), high=format_alpha(high), least=signed(min(losses), 1),
-            most=signed(max(losses), 1), wins=sum(gain > 0 for gain in trained.gains_db),
+            most=signed(max(losses), 1), wins=sum(gain > 0 for gain in model.gains_db),
             layers=len(losses)),
         "sweep", {},
         say("Holds if it loses less than {loss} dB in every layer.", loss=NEGLIGIBLE_DB),
@@ -419,18 +423,18 @@ def _default(trained: Trained, say: Language) -> Claim:
     )  # fmt: skip
 
 
-def _minmax(trained: Trained, say: Language) -> Claim:
+def _minmax(model: CalibratedModel, say: Language) -> Claim:
     low, high = PUBLISHED_ALPHAS
-    layers = trained.layers
-    wider = [each.scale(1.0) / each.scale(low) for each in layers]
+    layers = model.layers
+    wider = [layer.scale(1.0) / layer.scale(low) for layer in layers]
 
     def gains(alpha: float) -> list[float]:
-        return [each.landscape.loss_db(1.0) - each.landscape.loss_db(alpha) for each in layers]
+        return [layer.landscape.loss_db(1.0) - layer.landscape.loss_db(alpha) for layer in layers]
 
     def closer(alpha: float) -> list[bool]:
-        return [each.mean_error(alpha) < each.mean_error(1.0) for each in layers]
+        return [layer.mean_error(alpha) < layer.mean_error(1.0) for layer in layers]
 
-    best = trained.recommendation.alpha
+    best = model.recommendation.alpha
     return Claim(
         "minmax",
         say("The published scales are MinMax's: nothing was filtered there. Here MinMax's scale "
@@ -471,11 +475,9 @@ def _direct(kernel: KernelRun | None, say: Language) -> Claim:
 # What we add
 
 
-def _conv_absmax(trained: Trained, say: Language) -> Claim:
+def _conv_absmax(model: CalibratedModel, say: Language) -> Claim:
     losses = [
-        each.landscape.best_db
-        - float(each.silu_output.quantize(each.counted.silu_input.absmax / QMAX).sqnr_db)
-        for each in trained.layers
+        layer.loss_at_scale_db(layer.calibration.silu_input.absmax / QMAX) for layer in model.layers
     ]
     return Claim(
         "conv_absmax",
@@ -484,15 +486,15 @@ def _conv_absmax(trained: Trained, say: Language) -> Claim:
             "shows is the loss of a scale that was never calibrated.",
             top=QMAX, low=signed(min(losses), 1), high=signed(max(losses), 1)),
         "explore", {"rule": "conv-absmax"},
-        said=say("A scale can be calibrated and still know nothing of SiLU."),
+        statement=say("A scale can be calibrated and still know nothing of SiLU."),
     )  # fmt: skip
 
 
-def _average(trained: Trained, say: Language) -> Claim:
-    first = trained.layers[0]
-    batches = len(first.counted.batches)
+def _average(model: CalibratedModel, say: Language) -> Claim:
+    first = model.layers[0]
+    batches = len(first.calibration.batches)
     weight = (1 - DEFAULT_SIGMA) ** (batches - 1)
-    quantiles = [batch.abs.quantile(PUBLISHED_ALPHAS[0]) for batch in first.counted.batches]
+    quantiles = [batch.abs.quantile(PUBLISHED_ALPHAS[0]) for batch in first.calibration.batches]
     orders = range(ORDERS if batches > 1 else 1)
     ends = [averaged(quantiles, DEFAULT_SIGMA, order).final for order in orders]
     apart = max(ends) / min(ends) - 1 if min(ends) > 0 else 0.0
@@ -502,8 +504,8 @@ def _average(trained: Trained, say: Language) -> Claim:
             "of the weight; after 512 it still has {late}. The same batches in {orders} orders put "
             "layer {layer}'s scale up to {apart} apart.",
             sigma=DEFAULT_SIGMA, batches=batches, weight=percent(weight),
-            late=percent((1 - DEFAULT_SIGMA) ** 511), orders=len(ends), layer=first.layer,
+            late=percent((1 - DEFAULT_SIGMA) ** 511), orders=len(ends), layer=first.number,
             apart=percent(apart)),
         "batches", {},
-        said=say("A moving average does not weigh all calibration batches alike."),
+        statement=say("A moving average does not weigh all calibration batches alike."),
     )  # fmt: skip

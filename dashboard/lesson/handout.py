@@ -1,106 +1,94 @@
 """The lesson on paper: every step with its picture and question, the answers at the end.
 
-One HTML file that needs nothing else: pictures are inline SVG, and nothing is fetched.
+One HTML file that needs nothing else: figures are drawn by a script within it, and nothing is
+fetched. What it looks like is in ``handout.html`` beside this module.
 """
 
 from __future__ import annotations
 
-import html
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
-from dashboard.figures.style import Sheet
-from dashboard.figures.svg import to_svg
+import plotly.graph_objects as go
+from markupsafe import Markup
+
 from dashboard.figures.theme import document_scripts, to_html
-from dashboard.lesson.screens import Screen
+from dashboard.lesson.calibrated import CalibratedModel
+from dashboard.lesson.screen import Excerpt, Introduction, Screen, Table, control_values
+from dashboard.lesson.steps import STEPS
 from dashboard.text import prose
 from dashboard.text.glossary import glossary
 from dashboard.text.language import Language
-
-STYLE = """
-:root{color-scheme:light}
-body{font:11pt/1.5 system-ui,'Noto Sans','Noto Sans CJK SC','PingFang SC','Microsoft YaHei',
-sans-serif;color:#17202E;background:#fff;max-width:760px;margin:2rem auto;padding:0 16px}
-h1{font-size:1.7rem;margin:0 0 .3rem}h2{font-size:1.25rem;margin:0 0 .4rem}
-section{margin:2.2rem 0;break-inside:avoid-page}
-svg{width:100%;height:auto;display:block;margin:.8rem 0}
-p{margin:0 0 .5rem}.task{font-weight:650}
-.question{border:1px solid #CBD2DC;border-radius:8px;padding:.7rem 1rem;margin-top:.8rem;
-break-inside:avoid}
-.question ol,.answers ol{list-style:upper-alpha;margin:.4rem 0 0;padding-left:1.6rem}
-dt{font-weight:650;margin-top:.5rem}dd{margin:0 0 0 1.2rem}
-.wide{overflow-x:auto}code{font-size:.92em}
-@media print{body{margin:0;max-width:none}section.step{break-before:page}
-section.step:first-of-type{break-before:auto}}
-"""
+from dashboard.text.templates import templates
 
 
-def handout(screens: Sequence[Screen | str], subject: str, say: Language) -> str:
-    """The whole document.
+@dataclass(frozen=True)
+class PrintedStep:
+    """A step as it is printed; a sentence in place of a screen that the model does not allow."""
+
+    introduction: Introduction
+    screen: Screen | str
+
+
+def printed_steps(
+    model: CalibratedModel, layer: int, settings: Mapping[str, Any], say: Language
+) -> list[PrintedStep]:
+    """Every step as its reader last set it, or as it comes.
 
     Args:
-        screens: the lesson's steps, in order, with the settings that they are to be printed with;
-            a sentence in place of one that the subject does not allow.
+        layer: the layer of the steps that are about one.
+        settings: values by the keys of controls; what another model's control had is moved to the
+            nearest option of this one's.
+    """
+    printed = []
+    for step in STEPS:
+        subject: dict[str, Any] = {} if step.on == "nothing" else {"model": model}
+        if step.on == "layer":
+            subject["layer"] = layer
+        screen: Screen | str
+        try:
+            controls = step.controls(**subject, say=say)
+            screen = step.screen(**subject, **control_values(controls, settings), say=say)
+        except ValueError as error:
+            screen = say.error(error)
+        printed.append(PrintedStep(step.introduce(say), screen))
+    return printed
+
+
+def handout(steps: Sequence[PrintedStep], subject: str, say: Language) -> str:
+    """The whole document, as HTML.
+
+    Args:
+        steps: the lesson's, in order.
         subject: what they were computed from: a checkpoint and its calibration.
     """
-    title = html.escape(say("What one scale does"))
-    body = [f"<h1>{title}</h1>", f"<p>{html.escape(subject)}</p>"]
-    for number, screen in enumerate(screens, 1):
-        if isinstance(screen, str):
-            body.append(_section(str(number), f"<p>{html.escape(screen)}</p>"))
-            continue
-        parts = [
-            prose.to_html(screen.claim),
-            to_svg(screen.sheet) if isinstance(screen.sheet, Sheet) else to_html(screen.sheet),
-            prose.to_html(screen.reading),
-        ]
-        if screen.table and not screen.table.spoils:
-            parts.append(prose.table_html(screen.table.header, screen.table.rows))
-        if screen.note:
-            parts.append(prose.to_html(screen.note))
-        options = "".join(f"<li>{prose.inline(a.text)}</li>" for a in screen.question.answers)
-        parts.append(
-            f'<div class="question"><b>{prose.inline(screen.question.prompt)}</b>'
-            f"<ol>{options}</ol></div>"
-        )
-        body.append(_section(f"{number} · {screen.title}", "".join(parts)))
-    body.append(_answers(screens, say))
-    body.append(_glossary(say))
-    pictured = any(isinstance(s, Screen) and not isinstance(s.sheet, Sheet) for s in screens)
-    scripts = document_scripts(themes=False) if pictured else ""
-    return (
-        f'<!doctype html><html lang="{say.code}"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width,initial-scale=1">'
-        f"<title>{title}</title>"
-        f"<style>{STYLE}{prose.TABLE_STYLE}</style>{scripts}</head>"
-        f"<body>{''.join(body)}</body></html>"
+    template = templates(Path(__file__).parent).get_template("handout.html")
+    return template.render(
+        title=say("What one scale does"),
+        subject=subject,
+        steps=steps,
+        terms=glossary(say).values(),
+        answers_heading=say("Answers"),
+        glossary_heading=say("Glossary"),
+        scripts=Markup(document_scripts(themes=False)),
+        drawn=_drawn,
+        table=_table,
+        excerpt=_excerpt,
+        table_style=Markup(prose.TABLE_STYLE),
+        language=say.code,
     )
 
 
-def _answers(screens: Sequence[Screen | str], say: Language) -> str:
-    rows = []
-    for number, screen in enumerate(screens, 1):
-        if isinstance(screen, str):
-            continue
-        right = screen.question.right
-        letter = chr(ord("A") + screen.question.answers.index(right))
-        rows.append(
-            f"<p><b>{number}: {letter}.</b> {prose.inline(right.text)}<br>"
-            f"{prose.inline(right.reply)}</p>"
-        )
-        if screen.table and screen.table.spoils:
-            rows.append(prose.table_html(screen.table.header, screen.table.rows))
-    return _section(say("Answers"), "".join(rows))
+def _drawn(figure: go.Figure) -> Markup:
+    """A figure as the document holds it."""
+    return Markup(to_html(figure))
 
 
-def _glossary(say: Language) -> str:
-    entries = "".join(
-        f"<dt>{html.escape(term.name)}</dt><dd>{html.escape(term.meaning)}"
-        + (f" <code>{html.escape(term.formula)}</code>" if term.formula else "")
-        + "</dd>"
-        for term in glossary(say).values()
-    )
-    return _section(say("Glossary"), f"<dl>{entries}</dl>")
+def _table(table: Table) -> Markup:
+    return Markup(prose.table_html(table.header, table.rows))
 
 
-def _section(title: str, body: str) -> str:
-    return f'<section class="step"><h2>{html.escape(title)}</h2>{body}</section>'
+def _excerpt(excerpt: Excerpt) -> Markup:
+    return Markup(prose.excerpt_html(*excerpt))

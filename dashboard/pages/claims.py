@@ -1,77 +1,94 @@
-"""Claims: what was published, what the chosen checkpoint measures now, and whether it follows."""
+"""Claims: what was published, what the chosen checkpoint measures now, and whether it follows.
+
+What was published needs no model and stands there at once; the measurements are filled in.
+"""
+
+from __future__ import annotations
 
 import html
+from dataclasses import dataclass
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
-from dashboard.analysis.report import run_kernel
+from dashboard.analysis.report import KernelRun, run_kernel
+from dashboard.lesson.calibrated import CalibratedModel
 from dashboard.lesson.claims import DOES_NOT_FOLLOW, HOLDS, IN_PART, Claim, additions, claims
-from dashboard.lesson.quoted import ANALYSIS, COMMIT, CONCLUSION, FOLDER, REPOSITORY, Quote
-from dashboard.pages import loading, speaking
-from dashboard.pages.lesson_steps import studied, trained
+from dashboard.lesson.quotations import (
+    ANALYSIS,
+    COMMIT,
+    CONCLUSION,
+    FOLDER,
+    QUOTES,
+    REPOSITORY,
+    Quote,
+)
+from dashboard.messages import Message
+from dashboard.pages import registry, speaking
+from dashboard.pages.lesson_model import calibrated_model, model_box
 from dashboard.pages.refusing import refusals
+from dashboard.pages.registry import page
 from dashboard.pages.waiting import Frame
 from dashboard.rules.published import ANALYSIS_NAMES, PA_RUN, QUAMBA, QUAMBA2
 from dashboard.text import prose
 from dashboard.text.glossary import glossary
-from kernels.int8 import scale_from_amax
+from dashboard.text.language import Language
 
-PAGES = {
-    "explore": "dashboard/pages/explore.py",
-    "sweep": "dashboard/pages/sweep.py",
-    "batches": "dashboard/pages/batches.py",
-    "lesson": "dashboard/pages/lesson.py",
-}
+KINDS = {HOLDS: "right", IN_PART: "part", DOES_NOT_FOLLOW: "wrong"}  # classes of the style sheet
 
-speaking.style()
-with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="right"):
-    say = speaking.language_switch()
-st.markdown("# " + say("Claims"))
-speaking.write(
-    say(
-        "Every claim of the published analysis of {models} that can be measured, in its own "
-        "words, and what the chosen checkpoint measures now. The verdicts follow from the "
-        "measurements: another checkpoint may give others.",
-        models=f"{ANALYSIS_NAMES}, {PA_RUN}",
-    ),
-    say, "claim",
-)  # fmt: skip
-speaking.write(
-    say(
-        "The analysis is two notes in Chinese, {documents}, in {repository}, folder {folder}, "
-        "commit {commit}; other notes beside them are quoted where they bear on it. The method: "
-        "{first}. The checkpoints: {second}.",
-        documents=f"{ANALYSIS}, {CONCLUSION}", repository=REPOSITORY, folder=FOLDER,
-        commit=COMMIT, first=QUAMBA, second=QUAMBA2,
-    ),
-    say, "note",
-)  # fmt: skip
-with st.container(width=300):
-    model = studied(say, frame := Frame(st.empty(), st.empty(), say))
-found = trained(model)
-kernel = None
-if not model.source.from_file:
-    first = found.layers[0].layer
+
+@page(
+    "claims",
+    title=Message("Claims"),
+    question=Message("Which of the published claims does this checkpoint bear out?"),
+    group="learn",
+)
+def claims_page(frame: Frame, say: Language) -> None:
+    """Draw the page."""
+    with frame.bar, st.container(width=300):
+        source = model_box(say)
+    introduce(say)
+    summary = st.empty()
+    cards = {
+        key: Card.of(key, "".join(quotation(quote, say) for quote in quotes))
+        for key, quotes in QUOTES.items()
+    }
+    model = calibrated_model(source, frame)
     with refusals(frame):
-        conv = loading.quantized_conv(model.source, first, frame.show)
-        counted = loading.calibration(model.source, frame.show).layer(first)
-        scales = [scale_from_amax(part.silu_output.absmax) for part in counted.slices]
-        kernel = run_kernel(conv, scales)
-made = claims(found, kernel, say)
-names = {
-    HOLDS: say("holds"),
-    IN_PART: say("holds in part"),
-    DOES_NOT_FOLLOW: say("does not follow"),
-}
-counts = [sum(claim.verdict == verdict for claim in made) for verdict in names]
-st.markdown(
-    "**" + say("Of {all} claims {holds} hold, {part} hold in part, {not_so} do not follow.",
-               all=len(made), holds=counts[0], part=counts[1], not_so=counts[2]) + "**"
-)  # fmt: skip
-terms = glossary(say)
+        measured = claims(model, live_run(model), say)
+    summary.markdown(f"**{count(measured, say)}**")
+    for claim in measured:
+        cards[claim.key].fill(claim, model.checkpoint, say)
+    st.markdown("## " + say("What we add"))
+    for claim in additions(model, say):
+        statement = f"<b>{prose.inline(claim.statement, glossary(say))}</b>"
+        Card.of(claim.key, statement).fill(claim, model.checkpoint, say)
 
 
-def quotation(quote: Quote) -> str:
+def introduce(say: Language) -> None:
+    """What is claimed by whom, and in which notes."""
+    speaking.write(
+        say(
+            "Every claim of the published analysis of {models} that can be measured, in its own "
+            "words, and what the chosen checkpoint measures now. The verdicts follow from the "
+            "measurements: another checkpoint may give others.",
+            models=f"{ANALYSIS_NAMES}, {PA_RUN}",
+        ),
+        say, "claim",
+    )  # fmt: skip
+    speaking.write(
+        say(
+            "The analysis is two notes in Chinese, {documents}, in {repository}, folder {folder}, "
+            "commit {commit}; other notes beside them are quoted where they bear on it. The "
+            "method: {first}. The checkpoints: {second}.",
+            documents=f"{ANALYSIS}, {CONCLUSION}", repository=REPOSITORY, folder=FOLDER,
+            commit=COMMIT, first=QUAMBA, second=QUAMBA2,
+        ),
+        say, "note",
+    )  # fmt: skip
+
+
+def quotation(quote: Quote, say: Language) -> str:
     """The passage in the reader's language, its place, and the original of a translation."""
     place = say("{document}, line {lines}", document=quote.document, lines=quote.lines)
     own = say.code == "zh-CN" or quote.english == quote.original
@@ -83,26 +100,55 @@ def quotation(quote: Quote) -> str:
     )
 
 
-def show(claim: Claim, heading: str) -> None:
-    """A claim in its frame: what is said, what is measured, what decides, and where to see it."""
-    with st.container(border=True, key=f"claim_{claim.key}"):
-        st.html(
-            f'<div class="said" lang="{say.code}">{heading}</div>'
-            f'<div class="prose">{prose.to_html(claim.measured, terms)}</div>'
-            + (f'<div class="note">{prose.to_html(claim.criterion, terms)}</div>'
-               if claim.criterion else "")
-        )  # fmt: skip
-        settings = {"checkpoint": model.source.checkpoint, "lang": say.code, **claim.settings}
-        st.page_link(
-            PAGES[claim.page], label=say("See it"), icon=":material/arrow_forward:",
-            query_params=settings,
-        )  # fmt: skip
+def live_run(model: CalibratedModel) -> KernelRun | None:
+    """The kernel on the first layer, by MinMax; None for a calibration file, which has no input."""
+    if model.activations is None:
+        return None
+    conv = model.activations.conv(model.layers[0].number)
+    return run_kernel(conv, model.activations.minmax(model.layers[0].number))
 
 
-KINDS = {HOLDS: "right", IN_PART: "part", DOES_NOT_FOLLOW: "wrong"}
-for claim in made:
-    pill = f'<span class="verdict {KINDS[claim.verdict]}">{names[claim.verdict]}</span>'
-    show(claim, pill + "".join(map(quotation, claim.quotes)))
-st.markdown("## " + say("What we add"))
-for claim in additions(found, say):
-    show(claim, f"<b>{prose.inline(claim.said, terms)}</b>")
+def count(measured: tuple[Claim, ...], say: Language) -> str:
+    """How many hold, hold in part and do not follow."""
+    holds, in_part, not_so = (
+        sum(claim.verdict == verdict for claim in measured) for verdict in KINDS
+    )
+    return say(
+        "Of {all} claims {holds} hold, {part} hold in part, {not_so} do not follow.",
+        all=len(measured), holds=holds, part=in_part, not_so=not_so,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Card:
+    """A claim in its frame: the verdict, what is claimed, what is measured, where to see it."""
+
+    verdict: DeltaGenerator
+    measured: DeltaGenerator
+    link: DeltaGenerator
+
+    @staticmethod
+    def of(key: str, claimed: str) -> Card:
+        """The frame with what is claimed, in HTML."""
+        with st.container(border=True, key=f"claim_{key}"):
+            verdict = st.empty()
+            st.html(f'<div class="said">{claimed}</div>')
+            return Card(verdict, st.empty(), st.empty())
+
+    def fill(self, claim: Claim, checkpoint: str, say: Language) -> None:
+        terms = glossary(say)
+        if claim.verdict:
+            name = {
+                HOLDS: say("holds"),
+                IN_PART: say("holds in part"),
+                DOES_NOT_FOLLOW: say("does not follow"),
+            }[claim.verdict]
+            self.verdict.html(f'<span class="verdict {KINDS[claim.verdict]}">{name}</span>')
+        criterion = prose.to_html(claim.criterion, terms) if claim.criterion else ""
+        self.measured.html(
+            f'<div class="prose" lang="{say.code}">{prose.to_html(claim.measured, terms)}</div>'
+            f'<div class="note">{criterion}</div>'
+        )
+        settings = {"checkpoint": checkpoint, "lang": say.code, **claim.settings}
+        with self.link.container():
+            registry.link(claim.page, say("See it"), settings)

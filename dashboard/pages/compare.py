@@ -1,169 +1,303 @@
-"""Compare: two or more of whatever has scales, layer by layer."""
+"""Compare: what the bar says, held against whatever else has scales, layer by layer."""
 
-from dataclasses import replace
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import streamlit as st
 
 from dashboard import figures
-from dashboard.analysis import compare
-from dashboard.analysis.report import format_alpha, rule_label
-from dashboard.calibration import (
-    DEFAULT_BATCHES,
-    DEFAULT_SEQ_LEN,
-    DEFAULT_TEXT,
-    text_names,
+from dashboard.analysis.compare import (
+    QUANTITIES,
+    Column,
+    compared_rows,
+    layer_numbers,
+    published_columns,
+    stored_column,
 )
+from dashboard.analysis.report import format_alpha, rule_label
+from dashboard.calibration import DEFAULT_TEXT, text_names
 from dashboard.checkpoints import quantized_sample_names, sample_names
 from dashboard.export import documents, tables
-from dashboard.pages import choosing, loading
-from dashboard.pages.choosing import MOST_BATCHES, MOST_TOKENS, Frame
+from dashboard.messages import Message
+from dashboard.pages import controls, loading
+from dashboard.pages.controls import Choice
 from dashboard.pages.drawing import show
-from dashboard.pages.exporting import export_bar
+from dashboard.pages.exporting import export_bar, origin_of
+from dashboard.pages.grid import show_layers
 from dashboard.pages.refusing import refusals
-from dashboard.pages.remembering import keep, kept, one_of, whole
-from dashboard.pages.speaking import spoken
+from dashboard.pages.registry import page
+from dashboard.pages.remembering import STATE, keep, kept, one_of, whole
+from dashboard.pages.waiting import Frame
 from dashboard.rules.observers import (
     ALPHA_RULES,
-    DEFAULT_ALPHA,
     DEFAULT_RULE,
     PUBLISHED_ALPHAS,
+    REGISTERED,
     SYMMETRIC_RULES,
     ScaleRule,
 )
 from dashboard.text import captions
-
-say = spoken()
+from dashboard.text.language import Language
 
 MOST = 6
-BEST = "each layer's best"
-ALPHAS = [BEST, *map(format_alpha, (0.9, 0.99, 0.999, *PUBLISHED_ALPHAS))]
-PUBLISHED = compare.published_columns()
-FIRST = ("mamba-tiny", "mamba2-tiny", next(iter(PUBLISHED)), "mamba2-small-quamba2", "mamba-small",
-         "mamba2-small")  # fmt: skip
+LETTERS = "ABCDEF"
+SAME, BEST = "same", "best"  # as A has it; each layer's own best α. In links, too.
+ALPHAS = (BEST, *map(format_alpha, (0.9, 0.99, 0.999, *PUBLISHED_ALPHAS)))
+PUBLISHED = published_columns()
+# What each column shows on the first visit: B what A loses, C the published table, …
+FIRST = (SAME, SAME, next(iter(PUBLISHED)), "mamba2-small-quamba2", "mamba-small", "mamba2-small")
+QUANTITY = "x_out_scale"
+COLUMN = Message(
+    "Calibrating column {column}, {checkpoint}: batch {batch} of {batches}, layer {layer}"
+)
 
 
-def column_boxes(i: int) -> tuple[str, str, str, str]:
-    """One column's source, rule, α and text."""
-    sources = [*sample_names(), *quantized_sample_names(), *PUBLISHED]
-    keys = [f"{name}_{'abcdef'[i]}" for name in ("source", "rule", "alpha", "text")]
-    kept(keys[0])
-    kept(keys[1], one_of(SYMMETRIC_RULES))
-    kept(keys[2])
-    kept(keys[3])
-    source = st.selectbox(
-        f"{'ABCDEF'[i]}", sources, sources.index(FIRST[i]), key=keys[0], width=250,
-        accept_new_options=True,
-        help="A sample, a published table, or type a directory, a Hub id or a calibration file.",
-    )  # fmt: skip
-    given = source in PUBLISHED or source in quantized_sample_names()
-    rule = st.selectbox("Scale rule", list(SYMMETRIC_RULES), key=keys[1], width=150,
-                        disabled=given, help=choosing.rule_help(SYMMETRIC_RULES))  # fmt: skip
-    alpha = st.selectbox("α", ALPHAS, ALPHAS.index(format_alpha(DEFAULT_ALPHA)), key=keys[2],
-                         width=130, accept_new_options=True,
-                         disabled=given or rule not in ALPHA_RULES)  # fmt: skip
-    text = st.selectbox("Text", text_names(), key=keys[3], width=170, accept_new_options=True,
-                        disabled=given)  # fmt: skip
-    defaults = (FIRST[i], DEFAULT_RULE, format_alpha(DEFAULT_ALPHA), DEFAULT_TEXT)
-    for key, value, default in zip(keys, (source, rule, alpha, text), defaults, strict=True):
+@dataclass(frozen=True)
+class ColumnChoice:
+    """What one column after A stands for; words as they are in a link."""
+
+    name: str  # a checkpoint, a published table, or SAME
+    observer: str
+    alpha: str
+    text: str
+
+    def source(self, choice: Choice) -> loading.Source:
+        """Its calibration: as many batches of as many tokens as A's."""
+        name = choice.source.checkpoint if self.name == SAME else self.name
+        text = choice.source.text if self.text == SAME else self.text
+        return replace(choice.source, checkpoint=name, text=text or DEFAULT_TEXT)
+
+
+@page(
+    "compare",
+    title=Message("Compare"),
+    question=Message("How do two checkpoints, rules or percentiles differ, layer by layer?"),
+    group="model",
+    drawings=("lines",),
+)
+def compare(frame: Frame, say: Language) -> None:
+    """Columns of scales: one quantity of them in lines and in a table, and two layers in full."""
+    choice = controls.choose(
+        frame,
+        SYMMETRIC_RULES,
+        {"slice": say("Columns are compared by their x slice, which published tables have.")},
+        stored=True,
+    )
+    with frame.own:
+        others = _column_boxes(say)
+    columns = [_first_column(choice, say)]
+    columns += [_column(i, other, choice, frame) for i, other in enumerate(others, start=1)]
+    frame.progress.empty()
+
+    headline_slot = st.container()
+    quantity = _quantity_box(say)
+    headline = captions.compare_headline(columns, quantity, say)
+    verdict = captions.compare_verdict(columns, say)
+    with headline_slot:
+        st.markdown(f"## {headline}")
+        st.markdown(verdict)
+    lines = figures.compared_lines(columns, quantity, say)
+    show(lines, key="lines")
+    rows = captions.compare_rows(columns, quantity, say)
+    show_layers(rows, layer_numbers(columns), lambda _: choice.rule, "compared", say)
+    st.caption(
+        say(
+            "Of the x slice. Of grouped scales x_out_scale and the ratios are of the mean, as the "
+            "published ones are; their least and greatest are quantities too. Every column against "
+            "A."
+        )
+    )
+    _show_side_by_side(choice, others[0], columns, say)
+
+    flat = compared_rows(columns)
+    origin = origin_of(choice, None if choice.outline.stored else choice.rule)
+    export_bar(
+        "compared",
+        origin,
+        {
+            "csv": lambda: tables.rows_as_csv([row | {"date": origin.date} for row in flat]),
+            "json": lambda: tables.as_json(
+                {
+                    "columns": [column.label for column in columns],
+                    "batches": choice.source.batches,
+                    "seq_len": choice.source.seq_len,
+                    "date": origin.date,
+                    "rows": flat,
+                }
+            ),
+            "html": lambda: documents.report_html(
+                say("Scales compared"),
+                origin.sentence(say),
+                [
+                    documents.Section(headline, [verdict]),
+                    documents.Section(quantity, figure=lines, rows=rows),
+                ],
+                say,
+            ),
+        },
+        say,
+    )
+
+
+def _column_boxes(say: Language) -> list[ColumnChoice]:
+    """How many columns, and what each after A stands for."""
+    kept("columns", whole(2, MOST))
+    count = st.number_input(say("Columns"), 2, MOST, 2, key="columns", width=100)
+    keep("columns", count, 2)
+    with st.container():
+        return [_boxes_of(i, say) for i in range(1, int(count))]
+
+
+def _boxes_of(i: int, say: Language) -> ColumnChoice:
+    """One column's source, rule, α and text; only the first row of boxes has labels over it."""
+    sources = [SAME, *sample_names(), *quantized_sample_names(), *PUBLISHED]
+    texts = [SAME, *text_names()]
+    words = {SAME: say("same as A"), BEST: say("each layer's best")}
+    keys = [f"{name}_{LETTERS[i].lower()}" for name in ("source", "rule", "alpha", "text")]
+    for key in keys:
+        kept(key, one_of(SYMMETRIC_RULES) if key.startswith("rule") else str)
+    shown: Literal["visible", "collapsed"] = "visible" if i == 1 else "collapsed"
+    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+        st.markdown(f"**{LETTERS[i]}**", width="content")
+        name = st.selectbox(
+            say("Source of {column}", column=LETTERS[i]),
+            sources,
+            sources.index(FIRST[i]),
+            format_func=lambda option: words.get(option, option),
+            key=keys[0],
+            width=200,
+            accept_new_options=True,
+            label_visibility=shown,
+            help=say(
+                "A sample, a published table, or type a directory, a Hub id or a calibration file."
+            ),
+        )
+        given = name in PUBLISHED or name in quantized_sample_names()
+        observer = st.selectbox(
+            say("Scale rule of {column}", column=LETTERS[i]),
+            list(SYMMETRIC_RULES),
+            key=keys[1],
+            width=140,
+            disabled=given,
+            label_visibility=shown,
+        )
+        alpha = st.selectbox(
+            say("α of {column}", column=LETTERS[i]),
+            ALPHAS,
+            format_func=lambda option: words.get(option, option),
+            key=keys[2],
+            width=150,
+            accept_new_options=True,
+            disabled=given or observer not in ALPHA_RULES,
+            label_visibility=shown,
+        )
+        text = st.selectbox(
+            say("Text of {column}", column=LETTERS[i]),
+            texts,
+            format_func=lambda option: words.get(option, option),
+            key=keys[3],
+            width=150,
+            accept_new_options=True,
+            disabled=given,
+            label_visibility=shown,
+        )
+    defaults = (FIRST[i], DEFAULT_RULE, BEST, SAME)
+    for key, value, default in zip(keys, (name, observer, alpha, text), defaults, strict=True):
         keep(key, value, default)
-    return source, rule, alpha, text
+    return ColumnChoice(name or FIRST[i], observer, alpha or BEST, text or SAME)
 
 
-def column(i: int, chosen: tuple[str, str, str, str], frame: Frame) -> compare.Column:
-    """What a row of boxes stands for; what cannot be used is told, and ends the run."""
-    name, _, _, text = chosen
-    frame = replace(frame, subject=f" column {'ABCDEF'[i]}, {name}")
-    if name in PUBLISHED:
-        return PUBLISHED[name]
-    wanted = loading.Source(name, text, batches, seq_len)
+def _first_column(choice: Choice, say: Language) -> Column:
+    name = choice.source.checkpoint
+    if choice.outline.stored:
+        column = stored_column("", loading.checkpoint(name))
+        return replace(column, label=say("{checkpoint}, stored", checkpoint=_short(name)))
+    column = loading.column(choice.source, choice.rule.observer, choice.rule.alpha)
+    return replace(column, label=_label(choice.source, say(rule_label(choice.rule)), say))
+
+
+def _column(i: int, wanted: ColumnChoice, choice: Choice, frame: Frame) -> Column:
+    """What a row of boxes stands for; what cannot be used is refused, and ends the run."""
+    say = frame.say
+    if wanted.name in PUBLISHED:
+        return PUBLISHED[wanted.name]
+    source = wanted.source(choice)
+    subject = {"column": LETTERS[i], "checkpoint": source.checkpoint}
+    frame = replace(frame, calibrating=COLUMN, subject=subject)
     with refusals(frame):
-        outline = loading.outline(wanted)
+        outline = loading.outline(source)
         if outline.stored:
-            return compare.stored_column(f"{name}, stored", loading.checkpoint(name))
-        return loading.column(outline.source, chosen, lambda: _calibrated(outline, chosen, frame))
+            column = stored_column("", loading.checkpoint(source.checkpoint))
+            label = say("{checkpoint}, stored", checkpoint=_short(source.checkpoint))
+            return replace(column, label=label)
+        alpha = _alpha(wanted)
+        column = loading.column(outline.source, wanted.observer, alpha, frame.show)
+    if alpha is None and wanted.observer in ALPHA_RULES:
+        rule = say("best α by {rule}", rule=wanted.observer)
+    else:
+        rule = say(rule_label(ScaleRule(wanted.observer, alpha or choice.rule.alpha)))
+    return replace(column, label=_label(outline.source, rule, say))
 
 
-def _calibrated(
-    outline: loading.Outline, chosen: tuple[str, str, str, str], frame: Frame
-) -> compare.Column:
-    name, observer, alpha, text = chosen
-    source = outline.source
-    loading.calibration(source, frame.show)
-    rules = [_rule(source, layer, observer, alpha) for layer in outline.layers]
-    reports = [
-        loading.layer_report(source, layer, rule)
-        for layer, rule in zip(outline.layers, rules, strict=True)
-    ]
-    label = f"best α, {observer}" if alpha == BEST and observer in ALPHA_RULES else rule_label(
-        rules[0])  # fmt: skip
-    shown = name.rsplit("/", 1)[-1]
-    told = "" if text == text_names()[0] or source.from_file else f", {text.rsplit('/', 1)[-1]}"
-    return compare.calibrated_column(f"{shown}, {label}{told}", reports)
+def _alpha(wanted: ColumnChoice) -> float | None:
+    """A column's α; None for each layer's best, and for a rule that has none."""
+    if wanted.alpha == BEST or not REGISTERED[wanted.observer].uses_alpha:
+        return None
+    return controls.read_alpha(wanted.alpha)
 
 
-def _rule(source: loading.Source, layer: int, observer: str, alpha: str) -> ScaleRule:
-    if observer not in ALPHA_RULES:
-        return ScaleRule(observer)
-    if alpha == BEST:
-        return ScaleRule(observer, loading.landscape(source, layer, 0).best_alpha)
-    try:
-        return ScaleRule(observer, float(alpha))
-    except ValueError:
-        raise ValueError(f"α is {alpha!r}; give a number with 0 < α <= 1, or {BEST}") from None
+def _label(source: loading.Source, rule: str, say: Language) -> str:
+    name = _short(source.checkpoint)
+    if source.from_file or source.text == DEFAULT_TEXT:
+        return say.listed([name, rule])
+    return say.listed([name, rule, _short(source.text)])
 
 
-choosing.heading()
-kept("columns", whole(2, MOST))
-kept("batches", whole(1, MOST_BATCHES))
-kept("seq_len", whole(1, MOST_TOKENS))
-with st.container(horizontal=True, vertical_alignment="bottom"):
-    count = st.number_input("Columns", 2, MOST, 2, key="columns", width=130)
-    batches = int(st.number_input("Batches", 1, MOST_BATCHES, DEFAULT_BATCHES, key="batches",
-                                  width=130))  # fmt: skip
-    seq_len = int(st.number_input("Tokens a batch", 1, MOST_TOKENS, DEFAULT_SEQ_LEN, key="seq_len",
-                                  width=130))  # fmt: skip
-keep("columns", count)
-keep("batches", batches, DEFAULT_BATCHES)
-keep("seq_len", seq_len, DEFAULT_SEQ_LEN)
-chosen = []
-for i in range(int(count)):
-    with st.container(horizontal=True, vertical_alignment="bottom", key=f"column_{i}"):
-        chosen.append(column_boxes(i))
-frame = Frame(st.empty(), st.empty(), st.empty())
-columns = [column(i, each, frame) for i, each in enumerate(chosen)]
-frame.progress.empty()
+def _short(name: str) -> str:
+    return name.rsplit("/", 1)[-1]
 
-headline_slot = st.container()
-kept("quantity", one_of(compare.QUANTITIES))
-quantity = st.segmented_control(
-    "Quantity", compare.QUANTITIES, default="x_out_scale", key="quantity", required=True,
-    label_visibility="collapsed",
-)  # fmt: skip
-keep("quantity", quantity, "x_out_scale")
-headline = captions.compare_headline(columns, quantity, say)
-with headline_slot:
-    st.markdown(f"## {headline}")
-    st.markdown(captions.compare_verdict(columns, say))
-lines = figures.compared_lines(columns, quantity, say)
-show(lines, key="lines")
-rows = captions.compare_rows(columns, quantity, say)
-st.dataframe(rows, hide_index=True, width="stretch")
-st.caption(
-    "Of the x slice. Of grouped scales x_out_scale and the ratios are of the mean, as the "
-    "published ones are; their least and greatest are quantities too. Every column against A."
-)
-flat = compare.compared_rows(columns)
-export_bar(
-    "compared",
-    {
-        "csv": lambda: tables.rows_as_csv(flat),
-        "json": lambda: tables.as_json({"columns": [c.label for c in columns], "rows": flat}),
-        "html": lambda: documents.report_html(
-            "Scales compared",
-            [
-                documents.Section(headline, [captions.compare_verdict(columns, say)]),
-                documents.Section(quantity, figure=lines, rows=rows),
-            ],
-        ),
-    },
-)
+
+def _quantity_box(say: Language) -> str:
+    kept("quantity", one_of(QUANTITIES))
+    quantity = st.segmented_control(
+        say("Quantity"), QUANTITIES, default=QUANTITY, key="quantity", required=True,
+        label_visibility="collapsed",
+    )  # fmt: skip
+    return keep("quantity", quantity, QUANTITY)
+
+
+def _show_side_by_side(
+    choice: Choice, other: ColumnChoice, columns: list[Column], say: Language
+) -> None:
+    """A layer of A and one of B, each from SiLU's input to its code."""
+    if choice.outline.stored or other.name in PUBLISHED:
+        return
+    outline = loading.outline(other.source(choice))
+    if outline.stored:
+        return
+    st.divider()
+    kept("layer_b", int)
+    if STATE.get("layer_b", choice.layer) not in outline.layers:
+        STATE.layer_b = outline.layers[0]
+    default = choice.layer if choice.layer in outline.layers else outline.layers[0]
+    with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
+        st.markdown("### " + say("A and B, side by side"), width="content")
+        layer = st.selectbox(
+            say("Layer of B"), outline.layers, outline.layers.index(default), key="layer_b",
+            width=110,
+        )  # fmt: skip
+    keep("layer_b", layer, default)
+    sides = st.container(horizontal=True, gap="medium")
+    with sides.container(key="side_a"):
+        st.markdown(
+            say("**A**: {column}, layer {layer}", column=columns[0].label, layer=choice.layer)
+        )
+        a = loading.slice_report(choice.source, choice.layer, 0, choice.rule)
+        show(figures.transfer(a, [], True, say), key="transfer_a")
+    with sides.container(key="side_b"):
+        st.markdown(say("**B**: {column}, layer {layer}", column=columns[1].label, layer=layer))
+        alpha = _alpha(other) or loading.landscape(outline.source, layer, 0).best_alpha
+        b = loading.slice_report(outline.source, layer, 0, ScaleRule(other.observer, alpha))
+        show(figures.transfer(b, [], True, say), key="transfer_b")

@@ -9,13 +9,10 @@ bar saves the figure as PNG or SVG, without asking the server.
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any
 
 import plotly.graph_objects as go
 import streamlit as st
 
-from dashboard.figures import PALETTES, Sheet
 from dashboard.figures.theme import NARROW, exchanges
 from dashboard.pages import assets
 from dashboard.pages.speaking import spoken
@@ -44,7 +41,7 @@ export default ({{ data, parentElement, setTriggerValue }}) => {{
 
 
 def show(
-    figure: go.Figure | Sheet,
+    figure: go.Figure,
     key: str,
     on_pick: Callable[[], None] = lambda: None,
     zoom: float = 1.0,
@@ -61,9 +58,6 @@ def show(
         file: what a saved copy is called, without its ending; "scalescope-KEY" if empty.
         title, note: what a saved copy says above and below the drawing, as where it comes from.
     """
-    if isinstance(figure, Sheet):
-        _show_sheet(figure, key, on_pick, zoom)
-        return
     say = spoken()
     assets.serve()
     _FIGURE(
@@ -82,36 +76,5 @@ def show(
                 "whole": say("Show the whole"),
             },
         },
-        on_picked_change=on_pick,
-    )
-
-
-# Sheets: drawings that are not yet figures.
-
-
-def _style() -> str:
-    """The palettes as CSS variables, one class a theme."""
-    themes = [
-        f".{theme} {{ " + " ".join(f"--{name}: {value};" for name, value in colours.items()) + " }"
-        for theme, colours in PALETTES.items()
-    ]
-    return "\n".join(themes) + "\n" + Path(__file__).with_suffix(".css").read_text("utf-8")
-
-
-_SHEET = st.components.v2.component(
-    "scalescope_sheet",
-    html="<div class='sheet'>\n</div>",
-    css=_style(),
-    js=Path(__file__).with_suffix(".js").read_text("utf-8"),
-)
-
-
-def _show_sheet(sheet: Sheet, key: str, on_pick: Callable[[], None], zoom: float) -> None:
-    say = spoken()
-    data: dict[str, Any] = sheet.as_dict()
-    _SHEET(
-        key=key,
-        data=data | {"zoom": zoom, "name": key, "save": say("Save this figure")},
-        height=round(sheet.height * zoom),
         on_picked_change=on_pick,
     )

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
-from urllib.parse import urlencode
 
 import numpy as np
 import pandas as pd
@@ -12,9 +11,12 @@ import streamlit as st
 
 from dashboard.analysis.report import LayerReport
 from dashboard.figures import PALETTES
-from dashboard.figures.style import count_height
+from dashboard.figures.theme import count_height
+from dashboard.pages.registry import lead_to_layer
 from dashboard.pages.remembering import STATE, keep, kept, one_of
+from dashboard.rules.observers import ScaleRule
 from dashboard.text import captions
+from dashboard.text.language import Language
 from dashboard.text.numbers import percent
 
 SCROLLBAR = 16  # px, under the last row where the columns are wider than the page
@@ -41,25 +43,21 @@ COLUMNS = {
 }
 
 
-def table_row(report: LayerReport, part: int, settings: dict[str, str | int]) -> dict:
-    """One slice of a layer as a row: its SiLU output as a sparkline, and its measures.
-
-    ``settings`` are what a link to Explore says beside the layer.
-    """
-    chosen = report.slices[part]
+def table_row(report: LayerReport, index: int) -> dict:
+    """One slice of a layer as a row: its SiLU output as a sparkline, and its measures."""
+    chosen = report.slices[index]
     output = chosen.silu_output
     edges = np.linspace(output.min, max(output.max, output.min + 1e-6), BINS + 1)
     measures = report.measures(chosen.name)
     return {
         "layer": report.layer,
-        "open": "./?" + urlencode(settings | {"layer": report.layer, "slice": chosen.name}),
         "SiLU output": count_height(output.rebin(edges), log=True).tolist(),
         **{name: measures[name] for name in COLUMNS},
         "shape": str(tuple(measures["shape"])),
     }
 
 
-def filtered(rows: Sequence[dict]) -> list[dict]:
+def filtered(rows: Sequence[dict], say: Language) -> list[dict]:
     """The rows that a column and a range, chosen here, leave."""
     numbers = [name for name in COLUMNS if isinstance(rows[0][name], float)]
     kept("filter", one_of(numbers))
@@ -67,7 +65,8 @@ def filtered(rows: Sequence[dict]) -> list[dict]:
         STATE.filter = None
     with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
         name = st.selectbox(
-            "Filter by", numbers, index=None, key="filter", width=200, placeholder="no filter",
+            say("Filter by"), numbers, index=None, key="filter", width=200,
+            placeholder=say("no filter"),
         )  # fmt: skip
         keep("filter", name)
         values = [row[name] for row in rows] if name else [0.0]
@@ -81,40 +80,81 @@ def filtered(rows: Sequence[dict]) -> list[dict]:
     return list(rows)
 
 
-def show_table(rows: Sequence[dict], key: str) -> int | None:
-    """Draw the rows; returns the index of the selected one, if any."""
+def show_table(rows: Sequence[dict], rule: ScaleRule, key: str, say: Language) -> None:
+    """Draw the rows of ``table_row``; a press in a row opens its layer in Explore."""
     frame = pd.DataFrame(rows)
     config: dict[str, Any] = {}
     for name, (form, width, _) in COLUMNS.items():
         if rows[0][name] is None:
             frame[name] = "–"
-            config[name] = st.column_config.TextColumn(name, width=width, help=captions.NO_RATIOS)
+            config[name] = st.column_config.TextColumn(
+                name, width=width, help=say(captions.NO_RATIOS)
+            )
         elif form or name in SHARES:
             config[name] = st.column_config.NumberColumn(name, format=form, width=width)
         else:
             config[name] = st.column_config.TextColumn(name, width=width)
-    config["layer"] = st.column_config.NumberColumn("layer", width=48, pinned=True)
-    config["open"] = st.column_config.LinkColumn(
-        "", width=48, display_text="open", help="This layer in Explore, in a tab of its own."
-    )
     config["SiLU output"] = st.column_config.AreaChartColumn(
-        "SiLU output", width=80, y_min=0, help="Number of values (log) over the output's range."
+        say("SiLU output"),
+        width=80,
+        y_min=0,
+        help=say("Number of values (log) over the output's range."),
     )
-    shades = frame.style.apply(_shades, axis=0, subset=[n for n, c in COLUMNS.items() if c[2]])
-    shown = st.dataframe(
-        shades.format({name: _share for name in SHARES}),
+    shades = {name: colour for name, (_, _, colour) in COLUMNS.items() if colour}
+    layers = [row["layer"] for row in rows]
+    config["layer"] = st.column_config.NumberColumn(say("layer"), width=56, pinned=True)
+    _show(frame, layers, config, shades, lambda _: rule, key, say)
+    st.caption(say("*Open* shows a layer in Explore. Click a column's name to sort."))
+
+
+def show_layers(
+    rows: Sequence[dict],
+    layers: Sequence[int],
+    rule_of: Callable[[int], ScaleRule],
+    key: str,
+    say: Language,
+    slices: Sequence[str] = (),
+) -> None:
+    """A table with a row for each layer, or for several of one; a press opens it in Explore.
+
+    Args:
+        rows: of words and numbers as text, the layer first.
+        layers: the layer of each row, by the model's own number.
+        rule_of: the rule to open a row under, by the row's place.
+        slices: the slice of each row, where it is not the one on show.
+    """
+    _show(pd.DataFrame(rows), layers, {}, {}, rule_of, key, say, slices)
+
+
+def _show(
+    frame: pd.DataFrame,
+    layers: Sequence[int],
+    config: dict[str, Any],
+    shades: dict[str, str],
+    rule_of: Callable[[int], ScaleRule],
+    key: str,
+    say: Language,
+    slices: Sequence[str] = (),
+) -> None:
+    frame.insert(1, "open", say("Open"))
+
+    def open_row() -> None:
+        row = STATE[f"{key}_open"].row
+        lead_to_layer(layers[row], rule_of(row), slices[row] if slices else None)
+
+    config["open"] = st.column_config.ButtonColumn(
+        "", width=64, type="tertiary", key=f"{key}_open", on_click=open_row,
+        help=say("This layer in Explore."),
+    )  # fmt: skip
+    shaded = frame.style.apply(_shades, axis=0, subset=list(shades)) if shades else frame.style
+    st.dataframe(
+        shaded.format({name: _share for name in SHARES if name in frame}),
         key=key,
         hide_index=True,
+        width="stretch",
         column_config=config,
-        on_select="rerun",
-        selection_mode="single-row",
-        height=min(35 * (len(rows) + 1) + 3 + SCROLLBAR, 640),
+        height=min(35 * (len(frame) + 1) + 3 + SCROLLBAR, 640),
     )
-    st.caption(
-        "*open* shows a layer in Explore, in a tab of its own; a selected row leads there in this "
-        "one. Click a column's name to sort."
-    )
-    return next(iter(shown.selection.rows), None)
 
 
 def _share(value: object) -> str:

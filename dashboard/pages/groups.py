@@ -4,137 +4,140 @@ import numpy as np
 import streamlit as st
 
 from dashboard import figures
-from dashboard.analysis.report import format_alpha, per_channel, run_kernel
-from dashboard.pages import choosing, loading
+from dashboard.analysis.kinds import GroupStudy, with_groups
+from dashboard.analysis.report import format_alpha, run_kernel
+from dashboard.checkpoints import Checkpoint
+from dashboard.messages import Message
+from dashboard.pages import controls, loading, registry
 from dashboard.pages.drawing import show
 from dashboard.pages.exporting import export_rows
 from dashboard.pages.refusing import refusals
-from dashboard.pages.remembering import STATE, keep, kept, one_of, whole
-from dashboard.pages.speaking import spoken
-from dashboard.rules.channels import CHANNEL_RULES, even_groups, group_scales
+from dashboard.pages.registry import page
+from dashboard.pages.remembering import STATE, keep, kept, whole
+from dashboard.pages.waiting import Frame
+from dashboard.rules.channels import CHANNEL_RULES
 from dashboard.rules.observers import ScaleRule
 from dashboard.text import captions
+from dashboard.text.captions.kinds import kind_name
+from dashboard.text.language import Language
 
-say = spoken()
+MAMBA2 = "mamba2-tiny"  # where the first visit, which is to a Mamba-1, is led
 
-choice, frame = choosing.choose(slices=False, stored=True)
-checkpoint = None if choice.source.from_file else loading.checkpoint(choice.source.checkpoint)
-if checkpoint is None:
-    frame.progress.info(captions.NO_CHANNELS, icon=":material/info:")
-    st.stop()
 
-if checkpoint.is_quantized:
-    if choice.layer not in checkpoint.stored_layers:
-        st.markdown(f"## {captions.FLOAT_LAYER}")
-        st.stop()
-    stored = checkpoint.stored_layer(choice.layer)
-    part = stored.slices[0]
+@page(
+    "groups",
+    title=Message("Groups"),
+    question=Message("What does a scale for each group of channels buy?"),
+    group="model",
+    drawings=("groups",),
+)
+def groups(frame: Frame, say: Language) -> None:
+    """One layer's x in Quamba2's groups; of a quantized checkpoint, the groups that it stores."""
+    choice = controls.choose(
+        frame,
+        CHANNEL_RULES,
+        {"slice": say("Heads group the channels of x alone.")},
+        stored=True,
+    )
+    checkpoint = None if choice.source.from_file else loading.checkpoint(choice.source.checkpoint)
+    if checkpoint is None:
+        frame.progress.info(say(captions.NO_CHANNELS), icon=":material/info:")
+    elif checkpoint.is_quantized:
+        _show_stored_groups(checkpoint, choice.layer, say)
+    elif checkpoint.architecture.n_groups is None:
+        frame.progress.info(say(captions.NO_HEADS), icon=":material/info:")
+        settings = {"checkpoint": MAMBA2}
+        registry.link("groups", say("The groups of {checkpoint}", checkpoint=MAMBA2), settings)
+        registry.link("sweep", say("Groups of neighbouring channels"), st.query_params.to_dict())
+    else:
+        _show_groups(choice, checkpoint, frame, say)
+
+
+def _show_stored_groups(checkpoint: Checkpoint, layer: int, say: Language) -> None:
+    if layer not in checkpoint.stored_layers:
+        st.markdown(f"## {say(captions.FLOAT_LAYER)}")
+        return
+    stored = checkpoint.stored_layer(layer)
+    x = stored.slices[0]
     st.markdown(f"## {captions.stored_headline([stored], 1, say)}")
-    if part.out_scales.ndim != 3:
-        st.markdown(captions.NO_GROUPS)
-        st.stop()
+    if x.out_scales.ndim != 3:
+        st.markdown(say(captions.NO_GROUPS))
+        return
     st.markdown(captions.stored_verdict([stored], say))
-    widths = np.bincount(part.out_group, minlength=part.out_scales.size)
-    greatest = float(part.out_scales.max())
-    show(figures.group_heatmap(part.out_scales, widths, greatest, say), key="groups")
-    st.caption(captions.stored_groups_caption(part, say))
-    st.stop()
+    widths = np.bincount(x.out_group, minlength=x.out_scales.size)
+    greatest = float(x.out_scales.max())
+    show(figures.group_heatmap(x.out_scales, widths, greatest, say), key="groups")
+    st.caption(captions.stored_groups_caption(x, say))
 
-architecture = checkpoint.architecture
-if architecture.head_dim is None or architecture.n_groups is None:
-    frame.progress.info(captions.NO_HEADS, icon=":material/info:")
-    st.stop()
 
-calibration = choosing.calibrated(choice, frame)
-counted = choice.of(calibration)
-best = loading.landscape(choice.source, choice.layer, 0).best_alpha
-heads = checkpoint.slices[0].width // architecture.head_dim // architecture.n_groups
-kept("group_rule", one_of(CHANNEL_RULES))
-for key, most in (("head_groups", heads), ("channel_groups", architecture.head_dim)):
-    if (kept(key, whole(1, most)) or 1) > most:
-        STATE[key] = most
-with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
-    alpha, _ = choosing.alpha_slider(counted.silu_output.total, best, width=300)
-    observer = st.segmented_control(
-        "Rule of the groups on show", list(CHANNEL_RULES), default="minmax", key="group_rule",
-        required=True, help=choosing.rule_help(CHANNEL_RULES),
-    )  # fmt: skip
-    head_groups = st.number_input(
-        "Head groups", 1, heads, min(4, heads), key="head_groups", width=130
+def _show_groups(
+    choice: controls.Choice, checkpoint: Checkpoint, frame: Frame, say: Language
+) -> None:
+    source, layer, rule = choice.source, choice.layer, choice.rule
+    with frame.own:
+        head_groups, channel_groups = _group_boxes(checkpoint, say)
+    with st.spinner(say("Counting each channel …"), show_time=False), refusals(frame):
+        study = loading.group_study(source, layer, head_groups, channel_groups, rule.alpha)
+    one_scale = loading.scale_report(source, layer, 0, ScaleRule(rule.observer, rule.alpha))
+    on_show, scale = study.clustered[rule.observer], one_scale.x_out_scale
+
+    st.markdown(f"## {captions.groups_headline(study.clustered, study.tensor, say)}")
+    st.markdown(
+        captions.groups_verdict(
+            study.clustered, study.as_quamba2, study.tensor, format_alpha(rule.alpha), say
+        )
     )
-    channel_groups = st.number_input(
-        "Channel groups", 1, architecture.head_dim, min(4, architecture.head_dim),
-        key="channel_groups", width=130,
-    )  # fmt: skip
-keep("group_rule", observer, "minmax")
-for key, value in (("head_groups", head_groups), ("channel_groups", channel_groups)):
-    keep(key, value, 4)
-
-with st.spinner("Counting each channel …", show_time=False), refusals(frame):
-    outputs = loading.channels(choice.source, choice.layer, 0)
-    grouping = loading.grouping(choice.source, choice.layer, int(head_groups), int(channel_groups))
-with refusals(frame):
-    as_quamba2 = loading.grouping(
-        choice.source, choice.layer, int(head_groups), int(channel_groups), as_quamba2=True
+    st.markdown("### " + say("Each group's scale"))
+    st.markdown(
+        say(
+            "After Quamba2: channels are sorted within each head, heads clustered by the shape of "
+            "that profile, its positions by k-means. Here a channel counts by its maximum, which "
+            "sets a MinMax scale; in Quamba2 by its mean |y|. The stronger a cell's colour, the "
+            "finer its scale against the one for all."
+        )
     )
-kinds = {
-    "clustered": grouping.group,
-    "as_quamba2": as_quamba2.group,
-    "even": even_groups(len(outputs), -(-len(outputs) // int(np.prod(grouping.shape)))),
-    "single": np.arange(len(outputs)),
-}
-rules = {name: ScaleRule(name, alpha) for name in CHANNEL_RULES}
-found = {
-    kind: {name: group_scales(outputs, group, rule) for name, rule in rules.items()}
-    for kind, group in kinds.items()
-}
-tensor = {
-    name: float(loading.scale_report(choice.source, choice.layer, 0, rule).output.sqnr_db)
-    for name, rule in rules.items()
-}
-clustered = found["clustered"]
-on_show = clustered[observer]
+    heatmap = figures.group_heatmap(on_show.scales.reshape(study.shape), study.widths, scale, say)
+    show(heatmap, key="groups")
+    st.caption(captions.groups_caption(on_show.scales, scale, say))
 
-st.markdown(f"## {captions.groups_headline(clustered, tensor, say)}")
-st.markdown(
-    captions.groups_verdict(clustered, found["as_quamba2"], tensor, format_alpha(alpha), say)
-)
-st.markdown(
-    "### Each group's scale\nAfter Quamba2: channels are sorted within each head, heads clustered "
-    "by the shape of that profile, its positions by k-means. Here a channel counts by its maximum, "
-    "which sets a MinMax scale; in Quamba2 by its mean |y|. The stronger a cell's colour, the "
-    "finer its scale against the one "
-    "for all."
-)
-single = loading.scale_report(choice.source, choice.layer, 0, rules[observer]).x_out_scale
-show(
-    figures.group_heatmap(
-        on_show.scales.reshape(grouping.shape), np.bincount(grouping.group), single, say
-    ),
-    key="groups",
-)
-st.caption(captions.groups_caption(on_show.scales, single, say))
+    st.markdown("### " + say("What each kind of group buys, SQNR by rule"))
+    rows = [(kind_name(kind, say), dict(kind.sqnr_db)) for kind in study.kinds]
+    st.dataframe(captions.kind_rows(rows, say), hide_index=True, width="stretch")
+    _run_groups(choice, checkpoint, study, frame, say)
+    export_rows("groups", choice, rule, [{"scale": name} | values for name, values in rows], say)
 
-st.markdown("### What each kind of group buys, SQNR by rule")
-rows = [("one scale for the slice", tensor)] + [
-    (f"{name}: {len(found[kind]['minmax'].scales)} scales",
-     {rule: each.sqnr_db for rule, each in found[kind].items()})
-    for kind, name in (("even", "neighbouring channels"), ("as_quamba2", "as Quamba2, by mean |y|"),
-                       ("clustered", "by maximum"),
-                       ("single", "each channel"))
-]  # fmt: skip
-st.dataframe(captions.kind_rows(rows, say), hide_index=True, width="stretch")
-export_rows("groups", [{"scale": name} | sqnr_db for name, sqnr_db in rows])
 
-slices = calibration.layer(choice.layer).slices
-others = [
-    loading.scale_report(choice.source, choice.layer, i, rules[observer]).x_out_scale
-    for i in range(len(slices))
-]
-expanded = per_channel(checkpoint.slices, others, "cpu")
-expanded[checkpoint.slices[0].channels].copy_(expanded.new_tensor(on_show.per_channel.tolist()))
-with refusals(frame):
-    conv = loading.quantized_conv(choice.source, choice.layer, frame.show)
-    run = run_kernel(conv, expanded)
-frame.status.markdown(captions.kernel_status(run, say))
-st.markdown(captions.groups_kernel(run, run.sqnr_db[0], on_show, say))
+def _group_boxes(checkpoint: Checkpoint, say: Language) -> tuple[int, int]:
+    """How many groups of heads, and of the positions in a head."""
+    architecture = checkpoint.architecture
+    assert architecture.head_dim and architecture.n_groups
+    heads = checkpoint.slices[0].width // architecture.head_dim // architecture.n_groups
+    labels = {
+        "head_groups": (say("Head groups"), heads),
+        "channel_groups": (say("Channel groups"), architecture.head_dim),
+    }
+    counts = []
+    for key, (label, most) in labels.items():
+        if (kept(key, whole(1, most)) or 1) > most:
+            STATE[key] = most
+        count = st.number_input(label, 1, most, min(4, most), key=key, width=150)
+        counts.append(int(keep(key, count, 4)))
+    return counts[0], counts[1]
+
+
+def _run_groups(
+    choice: controls.Choice,
+    checkpoint: Checkpoint,
+    study: GroupStudy,
+    frame: Frame,
+    say: Language,
+) -> None:
+    """The live kernel with x in groups; B and C keep the scale of the rule on show."""
+    on_show = study.clustered[choice.rule.observer]
+    with refusals(frame):
+        reports = loading.layer_report(choice.source, choice.layer, choice.rule).slices
+        conv = loading.quantized_conv(choice.source, choice.layer, frame.show)
+        scales = [report.chosen.x_out_scale for report in reports]
+        run = run_kernel(conv, with_groups(checkpoint.slices, scales, on_show))
+    frame.status.markdown(captions.kernel_status(run, say))
+    st.markdown(captions.groups_kernel(run, run.sqnr_db[0], on_show, say))

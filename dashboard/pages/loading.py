@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 import threading
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -17,13 +17,16 @@ import numpy as np
 import streamlit as st
 from torch import nn
 
-from dashboard.analysis import health
-from dashboard.analysis.compare import Column
+from dashboard.analysis import health, kinds
+from dashboard.analysis.compare import Column, calibrated_column
+from dashboard.analysis.kinds import GroupStudy, ScaleKind
 from dashboard.analysis.report import (
     LayerReport,
     QuantizedConv,
     ScaleReport,
     SliceReport,
+    baselines,
+    distinct,
     quantize_conv,
     report_scale,
     report_slice,
@@ -55,7 +58,12 @@ from dashboard.checkpoints import (
 )
 from dashboard.pages import access
 from dashboard.pages.shelf import Shelf
-from dashboard.rules.channels import channel_means, channel_outputs, channels_of
+from dashboard.rules.channels import (
+    CHANNEL_RULES,
+    channel_means,
+    channel_outputs,
+    channels_of,
+)
 from dashboard.rules.grouping import ChannelGrouping, sort_and_cluster
 from dashboard.rules.landscape import Landscape, Recommendation, recommend
 from dashboard.rules.observers import ScaleRule
@@ -85,6 +93,7 @@ SHELVES = {
     "scale": (4096, 64 * MIB, False),
     "channels": (2, 128 * MIB, True),
     "grouping": (64, 16 * MIB, False),
+    "kinds": (32, 2 * MIB, False),
     "health": (16, 4 * MIB, False),
     "column": (256, 16 * MIB, False),
 }
@@ -231,15 +240,24 @@ def _check_size(source: Source, loaded: Checkpoint) -> None:
     layer = LAYER_BYTES * source.batches * source.seq_len * loaded.conv_dim
     forward = source.seq_len * _forward_bytes(loaded)
     if max(layer, forward) > MOST_BYTES:
-        told = (
-            f"one layer of {source.batches} batches of {source.seq_len} tokens"
-            if layer > forward
-            else f"the forward of one batch of {source.seq_len} tokens"
-        )
+        limits = {
+            "model": loaded.name,
+            "size": f"{max(layer, forward) / 1e9:.1f} GB",
+            "most": f"{MOST_BYTES / 1e9:.1f} GB",
+            "seq_len": source.seq_len,
+        }
+        if layer > forward:
+            raise CalibrationError(
+                "one layer of {batches} batches of {seq_len} tokens takes about {size} in {model}, "
+                "and a page may take {most}: ask for fewer tokens, or calibrate at the command "
+                "line",
+                batches=source.batches,
+                **limits,
+            )
         raise CalibrationError(
-            f"{told} takes about {max(layer, forward) / 1e9:.1f} GB in {loaded.name}, and a page "
-            f"may take {MOST_BYTES / 1e9:.1f} GB: ask for fewer tokens, or calibrate at the "
-            "command line"
+            "the forward of one batch of {seq_len} tokens takes about {size} in {model}, and a "
+            "page may take {most}: ask for fewer tokens, or calibrate at the command line",
+            **limits,
         )
 
 
@@ -433,6 +451,13 @@ def scale_report(source: Source, layer: int, index: int, rule: ScaleRule) -> Sca
     )
 
 
+def scale_reports(
+    source: Source, layer: int, index: int, rules: Iterable[ScaleRule]
+) -> tuple[ScaleReport, ...]:
+    """What each of some rules makes of one slice, each rule once."""
+    return distinct(scale_report(source, layer, index, rule) for rule in rules)
+
+
 def slice_report(source: Source, layer: int, index: int, rule: ScaleRule) -> SliceReport:
     """One slice under a rule."""
     return report_slice(_slice(source, layer, index), scale_report(source, layer, index, rule))
@@ -446,12 +471,29 @@ def landscape(source: Source, layer: int, index: int, symmetric: bool = True) ->
     )
 
 
-def column(source: Source, rule: Hashable, make: Callable[[], Column]) -> Column:
-    """A few numbers a layer: they stay when the calibration that they came from has been dropped.
+def column(
+    source: Source,
+    observer: str,
+    alpha: float | None,
+    on_progress: Callable[[Progress], None] = lambda _: None,
+) -> Column:
+    """The x slice of every layer under a rule, without a label; an α of None is each layer's best.
 
-    ``rule`` says what ``make`` makes of the source.
+    A few numbers a layer: they stay when the calibration that they came from has been dropped.
     """
-    return _shelves()["column"].get_or_make((source, rule), make)
+
+    def make() -> Column:
+        layers = [each.layer for each in calibration(source, on_progress).layers]
+        alphas = [alpha or landscape(source, layer, 0).best_alpha for layer in layers]
+        return calibrated_column(
+            "",
+            [
+                layer_report(source, layer, ScaleRule(observer, own))
+                for layer, own in zip(layers, alphas, strict=True)
+            ],
+        )
+
+    return _shelves()["column"].get_or_make((source, observer, alpha), make)
 
 
 def best(source: Source, layer: int, index: int, symmetric: bool = True) -> ScaleReport:
@@ -468,6 +510,48 @@ def layer_report(source: Source, layer: int, rule: ScaleRule) -> LayerReport:
         tuple(slice_report(source, layer, i, rule) for i in parts),
         kernel=None,
         bests=tuple(best(source, layer, i, rule.symmetric) for i in parts),
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class SliceStudy:
+    """One slice under one rule, and what it is held to."""
+
+    layer: LayerReport  # all slices of its layer; no kernel ran
+    report: SliceReport  # the one on show
+    beside: ScaleReport  # under the rule that was asked for as a companion
+    best: ScaleReport  # under its best α
+    rows: tuple[ScaleReport, ...]  # under every rule: the chosen first, then the other two
+    landscape: Landscape  # every α, symmetric or not as the rule is
+    sweep: Quantized  # every scale from scale_wx up
+
+    @property
+    def has_beside(self) -> bool:
+        """Whether the companion has a row of its own, the second."""
+        return len(self.rows) > 1 and self.rows[1] is self.beside
+
+    @property
+    def held_to(self) -> tuple[ScaleReport, ...]:
+        """The few scales that fit into a small drawing."""
+        few = [row for row in self.rows if row.observer in ("minmax", "scale-wx")]
+        return distinct([self.report.chosen, self.best, *few])
+
+
+def study_slice(
+    source: Source, layer: int, index: int, rule: ScaleRule, beside: ScaleRule
+) -> SliceStudy:
+    """All that Explore shows of one slice."""
+    report = layer_report(source, layer, rule)
+    other, top = scale_report(source, layer, index, beside), report.bests[index]
+    rivals = scale_reports(source, layer, index, baselines(rule))
+    return SliceStudy(
+        report,
+        report.slices[index],
+        other,
+        top,
+        distinct([report.slices[index].chosen, other, top, *rivals]),
+        landscape(source, layer, index, rule.symmetric),
+        sweep(source, layer, index),
     )
 
 
@@ -521,3 +605,33 @@ def channels(source: Source, layer: int, index: int) -> tuple[Histogram, ...]:
         return channel_outputs(capture, checkpoint(source.checkpoint).slices[index])
 
     return _shelves()["channels"].get_or_make((source, layer, index), make)
+
+
+def channel_kinds(
+    source: Source, layer: int, index: int, group_size: int, alpha: float
+) -> list[ScaleKind]:
+    """What scales for groups of neighbouring channels, and for each channel, give a slice."""
+    return _shelves()["kinds"].get_or_make(
+        (source, layer, index, group_size, alpha),
+        lambda: kinds.channel_kinds(channels(source, layer, index), group_size, alpha),
+    )
+
+
+def group_study(
+    source: Source, layer: int, head_groups: int, channel_groups: int, alpha: float
+) -> GroupStudy:
+    """The x slice in its own groups, under each rule, against other kinds of scale."""
+
+    def make() -> GroupStudy:
+        rules = {name: ScaleRule(name, alpha) for name in CHANNEL_RULES}
+        tensor = {name: scale_report(source, layer, 0, rule) for name, rule in rules.items()}
+        return kinds.study_groups(
+            channels(source, layer, 0),
+            grouping(source, layer, head_groups, channel_groups),
+            grouping(source, layer, head_groups, channel_groups, as_quamba2=True),
+            {name: float(report.output.sqnr_db) for name, report in tensor.items()},
+            alpha,
+        )
+
+    key = (source, layer, head_groups, channel_groups, alpha)
+    return _shelves()["kinds"].get_or_make(key, make)

@@ -10,7 +10,7 @@ from typing import Literal, TypeVar
 
 import streamlit as st
 
-from dashboard.lesson.screens import Table
+from dashboard.lesson.screen import Table
 from dashboard.pages.remembering import STATE, in_link, put_in_link, take_link
 from dashboard.text import prose
 from dashboard.text.glossary import glossary

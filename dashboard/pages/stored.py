@@ -7,11 +7,13 @@ import streamlit as st
 from dashboard.analysis import health, stored
 from dashboard.checkpoints import sample_names
 from dashboard.export import tables
-from dashboard.pages import loading
-from dashboard.pages.choosing import Choice, Frame
-from dashboard.pages.exporting import export_bar
+from dashboard.export.provenance import labelled
+from dashboard.pages import loading, registry
+from dashboard.pages.controls import Choice
+from dashboard.pages.exporting import export_bar, origin_of
 from dashboard.pages.refusing import plain, refusals, visible
 from dashboard.pages.remembering import keep, kept
+from dashboard.pages.waiting import Frame
 from dashboard.text import captions
 from dashboard.text.language import Language
 
@@ -33,24 +35,34 @@ def show_stored(choice: Choice, frame: Frame, say: Language) -> None:
     runs = loading.stored_runs(choice.source.checkpoint)
     frame.status.markdown(captions.stored_status(list(runs.values()), say))
     document = stored.stored_document(checkpoint, checkpoint.layers, runs)
-    rows = [row for row in tables.slice_rows(document) if row["slice"] == choice.part_name]
+    rows = [row for row in tables.slice_rows(document) if row["slice"] == choice.slice_name]
     st.dataframe(
-        captions.stored_rows(rows, say),
+        captions.stored_rows(rows, layers, say),
         hide_index=True,
         width="stretch",
         column_config={
-            name: st.column_config.NumberColumn(name, format=form) for name, form in FORMATS.items()
+            say(name): st.column_config.NumberColumn(say(name), format=form)
+            for name, form in FORMATS.items()
         },
     )
     if runs:
-        st.caption(captions.STAND_IN)
+        st.caption(say(captions.STAND_IN))
     if checkpoint.faults:
-        told = "; ".join(f"Layer {fault.layer}: {fault.sentence}" for fault in checkpoint.faults)
-        st.error(plain(visible(told)), icon=":material/error:")
-    st.page_link("dashboard/pages/groups.py", label="Its groups, one by one")
+        faults = say.clauses(
+            say("Layer {layer}: {fault}", layer=fault.layer, fault=fault.sentence)
+            for fault in checkpoint.faults
+        )
+        st.error(plain(visible(faults)), icon=":material/error:")
+    registry.link("groups", say("Its groups, one by one"))
+    origin = origin_of(choice, None)
     export_bar(
-        "stored",
-        {"csv": lambda: tables.as_csv(document), "json": lambda: tables.as_json(document)},
+        "stored-scales",
+        origin,
+        {
+            "csv": lambda: tables.rows_as_csv(labelled(list(tables.slice_rows(document)), origin)),
+            "json": lambda: tables.as_json(document | {"date": origin.date}),
+        },
+        say,
     )
     _show_health(choice, frame, say)
 
@@ -58,43 +70,49 @@ def show_stored(choice: Choice, frame: Frame, say: Language) -> None:
 def _show_health(choice: Choice, frame: Frame, say: Language) -> None:
     """Is each scale sound; with the float model, where it comes from and what it costs."""
     checkpoint = loading.checkpoint(choice.source.checkpoint)
-    st.markdown("### Health\nIs each scale sound, and where does it come from?")
+    st.markdown("### " + say("Health"))
+    st.markdown(say("Is each scale sound, and where does it come from?"))
     kept("against")
     name = st.selectbox(
-        "Judge by the float model",
+        say("Judge by the float model"),
         sample_names(),
         index=None,
         disabled=not checkpoint.stored,
         key="against",
         width=320,
         accept_new_options=True,
-        placeholder="The model that it was made of",
-        help="A sample, or type a directory or a Hub id. It is calibrated on the text on show.",
+        placeholder=say("The model that it was made of"),
+        help=say(
+            "A sample, or type a directory or a Hub id. It is calibrated on the text on show."
+        ),
     )
     keep("against", name)
     with refusals(frame):
         against = None
         if name and checkpoint.stored:
             against = loading.outline(replace(choice.source, checkpoint=name)).source
-        found = loading.checked(choice.source.checkpoint, against, frame.show)
+        report = loading.checked(choice.source.checkpoint, against, frame.show)
     frame.progress.empty()
-    st.markdown(plain(health.sentence(found)))
-    rows = health.rows(found, choice.part_name)
+    st.markdown(plain(say(health.sentence(report))))
+    rows = health.rows(report, choice.slice_name)
     st.dataframe(
-        captions.health_rows(rows, say),
+        captions.health_rows(report, choice.slice_name, say),
         hide_index=True,
         width="stretch",
         column_config={
-            name: st.column_config.NumberColumn(name, format=form)
+            say(name): st.column_config.NumberColumn(say(name), format=form)
             for name, form in JUDGED.items()
             if name in rows[0]
         },
     )
-    st.caption(captions.HEALTH if name else captions.HEALTH_ALONE)
+    st.caption(say(captions.HEALTH) if name else say(captions.HEALTH_ALONE))
+    origin = origin_of(choice, None)
     export_bar(
         "health",
+        origin,
         {
-            "csv": lambda: tables.rows_as_csv(rows),
-            "json": lambda: tables.as_json(health.document(found)),
+            "csv": lambda: tables.rows_as_csv(labelled(rows, origin)),
+            "json": lambda: tables.as_json(health.document(report) | {"date": origin.date}),
         },
+        say,
     )

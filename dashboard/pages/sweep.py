@@ -3,81 +3,105 @@
 import streamlit as st
 
 from dashboard import figures
-from dashboard.analysis.report import baselines, distinct, report_scale
+from dashboard.analysis.kinds import tensor_kinds
+from dashboard.analysis.report import baselines
 from dashboard.export import tables
-from dashboard.pages import choosing, loading
+from dashboard.messages import Message
+from dashboard.pages import controls, loading
 from dashboard.pages.drawing import show
 from dashboard.pages.exporting import export_rows
-from dashboard.pages.remembering import kept
-from dashboard.pages.speaking import spoken
-from dashboard.rules.channels import CHANNEL_RULES, even_groups, group_scales
-from dashboard.rules.observers import (
-    ASYMMETRIC_RULES,
-    DEFAULT_ALPHA,
-    DEFAULT_SIGMA,
-    SYMMETRIC_RULES,
-    ScaleRule,
-)
+from dashboard.pages.grid import show_layers
+from dashboard.pages.refusing import refusals
+from dashboard.pages.registry import page
+from dashboard.pages.remembering import STATE, keep, kept, whole
+from dashboard.pages.waiting import Frame
+from dashboard.rules.landscape import Landscape
+from dashboard.rules.observers import DEFAULT_SIGMA, SYMMETRIC_RULES, ScaleRule
 from dashboard.text import captions
+from dashboard.text.captions.kinds import kind_name
+from dashboard.text.language import Language
 
-say = spoken()
+GROUP_SIZE = 64
 
-choice, frame = choosing.choose()
-choosing.tell_symmetric()
-calibration = choosing.calibrated(choice, frame)
-counted = choice.of(calibration)
-landscape = loading.landscape(choice.source, choice.layer, choice.part)
-alpha = choosing.kept_alpha() or DEFAULT_ALPHA
-rule = ScaleRule("percentile", alpha, kept("sigma", float) or DEFAULT_SIGMA)
-rows = distinct(
-    loading.scale_report(choice.source, choice.layer, choice.part, each)
-    for each in (rule, *baselines(rule))
+
+@page(
+    "sweep",
+    title=Message("α sweep"),
+    question=Message("What does every percentile α do, and which one is best?"),
+    group="scale",
+    drawings=("alpha_sweep",),
 )
-
-st.markdown(f"## {captions.sweep_verdict(landscape, say)}")
-st.markdown(captions.landscape_caption(landscape, say))
-show(figures.alpha_sweep(landscape, rows, say), key="alpha_sweep")
-st.caption(captions.alpha_sweep_caption(landscape, rows, say))
-export_rows("alpha_sweep", tables.landscape_rows(landscape))
-
-st.divider()
-st.markdown("### The α to use\nThe best α of every layer, and one for the whole model.")
-found = loading.recommendation(choice.source)
-st.markdown(captions.recommendation(found, say))
-st.dataframe(captions.recommendation_rows(found, say), hide_index=True, width="stretch")
-
-st.divider()
-st.markdown(
-    "### Other kinds of scale\n"
-    "One scale a tensor is the coarsest choice. Asymmetric INT8 moves the code of 0 and strands "
-    "nothing; a scale for each group of channels, or each channel, follows their ranges."
-)
-landscapes = {
-    "symmetric": landscape,
-    "asymmetric": loading.landscape(choice.source, choice.layer, choice.part, symmetric=False),
-}
-kinds = [
-    (f"per tensor, {kind}",
-     {name: float(report_scale(counted, ScaleRule(name, each.best_alpha, rule.sigma,
-                                                  symmetric=each.symmetric)).output.sqnr_db)
-      for name in ASYMMETRIC_RULES if name in SYMMETRIC_RULES or not each.symmetric})
-    for kind, each in landscapes.items()
-]  # fmt: skip
-if choice.source.from_file:
-    st.caption(captions.NO_CHANNELS)
-else:
-    size = st.number_input(
-        "Channels a group", 2, choice.outline.widths[choice.part], 64, key="group_size", width=200
+def sweep(frame: Frame, say: Language) -> None:
+    """Every α of one slice, the α for the whole model, and other kinds of scale."""
+    choice = controls.choose(
+        frame, SYMMETRIC_RULES, {"rule": say("Every rule is a point of the curves below.")}
     )
-    with st.spinner("Counting each channel …", show_time=False):
-        outputs = loading.channels(choice.source, choice.layer, choice.part)
-        for name, each in (("each group", int(size)), ("each channel", 1)):
-            groups = even_groups(len(outputs), each)
-            kinds.append(
-                (f"{name} ({int(groups.max()) + 1} scales), symmetric",
-                 {observer: group_scales(outputs, groups,
-                                         ScaleRule(observer, landscape.best_alpha)).sqnr_db
-                  for observer in CHANNEL_RULES})
-            )  # fmt: skip
-st.dataframe(captions.kind_rows(kinds, say), hide_index=True, width="stretch")
-st.caption(captions.kinds_caption(kinds, landscapes, say))
+    shown = (choice.source, choice.layer, choice.slice_index)
+    landscape = loading.landscape(*shown)
+    rule = ScaleRule("percentile", choice.rule.alpha, kept("sigma", float) or DEFAULT_SIGMA)
+    rows = loading.scale_reports(*shown, (rule, *baselines(rule)))
+
+    st.markdown(f"## {captions.sweep_verdict(landscape, say)}")
+    st.markdown(captions.landscape_caption(landscape, say))
+
+    def pick_alpha() -> None:
+        controls.use(ScaleRule("percentile", float(landscape.alphas[STATE.alpha_sweep.picked])))
+
+    show(figures.alpha_sweep(landscape, rows, say), key="alpha_sweep", on_pick=pick_alpha)
+    st.caption(captions.alpha_sweep_caption(landscape, rows, say))
+
+    st.divider()
+    st.markdown("### " + say("The α to use"))
+    st.markdown(say("The best α of every layer, and one for the whole model."))
+    recommendation = loading.recommendation(choice.source)
+    st.markdown(captions.recommendation(recommendation, say))
+    found = recommendation.layers
+    show_layers(
+        captions.recommendation_rows(recommendation, say),
+        [best.layer for best in found],
+        lambda row: ScaleRule("percentile", found[row].alpha),
+        "recommended",
+        say,
+        [best.slice for best in found],
+    )
+
+    st.divider()
+    _show_kinds(choice, frame, landscape, rule, say)
+    export_rows("alpha-sweep", choice, rule, tables.landscape_rows(landscape), say)
+
+
+def _show_kinds(
+    choice: controls.Choice, frame: Frame, landscape: Landscape, rule: ScaleRule, say: Language
+) -> None:
+    """What asymmetric scales, and scales for channels and groups of them, would give."""
+    st.markdown("### " + say("Other kinds of scale"))
+    st.markdown(
+        say(
+            "One scale a tensor is the coarsest choice. Asymmetric INT8 moves the code of 0 and "
+            "strands nothing; a scale for each group of channels, or each channel, follows their "
+            "ranges."
+        )
+    )
+    source, layer, index = choice.source, choice.layer, choice.slice_index
+    asymmetric = loading.landscape(source, layer, index, symmetric=False)
+    kinds = tensor_kinds(choice.counted, (landscape, asymmetric), rule.sigma)
+    if source.from_file:
+        st.caption(say(captions.NO_CHANNELS))
+    else:
+        width = choice.outline.widths[index]
+        kept("group_size", whole(2, width))
+        size = st.number_input(
+            say("Channels in each group"),
+            2,
+            width,
+            min(GROUP_SIZE, width),
+            key="group_size",
+            width=200,
+        )
+        keep("group_size", size, GROUP_SIZE)
+        with st.spinner(say("Counting each channel …"), show_time=False), refusals(frame):
+            kinds += loading.channel_kinds(source, layer, index, int(size), landscape.best_alpha)
+    rows = [(kind_name(kind, say), dict(kind.sqnr_db)) for kind in kinds]
+    st.dataframe(captions.kind_rows(rows, say), hide_index=True, width="stretch")
+    both = {say("symmetric"): landscape, say("asymmetric"): asymmetric}
+    st.caption(captions.kinds_caption(rows, both, say))

@@ -1,76 +1,65 @@
-"""Where the lesson and the claims report what they are waiting for, and what cannot be used."""
+"""Where a page has its controls, says what it is waiting for, and refuses what cannot be used."""
 
 from __future__ import annotations
 
-import html
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import NoReturn
 
-import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from dashboard.calibration import CalibrationError, Progress
+from dashboard.calibration import Calibration, Progress
+from dashboard.messages import Message
 from dashboard.pages import loading
-from dashboard.pages.choosing import PROGRESS_SECONDS
 from dashboard.pages.refusing import plain, refusals, refuse
+from dashboard.pages.remembering import STATE
 from dashboard.text.language import Language
+
+PROGRESS_SECONDS = 0.1  # between two updates of the bar: each costs the browser as much as a layer
+CALIBRATING = Message("Calibrating: batch {batch} of {batches}, layer {layer}")
 
 
 @dataclass(frozen=True)
-class Studied:
-    """A model that is calibrated and ready to be looked at."""
-
-    source: loading.Source
-    outline: loading.Outline
-
-
 class Frame:
-    """Where a step reports what it is waiting for, and what cannot be used."""
+    """The places of a page that come before its content."""
 
-    def __init__(self, slot: DeltaGenerator, context: DeltaGenerator, say: Language) -> None:
-        self._slot, self._context, self._say = slot, context, say
-        self._shown_at = 0.0
-
-    def show(self, progress: Progress) -> None:
-        now = time.monotonic()
-        if now - self._shown_at >= PROGRESS_SECONDS:
-            self._shown_at = now
-            words = self._say("Calibrating: batch {batch} of {batches}, layer {layer}",
-                        batch=progress.batch + 1, batches=progress.batches,
-                        layer=progress.layer)  # fmt: skip
-            self._slot.progress(progress.share, words)
+    say: Language
+    status: DeltaGenerator  # in the heading: which kernel ran, and whether it agrees
+    bar: DeltaGenerator  # the controls that every page has
+    alpha: DeltaGenerator  # below them the slider of α,
+    own: DeltaGenerator  # and beside it what one page alone has
+    progress: DeltaGenerator  # below both: how far a calibration is, or why there is none
+    stop: DeltaGenerator  # beside it: a button
+    calibrating: str = CALIBRATING  # what the progress bar says, as a message
+    subject: Mapping[str, str] = field(default_factory=dict)  # more that fills its gaps
 
     def refuse(self, error: ValueError | str) -> NoReturn:
-        """What cannot be used; the controls above stay."""
-        refuse(self._slot, str(error))
+        """One sentence about what cannot be used; the controls above stay. Ends the run."""
+        refuse(self.progress, error if isinstance(error, str) else self.say.error(error))
 
-    def prepare(self, source: loading.Source) -> Studied:
-        """A source, calibrated; one that cannot be used ends the run with a sentence."""
-        with refusals(self):
-            outline = loading.outline(source)
-            if not loading.is_calibrated(outline.source):
-                words = self._say("Loading {checkpoint}", checkpoint=plain(source.checkpoint))
-                self._slot.progress(0.0, words)
-            counted = loading.calibration(outline.source, self.show)
-            for layer in counted.layers:
-                if layer.slices[0].silu_output.absmax == 0:
-                    raise CalibrationError(
-                        f"layer {layer.layer} of {source.checkpoint} gives nothing but zeros, so "
-                        "there is nothing to learn from it; choose another checkpoint"
-                    )
-        self._slot.empty()
-        return Studied(outline.source, outline)
+    def wait_for(self, checkpoint: str) -> None:
+        """Say that a model is being loaded."""
+        self.progress.progress(0.0, self.say("Loading {checkpoint}", checkpoint=plain(checkpoint)))
 
-    def write_context(self, source: loading.Source, position: int) -> None:
-        """The text around a position, where the model reads bytes."""
-        if source.from_file or not loading.checkpoint(source.checkpoint).reads_bytes:
-            return
-        read = bytes(loading.text(source).tokens[0].tolist())
-        before, here, after = (
-            html.escape(part.decode("utf-8", "replace").replace("\n", "⏎"))
-            for part in (read[max(0, position - 24) : position], read[position : position + 1],
-                         read[position + 1 : position + 25])
-        )  # fmt: skip
-        with self._context:
-            st.html(f'<div class="context">{before}<mark>{here}</mark>{after}</div>')
+    def show(self, progress: Progress) -> None:
+        """Update the bar. A press on a button in the meantime ends the run here."""
+        now = time.monotonic()
+        if now - STATE.get("progress_shown_at", 0.0) >= PROGRESS_SECONDS:
+            STATE.progress_shown_at = now
+            words = self.say(
+                self.calibrating if progress.batches > 1 else CALIBRATING,
+                batch=progress.batch + 1, batches=progress.batches, layer=progress.layer,
+                **self.subject,
+            )  # fmt: skip
+            self.progress.progress(progress.share, words)
+
+
+def calibrated(frame: Frame, source: loading.Source) -> Calibration:
+    """A source's calibration, made now if need be; one that cannot be used ends the run."""
+    with refusals(frame):
+        if not loading.is_calibrated(source):
+            frame.wait_for(source.checkpoint)
+        calibration = loading.calibration(source, frame.show)
+    frame.progress.empty()
+    return calibration

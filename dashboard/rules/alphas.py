@@ -20,8 +20,8 @@ def fine_alphas(total: int) -> np.ndarray:
     """
     decades = range(2, math.ceil(math.log10(max(total, 10))) + 2)
     left_out = {float(f"{digits}e-{k}") for k in decades for digits in range(10, 100)}
-    found = {round(1 - share, 12) for share in left_out if share * total >= 1}
-    return np.array(sorted(found | {*PUBLISHED_ALPHAS, 1.0}))
+    alphas = {round(1 - share, 12) for share in left_out if share * total >= 1}
+    return np.array(sorted(alphas | {*PUBLISHED_ALPHAS, 1.0}))
 
 
 def alpha_grid(total: int, exact: Sequence[float] = ()) -> tuple[float, ...]:

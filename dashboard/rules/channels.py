@@ -15,8 +15,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dashboard.calibration import Calibration, ConvCapture
+from dashboard.calibration.gradients import GradientSums
 from dashboard.calibration.histogram import Histogram, signal_to_noise_db
 from dashboard.checkpoints import Checkpoint, ConvSlice
+from dashboard.refusals import Refusal
 from dashboard.rules.observers import CHANNEL_RULES, ScaleRule, amax
 from kernels.int8 import scale_from_amax
 from kernels.reference import causal_conv1d
@@ -30,7 +32,7 @@ class GroupScales:
     group: np.ndarray  # (D,) int64, the group of each channel, from 0
     scales: np.ndarray  # (G,) float32, real units per code
     signal: float  # Σ y²
-    noise: float  # Σ (dequantized - y)²
+    error: float  # Σ (dequantized - y)²
     saturated: int
     total: int
 
@@ -41,7 +43,7 @@ class GroupScales:
 
     @property
     def sqnr_db(self) -> float:
-        return float(signal_to_noise_db(self.signal, self.noise))
+        return float(signal_to_noise_db(self.signal, self.error))
 
     def as_dict(self) -> dict:
         """The measures that grouped scales change, under the names of the definitions."""
@@ -60,11 +62,30 @@ class GroupScales:
         }
 
 
-def channel_outputs(capture: ConvCapture, part: ConvSlice) -> tuple[Histogram, ...]:
+def channel_outputs(capture: ConvCapture, conv_slice: ConvSlice) -> tuple[Histogram, ...]:
     """The histogram of y of each channel of a slice, over all batches: D of them."""
+    x = capture.x[:, conv_slice.channels]
+    y = F.silu(
+        causal_conv1d(x, capture.weight[conv_slice.channels], capture.bias[conv_slice.channels])
+    )
+    return tuple(_exact(channel) for channel in y.transpose(0, 1))
+
+
+def channel_gradients(capture: ConvCapture, part: ConvSlice) -> tuple[GradientSums, ...]:
+    """Σ g² and Σ g of each channel of a slice, over all batches: D of them.
+
+    Raises ValueError where the gradient was not kept.
+    """
+    if capture.gradient is None:
+        raise ValueError(f"the gradient of layer {capture.layer} was not kept")
     x = capture.x[:, part.channels]
     y = F.silu(causal_conv1d(x, capture.weight[part.channels], capture.bias[part.channels]))
-    return tuple(_exact(channel) for channel in y.transpose(0, 1))
+    gradient = capture.gradient[:, part.channels]
+    tokens = y.shape[0] * (y.shape[2] - 1)  # the last of a batch has no next one
+    return tuple(
+        GradientSums.of(own, g, tokens)
+        for own, g in zip(y.transpose(0, 1), gradient.transpose(0, 1), strict=True)
+    )
 
 
 def channels_of(
@@ -76,13 +97,15 @@ def channels_of(
     )
 
 
-def channel_means(capture: ConvCapture, part: ConvSlice) -> np.ndarray:
+def channel_means(capture: ConvCapture, conv_slice: ConvSlice) -> np.ndarray:
     """(D,) float32: of each channel of a slice, the greatest mean |y| of a calibration batch.
 
     What Quamba2 sorts channels by, in its float16: y is rounded to it, and so is each mean.
     """
-    x = capture.x[:, part.channels]
-    y = F.silu(causal_conv1d(x, capture.weight[part.channels], capture.bias[part.channels]))
+    x = capture.x[:, conv_slice.channels]
+    y = F.silu(
+        causal_conv1d(x, capture.weight[conv_slice.channels], capture.bias[conv_slice.channels])
+    )
     return y.half().float().abs().mean(-1).half().float().amax(0).numpy()
 
 
@@ -96,9 +119,12 @@ def _exact(values: Tensor) -> Histogram:
 
 
 def even_groups(channels: int, size: int) -> np.ndarray:
-    """(D,) the group of each channel, ``size`` neighbours to a group; the last may be smaller."""
+    """(D,) the group of each channel, ``size`` neighbours to a group; the last may be smaller.
+
+    Raises Refusal for a size below 1.
+    """
     if size < 1:
-        raise ValueError(f"size is {size}; a group has at least one channel")
+        raise Refusal("size is {size}; a group has at least one channel", size=size)
     return np.arange(channels) // size
 
 
@@ -110,12 +136,20 @@ def group_scales(outputs: Sequence[Histogram], group: np.ndarray, rule: ScaleRul
         group: (D,) the group of each channel: 0 … G - 1, each with a channel at least.
         rule: symmetric, one of ``CHANNEL_RULES``.
 
-    Raises ValueError for another rule, or groups that do not fit.
+    Raises Refusal for another rule, ValueError for groups that do not fit.
     """
-    if rule.observer not in CHANNEL_RULES or not rule.symmetric:
-        raise ValueError(
-            f"{rule.observer}{'' if rule.symmetric else ', asymmetric,'} is not defined for groups "
-            f"of channels; allowed are {', '.join(CHANNEL_RULES)}, symmetric"
+    if rule.observer not in CHANNEL_RULES:
+        raise Refusal(
+            "{rule} is not defined for groups of channels; allowed are {rules}, symmetric",
+            rule=rule.observer,
+            rules=tuple(CHANNEL_RULES),
+        )
+    if not rule.symmetric:
+        raise Refusal(
+            "{rule}, asymmetric, is not defined for groups of channels; allowed are {rules}, "
+            "symmetric",
+            rule=rule.observer,
+            rules=tuple(CHANNEL_RULES),
         )
     group = np.asarray(group)
     if group.shape != (len(outputs),) or set(group.tolist()) != set(range(int(group.max()) + 1)):
@@ -157,8 +191,8 @@ def _summed(
         rule,
         group,
         scales,
-        signal=sum(each.signal for each in quantized),
-        noise=sum(float(each.rounding_sse + each.clipping_sse) for each in quantized),
-        saturated=sum(int(each.saturated) for each in quantized),
+        signal=sum(one.signal for one in quantized),
+        error=sum(float(one.rounding_sse + one.clipping_sse) for one in quantized),
+        saturated=sum(int(one.saturated) for one in quantized),
         total=sum(output.total for output in pooled),
     )

@@ -12,8 +12,8 @@ The steps are those of ``group_wise_sort_indices`` in its ``reorder_utils.py``:
 
 Quamba2 sorts by a channel's mean |y| (``channels.channel_means``). MinMax scales are set by maxima,
 and sorting by those gives 1.6 to 3.0 dB more on mamba2-small, so both are offered. With
-``as_quamba2``, step 3 is also what stands there to the letter: k-means starts at evenly spaced
-positions, once, and sees the profiles of the heads that had the group's places *before* step 2.
+``as_quamba2``, step 3 is exactly as it is there: k-means starts at evenly spaced positions, once,
+and sees the profiles of the heads that had the group's places *before* step 2.
 
 A scale then belongs to an SSD group, a head group and a channel group, and the two tables of range
 ends, with head_dim, say which channels those are. Here only the grouping is made: any scale rule
@@ -28,6 +28,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from dashboard.checkpoints.group_tables import group_of_channel
+from dashboard.refusals import Refusal
 
 HEAD_GROUPS = CHANNEL_GROUPS = 4
 KMEANS_STARTS = 10
@@ -78,26 +79,35 @@ def sort_and_cluster(
         as_quamba2: cluster positions from the starts and by the profiles that Quamba2 takes.
 
     Every group has a head and a channel at least; within a head the smallest channels come
-    first. The same input gives the same groups. Raises ValueError where D cannot be cut so, or an
+    first. The same input gives the same groups. Raises Refusal where D cannot be cut so, or an
     SSD group has fewer heads than M, or a head fewer channels than N.
     """
     size = np.asarray(sizes, np.float32)
     if size.ndim != 1 or not np.isfinite(size).all() or (size < 0).any():
-        raise ValueError(f"sizes has shape {size.shape}; it must be (D,), finite and not negative")
+        raise Refusal(
+            "sizes has shape {shape}; it must be (D,), finite and not negative", shape=size.shape
+        )
     counts = {"head_dim": head_dim, "n_groups": n_groups, "head_groups": head_groups,
               "channel_groups": channel_groups}  # fmt: skip
     for name, number in counts.items():
         if number < 1:
-            raise ValueError(f"{name} is {number}; it must be at least 1")
+            raise Refusal("{field} is {value}; it must be at least 1", field=name, value=number)
     if not len(size) or len(size) % (head_dim * n_groups):
-        raise ValueError(
-            f"{len(size)} channels cannot be cut into {n_groups} SSD groups of heads of {head_dim}"
+        raise Refusal(
+            "{channels} channels cannot be cut into {groups} SSD groups of heads of {head_dim}",
+            channels=len(size),
+            groups=n_groups,
+            head_dim=head_dim,
         )
     heads_each = len(size) // (head_dim * n_groups)
     if heads_each < head_groups or head_dim < channel_groups:
-        raise ValueError(
-            f"an SSD group has {heads_each} heads of {head_dim} channels; that is too few for "
-            f"{head_groups} head groups and {channel_groups} channel groups"
+        raise Refusal(
+            "an SSD group has {heads} heads of {head_dim} channels; that is too few for "
+            "{head_groups} head groups and {channel_groups} channel groups",
+            heads=heads_each,
+            head_dim=head_dim,
+            head_groups=head_groups,
+            channel_groups=channel_groups,
         )
 
     by_head = size.reshape(n_groups, heads_each, head_dim)
@@ -112,10 +122,10 @@ def sort_and_cluster(
     for ssd in range(n_groups):
         clusters = _cluster_heads(profiles[ssd], head_groups)
         head_ends[ssd] = np.cumsum([len(heads) for heads in clusters])
-        for part, heads in enumerate(clusters):
-            places = np.arange(head_ends[ssd, part] - len(heads), head_ends[ssd, part])
+        for head_group, heads in enumerate(clusters):
+            places = np.arange(head_ends[ssd, head_group] - len(heads), head_ends[ssd, head_group])
             rows = profiles[ssd, places if as_quamba2 else heads]
-            dim_ends[ssd, part] = _cluster_positions(rows.T, channel_groups, as_quamba2)
+            dim_ends[ssd, head_group] = _cluster_positions(rows.T, channel_groups, as_quamba2)
             head_order.append(ssd * heads_each + heads)
             first = (ssd * heads_each + heads)[:, None] * head_dim
             channel_order.append((first + ranked[ssd, heads]).ravel())

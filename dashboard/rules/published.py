@@ -221,7 +221,7 @@ def mean_evidence() -> MeanEvidence:
         {scale for row in QUAMBA2_130M for scale in (row.x_out_scale, row.pa_0_5, row.pa_1_0)}
     )
     sums = [units_of_the_sum(scale) for scale in outputs]
-    furthest = max(abs(found - round(found)) for found in sums)
+    furthest = max(abs(total - round(total)) for total in sums)
     return MeanEvidence(
         single=sum(map(is_float16, inputs)),
         singles=len(inputs),

@@ -21,6 +21,7 @@ from typing import Any, Literal, Protocol, TypeVar, overload
 import numpy as np
 
 from dashboard.calibration.histogram import Histogram
+from dashboard.refusals import Refusal
 from dashboard.rules.alphas import DEFAULT_ALPHA
 from kernels.int8 import QMAX, QMIN, SCALE_MIN, scale_from_amax
 
@@ -69,7 +70,8 @@ class Rule:
     """
 
     name: str  # as the command line, links and files have it
-    help: str  # one line, without a full stop
+    # One line, without a full stop. It and the labels are a ``Message`` where they are words.
+    help: str
     label: str  # of a row or a cut; "{alpha}" and "{sigma}" stand for the settings
     short: str  # the label where room is scarce
     amax: Amax | None = None
@@ -112,7 +114,8 @@ def register(
     """Register the function below as a scale rule; the rest is as ``Rule`` has it.
 
     Args:
-        label, short: without them a rule goes by its name, or its label.
+        help, label, short: each a ``Message``, so that a page can put it into its reader's
+            language. Without the last two a rule goes by its name, or its label.
         gives: what the function gives: an amax, a symmetric scale, or a scale with a zero point.
         asymmetric: beside an amax, the function that gives a scale with a zero point.
 
@@ -179,6 +182,8 @@ class ScaleRule:
 
     ``alpha`` in (0, 1] and ``sigma`` in (0, 1] are checked for every rule. ``order`` is the seed
     that shuffles the batches for the moving average; None keeps the order in which they were read.
+
+    Raises Refusal for a setting that is not allowed, or a kind of scale that the rule has not.
     """
 
     observer: str = DEFAULT_RULE
@@ -189,22 +194,30 @@ class ScaleRule:
 
     def __post_init__(self) -> None:
         if self.observer not in REGISTERED:
-            raise ValueError(f"observer is {self.observer!r}; allowed are {', '.join(RULES)}")
+            raise Refusal(
+                "observer is {value}; allowed are {rules}",
+                value=repr(self.observer),
+                rules=tuple(RULES),
+            )
         if not 0.0 < self.alpha <= 1.0:
-            raise ValueError(f"alpha is {self.alpha}; a percentile needs 0 < alpha <= 1")
+            raise Refusal("alpha is {value}; a percentile needs 0 < alpha <= 1", value=self.alpha)
         if not 0.0 < self.sigma <= 1.0:
-            raise ValueError(f"sigma is {self.sigma}; a moving average needs 0 < sigma <= 1")
+            raise Refusal(
+                "sigma is {value}; a moving average needs 0 < sigma <= 1", value=self.sigma
+            )
         if self.order is not None and self.order < 0:
-            raise ValueError(f"order is {self.order}; the seed of a shuffle is at least 0")
+            raise Refusal("order is {value}; the seed of a shuffle is at least 0", value=self.order)
         if not self.symmetric and not self.registered.asymmetric:
-            raise ValueError(
-                f"{self.observer} is defined for symmetric INT8 alone; asymmetric are "
-                f"{', '.join(ASYMMETRIC_RULES)}"
+            raise Refusal(
+                "{rule} is defined for symmetric INT8 alone; asymmetric are {rules}",
+                rule=self.observer,
+                rules=tuple(ASYMMETRIC_RULES),
             )
         if self.symmetric and not self.registered.symmetric:
-            raise ValueError(
-                f"{self.observer} is defined for asymmetric INT8 alone; symmetric are "
-                f"{', '.join(SYMMETRIC_RULES)}"
+            raise Refusal(
+                "{rule} is defined for asymmetric INT8 alone; symmetric are {rules}",
+                rule=self.observer,
+                rules=tuple(SYMMETRIC_RULES),
             )
 
     @property
@@ -230,6 +243,8 @@ def amax(rule: ScaleRule, output: Histogram, batches: Sequence[Histogram] = ()) 
     Args:
         output: the histogram of y: of a slice, a group of channels or one channel.
         batches: the same for each batch, in the order read; for "percentile-ema" alone.
+
+    Raises ValueError for a rule that gives a scale and no amax.
     """
     if rule.registered.amax is None:
         raise ValueError(f"{rule.observer} does not look at SiLU's output")

@@ -25,7 +25,7 @@ class Term:
 
 
 def glossary(say: Language) -> dict[str, Term]:
-    """Every term by its key, in the order in which the lesson needs them."""
+    """Every term by its key, in the order in which the lesson needs them, then the rest."""
     low, high = signed(QMIN, 0), str(QMAX)
     entries = (
         Term("int8", say("INT8"),
@@ -131,5 +131,34 @@ def glossary(say: Language) -> dict[str, Term]:
              say("Heads that Quamba2 puts together because their values have like ranges.")),
         Term("channel_group", say("channel group"),
              say("Channels within those heads, put together for the same reason.")),
+        Term("published_analysis", say("published analysis"),
+             say("Two notes in Chinese in the public repository Quamba-SE, which argue for scales "
+                 "by a percentile with figures of two Quamba2 checkpoints. The page Claims quotes "
+                 "them, line by line.")),
+        Term("pooled", say("pooled"),
+             say("Counted over all calibration batches together, before a quantile is taken.")),
+        Term("zero_point", "zero_point",
+             say("The code that stands for 0. A symmetric scale has it at code 0."),
+             "q = round(v / scale) + zero_point"),
+        Term("scale_out", "scale_out",
+             say("What the kernel's arguments call x_out_scale."), "scale_out = x_out_scale"),
+        Term("mse_rule", say("least squared error (rule mse)"),
+             say("amax with the least squared error over all values seen."),
+             "amax = argmin Σ (ŷ − y)²"),
+        Term("entropy", say("entropy (rule)"),
+             say("amax at which the codes' distribution is nearest to the values', by KL "
+                 "divergence, as TensorRT's calibrator chooses it."),
+             "amax = argmin KL(values ‖ codes)"),
+        Term("conv_absmax", "conv-absmax",
+             say("A baseline: the greatest magnitude before SiLU, as if SiLU changed nothing."),
+             "amax = max|v|"),
+        Term("effective_bits", "effective_bits",
+             say("How many bits the codes carry: the entropy of how often each occurs."),
+             "−Σ p · log₂ p"),
+        Term("best_alpha", say("best α (best_alpha)"),
+             say("The α with the highest SQNR of a layer; each layer has its own.")),
+        Term("gain_db", "gain_db",
+             say("What the best α has over the chosen scale, in decibels of SQNR."),
+             "gain_db = sqnr_db(best α) − sqnr_db"),
     )  # fmt: skip
     return {entry.key: entry for entry in entries}

@@ -5,38 +5,38 @@ A message is written where it is needed, in English, as the argument of a ``Lang
     say("{count} of {total} values saturate", count=3, total=8)
 
 and looked up in that language's catalogue, a text file that translators know (gettext's .po), read
-once at the start by Babel. English has none: it is what the sources say. Numbers are computed and
-formatted before they get here, so that a catalogue holds words alone. Messages may carry the marks
-of ``dashboard.text.prose``. The sentence of a ``Refusal`` is a message, too.
+once at the start by Babel. English has none: it is what the sources say. Whole sentences are
+messages, for no two languages order the pieces of one alike. Numbers are computed and formatted
+before they get here, so that a catalogue holds words alone. Messages may carry the marks of
+``dashboard.text.prose``.
 
-    python -m dashboard.text.language
-
-brings the catalogues up to date with the sources: new messages are entered and wait, empty, for
-their translation; those that are in no source any more are dropped.
+What is written before its reader is known, a ``Message`` or a ``Refusal``, keeps its template and
+is put into words here as well: ``say(rule.help)``, ``say.error(error)``. CONTRIBUTING.md has the
+command that brings the catalogues up to date with the sources.
 """
 
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
 from babel.messages.catalog import Catalog
-from babel.messages.extract import extract_from_file
-from babel.messages.pofile import read_po, write_po
+from babel.messages.pofile import read_po
 
+from dashboard.messages import Message, both, filled, is_list
 from dashboard.refusals import Refusal, one_line
 
-PACKAGE = Path(__file__).resolve().parents[1]
-LOCALES = PACKAGE / "text" / "locales"
+LOCALES = Path(__file__).resolve().parent / "locales"
 DOMAIN = "scalescope.po"
-KEYWORDS = {"say": None, "_say": None}
 
 # How each language is called in a link and by browsers, its catalogue's folder, and its own name.
 LANGUAGES = {"en": ("", "English"), "zh-CN": ("zh_CN", "简体中文")}
 CATALOGUES = tuple(code for code, (folder, _) in LANGUAGES.items() if folder)
+UNSPACED = ("zh-CN",)  # whose sentences follow one another without a space
+COMMA, SEMICOLON = Message(", "), Message("; ")
 
 
 @dataclass(frozen=True)
@@ -48,19 +48,43 @@ class Language:
     messages: Mapping[str, str] = field(repr=False)
 
     def __call__(self, message: str, /, **values: object) -> str:
-        """The message in this language; one that its catalogue lacks stays English."""
-        words = self.messages.get(message, message)
-        return words.format(**values) if values else words
+        """The message in this language; one that its catalogue lacks stays English.
+
+        Args:
+            message: the English template, or a ``Message``, which has values of its own.
+            values: what fills its gaps, formatted already. A ``Message`` among them is put into
+                this language, too; a tuple of strings becomes a list.
+        """
+        template = message
+        if isinstance(message, Message):
+            template, values = message.template, {**message.values, **values}
+        words = {name: self._word(value) for name, value in values.items()}
+        return filled(self.messages.get(template, template), words)
+
+    def _word(self, value: object) -> object:
+        if is_list(value):
+            return self.listed(self(item) if isinstance(item, Message) else item for item in value)
+        return self(value) if isinstance(value, Message) else value
 
     def error(self, error: ValueError) -> str:
-        """The sentence of a refusal in this language; another error's as it stands."""
-        if not isinstance(error, Refusal):
-            return one_line(str(error))
-        reasons = {
-            name: self.error(value) if isinstance(value, Refusal) else value
-            for name, value in error.values.items()
-        }
-        return one_line(self(error.template, **reasons))
+        """The sentence of a refusal in this language, one line; another error's as it stands."""
+        return one_line(self(error.message) if isinstance(error, Refusal) else str(error))
+
+    def listed(self, items: Iterable[str]) -> str:
+        """A list in words: "x, B, C"."""
+        return self(COMMA).join(items)
+
+    def both(self, items: Sequence[str]) -> str:
+        """A list that ends in "and": "x, B and C"; of one item the item."""
+        return self(both(items))
+
+    def clauses(self, items: Iterable[str]) -> str:
+        """Clauses of one sentence side by side: "x is finer; y is the same"."""
+        return self(SEMICOLON).join(items)
+
+    def sentences(self, *sentences: str) -> str:
+        """Whole sentences as one text; empty ones are left out."""
+        return ("" if self.code in UNSPACED else " ").join(filter(None, sentences))
 
 
 @cache
@@ -99,39 +123,3 @@ def preferred(asked: str | None) -> str:
     rather than the English.
     """
     return "zh-CN" if (asked or "").lower().replace("_", "-").split("-")[0] == "zh" else "en"
-
-
-def said() -> dict[str, list[str]]:
-    """Every message in the sources, with the modules that say it, in the order of the sources.
-
-    Babel does not look into f-strings: a message has to be said outside of one.
-    """
-    found: dict[str, list[str]] = {}
-    for path in [PACKAGE.parent / "app.py", *sorted(PACKAGE.rglob("*.py"))]:
-        name = path.relative_to(PACKAGE.parent).as_posix()
-        for _, message, _, _ in extract_from_file("python", path, keywords=KEYWORDS):
-            modules = found.setdefault(str(message), [])
-            if name not in modules:
-                modules.append(name)
-    return found
-
-
-def update() -> None:
-    """Bring every catalogue up to date with the sources."""
-    messages = said()
-    for code in CATALOGUES:
-        folder = LANGUAGES[code][0]
-        path = LOCALES / folder / DOMAIN
-        known = _messages(code) if path.exists() else {}
-        fresh = Catalog(locale=folder, project="Scalescope", fuzzy=False)
-        for message, modules in messages.items():
-            fresh.add(
-                message, known.get(message, ""), locations=[(module, 0) for module in modules]
-            )
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("wb") as file:
-            write_po(file, fresh, width=100, omit_header=True, include_lineno=False)
-
-
-if __name__ == "__main__":
-    update()

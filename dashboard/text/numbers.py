@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from decimal import Decimal
 
 import numpy as np
@@ -37,6 +38,7 @@ def scale_text(scale: float) -> str:
 
 
 def decibels(value: float, digits: int = 2) -> str:
+    """A number of decibels with its unit and a typographic minus: 41.32 dB, −0.50 dB, ∞ dB."""
     return "∞ dB" if np.isinf(value) and value > 0 else f"{signed(value, digits)} dB"
 
 
@@ -51,3 +53,46 @@ def number(value: float, digits: int = 3) -> str:
     if "." in text:
         text = text.rstrip("0").rstrip(".")
     return "0" if text in ("-0", "") else text.replace("-", "−")
+
+
+def with_error(mean: float, error: float | None) -> str:
+    """A mean and its standard error, to the error's second digit: 0.00149 ± 0.00021.
+
+    Without an error, or of one that is 0, the mean with three digits. Below 10⁻⁶ as a power of 10.
+    """
+    if error is None or error == 0 or not math.isfinite(error):
+        return small(mean)
+    if max(abs(mean), error) < SMALLEST_PLAIN:
+        exponent = math.floor(math.log10(max(abs(mean), error)))
+        unit = 10.0**exponent
+        digits = max(1 - math.floor(math.log10(error / unit)), 0)
+        power = str(exponent).translate(SUPERSCRIPTS)
+        return f"({signed(mean / unit, digits)} ± {error / unit:.{digits}f})·10{power}"
+    digits = max(1 - math.floor(math.log10(error)), 0)
+    return f"{signed(mean, digits)} ± {error:.{digits}f}"
+
+
+def small(value: float) -> str:
+    """A number of any size with three digits: 0.00149, 12.3, 4.20·10⁻⁸."""
+    if value == 0 or not math.isfinite(value):
+        return "0" if value == 0 else "–" if math.isnan(value) else signed(value, 0)
+    exponent = math.floor(math.log10(abs(value)))
+    if abs(value) < SMALLEST_PLAIN:
+        power = str(exponent).translate(SUPERSCRIPTS)
+        return f"{signed(value / 10.0**exponent, 2)}·10{power}"
+    return signed(value, max(2 - exponent, 0))
+
+
+SMALLEST_PLAIN = 1e-6  # smaller numbers are written as a power of 10
+SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+
+def spans(numbers: Sequence[int]) -> str:
+    """Ascending numbers as they are listed: 0–2, 5."""
+    runs: list[list[int]] = []
+    for value in numbers:
+        if runs and value == runs[-1][-1] + 1:
+            runs[-1].append(value)
+        else:
+            runs.append([value])
+    return ", ".join(f"{run[0]}–{run[-1]}" if len(run) > 1 else str(run[0]) for run in runs)

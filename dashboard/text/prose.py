@@ -55,11 +55,13 @@ def to_html(text: str, terms: Mapping[str, Term] | None = None) -> str:
 
     Raises KeyError for a term that the glossary lacks.
     """
-    return "".join(f"<p>{inline(part, terms)}</p>" for part in re.split(r"\n\s*\n", text.strip()))
+    return "".join(
+        f"<p>{inline(paragraph, terms)}</p>" for paragraph in re.split(r"\n\s*\n", text.strip())
+    )
 
 
 def inline(text: str, terms: Mapping[str, Term] | None = None) -> str:
-    """The same, without paragraphs."""
+    """A message's marks as HTML, without paragraphs; arguments and errors as of ``to_html``."""
 
     def explained(match: re.Match) -> str:
         key, words = match[1], match[2] or match[1]
@@ -68,6 +70,12 @@ def inline(text: str, terms: Mapping[str, Term] | None = None) -> str:
     unbroken = UNIT.sub("\\1\u00a0\\2", html.escape(text, quote=False))
     marked = CODE.sub(r"<code>\1</code>", unbroken)
     return TERM.sub(explained, STRONG.sub(r"<strong>\1</strong>", marked))
+
+
+def excerpt_html(before: str, here: str, after: str) -> str:
+    """A place in a text, marked."""
+    before, here, after = map(html.escape, (before, here, after))
+    return f'<div class="context">{before}<mark>{here}</mark>{after}</div>'
 
 
 def plain(text: str) -> str:

@@ -6,7 +6,8 @@ export function inColours(text, exchange) {
   return text.replace(new RegExp(escaped.join("|"), "g"), (colour) => exchange[colour]);
 }
 
-// What of a layout is different where there is little room: "xaxis2.domain", "annotations[0].x".
+// What is different where there is little room: of the layout "xaxis2.domain", "annotations[0].x",
+// of the traces "data[2].visible".
 function set(figure, name, value) {
   const steps = (name.startsWith("data[") ? name : `layout.${name}`).replace(/\[(\d+)\]/g, ".$1").split(".");
   const last = steps.pop();
@@ -18,8 +19,9 @@ function set(figure, name, value) {
 // The figure for a width in px and a font.
 export function fit(figure, width, narrow, family) {
   const { layout } = figure;
-  if (width < narrow)
-    for (const [name, value] of Object.entries(layout.meta.narrow ?? {})) set(figure, name, value);
+  for (const [below, changes] of [[narrow, layout.meta.narrow ?? {}], ...(layout.meta.under ?? [])])
+    if (width < below)
+      for (const [name, value] of Object.entries(changes)) set(figure, name, value);
   layout.width = Math.max(Math.round(width), 40);
   layout.autosize = false;
   layout.font = { family };

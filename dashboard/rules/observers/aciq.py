@@ -23,6 +23,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from dashboard.calibration.histogram import Histogram
+from dashboard.messages import Message
 from dashboard.rules.registry import ScaleRule, register
 
 
@@ -44,9 +45,12 @@ CLIPPING = laplace_clipping(8)  # 9.897
 
 @register(
     "aciq",
-    help=f"{CLIPPING:.3f} times the mean distance from the mean: the least expected error of 8 "
-    "bits if values were Laplace, which SiLU's are not",
-    label="ACIQ, Laplace",
+    help=Message(
+        "{factor} times the mean distance from the mean: the least expected error of 8 bits if "
+        "values were Laplace, which SiLU's are not",
+        factor=f"{CLIPPING:.3f}",
+    ),
+    label=Message("ACIQ, Laplace"),
     short="aciq",
     snippet=f"s = F.silu(v).half().double()\n{CLIPPING!r} * (s - s.mean()).abs().mean()",
 )

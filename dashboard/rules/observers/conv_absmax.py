@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from dashboard.messages import Message
 from dashboard.rules.registry import Observed, ScaleRule, register
 from kernels.int8 import scale_from_amax
 
 
 @register(
     "conv-absmax",
-    help="a baseline: the greatest magnitude before SiLU",
-    label="absmax, conv output",
-    short="conv absmax",
+    help=Message("a baseline: the greatest magnitude before SiLU"),
+    label=Message("absmax, conv output"),
+    short=Message("conv absmax"),
     gives="scale",
     baseline=True,
     snippet="v.half().float().abs().max()",

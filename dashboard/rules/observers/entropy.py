@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from dashboard.calibration.histogram import Histogram
+from dashboard.messages import Message
 from dashboard.rules.registry import ScaleRule, register
 
 ENTROPY_BINS, ENTROPY_LEVELS = 2048, 128
@@ -57,8 +58,12 @@ def _divergence(bins: np.ndarray, outliers: float) -> float:
 
 @register(
     "entropy",
-    help="TensorRT's: of 2,048 bins, as many as lose the least information in 128 levels",
-    label="entropy (TensorRT)",
+    help=Message(
+        "TensorRT's: of {bins} bins, as many as lose the least information in {levels} levels",
+        bins=f"{ENTROPY_BINS:,}",
+        levels=ENTROPY_LEVELS,
+    ),
+    label=Message("entropy (TensorRT)"),
     short="entropy",
 )
 def information_amax(rule: ScaleRule, output: Histogram, batches: Sequence[Histogram]) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from dashboard.calibration.histogram import Histogram
+from dashboard.messages import Message
 from dashboard.rules.registry import OutputScale, ScaleRule, range_scale, register
 
 
@@ -15,8 +16,8 @@ def minmax_scale(rule: ScaleRule, output: Histogram, batches: Sequence[Histogram
 
 @register(
     "minmax",
-    help="the greatest magnitude",
-    label="MinMax, SiLU output",
+    help=Message("the greatest magnitude"),
+    label=Message("MinMax, SiLU output"),
     short="MinMax",
     asymmetric=minmax_scale,
     grouped=True,

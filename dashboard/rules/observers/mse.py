@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from dashboard.calibration.histogram import Histogram
+from dashboard.messages import Message
 from dashboard.rules.registry import OutputScale, ScaleRule, range_scale, register
 from kernels.int8 import QMAX, SCALE_MIN
 
@@ -83,8 +84,8 @@ def least_error_scale(
 
 @register(
     "mse",
-    help="the one whose scale makes the least squared error",
-    label="least squared error",
+    help=Message("the one whose scale makes the least squared error"),
+    label=Message("least squared error"),
     short="mse",
     asymmetric=least_error_scale,
     grouped=True,

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from dashboard.calibration.histogram import Histogram
+from dashboard.messages import Message
 from dashboard.rules.registry import OutputScale, ScaleRule, range_scale, register
 
 
@@ -29,8 +30,10 @@ def percentile_scale(
 
 @register(
     "percentile",
-    help="the α-quantile of the output's magnitude, over all batches, linearly interpolated",
-    label="α {alpha}",
+    help=Message(
+        "the α-quantile of the output's magnitude, over all batches, linearly interpolated"
+    ),
+    label=Message("α {alpha}"),
     asymmetric=percentile_scale,
     uses_alpha=True,
     grouped=True,

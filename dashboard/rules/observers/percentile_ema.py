@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from dashboard.calibration.histogram import Histogram
-from dashboard.rules.registry import OutputScale, ScaleRule, range_scale, register
+from dashboard.messages import Message
+from dashboard.rules.registry import DEFAULT_SIGMA, OutputScale, ScaleRule, range_scale, register
 
 
 @dataclass(frozen=True)
@@ -79,13 +80,16 @@ def average_scale(rule: ScaleRule, output: Histogram, batches: Sequence[Histogra
 
 @register(
     "percentile-ema",
-    help="each batch's quantile in a moving average, m ← m + σ·(q − m), seeded by the first; "
-    "Quamba's, σ = 0.01",
-    label="α {alpha}, average σ {sigma}",
+    help=Message(
+        "each batch's quantile in a moving average, m ← m + σ·(q − m), seeded by the first; "
+        "Quamba's, σ = {sigma}",
+        sigma=DEFAULT_SIGMA,
+    ),
+    label=Message("α {alpha}, average σ {sigma}"),
     asymmetric=average_scale,
     uses_alpha=True,
     averages=True,
-    snippet="batches = [np.quantile(each.numpy(), np.float32({alpha!r})) for each in y]\n"
+    snippet="batches = [np.quantile(batch.numpy(), np.float32({alpha!r})) for batch in y]\n"
     "mean = batches[0]\n"
     "for batch in batches[1:]: mean += {sigma!r} * (batch - mean)\n"
     "mean",

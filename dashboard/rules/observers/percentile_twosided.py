@@ -11,14 +11,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from dashboard.calibration.histogram import Histogram
+from dashboard.messages import Message
 from dashboard.rules.registry import OutputScale, ScaleRule, range_scale, register
 
 
 @register(
     "percentile-twosided",
-    help="the range that leaves out (1 − α)/2 of the values at each end: half of what an "
-    "asymmetric `percentile` leaves out",
-    label="α {alpha} kept",
+    help=Message(
+        "the range that leaves out (1 − α)/2 of the values at each end: half of what an asymmetric "
+        "`percentile` leaves out"
+    ),
+    label=Message("α {alpha} kept"),
     gives="asymmetric",
     uses_alpha=True,
 )

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dashboard.messages import Message
 from dashboard.rules.registry import Observed, ScaleRule, register
 
 
 @register(
     "scale-wx",
-    help="a baseline: 127 · x_scale · w_scale, no calibration of the output at all",
+    help=Message("a baseline: 127 · x_scale · w_scale, no calibration of the output at all"),
     label="scale_wx",
     gives="scale",
     baseline=True,

@@ -41,6 +41,7 @@ from dashboard.text.captions.held_out import (
     held_out_rows,
     held_out_verdict,
 )
+from dashboard.text.captions.impact import impact_ranking, impact_verdict, layers_in_words
 from dashboard.text.captions.kernel import (
     NO_TRACE_FILE,
     NO_TRACE_STORED,
@@ -112,12 +113,15 @@ __all__ = [
     "held_out_headline",
     "held_out_rows",
     "held_out_verdict",
+    "impact_ranking",
+    "impact_verdict",
     "kernel_sentence",
     "kernel_status",
     "kind_rows",
     "kinds_caption",
     "landscape_caption",
     "layers_headline",
+    "layers_in_words",
     "layers_verdict",
     "listing_caption",
     "measure_text",

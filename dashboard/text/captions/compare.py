@@ -10,7 +10,7 @@ from dashboard.analysis.compare import Column, Difference, differences, largest,
 from dashboard.text.language import Language
 from dashboard.text.numbers import decibels, percent, scale_text, signed
 
-NOTHING_SHARED = "These columns share no layer of which both know the same quantity."
+LETTERS = "ABCDEF"  # of the columns
 
 
 def compare_headline(columns: Sequence[Column], quantity: str, say: Language) -> str:
@@ -19,83 +19,113 @@ def compare_headline(columns: Sequence[Column], quantity: str, say: Language) ->
     if known and quantity == "sqnr_db":
         most = max(known, key=lambda d: abs(d.relative))
         if abs(most.relative) < 0.005:
-            return "sqnr_db is the same in all columns."
-        return (
-            f"sqnr_db of layer {most.layer} differs most: {signed(most.relative, 1)} dB, "
-            f"{'ABCDEF'[most.column]} against A."
+            return say("{quantity} is the same in all columns.", quantity=quantity)
+        return say(
+            "{quantity} of layer {layer} differs most: {difference}, {column} against {first}.",
+            quantity=quantity,
+            layer=most.layer,
+            difference=decibels(most.relative, 1),
+            column=LETTERS[most.column],
+            first=LETTERS[0],
         )
     if known:
-        return _most(max(known, key=_factor))
-    found = largest(columns)
-    if found is None:
-        return NOTHING_SHARED
-    return _most(found)
+        return _largest_difference(max(known, key=_factor), say)
+    most_known = largest(columns)
+    if most_known is None:
+        return say("These columns share no layer of which both know the same quantity.")
+    return _largest_difference(most_known, say)
 
 
-def _most(found: Difference) -> str:
-    if abs(found.relative) < 5e-7:
-        return f"{found.quantity} is the same in all columns."
-    return f"{found.quantity} of layer {found.layer} differs most: {_times(_factor(found))}."
+def _largest_difference(most: Difference, say: Language) -> str:
+    factor = _factor(most)
+    if abs(most.relative) < 5e-7:
+        return say("{quantity} is the same in all columns.", quantity=most.quantity)
+    if factor >= 1.1:
+        return say(
+            "{quantity} of layer {layer} differs most: {factor} times.",
+            quantity=most.quantity,
+            layer=most.layer,
+            factor=f"{factor:,.3g}",
+        )
+    return say(
+        "{quantity} of layer {layer} differs most: by {share}.",
+        quantity=most.quantity,
+        layer=most.layer,
+        share=percent(factor - 1),
+    )
 
 
-def _factor(found: Difference) -> float:
-    return max(found.value / found.first, found.first / found.value)
-
-
-def _times(factor: float) -> str:
-    return f"{factor:,.3g} times" if factor >= 1.1 else f"by {percent(factor - 1)}"
+def _factor(difference: Difference) -> float:
+    return max(difference.value / difference.first, difference.first / difference.value)
 
 
 def compare_verdict(columns: Sequence[Column], say: Language) -> str:
     """For each column: how its scales and its SQNR lie against the first's."""
-    return " ".join(_against_first(columns, i) for i in range(1, len(columns)))
+    return say.sentences(*(_against_first(columns, i, say) for i in range(1, len(columns))))
 
 
 def _times_first(factor: float) -> str:
-    """As many digits as tell it from 1."""
+    """A factor with enough digits to be distinguished from 1."""
     return f"{factor:.3g}" if abs(factor - 1) >= 0.005 else f"{factor:.5f}"
 
 
-def _against_first(columns: Sequence[Column], i: int) -> str:
+def _against_first(columns: Sequence[Column], i: int, say: Language) -> str:
     pair = [columns[0], columns[i]]
-    told = []
+    clauses = []
     out = [d.value / d.first for d in differences(pair, "x_out_scale")]
     if out:
-        low, high = min(out), max(out)
         same = np.allclose(out, 1, rtol=5e-7)
-        told.append(
-            "the same x_out_scale in every layer"
+        clauses.append(
+            say("the same {quantity} in every layer", quantity="x_out_scale")
             if same
-            else f"x_out_scale is {_times_first(low)} to {_times_first(high)} times the first's"
+            else say(
+                "{quantity} is {low} to {high} times the first's",
+                quantity="x_out_scale",
+                low=_times_first(min(out)),
+                high=_times_first(max(out)),
+            )
         )
     gains = [d.relative for d in differences(pair, "sqnr_db")]
     if gains:
-        told.append(
-            f"SQNR differs by {signed(min(gains), 1)} to {signed(max(gains), 1)} dB, "
-            f"{decibels(float(np.mean(gains)), 1)} on average"
+        clauses.append(
+            say(
+                "SQNR differs by {low} to {high} dB, {mean} on average",
+                low=signed(min(gains), 1),
+                high=signed(max(gains), 1),
+                mean=decibels(float(np.mean(gains)), 1),
+            )
         )
     ratios = [d.value / d.first for d in differences(pair, "ratio_weight")]
     if ratios and not out:
-        told.append(f"ratio_weight is {min(ratios):.3g} to {max(ratios):.3g} times the first's")
-    return f"**{columns[i].label}**: {'; '.join(told) if told else 'nothing in common'}."
+        clauses.append(
+            say(
+                "{quantity} is {low} to {high} times the first's",
+                quantity="ratio_weight",
+                low=f"{min(ratios):.3g}",
+                high=f"{max(ratios):.3g}",
+            )
+        )
+    return say(
+        "**{column}**: {comparison}.",
+        column=say(columns[i].label),
+        comparison=say.clauses(clauses) if clauses else say("nothing in common"),
+    )
 
 
 def compare_rows(columns: Sequence[Column], quantity: str, say: Language) -> list[dict]:
     """A row a layer: the quantity in each column, and how far from the first."""
-    found = {(d.layer, d.column): d for d in differences(columns, quantity)}
+    by_place = {(d.layer, d.column): d for d in differences(columns, quantity)}
+    names = [f"{letter}: {say(c.label)}" for letter, c in zip(LETTERS, columns, strict=False)]
     rows = []
     for layer in layer_numbers(columns):
-        row: dict[str, object] = {"layer": layer}
+        row: dict[str, object] = {say("layer"): layer}
         for i, column in enumerate(columns):
-            row[_name(columns, i)] = _text(quantity, column.value(layer, quantity))
+            row[names[i]] = _text(quantity, column.value(layer, quantity))
             if i:
-                row[f"{_name(columns, i)} against A"] = _difference(found.get((layer, i)))
+                header = say("{column} against {first}", column=names[i], first=LETTERS[0])
+                row[header] = _difference(by_place.get((layer, i)))
         rows.append(row)
     return rows
-
-
-def _name(columns: Sequence[Column], i: int) -> str:
-    return f"{'ABCDEF'[i]}: {columns[i].label}"
 
 
 def _text(quantity: str, value: float | None) -> str:
@@ -106,9 +136,9 @@ def _text(quantity: str, value: float | None) -> str:
     return f"{value:.2f}" if quantity.startswith("ratio") else scale_text(value)
 
 
-def _difference(found: Difference | None) -> str:
-    if found is None:
+def _difference(difference: Difference | None) -> str:
+    if difference is None:
         return "–"
-    if found.quantity == "sqnr_db":
-        return f"{'+' if found.relative > 0 else ''}{decibels(found.relative)}"
-    return f"{'+' if found.relative > 0 else ''}{signed(100 * found.relative, 1)} %"
+    more = difference.relative
+    amount = decibels(more) if difference.quantity == "sqnr_db" else f"{signed(100 * more, 1)} %"
+    return f"+{amount}" if more > 0 else amount

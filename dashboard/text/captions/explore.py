@@ -15,64 +15,99 @@ from dashboard.analysis.report import (
     SliceReport,
     format_alpha,
 )
+from dashboard.messages import Message
 from dashboard.rules.landscape import NEGLIGIBLE_DB, Landscape
 from dashboard.rules.observers import PUBLISHED_ALPHAS
 from dashboard.text.language import Language
 from dashboard.text.numbers import decibels, percent, scale_text, signed
-from kernels.int8 import QMAX
+from kernels.int8 import QMAX, QMIN
 
 
-def verdict(report: SliceReport, found: Landscape, say: Language) -> str:
-    """Whether there is a better percentile than the scale on show; ``found`` is of its kind."""
-    _check_kind(report.chosen, found)
+def verdict(report: SliceReport, landscape: Landscape, say: Language) -> str:
+    """Whether a percentile does better than the scale on show; ``landscape`` is of its kind.
+
+    Raises ValueError where one of the two is symmetric and the other is not.
+    """
+    _check_kind(report.chosen, landscape)
     chosen = report.chosen
     if float(chosen.output.rounding_sse + chosen.output.clipping_sse) == 0:
-        return "This scale makes no error."
-    noise = float(chosen.output.sqnr_db)
-    gain = found.best_db - noise
-    if gain < NEGLIGIBLE_DB:
-        kind = "" if found.symmetric else "asymmetric "
-        return f"No {kind}percentile does better: {decibels(noise)}."
-    fault = "clips too much" if chosen.x_out_scale < found.scales[found.best] else "is too coarse"
-    return f"This scale {fault}: α {format_alpha(found.best_alpha)} gains {gain:.1f} dB."
+        return say("This scale makes no error.")
+    sqnr_db = float(chosen.output.sqnr_db)
+    gain_db = landscape.best_db - sqnr_db
+    if gain_db < NEGLIGIBLE_DB:
+        if landscape.symmetric:
+            return say("No percentile does better: {sqnr}.", sqnr=decibels(sqnr_db))
+        return say("No asymmetric percentile does better: {sqnr}.", sqnr=decibels(sqnr_db))
+    best = {"alpha": format_alpha(landscape.best_alpha), "gain": f"{gain_db:.1f} dB"}
+    if chosen.x_out_scale < landscape.scales[landscape.best]:
+        return say("This scale clips too much: α {alpha} gains {gain}.", **best)
+    return say("This scale is too coarse: α {alpha} gains {gain}.", **best)
 
 
-def _check_kind(chosen: ScaleReport, found: Landscape) -> None:
-    if chosen.rule.symmetric != found.symmetric:
+def _check_kind(chosen: ScaleReport, landscape: Landscape) -> None:
+    if chosen.rule.symmetric != landscape.symmetric:
         raise ValueError("a symmetric scale and an asymmetric one are not held against each other")
 
 
-def proof(report: SliceReport, found: Landscape, say: Language) -> str:
-    """How many values clip, what they cost, and what the usual choices of the same kind lose."""
-    _check_kind(report.chosen, found)
+def proof(report: SliceReport, landscape: Landscape, say: Language) -> str:
+    """How many values clip, what they cost, and what the usual choices of the same kind lose.
+
+    Raises ValueError as ``verdict`` does.
+    """
+    _check_kind(report.chosen, landscape)
     output = report.chosen.output
-    saturated, total = int(output.saturated), int(output.total)
-    share = float(output.clipping_share)
+    saturated, share = int(output.saturated), float(output.clipping_share)
     if saturated:
-        told = (
-            f"{saturated:,} of {total:,} outputs clip ({percent(float(output.saturation_rate))}) "
-            f"and carry {percent(share)} of the error; the other {percent(1 - share)} is rounding."
+        clipped = say(
+            "{saturated} of {total} outputs clip ({rate}) and carry {share} of the error; the "
+            "other {rest} is rounding.",
+            saturated=f"{saturated:,}",
+            total=f"{int(output.total):,}",
+            rate=percent(float(output.saturation_rate)),
+            share=percent(share),
+            rest=percent(1 - share),
         )
     else:
-        told = f"None of {total:,} outputs clips: all of the error is rounding."
-    lost = [
-        f"{name} loses {decibels(found.loss_db(alpha), 1)}"
-        for name, alpha in (*((f"α = {format_alpha(a)}", a) for a in PUBLISHED_ALPHAS),
-                            ("MinMax", 1.0))
-    ]  # fmt: skip
-    best = "the best α" if found.symmetric else "the best α, all of them asymmetric"
-    return f"{told} Against {best}, {', '.join(lost[:-1])} and {lost[-1]}."
+        clipped = say(
+            "None of {total} outputs clips: all of the error is rounding.",
+            total=f"{int(output.total):,}",
+        )
+    low, high = PUBLISHED_ALPHAS
+    losses = {
+        "low": format_alpha(low),
+        "low_loss": decibels(landscape.loss_db(low), 1),
+        "high": format_alpha(high),
+        "high_loss": decibels(landscape.loss_db(high), 1),
+        "minmax_loss": decibels(landscape.loss_db(1.0), 1),
+    }
+    if landscape.symmetric:
+        usual = say(
+            "Against the best α, α = {low} loses {low_loss}, α = {high} loses {high_loss} and "
+            "MinMax loses {minmax_loss}.",
+            **losses,
+        )
+    else:
+        usual = say(
+            "Against the best α, all of them asymmetric, α = {low} loses {low_loss}, α = {high} "
+            "loses {high_loss} and MinMax loses {minmax_loss}.",
+            **losses,
+        )
+    return say.sentences(clipped, usual)
 
 
-def landscape_caption(found: Landscape, say: Language) -> str:
+def landscape_caption(landscape: Landscape, say: Language) -> str:
     """Which side is limited by what, and how wide the top is."""
-    first, last = found.within(0.5)
-    told = "" if found.symmetric else "Asymmetric scales. "
-    share = found.output.clipping_share
-    if 0 < found.best < len(share) - 1 and share[0] > 0.5 > share[-1]:
-        told += "Left of the peak clipping limits, right of it rounding. "
-    return (
-        f"{told}From α {format_alpha(first)} to {format_alpha(last)} the loss stays within 0.5 dB."
+    first, last = landscape.within(0.5)
+    share = landscape.output.clipping_share
+    peaked = 0 < landscape.best < len(share) - 1 and share[0] > 0.5 > share[-1]
+    return say.sentences(
+        "" if landscape.symmetric else say("Asymmetric scales."),
+        say("Left of the peak clipping limits, right of it rounding.") if peaked else "",
+        say(
+            "From α {first} to {last} the loss stays within 0.5 dB.",
+            first=format_alpha(first),
+            last=format_alpha(last),
+        ),
     )
 
 
@@ -88,46 +123,56 @@ class Metric:
 
 def metrics(report: SliceReport, beside: ScaleReport, say: Language) -> tuple[Metric, ...]:
     """The six numbers beside the transfer figure, each held to that of another scale."""
-    chosen, output = report.chosen, report.chosen.output
-    name, other = beside.short, beside.output
+    chosen, output, other = report.chosen, report.chosen.output, beside.output
+
+    def against(value: str) -> str:
+        return f"{say(beside.short)} {value}"
+
     return (
         Metric(
             "sqnr_db",
             decibels(float(output.sqnr_db)),
-            f"{name} {decibels(float(other.sqnr_db))}",
-            "10·log10(Σ y² / Σ (quantize(y) − y)²): the output's quantization alone.",
+            against(decibels(float(other.sqnr_db))),
+            say("10·log10(Σ y² / Σ (quantize(y) − y)²): the output's quantization alone."),
         ),
         Metric(
             "saturation_rate",
             percent(float(output.saturation_rate)),
-            f"{name} {percent(float(other.saturation_rate))}",
-            "Share of values beyond the code range. A value saturates beyond 127.5 scales; the "
-            "cut is drawn at code 127.",
+            against(percent(float(other.saturation_rate))),
+            say(
+                "Share of values beyond the code range. A value saturates beyond {edge} scales; "
+                "the cut is drawn at code {top}.",
+                edge=QMAX + 0.5,
+                top=QMAX,
+            ),
         ),
         Metric(
             "x_out_scale",
             scale_text(chosen.x_out_scale),
-            f"{name} {scale_text(beside.x_out_scale)}",
-            "Real units per code: amax / 127, amax by the scale rule.",
+            against(scale_text(beside.x_out_scale)),
+            say("Real units per code: amax / {top}, amax by the scale rule.", top=QMAX),
         ),
         Metric(
             "effective_bits",
             f"{float(output.effective_bits):.2f}",
-            f"{name} {float(other.effective_bits):.2f}",
-            "Entropy of the code histogram. More is not better: see the SQNR beside it.",
+            against(f"{float(other.effective_bits):.2f}"),
+            say("Entropy of the code histogram. More is not better: see the SQNR beside it."),
         ),
         Metric(
             "code_utilization",
             percent(float(output.code_utilization)),
-            f"{name} {percent(float(other.code_utilization))}",
-            "Distinct codes used / 256.",
+            against(percent(float(other.code_utilization))),
+            say("Distinct codes used / 256."),
         ),
         Metric(
             "top_code_utilization",
             percent(float(output.top_code_utilization)) if chosen.rule.symmetric else "–",
-            f"{name} {percent(float(other.top_code_utilization))}",
-            "max |code| / 127, the published measure: it counts the top code only. "
-            "Not defined for an asymmetric scale, whose code of 0 lies elsewhere.",
+            against(percent(float(other.top_code_utilization))),
+            say(
+                "max |code| / {top}, the published measure: it counts the top code only. Not "
+                "defined for an asymmetric scale, whose code of 0 lies elsewhere.",
+                top=QMAX,
+            ),
         ),
     )
 
@@ -136,8 +181,8 @@ def all_measures(report: LayerReport, name: str, say: Language) -> dict[str, lis
     """Every measure of one slice by its name, with six digits, as columns of a table."""
     values = report.measures(name)
     return {
-        "measure": list(values),
-        "value": [measure_text(v) for v in values.values()],
+        say("measure"): list(values),
+        say("value"): [measure_text(v) for v in values.values()],
     }
 
 
@@ -150,31 +195,41 @@ def measure_text(value: object) -> str:
 
 def transfer_caption(report: SliceReport, say: Language) -> str:
     """What to notice in the transfer figure."""
-    scale = report.chosen.x_out_scale
-    stranded = report.chosen.stranded_codes
+    scale, stranded = report.chosen.x_out_scale, report.chosen.stranded_codes
     if stranded:
-        floor = (
-            f"**{stranded} codes hang below SiLU's floor** of {signed(SILU_MIN, 4)} and can never "
-            "occur; a larger scale strands more."
+        floor = say(
+            "**{count} codes lie below SiLU's least value**, {least}, and can never occur; a "
+            "larger scale strands more.",
+            count=stranded,
+            least=signed(SILU_MIN, 4),
         )
     else:
-        floor = f"**Code −128 stands for {signed(-128 * scale, 4)}**: no code is stranded."
+        floor = say(
+            "**Code {low} stands for {value}**: no code is stranded.",
+            low=signed(QMIN, 0),
+            value=signed(QMIN * scale, 4),
+        )
         if report.chosen.output.saturated_low:
-            floor += " SiLU goes below it, so values saturate at the lower end too."
+            floor = say.sentences(
+                floor, say("SiLU goes below it, so values saturate at the lower end too.")
+            )
     top = min(int(report.chosen.output.top_code), QMAX)
     bulk = int(report.chosen.codes(report.silu_output.quantile(0.99)))
-    spread = (
-        f" 99 % of the outputs fit in codes up to {bulk}: the top {top - bulk} serve the last 1 %."
-        if 0 <= bulk < top
-        else ""
+    spread = say(
+        "99 % of the outputs fit in codes up to {bulk}: the top {rest} serve the last 1 %.",
+        bulk=bulk,
+        rest=top - bulk,
     )
     deepest = report.silu_input.min
-    tail = (
-        f" SiLU folds the negative input tail, to {signed(deepest, 1)}, into the few codes below 0."
-        if deepest < -5 and stranded
-        else ""
+    tail = say(
+        "SiLU folds the negative input tail, to {deepest}, into the few codes below 0.",
+        deepest=signed(deepest, 1),
     )
-    return floor + spread + tail
+    return say.sentences(
+        floor,
+        spread if 0 <= bulk < top else "",
+        tail if deepest < -5 and stranded else "",
+    )
 
 
 def table_caption(rows: Sequence[ScaleReport], say: Language) -> str:
@@ -182,77 +237,121 @@ def table_caption(rows: Sequence[ScaleReport], say: Language) -> str:
     best = max(rows, key=lambda r: float(r.output.sqnr_db))
     fair = [r for r in rows if float(r.output.saturation_rate) < 0.5]
     richest = max(fair or rows, key=lambda r: float(r.output.effective_bits))
-    gap = float(best.output.sqnr_db) - float(richest.output.sqnr_db)  # not a number without noise
+    # Not a number where neither makes an error.
+    gap_db = float(best.output.sqnr_db) - float(richest.output.sqnr_db)
     bits, best_bits = (float(r.output.effective_bits) for r in (richest, best))
-    if gap > 0.05 and bits - best_bits > 0.05:
-        text = (
-            f"**More bits is not more signal.** {richest.label} spreads the values over the codes "
-            f"most evenly ({bits:.2f} bits) and is {gap:.1f} dB worse than {best.label} "
-            f"({best_bits:.2f} bits)."
+    if gap_db > 0.05 and bits - best_bits > 0.05:
+        first = say(
+            "**More bits is not more signal.** {richest} spreads the values over the codes most "
+            "evenly ({bits} bits) and is {gap} worse than {best} ({best_bits} bits).",
+            richest=say(richest.label),
+            bits=f"{bits:.2f}",
+            gap=f"{gap_db:.1f} dB",
+            best=say(best.label),
+            best_bits=f"{best_bits:.2f}",
         )
     else:
-        most = decibels(float(best.output.sqnr_db))
-        text = f"**{best.label} gives the most signal of these**, {most}."
-    hungriest = max(rows, key=lambda r: int(r.output.codes_used))
-    if float(hungriest.output.saturation_rate) >= 0.5:
-        text += (
-            f" {hungriest.label} touches {int(hungriest.output.codes_used)} codes by saturating "
-            f"{percent(float(hungriest.output.saturation_rate))} of the values."
+        first = say(
+            "**{best} gives the most signal of these**, {sqnr}.",
+            best=say(best.label),
+            sqnr=decibels(float(best.output.sqnr_db)),
         )
-    return text
+    most_codes = max(rows, key=lambda r: int(r.output.codes_used))
+    rate = float(most_codes.output.saturation_rate)
+    if rate < 0.5:
+        return first
+    return say.sentences(
+        first,
+        say(
+            "{rule} touches {codes} codes by saturating {rate} of the values.",
+            rule=say(most_codes.label),
+            codes=int(most_codes.output.codes_used),
+            rate=percent(rate),
+        ),
+    )
 
 
 def sweep_caption(report: SliceReport, say: Language) -> str:
     """Utilization against scale_wx, in a sentence."""
-    wx = report.silu_output.quantize(report.scales.scale_wx)
-    chosen = report.chosen
-    lies = (
-        f"is {_times(report.ratio_wx)} scale_wx,"
-        if chosen.rule.symmetric
-        else "is asymmetric and the curves are not: it lies off them,"
+    wx, chosen = report.silu_output.quantize(report.scales.scale_wx), report.chosen
+    at_wx = say(
+        "At scale_wx ({scale}) the output would use {codes} of 256 codes and saturate {rate} of "
+        "the values.",
+        scale=scale_text(report.scales.scale_wx),
+        codes=int(wx.codes_used),
+        rate=percent(float(wx.saturation_rate)),
     )
-    told = (
-        f"At scale_wx ({scale_text(report.scales.scale_wx)}) the output would use "
-        f"{int(wx.codes_used)} of 256 codes and saturate {percent(float(wx.saturation_rate))} of "
-        f"the values. The chosen scale {lies} uses "
-        f"{int(chosen.output.codes_used)} codes and saturates "
-        f"{percent(float(chosen.output.saturation_rate))}."
+    used = {
+        "codes": int(chosen.output.codes_used),
+        "rate": percent(float(chosen.output.saturation_rate)),
+    }
+    if not chosen.rule.symmetric:
+        of_chosen = say(
+            "The chosen scale is asymmetric and the curves are not: it lies off them, uses {codes} "
+            "codes and saturates {rate}.",
+            **used,
+        )
+    elif report.ratio_wx == 1:
+        of_chosen = say(
+            "The chosen scale is exactly scale_wx, uses {codes} codes and saturates {rate}.", **used
+        )
+    else:
+        of_chosen = say(
+            "The chosen scale is {ratio} times scale_wx, uses {codes} codes and saturates {rate}.",
+            ratio=f"{report.ratio_wx:,.3g}",
+            **used,
+        )
+    misled = wx.codes_used > chosen.output.codes_used and wx.sqnr_db < chosen.output.sqnr_db
+    return say.sentences(
+        at_wx,
+        of_chosen,
+        say("Utilization alone cannot choose a scale: more codes are used where more is lost.")
+        if misled
+        else "",
     )
-    if wx.codes_used > chosen.output.codes_used and wx.sqnr_db < chosen.output.sqnr_db:
-        told += " Utilization alone cannot choose a scale: more codes are used where more is lost."
-    return told
-
-
-def _times(ratio: float) -> str:
-    return "exactly" if ratio == 1 else f"{ratio:,.3g} times"
 
 
 def kernel_status(run: KernelRun, say: Language) -> str:
     """Which backend ran, how long it took, how many codes differ from the reference."""
     dot = ":green[●]" if run.differing_codes == 0 else ":red[●]"
-    return (
-        f"{dot} **{run.backend}** · kernel {run.time_ms:,.0f} ms · "
-        f"**{run.differing_codes:,}** of {run.codes:,} codes differ from the reference"
+    status = say(
+        "**{backend}** · kernel {time} ms · **{differing}** of {codes} codes differ from the "
+        "reference",
+        backend=run.backend,
+        time=f"{run.time_ms:,.0f}",
+        differing=f"{run.differing_codes:,}",
+        codes=f"{run.codes:,}",
     )
+    return f"{dot} {status}"
 
 
 def kernel_sentence(report: LayerReport, run: KernelRun, name: str, say: Language) -> str:
     """What rounding the inputs costs on top of rounding the output."""
-    index = next(i for i, part in enumerate(report.slices) if part.name == name)
-    live = run.sqnr_db[index]
-    lost = float(report.slices[index].chosen.output.sqnr_db) - live
-    if not np.isfinite(live) or not np.isfinite(lost):
-        return f"Live kernel: **{decibels(live)}**."
-    verb = "costs another" if lost >= 0 else "happens to give back"
-    return (
-        f"Live kernel: **{decibels(live)}**. Rounding x, the weights and the bias {verb} "
-        f"{abs(lost):.2f} dB."
-    )
+    index = next(i for i, conv_slice in enumerate(report.slices) if conv_slice.name == name)
+    live_db = run.sqnr_db[index]
+    lost_db = float(report.slices[index].chosen.output.sqnr_db) - live_db
+    live = say("Live kernel: **{sqnr}**.", sqnr=decibels(live_db))
+    if not np.isfinite(live_db) or not np.isfinite(lost_db):
+        return live
+    difference = f"{abs(lost_db):.2f} dB"
+    if lost_db >= 0:
+        inputs = say("Rounding x, the weights and the bias costs another {loss}.", loss=difference)
+    else:
+        inputs = say(
+            "Rounding x, the weights and the bias happens to give back {gain}.", gain=difference
+        )
+    return say.sentences(live, inputs)
 
 
-SYMMETRIC_HERE = "Scales on this page are symmetric; Explore and Layers have asymmetric ones."
-NO_RATIOS = (
+SYMMETRIC_HERE = Message(
+    "Scales on this page are symmetric; Explore and Layers have asymmetric ones."
+)
+NO_RATIOS = Message(
     "–: of an asymmetric scale, whose code of 0 lies elsewhere, ratios and top code say nothing."
 )
-NO_KERNEL_FILE = "**calibration file**: it holds counts, no conv input, so the kernel does not run"
-NO_KERNEL_ASYMMETRIC = "**asymmetric**: the kernel writes symmetric codes, so it does not run"
+NO_KERNEL_FILE = Message(
+    "**calibration file**: it holds counts, no conv input, so the kernel does not run"
+)
+NO_KERNEL_ASYMMETRIC = Message(
+    "**asymmetric**: the kernel writes symmetric codes, so it does not run"
+)

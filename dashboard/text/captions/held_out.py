@@ -4,68 +4,96 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from dashboard.analysis.report import (
-    Judged,
-    format_alpha,
-)
+from dashboard.analysis.report import Judged, format_alpha
+from dashboard.messages import Message
 from dashboard.rules.landscape import NEGLIGIBLE_DB, Landscape
 from dashboard.text.language import Language
 from dashboard.text.numbers import decibels, percent, scale_text
 
 
 def held_out_headline(here: Judged, names: tuple[str, str], there: Landscape, say: Language) -> str:
-    """What the calibrated scale loses on the other text, against the best α there."""
-    loss = there.best_db - float(here.there.sqnr_db)
-    if loss < NEGLIGIBLE_DB:
-        return f"On {names[1]} no percentile does better than this scale."
-    return f"On {names[1]} this scale loses {loss:.1f} dB against the best α there."
+    """What the calibrated scale loses on the other text, against the best α there.
+
+    ``names`` are those of the calibration text and of the other.
+    """
+    loss_db = there.best_db - float(here.there.sqnr_db)
+    if loss_db < NEGLIGIBLE_DB:
+        return say("On {text} no percentile does better than this scale.", text=names[1])
+    return say(
+        "On {text} this scale loses {loss} against the best α there.",
+        text=names[1],
+        loss=f"{loss_db:.1f} dB",
+    )
 
 
 def held_out_verdict(
     here: Judged, names: tuple[str, str], pair: Sequence[Landscape], say: Language
 ) -> str:
-    """The same scale on both texts: SQNR and saturation."""
+    """The same scale on both texts: SQNR and saturation.
+
+    ``pair`` holds the landscapes of the calibration text and of the other.
+    """
     own, there = here.own.output, here.there
-    return (
-        f"{here.own.label}, calibrated on {names[0]}: {decibels(float(own.sqnr_db))} and "
-        f"{percent(float(own.saturation_rate))} saturated there; "
-        f"{decibels(float(there.sqnr_db))} and {percent(float(there.saturation_rate))} on "
-        f"{names[1]}. The best α is {format_alpha(pair[0].best_alpha)} on the one and "
-        f"{format_alpha(pair[1].best_alpha)} on the other."
+    scale = say(
+        "{rule}, calibrated on {own_text}: {own_sqnr} and {own_rate} saturated there; {sqnr} and "
+        "{rate} on {text}.",
+        rule=say(here.own.label),
+        own_text=names[0],
+        own_sqnr=decibels(float(own.sqnr_db)),
+        own_rate=percent(float(own.saturation_rate)),
+        sqnr=decibels(float(there.sqnr_db)),
+        rate=percent(float(there.saturation_rate)),
+        text=names[1],
     )
+    best = say(
+        "The best α is {own_alpha} on {own_text} and {alpha} on {text}.",
+        own_alpha=format_alpha(pair[0].best_alpha),
+        own_text=names[0],
+        alpha=format_alpha(pair[1].best_alpha),
+        text=names[1],
+    )
+    return say.sentences(scale, best)
 
 
 def held_out_caption(pair: Sequence[Landscape], names: tuple[str, str], say: Language) -> str:
-    """What the best scale of one text would lose on the other."""
-    moved = pair[0].scales[pair[0].best] / pair[1].scales[pair[1].best]
-    return (
-        f"The best scale is {scale_text(float(pair[0].scales[pair[0].best]))} on {names[0]} and "
-        f"{scale_text(float(pair[1].scales[pair[1].best]))} on {names[1]}, a factor of "
-        f"{max(moved, 1 / moved):.2f}."
+    """How far the best scales of the two texts lie apart."""
+    scales = [float(landscape.scales[landscape.best]) for landscape in pair]
+    return say(
+        "The best scale is {own_scale} on {own_text} and {scale} on {text}, a factor of {factor}.",
+        own_scale=scale_text(scales[0]),
+        own_text=names[0],
+        scale=scale_text(scales[1]),
+        text=names[1],
+        factor=f"{max(scales) / min(scales):.2f}",
     )
 
 
 def held_out_rows(
-    judged: Sequence[Judged],
+    rows: Sequence[Judged],
     bests: Sequence[tuple[Landscape, Landscape]],
     names: tuple[str, str],
     say: Language,
 ) -> list[dict]:
     """A row a layer: saturation, SQNR and best α on each text."""
+    own_text, text = names
     return [
         {
-            "layer": each.layer,
-            "x_out_scale": scale_text(each.own.x_out_scale),
-            f"saturated, {names[0]}": percent(float(each.own.output.saturation_rate)),
-            f"saturated, {names[1]}": percent(float(each.there.saturation_rate)),
-            f"SQNR, {names[0]}": decibels(float(each.own.output.sqnr_db)),
-            f"SQNR, {names[1]}": decibels(float(each.there.sqnr_db)),
-            f"best α, {names[0]}": format_alpha(own.best_alpha),
-            f"best α, {names[1]}": format_alpha(there.best_alpha),
-            f"lost on {names[1]}": decibels(there.best_db - float(each.there.sqnr_db)),
+            say("layer"): layer.layer,
+            "x_out_scale": scale_text(layer.own.x_out_scale),
+            say("saturated, {text}", text=own_text): percent(
+                float(layer.own.output.saturation_rate)
+            ),
+            say("saturated, {text}", text=text): percent(float(layer.there.saturation_rate)),
+            say("SQNR, {text}", text=own_text): decibels(float(layer.own.output.sqnr_db)),
+            say("SQNR, {text}", text=text): decibels(float(layer.there.sqnr_db)),
+            say("best α, {text}", text=own_text): format_alpha(own.best_alpha),
+            say("best α, {text}", text=text): format_alpha(there.best_alpha),
+            say("lost on {text}", text=text): decibels(there.best_db - float(layer.there.sqnr_db)),
         }
-        for each, (own, there) in zip(judged, bests, strict=True)
+        for layer, (own, there) in zip(rows, bests, strict=True)
     ]
 
 
-NO_SECOND_TEXT = "A calibration file knows one text; choose its checkpoint to judge on another."
+NO_SECOND_TEXT = Message(
+    "A calibration file knows one text; choose its checkpoint to judge on another."
+)

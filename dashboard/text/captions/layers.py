@@ -7,42 +7,85 @@ from collections.abc import Sequence
 import numpy as np
 
 from dashboard.analysis.report import LayerReport, ScaleReport, format_alpha, gain_db
+from dashboard.messages import Message
 from dashboard.rules.landscape import NEGLIGIBLE_DB
 from dashboard.text.language import Language
 from dashboard.text.numbers import decibels
 
-NO_ROW = "No layer lies in this range."
+NO_ROW = Message("No layer lies in this range.")
 
 
-def layers_headline(reports: Sequence[LayerReport], part: int, say: Language) -> str:
-    """The layer that loses most under the chosen rule, in a sentence."""
-    gains = _gains(reports, part)
+def layers_headline(reports: Sequence[LayerReport], index: int, say: Language) -> str:
+    """The layer that loses most under the chosen rule, in a sentence.
+
+    ``index`` is the slice's, in each report.
+    """
+    gains = _gains(reports, index)
     most = int(np.argmax(gains))
     if gains[most] < NEGLIGIBLE_DB:
-        return "In no layer does another α gain 0.05 dB."
-    return f"Layer {reports[most].layer} loses most: {gains[most]:.1f} dB against its best α."
-
-
-def layers_verdict(reports: Sequence[LayerReport], part: int, say: Language) -> str:
-    """How the losses and the best α are spread over the layers."""
-    gains = _gains(reports, part)
-    near = sum(gain < 0.5 for gain in gains)
-    middle = float(np.median(gains))
-    middle_words = "loses" if middle > -NEGLIGIBLE_DB else "is better than it by"
-    kind = "" if reports[0].bests[part].rule.symmetric else " asymmetric"
-    alphas = [report.bests[part].rule.alpha for report in reports]
-    loud = [report.slices[part].chosen.x_out_scale for report in reports]
-    return (
-        f"{reports[0].slices[part].chosen.label}: {near} of {len(gains)} layers lose less than 0.5 "
-        f"dB against their best{kind} α, the middle one {middle_words} {decibels(abs(middle), 1)}. "
-        f"The best{kind} α lies between {format_alpha(min(alphas))} and "
-        f"{format_alpha(max(alphas))}; x_out_scale differs by a factor of "
-        f"{max(loud) / min(loud):.1f} between layers."
+        return say("In no layer does another α gain {gain}.", gain=f"{NEGLIGIBLE_DB} dB")
+    return say(
+        "Layer {layer} loses most: {loss} against its best α.",
+        layer=reports[most].layer,
+        loss=f"{gains[most]:.1f} dB",
     )
 
 
-def _gains(reports: Sequence[LayerReport], part: int) -> list[float]:
-    return [gain_db(each.slices[part].chosen, each.bests[part]) for each in reports]
+def layers_verdict(reports: Sequence[LayerReport], index: int, say: Language) -> str:
+    """How the losses and the best α are spread over the layers; ``index`` is the slice's."""
+    gains = _gains(reports, index)
+    middle = float(np.median(gains))
+    alphas = [report.bests[index].rule.alpha for report in reports]
+    scales = [report.slices[index].chosen.x_out_scale for report in reports]
+    losses = {
+        "rule": say(reports[0].slices[index].chosen.label),
+        "near": sum(gain < 0.5 for gain in gains),
+        "layers": len(gains),
+        "middle": decibels(abs(middle), 1),
+    }
+    spread = {"low": format_alpha(min(alphas)), "high": format_alpha(max(alphas)),
+              "factor": f"{max(scales) / min(scales):.1f}"}  # fmt: skip
+    if not reports[0].bests[index].rule.symmetric:
+        return say.sentences(
+            say(
+                "{rule}: {near} of {layers} layers lose less than 0.5 dB against their best "
+                "asymmetric α, the middle one loses {middle}.",
+                **losses,
+            )
+            if middle > -NEGLIGIBLE_DB
+            else say(
+                "{rule}: {near} of {layers} layers lose less than 0.5 dB against their best "
+                "asymmetric α, the middle one is better than it by {middle}.",
+                **losses,
+            ),
+            say(
+                "The best asymmetric α lies between {low} and {high}; x_out_scale differs by a "
+                "factor of {factor} between layers.",
+                **spread,
+            ),
+        )
+    return say.sentences(
+        say(
+            "{rule}: {near} of {layers} layers lose less than 0.5 dB against their best α, the "
+            "middle one loses {middle}.",
+            **losses,
+        )
+        if middle > -NEGLIGIBLE_DB
+        else say(
+            "{rule}: {near} of {layers} layers lose less than 0.5 dB against their best α, the "
+            "middle one is better than it by {middle}.",
+            **losses,
+        ),
+        say(
+            "The best α lies between {low} and {high}; x_out_scale differs by a factor of {factor} "
+            "between layers.",
+            **spread,
+        ),
+    )
+
+
+def _gains(reports: Sequence[LayerReport], index: int) -> list[float]:
+    return [gain_db(report.slices[index].chosen, report.bests[index]) for report in reports]
 
 
 def rules_caption(
@@ -53,12 +96,19 @@ def rules_caption(
     ``scales[i]`` holds every rule's scale of ``layers[i]``, in the same order.
     """
     sqnr = np.array([[float(scale.output.sqnr_db) for scale in row] for row in scales])
-    labels = [scale.short for scale in scales[0]]
+    labels = [say(scale.short) for scale in scales[0]]
     best = sqnr >= sqnr.max(axis=1, keepdims=True) - NEGLIGIBLE_DB
     leading = int(best.sum(axis=0).argmax())
-    worst = int(sqnr.mean(axis=0).argmin())
-    return (
-        f"{labels[leading]} is within 0.05 dB of the best of these in "
-        f"{int(best[:, leading].sum())} of {len(layers)} layers. {labels[worst]} costs most, "
-        f"{decibels(float((sqnr.max(axis=1) - sqnr[:, worst]).mean()), 1)} on average."
+    with np.errstate(invalid="ignore"):
+        losses = np.nan_to_num(sqnr.max(axis=1, keepdims=True) - sqnr, nan=0.0)
+    worst = int(losses.mean(axis=0).argmax())
+    return say(
+        "{leading} is within {near} of the best of these in {count} of {layers} layers. {worst} "
+        "costs most, {loss} on average.",
+        leading=labels[leading],
+        near=f"{NEGLIGIBLE_DB} dB",
+        count=int(best[:, leading].sum()),
+        layers=len(layers),
+        worst=labels[worst],
+        loss=decibels(float(losses[:, worst].mean()), 1),
     )

@@ -6,106 +6,148 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from dashboard.analysis.report import (
-    ScaleReport,
-    format_alpha,
-)
+from dashboard.analysis.report import ScaleReport, format_alpha
+from dashboard.messages import Message
 from dashboard.rules.landscape import Landscape, Recommendation
 from dashboard.rules.observers import PUBLISHED_ALPHAS
 from dashboard.text.language import Language
-from dashboard.text.numbers import decibels, scale_text, signed
+from dashboard.text.numbers import decibels, scale_text
 
 
-def recommendation(found: Recommendation, say: Language) -> str:
+def recommendation(recommended: Recommendation, say: Language) -> str:
     """One α for the model, with the reason."""
-    alpha = found.alpha
-    worst = found.worst
-    where = f"layer {worst.layer}"
-    if len({choice.slice for choice in found.layers}) > 1:
-        where += f", slice {worst.slice}"
-    others = ", ".join(
-        f"{name} {decibels(found.mean_loss_db(a), 1)}"
-        for name, a in (*((f"α = {format_alpha(a)}", a) for a in PUBLISHED_ALPHAS), ("MinMax", 1.0))
-    )
-    return (
-        f"One α for all {len({choice.layer for choice in found.layers})} layers"
-        f"{'' if found.symmetric else ', asymmetric'}: "
-        f"**{format_alpha(alpha)}**. Against each layer's own best it "
-        f"loses {decibels(found.mean_loss_db(alpha), 2)} on average and at most "
-        f"{decibels(worst.loss_db[alpha], 2)} ({where}); on average the others lose: {others}."
+    alpha, worst = recommended.alpha, recommended.worst
+    where = say("layer {layer}", layer=worst.layer)
+    if len({choice.slice for choice in recommended.layers}) > 1:
+        where = say("layer {layer}, slice {slice}", layer=worst.layer, slice=worst.slice)
+    others = (*((f"α = {format_alpha(a)}", a) for a in PUBLISHED_ALPHAS), ("MinMax", 1.0))
+    values = {
+        "layers": len({choice.layer for choice in recommended.layers}),
+        "alpha": format_alpha(alpha),
+        "mean": decibels(recommended.mean_loss_db(alpha)),
+        "most": decibels(worst.loss_db[alpha]),
+        "where": where,
+        "others": say.listed(
+            say("{choice} {loss}", choice=name, loss=decibels(recommended.mean_loss_db(a), 1))
+            for name, a in others
+        ),
+    }  # fmt: skip
+    if recommended.symmetric:
+        return say(
+            "One α for all {layers} layers: **{alpha}**. Against each layer's own best it loses "
+            "{mean} on average and at most {most} ({where}); on average the others lose: {others}.",
+            **values,
+        )
+    return say(
+        "One α for all {layers} layers, asymmetric: **{alpha}**. Against each layer's own best it "
+        "loses {mean} on average and at most {most} ({where}); on average the others lose: "
+        "{others}.",
+        **values,
     )
 
 
-def sweep_verdict(found: Landscape, say: Language) -> str:
+def sweep_verdict(landscape: Landscape, say: Language) -> str:
     """The best α, and what it gains over the published two and MinMax."""
-    gains = ", ".join(
-        f"{decibels(found.loss_db(alpha), 2)} over {name}"
-        for name, alpha in (("0.9995", 0.9995), ("0.99999", 0.99999), ("MinMax", 1.0))
+    others = (*((format_alpha(alpha), alpha) for alpha in PUBLISHED_ALPHAS), ("MinMax", 1.0))
+    gains = say.listed(
+        say("{gain} over {other}", gain=decibels(landscape.loss_db(alpha)), other=name)
+        for name, alpha in others
     )
-    return f"Best α {format_alpha(found.best_alpha)}: {decibels(found.best_db)}, {gains}."
+    return say(
+        "Best α {alpha}: {sqnr}, {gains}.",
+        alpha=format_alpha(landscape.best_alpha),
+        sqnr=decibels(landscape.best_db),
+        gains=gains,
+    )
 
 
-def recommendation_rows(found: Recommendation, say: Language) -> list[dict]:
+def recommendation_rows(recommended: Recommendation, say: Language) -> list[dict]:
     """A row a layer and slice: its best α, and what others lose there."""
+    others = {say("α {alpha} loses", alpha=format_alpha(recommended.alpha)): recommended.alpha}
+    for alpha in PUBLISHED_ALPHAS:
+        others[say("{choice} loses", choice=format_alpha(alpha))] = alpha
+    others[say("{choice} loses", choice="MinMax")] = 1.0
     return [
         {
-            "layer": choice.layer,
-            "slice": choice.slice,
-            "best α": format_alpha(choice.alpha),
+            say("layer"): choice.layer,
+            say("slice"): choice.slice,
+            say("best α"): format_alpha(choice.alpha),
             "x_out_scale": scale_text(choice.x_out_scale),
             "SQNR": decibels(choice.sqnr_db),
-            f"α {format_alpha(found.alpha)} loses": decibels(choice.loss_db[found.alpha]),
-            "0.9995 loses": decibels(choice.loss_db[0.9995]),
-            "0.99999 loses": decibels(choice.loss_db[0.99999]),
-            "MinMax loses": decibels(choice.loss_db[1.0]),
+            **{header: decibels(choice.loss_db[alpha]) for header, alpha in others.items()},
         }
-        for choice in found.layers
+        for choice in recommended.layers
     ]
 
 
-def alpha_sweep_caption(found: Landscape, rows: Sequence[ScaleReport], say: Language) -> str:
-    """Where more bits and fewer saturated values part from more signal."""
-    bits = found.output.effective_bits
+def alpha_sweep_caption(landscape: Landscape, rows: Sequence[ScaleReport], say: Language) -> str:
+    """Where effective bits and SQNR are greatest, and which rules lie outside of the axis."""
+    bits = landscape.output.effective_bits
     richest = int(np.argmax(bits))
-    told = (
-        f"Effective bits are greatest at α {format_alpha(float(found.alphas[richest]))} "
-        f"({float(bits[richest]):.2f}), SQNR at {format_alpha(found.best_alpha)} "
-        f"({float(bits[found.best]):.2f} bits)."
+    beyond = [say(row.short) for row in rows if row.x_out_scale > landscape.scales[-1]]
+    below = [say(row.short) for row in rows if row.x_out_scale < landscape.scales[0]]
+    return say.sentences(
+        say(
+            "Effective bits are greatest at α {richest} ({most}), SQNR at {best} ({bits} bits).",
+            richest=format_alpha(float(landscape.alphas[richest])),
+            most=f"{float(bits[richest]):.2f}",
+            best=format_alpha(landscape.best_alpha),
+            bits=f"{float(bits[landscape.best]):.2f}",
+        ),
+        say("In the right margin, beyond every value: {rules}.", rules=say.listed(beyond))
+        if beyond
+        else "",
+        say(
+            "In the left margin, below the {alpha}-quantile: {rules}.",
+            alpha=format_alpha(float(landscape.alphas[0])),
+            rules=say.listed(below),
+        )
+        if below
+        else "",
     )
-    beyond = [row.short for row in rows if row.x_out_scale > found.scales[-1]]
-    below = [row.short for row in rows if row.x_out_scale < found.scales[0]]
-    if beyond:
-        told += f" In the right margin, beyond every value: {', '.join(beyond)}."
-    if below:
-        told += f" In the left margin, below the 0.9-quantile: {', '.join(below)}."
-    return told
 
 
 def kind_rows(kinds: Sequence[tuple[str, dict[str, float]]], say: Language) -> list[dict]:
-    """A row a kind of scale, a column a rule: SQNR, or a dash where a rule is not defined."""
-    rules = list(dict.fromkeys(rule for _, found in kinds for rule in found))
+    """A row a kind of scale, a column a rule: SQNR, or a dash where a rule is not defined.
+
+    Args:
+        kinds: each kind's name, and its SQNR in dB by the rule's name.
+    """
+    rules = list(dict.fromkeys(rule for _, sqnr_db in kinds for rule in sqnr_db))
     return [
-        {"scale": name} | {
-            rule: decibels(found[rule]) if rule in found else "–" for rule in rules
+        {say("scale"): say(name)} | {
+            rule: decibels(sqnr_db[rule]) if rule in sqnr_db else "–" for rule in rules
         }
-        for name, found in kinds
+        for name, sqnr_db in kinds
     ]  # fmt: skip
 
 
 def kinds_caption(
-    kinds: Sequence[tuple[str, dict[str, float]]], found: Mapping[str, Landscape], say: Language
+    kinds: Sequence[tuple[str, dict[str, float]]], bests: Mapping[str, Landscape], say: Language
 ) -> str:
     """What each kind buys over one symmetric scale a tensor, by the least squared error.
 
-    ``found`` holds the landscapes whose best α the percentiles took, by kind.
+    Args:
+        kinds: as of ``kind_rows``; the first is one symmetric scale.
+        bests: the landscapes whose best α the percentiles took, by kind.
     """
     base = kinds[0][1]["mse"]
-    gains = [f"{name} {signed(found['mse'] - base, 1)} dB" for name, found in kinds[1:]]
-    alphas = " and ".join(f"{format_alpha(each.best_alpha)} {kind}" for kind, each in found.items())
-    return (
-        f"By mse, against one symmetric scale a tensor: {'; '.join(gains)}. Percentiles are at the "
-        f"tensor's best α: {alphas}."
+    gains = say.clauses(
+        say("{kind} {gain}", kind=say(name), gain=decibels(sqnr_db["mse"] - base, 1))
+        for name, sqnr_db in kinds[1:]
+    )
+    alphas = say.both([
+        say("{alpha} {kind}", alpha=format_alpha(landscape.best_alpha), kind=say(kind))
+        for kind, landscape in bests.items()
+    ])  # fmt: skip
+    return say(
+        "By mse, against one symmetric scale a tensor: {gains}. Percentiles are at the tensor's "
+        "best α: {alphas}.",
+        gains=gains,
+        alphas=alphas,
     )
 
 
-NO_CHANNELS = "A calibration file holds no single channels; choose its checkpoint to see them."
+NO_CHANNELS = Message(
+    "A calibration file holds no single channels; choose its checkpoint to see them."
+)

@@ -1,0 +1,134 @@
+"""Counted gradients and scales -> what INT8 in those layers is predicted to cost, in nats.
+
+The prediction is of ``output`` quantization: how y is rounded depends on y's value alone, which is
+what was counted. What rounding x and the weights adds is not in it. Slices and layers are added up,
+as if their errors were independent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from dashboard.analysis.quantized_forward import (
+    LayerQuantization,
+    SliceQuantization,
+    chosen_slices,
+    quantize_layer,
+)
+from dashboard.calibration import Calibration, ConvCapture, LayerCalibration
+from dashboard.calibration.gradients import GradientSums
+from dashboard.checkpoints import Checkpoint, ConvSlice
+from dashboard.rules.channels import (
+    channel_gradients,
+    channel_outputs,
+    even_groups,
+    group_scales,
+)
+from dashboard.rules.observers import ScaleRule
+
+
+@dataclass(frozen=True, eq=False)
+class PlannedLayer:
+    """Scales for one layer, and what they are predicted to cost by themselves."""
+
+    quantization: LayerQuantization
+    predicted_nats: float | None  # None where no gradients were counted
+
+    @property
+    def layer(self) -> int:
+        return self.quantization.layer
+
+
+def plan_layers(
+    checkpoint: Checkpoint,
+    calibration: Calibration,
+    rule: ScaleRule,
+    names: Collection[str] | None = None,
+    group_size: int | None = None,
+) -> dict[int, PlannedLayer]:
+    """Every calibrated layer under a rule, by its number.
+
+    Args:
+        names: the slices to quantize; None means all.
+        group_size: neighbouring channels to a scale, for which ``calibration`` has to hold the
+            captures; None gives a scale to each slice.
+
+    Raises ValueError for a name that is no slice's, and for a rule that has no groups.
+    """
+    planned = {}
+    for counted in calibration.layers:
+        capture = None
+        if group_size is None:
+            layer = quantize_layer(counted, checkpoint.slices, rule, names)
+        else:
+            capture = calibration.capture(counted.layer)
+            layer = quantize_groups(counted, checkpoint.slices, rule, capture, group_size, names)
+        planned[counted.layer] = PlannedLayer(layer, predict_layer(counted, layer, capture))
+    return planned
+
+
+def quantize_groups(
+    counted: LayerCalibration,
+    parts: Sequence[ConvSlice],
+    rule: ScaleRule,
+    capture: ConvCapture,
+    group_size: int,
+    names: Collection[str] | None = None,
+) -> LayerQuantization:
+    """A scale for each ``group_size`` neighbouring channels; 1 gives each channel its own.
+
+    Arguments and errors as of ``quantize_layer`` and ``channels.group_scales``.
+    """
+    slices = []
+    for part, own in chosen_slices(counted, parts, names):
+        groups = even_groups(part.width, group_size)
+        scales = group_scales(channel_outputs(capture, part), groups, rule)
+        slices.append(SliceQuantization(part, own.scales, scales.per_channel))
+    return LayerQuantization(counted.layer, tuple(slices))
+
+
+def predict_layer(
+    counted: LayerCalibration, quantization: LayerQuantization, capture: ConvCapture | None = None
+) -> float | None:
+    """What one layer is predicted to cost by itself; None where no gradients were counted.
+
+    Args:
+        capture: of the layer, with its gradient: for scales of single channels or groups.
+
+    Raises ValueError where such scales come without it.
+    """
+    total = 0.0
+    for entry in quantization.slices:
+        own = next(part for part in counted.slices if part.name == entry.part.name)
+        if own.gradients is None:
+            return None
+        if entry.scale_out.shape == ():
+            total += float(own.gradients.predicted_nats(entry.scale_out, entry.zero_point))
+            continue
+        if capture is None:
+            raise ValueError(
+                f"layer {counted.layer} has scales of single channels; to predict their cost its "
+                "conv input and gradient have to be kept"
+            )
+        total += predict_groups(
+            channel_gradients(capture, entry.part), entry.scale_out, entry.zero_point
+        )
+    return total
+
+
+def predict_groups(
+    channels: Sequence[GradientSums], scale_out: np.ndarray, zero_point: int = 0
+) -> float:
+    """What scales of single channels are predicted to cost: (D,) scales, D channels' sums.
+
+    Channels of one scale are added up first.
+    """
+    total = 0.0
+    for scale in np.unique(scale_out):
+        group = [sums for sums, own in zip(channels, scale_out, strict=True) if own == scale]
+        merged = GradientSums.merge(group, group[0].tokens)
+        total += float(merged.predicted_nats(scale, zero_point))
+    return total

@@ -1,0 +1,201 @@
+"""Scales for some layers -> the model's forward with what the INT8 kernel writes in place of y.
+
+The rest of the model stays in float, so that what changes is what these scales cost and nothing
+else. Three modes say which of the kernel's roundings take part:
+
+- ``output``: the float convolution's y, rounded to INT8 by ``x_out_scale``, dequantized;
+- ``input``: x, weights and bias rounded to INT8 by their scales, y left in float;
+- ``both``: all of it. Symmetric, that is the kernel itself, run live, its codes dequantized.
+
+x, B and C of a Mamba-2 have their own scales and can be quantized alone or together.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from dashboard.calibration import LayerCalibration, SliceCalibration, SliceScales
+from dashboard.checkpoints import Checkpoint, ConvSlice, ConvWeights, replaced_outputs
+from dashboard.checkpoints.output_seam import Replacement
+from dashboard.rules.observers import ScaleRule, output_scale
+from kernels import quant_causal_conv1d
+from kernels.int8 import QMAX, QMIN, dequantize, quantize, round_half_away
+from kernels.reference import accumulate, dequantize_conv, silu
+
+MODES = ("output", "input", "both")
+
+
+@dataclass(frozen=True, eq=False)
+class SliceQuantization:
+    """INT8 for one slice of a layer's convolution: what its input and its output are rounded by."""
+
+    part: ConvSlice
+    scales: SliceScales  # of x, weights and bias
+    # float32, real units per code: one, shape (), or one a channel of the slice, (width,)
+    scale_out: np.ndarray
+    zero_point: int = 0
+
+    def __post_init__(self) -> None:
+        if self.scale_out.shape not in ((), (self.part.width,)):
+            raise ValueError(
+                f"scale_out of slice {self.part.name} has shape {self.scale_out.shape}; it must be "
+                f"() or ({self.part.width},)"
+            )
+        if not (np.isfinite(self.scale_out).all() and (self.scale_out > 0).all()):
+            raise ValueError(f"scale_out of slice {self.part.name} must be finite and above 0")
+
+
+@dataclass(frozen=True, eq=False)
+class LayerQuantization:
+    """INT8 for some slices of one layer; the others stay in float."""
+
+    layer: int
+    slices: tuple[SliceQuantization, ...]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(entry.part.name for entry in self.slices)
+
+    @property
+    def digest(self) -> str:
+        """A name for these scales: the same for the same layer, slices and float32 values."""
+        whole = hashlib.sha256(f"{self.layer}".encode())
+        for entry in self.slices:
+            scales = entry.scales
+            whole.update(
+                f"|{entry.part.name} {scales.x_scale!r} {scales.w_scale!r} {scales.b_scale!r} "
+                f"{entry.zero_point} {entry.scale_out.shape}".encode()
+            )
+            whole.update(np.ascontiguousarray(entry.scale_out, "<f4").tobytes())
+        return whole.hexdigest()
+
+
+def chosen_slices(
+    counted: LayerCalibration, parts: Sequence[ConvSlice], names: Collection[str] | None
+) -> list[tuple[ConvSlice, SliceCalibration]]:
+    """The slices of a layer that are to be quantized, each with what was counted of it.
+
+    Args:
+        counted: of the layer.
+        parts: the checkpoint's slices.
+        names: "x", "B", "C"; None means all.
+
+    Raises ValueError for a name that is no slice's, and for none at all.
+    """
+    known = [part.name for part in parts]
+    wanted = known if names is None else list(names)
+    if not wanted or set(wanted) - set(known):
+        raise ValueError(f"slices are {', '.join(wanted)!r}; allowed are {', '.join(known)}")
+    return [
+        (part, own) for part, own in zip(parts, counted.slices, strict=True) if part.name in wanted
+    ]
+
+
+def quantize_layer(
+    counted: LayerCalibration,
+    parts: Sequence[ConvSlice],
+    rule: ScaleRule,
+    names: Collection[str] | None = None,
+) -> LayerQuantization:
+    """One scale a slice, as a rule chooses it; arguments and errors as of ``chosen_slices``."""
+    slices = []
+    for part, own in chosen_slices(counted, parts, names):
+        chosen = output_scale(rule, own)
+        scale_out = np.asarray(chosen.scale, np.float32)
+        slices.append(SliceQuantization(part, own.scales, scale_out, chosen.zero_point))
+    return LayerQuantization(counted.layer, tuple(slices))
+
+
+@contextmanager
+def quantized_outputs(
+    checkpoint: Checkpoint,
+    backbone: nn.Module,
+    quantizations: Iterable[LayerQuantization],
+    mode: str = "output",
+) -> Iterator[None]:
+    """Within, ``backbone`` runs with those layers quantized; see ``replaced_outputs``.
+
+    Raises ValueError for another mode than those of ``MODES``.
+    """
+    if mode not in MODES:
+        raise ValueError(f"mode is {mode!r}; allowed are {', '.join(MODES)}")
+    device = next(backbone.parameters()).device
+    replacements = {
+        entry.layer: _replacement(checkpoint.conv(entry.layer), entry, mode, device)
+        for entry in quantizations
+    }
+    with replaced_outputs(checkpoint, backbone, replacements):
+        yield
+
+
+def _replacement(
+    conv: ConvWeights, quantization: LayerQuantization, mode: str, device: torch.device
+) -> Replacement:
+    """What one layer's y becomes; D' of its D channels are quantized."""
+    slices = quantization.slices
+    widths = torch.tensor([entry.part.width for entry in slices])
+
+    def per_channel(values: Sequence[float]) -> Tensor:
+        return torch.tensor(values, dtype=torch.float32).repeat_interleave(widths).to(device)
+
+    scale_x = per_channel([entry.scales.x_scale for entry in slices])
+    scale_w = per_channel([entry.scales.w_scale for entry in slices])
+    scale_b = per_channel([entry.scales.b_scale for entry in slices])
+    scale_out = torch.from_numpy(
+        np.concatenate([np.broadcast_to(e.scale_out, (e.part.width,)) for e in slices])
+    ).to(device)
+    zero_point = per_channel([entry.zero_point for entry in slices])
+    is_symmetric = all(entry.zero_point == 0 for entry in slices)
+    weight_q = quantize(_gather(conv.weight.to(device), slices), scale_w[:, None])
+    bias_q = quantize(_gather(conv.bias.to(device), slices), scale_b)
+
+    def quantized_y(x: Tensor, compute_y: Callable[[], Tensor]) -> Tensor:
+        """(B, D', L) float32, of the quantized channels alone."""
+        if mode == "output":
+            y = _gather(compute_y().transpose(0, 1), slices).transpose(0, 1).to(torch.float32)
+            return fake_quantize(y, scale_out, zero_point)
+        x = _gather(x.transpose(0, 1), slices).transpose(0, 1)
+        x_q = quantize(x, scale_x[:, None])
+        if mode == "both" and is_symmetric:
+            codes = quant_causal_conv1d(
+                x_q, weight_q, bias_q,
+                scale_x=scale_x, scale_w=scale_w, scale_b=scale_b, scale_out=scale_out,
+            )  # fmt: skip
+            return dequantize(codes, scale_out[:, None])
+        v = dequantize_conv(accumulate(x_q, weight_q), bias_q, scale_x, scale_w, scale_b)
+        return silu(v) if mode == "input" else fake_quantize(silu(v), scale_out, zero_point)
+
+    def replacement(x: Tensor, compute_y: Callable[[], Tensor]) -> Tensor:
+        y_hat = quantized_y(x, compute_y)
+        if y_hat.shape[1] == x.shape[1]:
+            return y_hat
+        y = compute_y().to(torch.float32).clone()
+        pieces = y_hat.split(widths.tolist(), dim=1)
+        for entry, piece in zip(slices, pieces, strict=True):
+            y[:, entry.part.channels] = piece
+        return y
+
+    return replacement
+
+
+def _gather(by_channel: Tensor, slices: Sequence[SliceQuantization]) -> Tensor:
+    """(D, …) -> (D', …): the channels of the slices, one after the other."""
+    return torch.cat([by_channel[entry.part.channels] for entry in slices])
+
+
+def fake_quantize(values: Tensor, scale: Tensor, zero_point: Tensor) -> Tensor:
+    """Values to INT8 and back: (B, D, L) float32, with a scale and a code of 0 for each channel.
+
+    Rounded and clamped as ``kernels.int8.quantize`` does, the zero point added in between.
+    """
+    quotient = values / scale[:, None]
+    least, most = (QMIN - zero_point)[:, None], (QMAX - zero_point)[:, None]
+    # Clamped before it is rounded: the ends are whole, so the codes are the same.
+    return round_half_away(torch.clamp(quotient, least, most)) * scale[:, None]

@@ -1,0 +1,121 @@
+"""The calibrated model that the lesson and the claims look at: its box, and the way to it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import streamlit as st
+
+from dashboard.calibration import (
+    DEFAULT_BATCHES,
+    DEFAULT_SEQ_LEN,
+    DEFAULT_TEXT,
+    Calibration,
+    CalibrationError,
+    Progress,
+)
+from dashboard.checkpoints import sample_names
+from dashboard.lesson.calibrated import MOST_LAYERS, Activations, CalibratedLayer, CalibratedModel
+from dashboard.lesson.group_scales import group_channels
+from dashboard.pages import loading, waiting
+from dashboard.pages.refusing import refusals
+from dashboard.pages.remembering import STATE, keep, kept
+from dashboard.pages.waiting import Frame
+from dashboard.rules.channels import GroupScales
+from dashboard.rules.grouping import ChannelGrouping
+from dashboard.text.language import Language
+from kernels.int8 import scale_from_amax
+
+DEFAULT_MODEL = "mamba2-small"
+
+
+def source_of(checkpoint: str) -> loading.Source:
+    """A checkpoint on the default text, or a calibration file as it is."""
+    if loading.is_calibration_file(checkpoint):
+        return loading.Source(checkpoint, "", 0, 0)
+    return loading.Source(checkpoint, DEFAULT_TEXT, DEFAULT_BATCHES, DEFAULT_SEQ_LEN)
+
+
+def model_box(say: Language) -> loading.Source:
+    """The box that chooses the model."""
+    kept("checkpoint")
+    names = sample_names()
+    name = st.selectbox(
+        say("Checkpoint"), names, names.index(DEFAULT_MODEL), key="checkpoint",
+        accept_new_options=True,
+    )  # fmt: skip
+    return source_of(keep("checkpoint", name) or DEFAULT_MODEL)
+
+
+def layer_box(say: Language, layers: tuple[int, ...]) -> int:
+    """The box that chooses one of a model's layers."""
+    if kept("layer", int) is not None and STATE.layer not in layers:
+        STATE.layer = layers[0]
+    return keep("layer", st.selectbox(say("Layer"), layers, key="layer"))
+
+
+def calibrated_model(source: loading.Source, frame: Frame | None = None) -> CalibratedModel:
+    """The model, calibrated, with every α tried in its first layers.
+
+    Args:
+        source: its checkpoint; the page's frame refuses what cannot be used.
+        frame: where a wait is shown; without one, errors are raised.
+    """
+    if frame:
+        with refusals(frame):
+            source = loading.outline(source).source
+            check(waiting.calibrated(frame, source), source)
+    source = loading.outline(source).source
+    calibration = loading.calibration(source, _silent)
+    layers = loading.outline(source).layers[:MOST_LAYERS]
+    return CalibratedModel(
+        source.checkpoint,
+        tuple(
+            CalibratedLayer(
+                layer, calibration.layer(layer).slices[0], loading.landscape(source, layer, 0)
+            )
+            for layer in layers
+        ),
+        loading.recommendation(source),
+        None if source.from_file else _activations(source, frame.show if frame else _silent),
+    )
+
+
+def check(calibration: Calibration, source: loading.Source) -> None:
+    """Raise CalibrationError where a layer gives nothing to learn from."""
+    for layer in calibration.layers:
+        if layer.slices[0].silu_output.absmax == 0:
+            raise CalibrationError(
+                "layer {layer} of {checkpoint} gives nothing but zeros, so there is nothing to "
+                "learn from it; choose another checkpoint",
+                layer=layer.layer,
+                checkpoint=source.checkpoint,
+            )
+
+
+def _activations(source: loading.Source, show: Callable[[Progress], None]) -> Activations:
+    checkpoint = loading.checkpoint(source.checkpoint)
+    first = loading.text(source).tokens[0]
+
+    def minmax(layer: int) -> list[float]:
+        slices = loading.calibration(source, show).layer(layer).slices
+        return [scale_from_amax(conv_slice.silu_output.absmax) for conv_slice in slices]
+
+    return Activations(
+        minmax=minmax,
+        conv=lambda layer: loading.quantized_conv(source, layer, show),
+        groups=lambda layer: _groups(source, layer),
+        has_heads=checkpoint.architecture.head_dim is not None,
+        text=bytes(first.tolist()) if checkpoint.reads_bytes else None,
+    )
+
+
+@st.cache_resource(max_entries=32, show_spinner=False)
+def _groups(source: loading.Source, layer: int) -> tuple[ChannelGrouping, GroupScales]:
+    architecture = loading.checkpoint(source.checkpoint).architecture
+    outputs = loading.channels(source, layer, 0)
+    return group_channels(outputs, architecture.head_dim, architecture.n_groups)
+
+
+def _silent(_: Progress) -> None:
+    """What is asked for here was calibrated before, with its progress on show."""

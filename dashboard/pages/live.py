@@ -1,0 +1,54 @@
+"""The live kernel beside a slice's scales: it runs after everything that the counts alone say."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import streamlit as st
+
+from dashboard.analysis.report import KernelRun, run_kernel
+from dashboard.export import documents
+from dashboard.pages import loading
+from dashboard.pages.controls import Choice
+from dashboard.pages.loading import SliceStudy
+from dashboard.pages.refusing import refusals
+from dashboard.pages.waiting import Frame
+from dashboard.text import captions
+from dashboard.text.language import Language
+
+
+def run(choice: Choice, study: SliceStudy, frame: Frame) -> KernelRun | None:
+    """Run the kernel with the scales of every slice, where it can; the heading says how it went."""
+    if choice.source.from_file:
+        frame.status.markdown(frame.say(captions.NO_KERNEL_FILE))
+        return None
+    if not choice.rule.symmetric:
+        frame.status.markdown(frame.say(captions.NO_KERNEL_ASYMMETRIC))
+        return None
+    with refusals(frame):
+        conv = loading.quantized_conv(choice.source, choice.layer, frame.show)
+        scales = [report.chosen.x_out_scale for report in study.layer.slices]
+        kernel = run_kernel(conv, scales)
+    frame.status.markdown(captions.kernel_status(kernel, frame.say))
+    return kernel
+
+
+def show(choice: Choice, study: SliceStudy, kernel: KernelRun | None, say: Language) -> None:
+    """What the kernel's codes are worth; every measure of the slice; the scale in plain torch."""
+    name = choice.slice_name
+    layer = replace(study.layer, kernel=kernel)
+    if kernel:
+        st.markdown(captions.kernel_sentence(layer, kernel, name, say))
+    with st.expander(say("All scales and errors of this slice")):
+        st.table(captions.all_measures(layer, name, say))
+        if not choice.rule.symmetric:
+            st.caption(say(captions.NO_RATIOS))
+    if not choice.source.from_file:
+        source, conv = choice.source, loading.checkpoint(choice.source.checkpoint)
+        code = documents.snippet(
+            source.checkpoint, source.text, source.batches, source.seq_len, choice.layer,
+            conv.slices[choice.slice_index], choice.rule,
+        )  # fmt: skip
+        if code:
+            with st.expander(say("This scale again, in plain torch")):
+                st.code(code)
