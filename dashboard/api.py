@@ -17,6 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from html import escape
+from importlib import import_module
 from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -70,7 +71,6 @@ from dashboard.checkpoints import (
     load_language_model,
 )
 from dashboard.checkpoints.in_memory import is_model, lent_backbone, lent_language_model, read_model
-from dashboard.figures.theme import notebook_html
 from dashboard.importing import hide_kernels_distribution
 from dashboard.refusals import Refusal
 from dashboard.rules import landscape as alphas
@@ -182,7 +182,17 @@ class Scale(ScaleReport):
             "code_utilization": percent(self.code_utilization),
             "effective_bits": f"{self.effective_bits:.2f}",
         }
-        return _table([row]) + notebook_html(self.figure())
+        return _table([row])
+
+    def _ipython_display_(self) -> None:
+        _display(self)
+
+
+def _display(record: Scale | Landscape) -> None:
+    """Show a record in a notebook: what it says in words, then its figure, as plotly shows one."""
+    display = import_module("IPython.display")
+    display.display(display.HTML(record._repr_html_()))
+    record.figure().show(renderer="plotly_mimetype+notebook")
 
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
@@ -203,8 +213,10 @@ class Landscape(alphas.Landscape):
         )
 
     def _repr_html_(self) -> str:
-        caption = prose.to_html(captions.landscape_caption(self, ENGLISH))
-        return caption + notebook_html(self.figure())
+        return prose.to_html(captions.landscape_caption(self, ENGLISH))
+
+    def _ipython_display_(self) -> None:
+        _display(self)
 
 
 @dataclass(frozen=True, repr=False)

@@ -17,6 +17,7 @@ import argparse
 import json
 import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -112,9 +113,13 @@ class Mamba1Mixer(nn.Module):
         self.D = nn.Parameter(torch.ones(d_inner))
         self.out_proj = nn.Linear(d_inner, shape.d_model, bias=False)
 
+    def convolved(self, x: Tensor) -> Tensor:
+        """SiLU(conv1d(x)): (B, L, D) float32, what the INT8 kernel would write."""
+        return F.silu(causal_conv(x, self.conv1d)).float()
+
     def forward(self, hidden: Tensor) -> Tensor:
         x, z = self.in_proj(hidden).chunk(2, dim=-1)
-        x = F.silu(causal_conv(x, self.conv1d)).float()
+        x = self.convolved(x)
         sizes = (self.dt_rank, self.d_state, self.d_state)
         dt, B, C = self.x_proj(x).split(sizes, dim=-1)
         dt = F.softplus(F.linear(dt, self.dt_proj.weight).float() + self.dt_proj.bias)
@@ -184,11 +189,14 @@ class Mamba2Mixer(nn.Module):
         self.norm = GatedRMSNorm(self.d_inner)
         self.out_proj = nn.Linear(self.d_inner, shape.d_model, bias=False)
 
+    def convolved(self, xBC: Tensor) -> Tensor:
+        """SiLU(conv1d(xBC)): (B, L, D) float32, what the INT8 kernel would write."""
+        return F.silu(causal_conv(xBC, self.conv1d)).float()
+
     def forward(self, hidden: Tensor) -> Tensor:
         conv_dim = self.d_inner + 2 * self.d_state
         z, xBC, dt = self.in_proj(hidden).split((self.d_inner, conv_dim, self.n_heads), dim=-1)
-        xBC = F.silu(causal_conv(xBC, self.conv1d)).float()
-        x, B, C = xBC.split((self.d_inner, self.d_state, self.d_state), dim=-1)
+        x, B, C = self.convolved(xBC).split((self.d_inner, self.d_state, self.d_state), dim=-1)
         x = x.unflatten(-1, (self.n_heads, -1))  # (B, L, H, P)
         dt = F.softplus(dt.float() + self.dt_bias)
         with torch.autocast(x.device.type, enabled=False):
@@ -320,11 +328,26 @@ def bits_per_byte(model: LanguageModel, text: bytes) -> float:
 
 
 def train(
-    shape: Shape, text: bytes, *, steps: int, batch: int, lr: float, seed: int, device: str
+    shape: Shape,
+    text: bytes,
+    *,
+    steps: int,
+    batch: int,
+    lr: float,
+    seed: int,
+    device: str,
+    window: int = WINDOW,
+    weight_decay: float = 0.1,
+    on_step: Callable[[int, float, LanguageModel], None] | None = None,
 ) -> LanguageModel:
     """AdamW with a linear warm-up over 100 steps and a cosine decay to a hundredth of ``lr``.
 
     Matrix products run in bfloat16, the recurrences and their decays in float32.
+
+    Args:
+        window: bytes that one training window predicts.
+        weight_decay: of the projections alone.
+        on_step: called twenty times with steps done, bits per byte there, and the model.
     """
     torch.manual_seed(seed)
     model = LanguageModel(shape).to(device)
@@ -334,7 +357,10 @@ def train(
             block.compile()
     matrices = [p for n, p in model.named_parameters() if n.endswith("proj.weight")]
     others = [p for n, p in model.named_parameters() if not n.endswith("proj.weight")]
-    groups = [{"params": matrices, "weight_decay": 0.1}, {"params": others, "weight_decay": 0.0}]
+    groups = [
+        {"params": matrices, "weight_decay": weight_decay},
+        {"params": others, "weight_decay": 0.0},
+    ]
     optimizer = torch.optim.AdamW(groups, lr=lr, betas=(0.9, 0.95), fused=True)
 
     def schedule(step: int) -> float:
@@ -343,10 +369,10 @@ def train(
 
     scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, schedule)
     data = torch.frombuffer(bytearray(text), dtype=torch.uint8).to(device)
-    offsets = torch.arange(WINDOW + 1, device=device)
+    offsets = torch.arange(window + 1, device=device)
     began = time.perf_counter()
     for step in range(steps):
-        starts = torch.randint(len(data) - WINDOW, (batch, 1), device=device)
+        starts = torch.randint(len(data) - window, (batch, 1), device=device)
         windows = data[starts + offsets].long()
         with torch.autocast(device, torch.bfloat16):
             logits = model(windows[:, :-1])
@@ -361,6 +387,8 @@ def train(
             print(
                 f"step {step + 1} of {steps}: {bits:.3f} bits per byte, {seconds:.0f} s", flush=True
             )
+            if on_step:
+                on_step(step + 1, bits, model)
     return model.eval()
 
 

@@ -1,11 +1,10 @@
 """The Python API: a model in memory is as good as a path, and what it says when it is not."""
 
-import html
-import re
+import sys
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
-import plotly.graph_objects as go
 import pytest
 import torch
 from oracles import requantize, values_of
@@ -331,21 +330,20 @@ def test_what_does_not_exist_is_answered_with_what_does(small, asked, told):
         asked(small)
 
 
-def drawings(cell: str) -> int:
-    """Complete documents in a cell, each with one figure."""
-    pages = re.findall(r'<iframe srcdoc="([^"]*)"', cell)
-    for page in map(html.unescape, pages):
-        assert page.startswith("<!doctype html>") and page.count('class="plotly-figure" data-') == 1
-        assert "src=" not in page.split("<body>")[1]
-    return len(pages)
-
-
-def test_every_record_and_figure_shows_itself(small):
+def test_every_record_and_figure_shows_itself(small, monkeypatch):
+    """A notebook asks a record to display itself, and a figure; here is what it is given."""
     layer = small.layer(0)
     scale, landscape = layer.scale("mse", asymmetric=True), layer.landscape()
-    assert drawings(scale._repr_html_()) == drawings(landscape._repr_html_()) == 1
-    for figure in (scale.figure(), landscape.figure(), layer.landscape(asymmetric=True).figure()):
-        assert isinstance(figure, go.Figure) and figure.layout.meta["alt"]
+    shown = []
+    notebook = SimpleNamespace(HTML=lambda html: ("HTML", html), display=shown.append)
+    monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(display=notebook))
+    monkeypatch.setitem(sys.modules, "IPython.display", notebook)
+    for record in (scale, landscape):
+        record._ipython_display_()
+        words, figure = shown.pop(0), shown.pop(0)
+        assert words == ("HTML", record._repr_html_()) and "<script" not in words[1]
+        assert figure.to_json() == record.figure().to_json() and len(figure.data) > 3
+    assert layer.landscape(asymmetric=True).figure().layout.meta["alt"]
     assert f"{scale.sqnr_db:.2f} dB" in scale._repr_html_()
     assert small._repr_html_().count("<tr>") == small.recommend()._repr_html_().count("<tr>") == 13
     for record in (small, layer, scale, landscape, small.recommend()):

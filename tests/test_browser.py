@@ -353,7 +353,8 @@ def test_no_figure_is_a_scroll_box_and_its_menu_opens_at_a_click(browser, server
         with page.expect_download() as download:
             box = box_of(page.locator(f".st-key-{key}").get_by_role("button", name="SVG"))
             page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
-        assert download.value.suggested_filename.endswith(f"{key}.svg")
+        name = download.value.suggested_filename
+        assert key in name and name.endswith(".svg")
     page.close()
 
 

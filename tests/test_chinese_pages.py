@@ -11,10 +11,11 @@ import re
 from collections.abc import Iterator
 
 import pytest
-from opening import opened
+from opening import asked, opened
 from streamlit.testing.v1 import AppTest
 from streamlit.testing.v1.element_tree import Dataframe, Table
 
+from dashboard import cli
 from dashboard.analysis.compare import published_columns
 from dashboard.calibration import text_names
 from dashboard.checkpoints import quantized_sample_names, sample_names
@@ -25,10 +26,10 @@ QUICK = {"batches": "2", "seq_len": "64", "lang": "zh-CN"}
 NAMES = {
     *RULES, *sample_names(), *quantized_sample_names(), *text_names(), *published_columns(),
     # languages, models, methods and formats
-    "English", "Language / 语言", "Mamba", "Quamba", "Quamba2", "W8A8QMamba2", "SiLU", "Conv1d",
-    "conv1d", "SSD", "INT8", "int8", "FP32", "float16", "float32", "SQNR", "KL", "MinMax", "ACIQ",
-    "Laplace", "TensorRT", "k-means", "torch.compile", "AuthorFolder", "absmax", "amax", "shape",
-    "mixer", "state dict",
+    "English", "Language / 语言", "Mamba", "Quamba", "Quamba-SE", "Quamba2", "W8A8QMamba2", "SiLU",
+    "causal conv1d", "Conv1d", "conv1d", "SSD", "INT8", "int8", "FP32", "float16", "float32",
+    "SQNR", "KL", "MinMax", "ACIQ", "Laplace", "TensorRT", "k-means", "torch.compile",
+    "AuthorFolder", "absmax", "amax", "shape", "mixer", "state dict",
     # of the kernel: variants, steps as its source names them, machines
     "exact", "fast", "fast math", "sequence-last", "channel-last", "window", "acc", "rounded",
     "weight", "bias", "triton-interpret", "triton", "torch", "CUDA", "GPU", "PTX", "NVIDIA", "FMA",
@@ -68,7 +69,7 @@ def shown(app: AppTest) -> Iterator[tuple[str, str]]:
                  "button_group", "metric", "radio", "download_button", "expander", "page_link",
                  "popover"):  # fmt: skip
         for element in app.get(kind):
-            proto = getattr(element, "proto", element)
+            proto = element.proto.popover if kind == "popover" else element.proto
             for field in ("label", "help", "placeholder"):
                 yield f"{kind} {field}", str(getattr(proto, field, "") or "")
             for option in getattr(proto, "options", ()):
@@ -84,8 +85,9 @@ def cells(table: Dataframe | Table) -> Iterator[tuple[str, str]]:
     """Names of columns, as the page renames them, and what is text below them."""
     config = json.loads(getattr(table.proto, "columns", "") or "{}")
     for column in table.value.columns:
-        label = config.get(str(column), {}).get("label")
-        yield "header", str(column if label is None else label)
+        own = config.get(str(column), {})
+        yield "header", str(own.get("label", column))
+        yield "header help", str(own.get("help") or "")
         for value in table.value[column]:
             if isinstance(value, str):
                 yield "cell", value

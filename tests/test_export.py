@@ -3,6 +3,7 @@
 import contextlib
 import html.parser
 import io
+import re
 
 import pytest
 
@@ -11,6 +12,7 @@ from dashboard.analysis.report import LayerReport, judge, report_scale, report_s
 from dashboard.calibration import Calibration
 from dashboard.checkpoints import load_checkpoint
 from dashboard.export import documents, tables
+from dashboard.figures.theme import PALETTES
 from dashboard.rules.landscape import Landscape
 from dashboard.rules.observers import SNIPPET_RULES, SYMMETRIC_RULES, ScaleRule, moving_average
 from dashboard.text.language import ENGLISH, language
@@ -78,9 +80,61 @@ def test_the_report_stands_alone_and_keeps_markup_out(mamba):
     assert "<td>&lt;script&gt;x&lt;/script&gt;</td>" in page
     assert "<strong>bold</strong> &amp; &lt;i&gt;plain&lt;/i&gt;" in page
     assert page.count('<div class="plotly-figure"') == 1
-    assert outline.seen.count("tr") == 1 + len(rows)
     for row in rows:
-        assert f"<td>{row['x_out_scale']}</td>" in page
+        assert f"<td>{row['x_out_scale']:.6g}</td>" in page
+
+
+def test_a_wide_table_is_parted_and_no_column_is_lost(mamba2):
+    made = reports(mamba2, ScaleRule("percentile"))
+    rows = list(tables.slice_rows(documents.document(mamba2.origin, ScaleRule("percentile"), made)))
+    rows[0] |= {"best_alpha": 0.999956}
+    page = documents.report_html("t", "o", [documents.Section("h", rows=rows)], ENGLISH)
+    found = [[cell_texts(row) for row in table.split("<tr>")[1:]]
+             for table in page.split("<table>")[1:]]  # fmt: skip
+    assert len(found) > 2
+    names = [name for table in found for name in table[0] if name not in ("slice", "layer")]
+    assert names == [name for name in rows[0] if name not in ("slice", "layer")]
+    for table in found:
+        assert [line[:2] for line in table[1:]] == [[r["slice"], str(r["layer"])] for r in rows]
+        assert all(sum(map(len, line)) + 2 * len(line) <= 110 for line in table)
+    cells = {name: table[1][i] for table in found for i, name in enumerate(table[0])}
+    assert cells["best_alpha"] == "0.999956" and cells["kernel_sqnr_db"] == "–"
+    assert float(cells["sqnr_db"]) == pytest.approx(rows[0]["sqnr_db"], rel=1e-5)
+
+
+def cell_texts(row: str) -> list[str]:
+    return re.findall(r"<t[hd]>(.*?)</t[hd]>", row)
+
+
+def test_the_report_prints_light_within_the_page_and_asks_for_nothing(browser, mamba):
+    made = reports(mamba, ScaleRule("percentile"))
+    scales = [[part.chosen for part in each.slices] for each in made]
+    heat = figures.rule_heatmap([0, 1, 2, 3], scales, [row[0] for row in scales], ENGLISH)
+    html = documents.report_html("t", "o", [documents.Section("h", figure=heat)], ENGLISH)
+    context = browser.new_context(
+        viewport={"width": 1280, "height": 900}, color_scheme="dark", offline=True
+    )
+    page, asked, errors = context.new_page(), [], []
+    page.on("request", lambda request: asked.append(request.url))
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.set_content(html)
+    drawn = page.locator(".plotly-figure .main-svg").first
+    names = page.locator(".plotly-figure .ytick text").first
+    drawn.wait_for()
+    dark, light = (PALETTES[theme]["muted"] for theme in ("dark", "light"))
+    assert colour_of(names) == dark and drawn.bounding_box()["width"] > 900
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    assert colour_of(names) == light and drawn.bounding_box()["width"] == 700
+    page.evaluate("dispatchEvent(new Event('afterprint'))")
+    assert colour_of(names) == dark
+    assert page.pdf(format="A4").startswith(b"%PDF")
+    assert not errors and not [url for url in asked if not url.startswith(("data:", "blob:"))]
+    context.close()
+
+
+def colour_of(text) -> str:
+    red, green, blue = re.findall(r"\d+", text.evaluate("node => getComputedStyle(node).fill"))[:3]
+    return f"#{int(red):02X}{int(green):02X}{int(blue):02X}"
 
 
 @pytest.mark.parametrize("observer", SNIPPET_RULES)

@@ -236,6 +236,23 @@ def test_lists_and_sentences_are_joined_as_the_language_joins_them():
     assert CHINESE.sentences("一。", "二。") == "一。二。"
 
 
+@pytest.mark.parametrize(
+    ("template", "value", "sentence"),
+    [("共 {v} 个", "3", "共 3 个"),
+     ("最细的是 {v} 吗", "头组 2", "最细的是头组 2 吗"),
+     ("在 {v} 上", "文本", "在文本上"),
+     ("{v} 和 0.9", "1（对称）", "1（对称）和 0.9"),
+     ("见 {v}", "“各层”", "见“各层”"),
+     ("打开 {v} 时", "我的 模型", "打开我的 模型时"),
+     ("打开 {v} 时", "/我的 模型", "打开 /我的 模型时"),
+     ("**一。** {v}", "二", "**一。** 二")],
+)  # fmt: skip
+def test_a_gap_in_chinese_has_spaces_for_latin_words_alone(template, value, sentence):
+    """A space goes where what fills the gap is Chinese there; those of the value itself stay."""
+    assert Language("zh-CN", "", {"x {v}": template})("x {v}", v=value) == sentence
+    assert Language("en", "", {"x {v}": template})("x {v}", v=value) == template.format(v=value)
+
+
 def test_an_error_of_the_rooms_is_said_in_chinese():
     with pytest.raises(CheckpointError) as raised:
         load_checkpoint("no such checkpoint")

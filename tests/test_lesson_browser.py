@@ -94,6 +94,9 @@ def test_the_browsers_language_is_the_first(browser, address):
     page = opened(browser, address, locale="zh-CN")
     page.get_by_role("heading", name="1 · 一个数决定 INT8 能表示什么").wait_for()
     page.get_by_role("heading", name="课程", exact=True).wait_for()
+    page.wait_for_function("document.documentElement.lang === 'zh-CN'")
+    page.get_by_role("radio", name="English", exact=True).click()
+    page.wait_for_function("document.documentElement.lang === 'en'")
     closed(page)
 
 

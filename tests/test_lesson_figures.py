@@ -5,8 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from by_hand import half_away
-from playwright.sync_api import Browser
+from oracles import half_away
 
 from dashboard.analysis.pipeline import trace_channel
 from dashboard.calibration.histogram import Histogram
@@ -19,7 +18,7 @@ from dashboard.figures.lesson_outliers import Ruler, outliers
 from dashboard.figures.lesson_ratios import ratios
 from dashboard.figures.lesson_silu_shape import silu_shape
 from dashboard.figures.lesson_toy_example import toy_example
-from dashboard.figures.theme import LIGHT, document_scripts, to_html
+from dashboard.figures.theme import LIGHT
 from dashboard.lesson.calibrated import CalibratedModel
 from dashboard.lesson.screen import control_values
 from dashboard.lesson.steps import STEPS
@@ -203,43 +202,10 @@ def deep(model: CalibratedModel) -> CalibratedModel:
     return replace(model, layers=tuple(layers), activations=None)
 
 
-CROSSING = """() => [...document.querySelectorAll('.plotly-figure')].flatMap((place, number) => {
-  const frame = place.querySelector('.main-svg').getBoundingClientRect();
-  const boxes = [...place.querySelectorAll('text')]
-    .filter((text) => text.textContent.trim() && getComputedStyle(text).display !== 'none')
-    .map((text) => {
-      const { left, right, top, bottom } = text.getBoundingClientRect();
-      return { left, right, top, bottom, words: text.textContent.trim() };
-    }).filter((box) => box.right > box.left);
-  const found = boxes.filter((box) => box.left < frame.left - 1 || box.right > frame.right + 1
-      || box.top < frame.top - 1 || box.bottom > frame.bottom + 1)
-    .map((box) => `${number}: "${box.words}" leaves the frame`);
-  const width = place.dataset.width;
-  boxes.forEach((one, i) => boxes.slice(i + 1).forEach((other) => {
-    const across = Math.min(one.right, other.right) - Math.max(one.left, other.left);
-    const down = Math.min(one.bottom, other.bottom) - Math.max(one.top, other.top);
-    if (across > 1 && down > 3) 
-      found.push(`${width}, ${number}: "${one.words}" on "${other.words}"`);
-  }));
-  return found;
-})"""
-
-
-WIDTHS = (330, 700)  # px: of a phone, and beside the lesson's text
-
-
 @pytest.mark.parametrize("step", STEPS, ids=lambda step: step.name)
-def test_words_stand_apart_and_within_the_frame(browser: Browser, model, step):
+def test_words_stand_apart_and_within_the_frame(paper, model, step):
     figures = [figure for code in LANGUAGES for figure in shown_at(step, model, language(code))]
     if step.on == "model":
         figures += shown_at(step, deep(model), ENGLISH)
-    places = [to_html(figure, width) for width in WIDTHS for figure in figures]
-    page = browser.new_page(viewport={"width": max(WIDTHS) + 40, "height": 800})
-    scripts = document_scripts(themes=False)
-    page.set_default_timeout(120_000)
-    page.set_content(f"<html><head>{scripts}</head><body>{''.join(places)}</body></html>")
-    page.wait_for_function(
-        "document.querySelectorAll('.plotly-figure:not(:has(.main-svg))').length === 0"
-    )
-    assert page.evaluate(CROSSING) == []
-    page.close()
+    for figure in figures:
+        paper.check(figure, widths=(340, 736))

@@ -43,10 +43,10 @@ class Provenance:
             "date": self.date,
         }
 
-    def file_name(self, subject: str, suffix: str) -> str:
-        """A name that says what is in the file.
+    def file_name(self, subject: str) -> str:
+        """A name that says what is in the file, without its suffix.
 
-        "layers_mamba2-small_percentile-0.9995_calibration-16x512_2026-11-30.csv"
+        "layers_mamba2-small_percentile-0.9995_calibration-16x512_2026-11-30"
         """
         parts = [subject, _short(self.checkpoint)]
         if self.rule:
@@ -56,7 +56,7 @@ class Provenance:
             parts.append("-".join(rule))
         if self.text:
             parts.append(f"{_short(self.text.removesuffix('.txt'))}-{self.batches}x{self.seq_len}")
-        return "_".join([*parts, self.date]) + f".{suffix}"
+        return "_".join([*parts, self.date])
 
     def sentence(self, say: Language) -> str:
         """The same for a reader."""

@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 
 from dashboard.analysis.compare import Column, layer_numbers
 from dashboard.figures.theme import LIGHT, label, line, new_figure, plain, tick_step, wrapped
-from dashboard.text.captions.compare import compare_headline
+from dashboard.text.captions.compare import column_names, compare_headline
 from dashboard.text.language import Language
 from dashboard.text.numbers import decibels, scale_text
 
@@ -33,7 +33,7 @@ def compared_lines(columns: Sequence[Column], quantity: str, say: Language) -> g
     log = quantity != "sqnr_db"
     lines = [_known(column, layers, quantity, log) for column in columns]
     values = [value for known in lines for _, value in known]
-    whole = [f"{'ABCDEF'[i]}: {column.label}" for i, column in enumerate(columns)]
+    whole = column_names(columns, say)
     names, names_narrow = (
         [wrapped(name, room, bold=i == 0) for i, name in enumerate(whole)]
         for room in (NAMES, NAMES_NARROW)

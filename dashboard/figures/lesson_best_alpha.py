@@ -61,7 +61,6 @@ def best_alpha(
     at, height = min(log_alpha(alpha), last), float(np.clip(sqnr_db, low, high))
     ticks = [t for t in TICKS if log_alpha(t) < last - 0.6]
     decibel_ticks = np.arange(np.ceil(low / 5) * 5, high, 5)
-    left = at > (FIRST + last) / 2
     top = max(1.04 * output.max, 1.02 * cut)
     figure = new_figure(
         HEIGHT,
@@ -69,6 +68,7 @@ def best_alpha(
             layer=chosen, alpha=format_alpha(alpha), sqnr=decibels(sqnr_db, 1),
             best=format_alpha(own.best_alpha), best_sqnr=decibels(own.best_db, 1)),
         margin={"l": 48, "r": 12},
+        meta={"narrow": {"annotations[1].yshift": -17}},
         xaxis={"range": [FIRST, last + 0.05], "anchor": "y",
                "tickvals": [*map(log_alpha, ticks), last],
                "ticktext": [*map(format_alpha, ticks), "1"], "tickfont": {"size": SMALL_SIZE}},
@@ -88,16 +88,14 @@ def best_alpha(
             rule((cut, cut), (0, 1), "chosen", 2, axes=("x2", "y2 domain")),
         ],
         annotations=[
-            label(0, 1, say("SQNR"), "text", "bottom right", bold=True, xshift=-48),
+            label(0, 1, f"SQNR, α {format_alpha(alpha)}: {decibels(sqnr_db, 1)}", "text",
+                  "bottom right", bold=True, xshift=-48),
             label(1, 1, say("each layer's best α"), "best", "bottom left", bold=True),
             *(
                 label(log_alpha(a), UPPER[1], format_alpha(a), "muted", "top center", 11.5,
                       axes=("x", "paper"))
                 for a in PUBLISHED_ALPHAS
             ),
-            label(at, low, f"α {format_alpha(alpha)}: {decibels(sqnr_db, 1)}", "text",
-                  "top left" if left else "top right", 13, bold=True, axes=("x", "y"), halo=True,
-                  xshift=-6 if left else 6, yshift=4),
             label(0, 0.405, say("layer {layer}: SiLU output, log counts", layer=chosen), "output",
                   "bottom right", bold=True, xshift=-48),
             label(cut, LOWER[1], say("code {code}", code=QMAX), "text",

@@ -23,6 +23,7 @@ from kernels.int8 import QMAX, QMIN
 REACH = 5.4  # of the upper axis, on both sides of 0
 HALF_WINDOW = 0.2  # of the close-up, in real units
 UPPER, LOWER = (0.6, 0.88), (0.13, 0.46)  # heights of the two panels
+UNDER_TICKS = 0.525  # where the lines to the close-up begin, below the names of the ticks
 VALUES_AT, RESTORED_AT = 0.72, 0.2  # heights within a panel
 NARROW_WIDTH = 330  # px of the figure on a phone, for which labels of ticks are spaced
 LABEL_WIDTH = 26  # px
@@ -68,7 +69,7 @@ def int8_range(
                 for end in (low, high)
             ),
             *(
-                rule((_across(at), edge), (UPPER[0], LOWER[1]), "line", dash="dot")
+                rule((_across(at), edge), (UNDER_TICKS, LOWER[1]), "line", dash="dot")
                 for at, edge in zip(window, (0, 1), strict=True)
             ),
             box((0, 1), LOWER, "page", line={"width": 1, "color": LIGHT["line"]}, layer="below"),
@@ -134,14 +135,14 @@ def _close_up(
     saturated: bool,
     say: Language,
 ) -> list[dict]:
-    """The value's name, and beside the tick that it goes to what the code stands for."""
+    """The value and, on the other side, where there is more room, what its code stands for."""
     to = float(np.clip(restored, *window))
-    left = to > value  # the tick is on the right: its words stand there, the value's on the left
+    right = to > value  # the line bends to the right: there is more room on the left
     words = say("code {code}\nstands for {back}", code=number(code), back=number(restored, 4))
     return [
-        label(value, 0.8, number(value), "text", "middle left" if left else "middle right",
-              axes=("x2", "y2"), bold=True, xshift=-9 if left else 9),
-        label(to, 0.5, words, "saturated" if saturated else "output",
-              "middle right" if left else "middle left", axes=("x2", "y2"), bold=True,
-              xshift=12 if left else -12, size=SMALL_SIZE + 1.5),
+        label(value, 0.8, number(value), "text", "middle right" if right else "middle left",
+              axes=("x2", "y2"), bold=True, xshift=9 if right else -9),
+        label(value, 0.5, words, "saturated" if saturated else "output",
+              "middle left" if right else "middle right", axes=("x2", "y2"), bold=True,
+              xshift=-12 if right else 12, size=SMALL_SIZE + 1.5),
     ]  # fmt: skip

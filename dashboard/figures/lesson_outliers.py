@@ -27,6 +27,7 @@ from kernels.int8 import QMAX
 
 HEIGHT = 480
 VALUES, RULERS, ERRORS = (0.84, 0.93), (0.52, 0.72), (0.115, 0.385)  # heights of the panels
+UNDER_TICKS = 0.785  # where the line through both rulers begins, below the names of the ticks
 EVERY = 4  # codes from tick to tick of a ruler
 FLOOR = 1e-5  # mean squared error at the foot of the lower panel
 
@@ -82,11 +83,11 @@ def outliers(
         yaxis3={"range": [np.log10(FLOOR), np.log10(ceiling)], "domain": ERRORS, "showgrid": True,
                 "tickvals": list(decades),
                 "ticktext": [_power(e) if e % 2 or e == 0 else "" for e in decades],
-                "tickfont": {"size": SMALL_SIZE}},
+                "tickfont": {"size": SMALL_SIZE}, "ticklabelstandoff": 5},
         shapes=[
             box((0, OUTLIERS.bulk), (0, 0.9), "output", 0.85, axes=("x", "y")),
             rule((size, size), (0, 0.9), "saturated", 4, axes=("x", "y"), visible=share > 0),
-            rule((OUTLIERS.value,) * 2, (RULERS[0] + 0.03, VALUES[0]), "best", 1.2, "dot",
+            rule((OUTLIERS.value,) * 2, (RULERS[0] + 0.03, UNDER_TICKS), "best", 1.2, "dot",
                  axes=("x", "paper"), layer="below"),
         ],
         annotations=[
@@ -94,7 +95,7 @@ def outliers(
                   "bottom right", bold=True),
             label(1, 1, say("{share} at {size}", share=percent(share), size=number(size)),
                   "saturated", "bottom left", bold=True, visible=share > 0),
-            label(OUTLIERS.value, 0.755, say("code of {value}", value=value), "best",
+            label(OUTLIERS.value, 0.76, say("code of {value}", value=value), "best",
                   "middle right", 11.5, axes=("x", "paper"), xshift=6),
             *_ruler_labels(rulers, reach, say),
             label(0, 0.455, say("mean squared error"), "text", "bottom right", bold=True,
@@ -158,16 +159,16 @@ def _marks(rulers: tuple[Ruler, Ruler], say: Language) -> dict:
 
 
 def _ruler_labels(rulers: tuple[Ruler, Ruler], reach: float, say: Language) -> list[dict]:
-    """Each ruler's name and scale, beside a short one or under a long one's end; and the code."""
+    """Each ruler's name and scale, beside a short one, else under it at the right; and the code."""
     labels = []
     for ruler, y in zip(rulers, (0.72, 0.12), strict=True):
         words = say("{name}: scale {scale}", name=ruler.name, scale=scale_text(ruler.scale))
         end = QMAX * ruler.scale
-        short = end < 0.45 * reach
+        short = end < 0.35 * reach
         labels += [
-            label(end, y, words, "text", "middle right" if short else "bottom left",
-                  axes=("x2", "y2"), bold=True, xshift=14 if short else 0,
-                  yshift=4 if short else -5),
+            label(end if short else reach, y, words, "text",
+                  "middle right" if short else "bottom left", axes=("x2", "y2"), bold=True,
+                  xshift=14 if short else 0, yshift=4 if short else -5),
             label(OUTLIERS.value, y, str(ruler.code), "best", "bottom left", 13, bold=True,
                   axes=("x2", "y2"), xshift=-3, yshift=-4),
         ]  # fmt: skip

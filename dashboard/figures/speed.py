@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 import numpy as np
 import plotly.graph_objects as go
 
-from dashboard.analysis.recorded import Roofline, Timing
+from dashboard.analysis.recorded import Roofline, Timing, variant_name
 from dashboard.figures.theme import (
     LIGHT,
     area,
@@ -38,7 +39,7 @@ def copy_shares(shape: tuple[int, int, int], rows: Sequence[Timing], say: Langua
         rows: of one shape; kernels and peers, in the order to show.
     """
     names = [_name(row, say) for row in rows]
-    narrow = [name.replace(", ", ",\n", 1) for name in names]
+    narrow = [re.sub("(, |，)", r"\1\n", name, count=1) for name in names]
     best = max(rows, key=lambda row: row.share_of_copy)
     end = max(1.03, 1.03 * best.share_of_copy)
     ticks = {"tickvals": [*SHARES, 1], "ticktext": [*map(str, SHARES), say("a copy")]}
@@ -101,7 +102,7 @@ def copy_shares(shape: tuple[int, int, int], rows: Sequence[Timing], say: Langua
 
 
 def _name(row: Timing, say: Language) -> str:
-    name = f"{row.mode}, {row.layout}" if row.kind == "kernel" else row.mode
+    name = say(variant_name(row.mode, row.layout)) if row.kind == "kernel" else row.mode
     return say("{name}, vectors", name=name) if row.scales == "vector" else name
 
 
@@ -185,12 +186,14 @@ def roofline(found: Roofline, say: Language) -> go.Figure:
         here = min(found.issue_tb_per_s(per_byte), found.copy_tb_per_s, found.special_tb_per_s)
         told = say(
             "{name}: {instructions} instructions a byte, {speed} TB/s\n{share} of the roof there",
-            name=name,
+            name=say(name),
             instructions=f"{per_byte:.2f}",
             speed=f"{speed:.2f}",
             share=percent(speed / here),
         )
-        dot = dots([per_byte], [speed], COLOURS[mode], 11, name=name, hovertemplate=plain(told))
+        dot = dots(
+            [per_byte], [speed], COLOURS[mode], 11, name=say(name), hovertemplate=plain(told)
+        )
         dot["marker"]["symbol"] = SYMBOLS[layout]
         figure.add_trace(dot)
     return figure

@@ -561,17 +561,3 @@ def to_html(figure: go.Figure, width: int = 720) -> str:
         f'<div style="height:{figure.layout.height}px"></div>'
         f'<script type="application/json">{drawn}</script></div>'
     )
-
-
-def notebook_html(figure: go.Figure, width: int = 900) -> str:
-    """A figure for a notebook's cell, complete in itself: it needs no network and no extension."""
-    page = (
-        f'<!doctype html><html><head><meta charset="utf-8">{document_scripts(themes=False)}'
-        f"<style>body{{margin:0;font:13px {FONT}}}</style></head>"
-        f"<body>{to_html(figure, width)}</body></html>"
-    )
-    return (
-        f'<iframe srcdoc="{html.escape(page)}" width="100%" height="{figure.layout.height + 16}" '
-        f'style="border:0;max-width:{width}px" title="{html.escape(figure.layout.meta["alt"])}">'
-        "</iframe>"
-    )

@@ -7,7 +7,7 @@ What we have to say beyond them stands apart, with no verdict.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -362,11 +362,11 @@ def _alphas(model: CalibratedModel, say: Language) -> Claim:
             "here, the scale grows by {least} to {most} and the SQNR changes by {worse} to "
             "{better} dB.",
             run=PA_RUN,
-            printed=_list(f"{signed(printed, 2)} %" for printed in PA_DIFFERENCES_PRINTED[1:]),
-            own=_list(percent(row.pa_difference) for row in QUAMBA2_130M[1:]),
+            printed=tuple(f"{signed(printed, 2)} %" for printed in PA_DIFFERENCES_PRINTED[1:]),
+            own=tuple(percent(row.pa_difference) for row in QUAMBA2_130M[1:]),
             shape="({})".format(", ".join(map(str, X_OUT_SCALES.shape))),
             count=X_OUT_SCALES.scales,
-            steps=_list(f"{step:+d}".replace("-", "−") for step in mean_evidence().steps[1:]),
+            steps=tuple(f"{step:+d}".replace("-", "−") for step in mean_evidence().steps[1:]),
             least=percent(min(growth)), most=percent(max(growth)), worse=signed(min(gains), 1),
             better=signed(max(gains), 1)),
         "lesson", {"step": "8"},
@@ -376,10 +376,6 @@ def _alphas(model: CalibratedModel, say: Language) -> Claim:
         verdict_of([max(map(abs, growth)) < PA_BOUND_PRINTED / 100,
                     max(map(abs, gains)) < NEGLIGIBLE_DB]),
     )  # fmt: skip
-
-
-def _list(words: Iterable[str]) -> str:
-    return ", ".join(words)
 
 
 def _quantiles(model: CalibratedModel, say: Language) -> Claim:

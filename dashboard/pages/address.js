@@ -34,6 +34,9 @@ function begin() {
   }, true);
 }
 
-export default function () {
+// Streamlit's own page says that it is English: a screen reader would read Chinese as English, and
+// a browser might take the Japanese forms of its characters.
+export default function ({ data }) {
+  document.documentElement.lang = data.language;
   begin();
 }

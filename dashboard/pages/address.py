@@ -1,4 +1,4 @@
-"""The browser's address and history: a step a page, see ``address.js``."""
+"""The browser's address and history: a step a page; and its language. See ``address.js``."""
 
 from pathlib import Path
 
@@ -11,6 +11,10 @@ _COMPONENT = st.components.v2.component(
 )
 
 
-def follow() -> None:
-    """Once a run, before the page."""
-    _COMPONENT(key="address", height=1)
+def follow(language: str) -> None:
+    """Once a run, before the page.
+
+    Args:
+        language: of the page, as HTML's ``lang`` has it.
+    """
+    _COMPONENT(key="address", data={"language": language}, height=1)

@@ -7,8 +7,7 @@ from dashboard.analysis.averages import ORDERS, study_average
 from dashboard.export import tables
 from dashboard.messages import Message
 from dashboard.pages import controls
-from dashboard.pages.drawing import show
-from dashboard.pages.exporting import export_rows
+from dashboard.pages.exporting import export_rows, show_figure
 from dashboard.pages.registry import page
 from dashboard.pages.remembering import STATE, keep, kept, one_of, whole
 from dashboard.pages.waiting import Frame
@@ -39,12 +38,14 @@ def batches(frame: Frame, say: Language) -> None:
 
     st.markdown(f"## {captions.average_headline(average, pooled, say)}")
     st.markdown(captions.average_verdict(average, pooled, say))
-    show(figures.moving_average_chart(average, pooled, say), key="average")
+    chart = figures.moving_average_chart(average, pooled, say)
+    show_figure(chart, "average", choice, say, rule=rule)
     st.caption(captions.average_caption(average, sigma, say))
     st.divider()
     st.markdown("### " + say("The same batches in {count} orders", count=ORDERS))
     st.markdown(say("How often each final value comes out."))
-    show(figures.orders_chart(study.finals, average.final, pooled, say), key="orders")
+    orders = figures.orders_chart(study.finals, average.final, pooled, say)
+    show_figure(orders, "orders", choice, say, rule=rule)
     st.caption(captions.orders_caption(study.finals, pooled, say))
     export_rows("moving-average", choice, rule, tables.average_rows(average), say)
 

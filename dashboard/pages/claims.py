@@ -72,7 +72,7 @@ def introduce(say: Language) -> None:
             "Every claim of the published analysis of {models} that can be measured, in its own "
             "words, and what the chosen checkpoint measures now. The verdicts follow from the "
             "measurements: another checkpoint may give others.",
-            models=f"{ANALYSIS_NAMES}, {PA_RUN}",
+            models=(*ANALYSIS_NAMES, PA_RUN),
         ),
         say, "claim",
     )  # fmt: skip
@@ -81,7 +81,7 @@ def introduce(say: Language) -> None:
             "The analysis is two notes in Chinese, {documents}, in {repository}, folder {folder}, "
             "commit {commit}; other notes beside them are quoted where they bear on it. The "
             "method: {first}. The checkpoints: {second}.",
-            documents=f"{ANALYSIS}, {CONCLUSION}", repository=REPOSITORY, folder=FOLDER,
+            documents=(ANALYSIS, CONCLUSION), repository=REPOSITORY, folder=FOLDER,
             commit=COMMIT, first=QUAMBA, second=QUAMBA2,
         ),
         say, "note",

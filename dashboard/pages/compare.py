@@ -23,8 +23,7 @@ from dashboard.export import documents, tables
 from dashboard.messages import Message
 from dashboard.pages import controls, loading
 from dashboard.pages.controls import Choice
-from dashboard.pages.drawing import show
-from dashboard.pages.exporting import export_bar, origin_of
+from dashboard.pages.exporting import export_bar, origin_of, show_figure
 from dashboard.pages.grid import show_layers
 from dashboard.pages.refusing import refusals
 from dashboard.pages.registry import page
@@ -99,7 +98,7 @@ def compare(frame: Frame, say: Language) -> None:
         st.markdown(f"## {headline}")
         st.markdown(verdict)
     lines = figures.compared_lines(columns, quantity, say)
-    show(lines, key="lines")
+    show_figure(lines, "lines", choice, say)
     rows = captions.compare_rows(columns, quantity, say)
     show_layers(rows, layer_numbers(columns), lambda _: choice.rule, "compared", say)
     st.caption(
@@ -251,8 +250,8 @@ def _alpha(wanted: ColumnChoice) -> float | None:
 def _label(source: loading.Source, rule: str, say: Language) -> str:
     name = _short(source.checkpoint)
     if source.from_file or source.text == DEFAULT_TEXT:
-        return say.listed([name, rule])
-    return say.listed([name, rule, _short(source.text)])
+        return say("{checkpoint}, {rule}", checkpoint=name, rule=rule)
+    return say("{checkpoint}, {rule}, {text}", checkpoint=name, rule=rule, text=_short(source.text))
 
 
 def _short(name: str) -> str:
@@ -295,9 +294,11 @@ def _show_side_by_side(
             say("**A**: {column}, layer {layer}", column=columns[0].label, layer=choice.layer)
         )
         a = loading.slice_report(choice.source, choice.layer, 0, choice.rule)
-        show(figures.transfer(a, [], True, say), key="transfer_a")
+        show_figure(figures.transfer(a, [], True, say), "transfer_a", choice, say)
     with sides.container(key="side_b"):
         st.markdown(say("**B**: {column}, layer {layer}", column=columns[1].label, layer=layer))
         alpha = _alpha(other) or loading.landscape(outline.source, layer, 0).best_alpha
         b = loading.slice_report(outline.source, layer, 0, ScaleRule(other.observer, alpha))
-        show(figures.transfer(b, [], True, say), key="transfer_b")
+        of_b = replace(choice, source=outline.source, shown=outline.source, layer=layer)
+        drawing = figures.transfer(b, [], True, say)
+        show_figure(drawing, "transfer_b", of_b, say, rule=b.chosen.rule)

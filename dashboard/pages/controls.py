@@ -51,6 +51,7 @@ from dashboard.text import captions
 from dashboard.text.language import Language
 
 MOST_BATCHES, MOST_TOKENS = 1024, 8192
+COMPANION = "minmax"  # of the first visit
 FIRST_BATCH = Message(
     "Calibrating: batch {batch} of {batches}, layer {layer}; the charts show the first batch"
 )
@@ -343,6 +344,22 @@ def read_alpha(text: str) -> float:
     if not 0.0 < alpha <= 1.0:
         raise Refusal("α is {given}; give a number with 0 < α <= 1", given=repr(text))
     return alpha
+
+
+def companion(rule: ScaleRule, say: Language) -> ScaleRule:
+    """A box for another rule, to be shown beside the one on show, at the same α."""
+    kept("beside", one_of(SYMMETRIC_RULES))
+    beside = st.selectbox(
+        say("Beside it"),
+        list(SYMMETRIC_RULES),
+        index=SYMMETRIC_RULES.index(COMPANION),
+        key="beside",
+        width=170,
+        help=say(
+            "Another rule, at the same α: its numbers stand under the metrics, its cut is dotted."
+        ),
+    )
+    return ScaleRule(keep("beside", beside, COMPANION), rule.alpha)
 
 
 def use(rule: ScaleRule) -> None:

@@ -14,20 +14,16 @@ import streamlit as st
 from dashboard import figures
 from dashboard.analysis.report import format_alpha
 from dashboard.messages import Message
-from dashboard.pages import controls, live, loading
+from dashboard.pages import controls, live, loading, welcome
 from dashboard.pages.controls import Choice
-from dashboard.pages.drawing import show
-from dashboard.pages.exporting import export_layer
+from dashboard.pages.exporting import export_layer, show_figure
 from dashboard.pages.heading import ALPHA_WIDTH
 from dashboard.pages.loading import SliceStudy
 from dashboard.pages.registry import page
 from dashboard.pages.remembering import STATE, keep, kept, one_of
 from dashboard.pages.waiting import Frame
-from dashboard.rules.observers import SYMMETRIC_RULES, ScaleRule
 from dashboard.text import captions
 from dashboard.text.language import Language
-
-MINMAX = "minmax"
 
 
 @page(
@@ -39,9 +35,11 @@ MINMAX = "minmax"
 )
 def explore(frame: Frame, say: Language) -> None:
     """One slice of one layer under one rule: what the histograms say, then the live kernel."""
+    with frame.lead:
+        welcome.draw(say)
     choice = controls.choose(frame, preview=True)
     with frame.bar:
-        beside = ScaleRule(_beside_box(say), choice.rule.alpha)
+        beside = controls.companion(choice.rule, say)
     study = loading.study_slice(choice.shown, choice.layer, choice.slice_index, choice.rule, beside)
 
     with frame.own:
@@ -49,11 +47,11 @@ def explore(frame: Frame, say: Language) -> None:
     with st.container(horizontal=True, gap="medium"):
         with st.container(width=ALPHA_WIDTH, key="side"):
             _show_landscape(choice, study, say)
-            _show_utilization(study, say)
+            _show_utilization(choice, study, say)
             _show_metrics(study, say)
         with st.container(key="hero"):
             _show_verdict(choice, study, say)
-            _show_transfer(study, say)
+            _show_transfer(choice, study, say)
             kernel_slot = st.container()
     st.divider()
     _show_table(choice, study, say)
@@ -63,21 +61,6 @@ def explore(frame: Frame, say: Language) -> None:
     with kernel_slot:
         live.show(choice, study, kernel, say)
     export_layer(choice, study, kernel, say)
-
-
-def _beside_box(say: Language) -> str:
-    kept("beside", one_of(SYMMETRIC_RULES))
-    beside = st.selectbox(
-        say("Beside it"),
-        list(SYMMETRIC_RULES),
-        index=SYMMETRIC_RULES.index(MINMAX),
-        key="beside",
-        width=170,
-        help=say(
-            "Another rule, at the same α: its numbers stand under the metrics, its cut is dotted."
-        ),
-    )
-    return keep("beside", beside, MINMAX)
 
 
 def _show_strip(choice: Choice, say: Language) -> None:
@@ -90,7 +73,7 @@ def _show_strip(choice: Choice, say: Language) -> None:
     reports = [loading.slice_report(choice.shown, layer, index, choice.rule) for layer in layers]
     bests = [loading.best(choice.shown, layer, index, choice.rule.symmetric) for layer in layers]
     strip = figures.layer_strip(layers, reports, bests, choice.layer, say)
-    show(strip, key="strip", on_pick=pick_layer)
+    show_figure(strip, "strip", choice, say, pick_layer)
 
 
 def _show_landscape(choice: Choice, study: SliceStudy, say: Language) -> None:
@@ -102,14 +85,15 @@ def _show_landscape(choice: Choice, study: SliceStudy, say: Language) -> None:
 
     chosen = study.report.chosen if choice.rule.observer == "percentile" else None
     drawing = figures.landscape_under_slider(study.landscape, choice.alphas, chosen, say)
-    show(drawing, key="landscape", on_pick=pick_alpha)
+    show_figure(drawing, "landscape", choice, say, pick_alpha)
     st.caption(captions.landscape_caption(study.landscape, say))
 
 
-def _show_utilization(study: SliceStudy, say: Language) -> None:
+def _show_utilization(choice: Choice, study: SliceStudy, say: Language) -> None:
     """What each scale_out would use and lose, from scale_wx up to the whole conv output."""
     st.markdown("### " + say("Utilization against scale_wx"))
-    show(figures.utilization_sweep(study.sweep, study.held_to, say), key="sweep")
+    curves = figures.utilization_sweep(study.sweep, study.held_to, say)
+    show_figure(curves, "sweep", choice, say)
     st.caption(captions.sweep_caption(study.report, say))
 
 
@@ -143,7 +127,7 @@ def _show_metrics(study: SliceStudy, say: Language) -> None:
             )
 
 
-def _show_transfer(study: SliceStudy, say: Language) -> None:
+def _show_transfer(choice: Choice, study: SliceStudy, say: Language) -> None:
     """From SiLU's input to the code, with the cuts of the other scales."""
     counts = {"log counts": say("log counts"), "linear counts": say("linear counts")}
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
@@ -168,7 +152,7 @@ def _show_transfer(study: SliceStudy, say: Language) -> None:
     others = [(study.beside, "beside"), (study.best, "best")]
     others += [(row, "baseline") for row in study.rows if row.observer in ("minmax", "scale-wx")]
     hero = figures.transfer(study.report, others, kind == "log counts", say)
-    show(hero, key="transfer")
+    show_figure(hero, "transfer", choice, say)
     st.caption(captions.transfer_caption(study.report, say))
 
 
@@ -186,7 +170,7 @@ def _show_table(choice: Choice, study: SliceStudy, say: Language) -> None:
         )
     )
     table = figures.scale_table(study.rows, study.has_beside, say)
-    show(table, key="table", on_pick=pick_row)
+    show_figure(table, "table", choice, say, pick_row)
     st.caption(captions.table_caption(study.rows, say))
     if choice.complete:
         found = loading.recommendation(choice.source, choice.rule.symmetric)

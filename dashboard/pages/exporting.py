@@ -6,6 +6,7 @@ import datetime
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
+import plotly.graph_objects as go
 import streamlit as st
 
 from dashboard import figures
@@ -13,8 +14,9 @@ from dashboard.analysis.report import KernelRun, LayerReport
 from dashboard.checkpoints import Checkpoint
 from dashboard.export import documents, quamba_entries, tables
 from dashboard.export.provenance import Provenance, labelled
-from dashboard.pages import loading
+from dashboard.pages import loading, presenting
 from dashboard.pages.controls import Choice
+from dashboard.pages.drawing import show
 from dashboard.rules.observers import ScaleRule
 from dashboard.text import captions
 from dashboard.text.language import Language
@@ -34,6 +36,32 @@ def origin_of(choice: Choice, rule: ScaleRule | None) -> Provenance:
         origin.seq_len if origin else 0,
         rule,
         datetime.date.today().isoformat(),
+    )
+
+
+def show_figure(
+    figure: go.Figure,
+    key: str,
+    choice: Choice,
+    say: Language,
+    on_pick: Callable[[], None] = lambda: None,
+    rule: ScaleRule | None = None,
+) -> None:
+    """Draw a figure whose saved copies say where they come from.
+
+    Args:
+        on_pick: as of ``drawing.show``.
+        rule: of the figure, where it is not the bar's.
+    """
+    origin = origin_of(choice, None if choice.outline.stored else rule or choice.rule)
+    where = say("layer {layer}, slice {slice}", layer=choice.layer, slice=choice.slice_name)
+    show(
+        figure,
+        key,
+        on_pick,
+        presenting.ZOOM if presenting.is_presenting() else 1.0,
+        file=origin.file_name(f"{key}-layer-{choice.layer}-{choice.slice_name}"),
+        note=say.sentences(origin.sentence(say), where),
     )
 
 
@@ -75,7 +103,7 @@ def export_bar(
             st.download_button(
                 labels[suffix],
                 make,
-                origin.file_name(name, suffix),
+                f"{origin.file_name(name)}.{suffix}",
                 MIME[suffix],
                 key=f"export_{name}_{suffix}",
                 on_click="ignore",

@@ -9,8 +9,7 @@ from dashboard.analysis.report import format_alpha, run_kernel
 from dashboard.checkpoints import Checkpoint
 from dashboard.messages import Message
 from dashboard.pages import controls, loading, registry
-from dashboard.pages.drawing import show
-from dashboard.pages.exporting import export_rows
+from dashboard.pages.exporting import export_rows, show_figure
 from dashboard.pages.refusing import refusals
 from dashboard.pages.registry import page
 from dashboard.pages.remembering import STATE, keep, kept, whole
@@ -43,7 +42,7 @@ def groups(frame: Frame, say: Language) -> None:
     if checkpoint is None:
         frame.progress.info(say(captions.NO_CHANNELS), icon=":material/info:")
     elif checkpoint.is_quantized:
-        _show_stored_groups(checkpoint, choice.layer, say)
+        _show_stored_groups(checkpoint, choice, say)
     elif checkpoint.architecture.n_groups is None:
         frame.progress.info(say(captions.NO_HEADS), icon=":material/info:")
         settings = {"checkpoint": MAMBA2}
@@ -53,7 +52,8 @@ def groups(frame: Frame, say: Language) -> None:
         _show_groups(choice, checkpoint, frame, say)
 
 
-def _show_stored_groups(checkpoint: Checkpoint, layer: int, say: Language) -> None:
+def _show_stored_groups(checkpoint: Checkpoint, choice: controls.Choice, say: Language) -> None:
+    layer = choice.layer
     if layer not in checkpoint.stored_layers:
         st.markdown(f"## {say(captions.FLOAT_LAYER)}")
         return
@@ -66,7 +66,8 @@ def _show_stored_groups(checkpoint: Checkpoint, layer: int, say: Language) -> No
     st.markdown(captions.stored_verdict([stored], say))
     widths = np.bincount(x.out_group, minlength=x.out_scales.size)
     greatest = float(x.out_scales.max())
-    show(figures.group_heatmap(x.out_scales, widths, greatest, say), key="groups")
+    heatmap = figures.group_heatmap(x.out_scales, widths, greatest, say)
+    show_figure(heatmap, "groups", choice, say)
     st.caption(captions.stored_groups_caption(x, say))
 
 
@@ -97,7 +98,7 @@ def _show_groups(
         )
     )
     heatmap = figures.group_heatmap(on_show.scales.reshape(study.shape), study.widths, scale, say)
-    show(heatmap, key="groups")
+    show_figure(heatmap, "groups", choice, say)
     st.caption(captions.groups_caption(on_show.scales, scale, say))
 
     st.markdown("### " + say("What each kind of group buys, SQNR by rule"))

@@ -6,7 +6,7 @@ import html
 
 import streamlit as st
 
-from dashboard.pages import speaking
+from dashboard.pages import presenting, speaking
 from dashboard.pages.waiting import Frame
 from dashboard.text.language import Language
 
@@ -19,8 +19,10 @@ def draw(title: str, question: str, say: Language) -> Frame:
         st.html(f'<div class="page" lang="{say.code}"><h1>{html.escape(title)}</h1>'
                 f"<p>{html.escape(question)}</p></div>")  # fmt: skip
         status = st.container(key="status", width="content")
-    with st.container(key="language", width="content"):
+    with st.container(horizontal=True, width="content", gap="small", key="language"):
+        presenting.button(say)
         speaking.language_switch()
+    lead = st.container(key="lead")
     with st.container(key="controls"):
         bar = st.container(horizontal=True, vertical_alignment="bottom", key="bar")
         with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
@@ -29,4 +31,4 @@ def draw(title: str, question: str, say: Language) -> Frame:
                 horizontal=True, vertical_alignment="bottom", gap="medium", key="own_controls"
             )  # fmt: skip
     with st.container(horizontal=True, vertical_alignment="center"):
-        return Frame(say, status, bar, alpha, own, st.empty(), st.empty())
+        return Frame(say, status, lead, bar, alpha, own, st.empty(), st.empty())

@@ -10,8 +10,7 @@ from dashboard.calibration import text_names
 from dashboard.export import tables
 from dashboard.messages import Message
 from dashboard.pages import controls, loading, waiting
-from dashboard.pages.drawing import show
-from dashboard.pages.exporting import export_rows
+from dashboard.pages.exporting import export_rows, show_figure
 from dashboard.pages.grid import show_layers
 from dashboard.pages.registry import page
 from dashboard.pages.remembering import keep, kept
@@ -53,7 +52,8 @@ def held_out(frame: Frame, say: Language) -> None:
     st.markdown(captions.held_out_verdict(here, names, pair, say))
     st.markdown("### " + say("SQNR over α, layer {layer}, on both texts", layer=choice.layer))
     alpha = choice.rule.alpha if choice.rule.observer in ALPHA_RULES else None
-    show(figures.held_out_landscapes(*pair, names, say, alpha=alpha), key="held_out")
+    drawing = figures.held_out_landscapes(*pair, names, say, alpha=alpha)
+    show_figure(drawing, "held_out", choice, say)
     st.caption(captions.held_out_caption(pair, names, say))
     st.divider()
     st.markdown("### " + say("Every layer"))

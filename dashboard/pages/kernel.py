@@ -9,6 +9,7 @@ from dashboard.analysis.report import run_kernel
 from dashboard.messages import Message
 from dashboard.pages import controls, loading
 from dashboard.pages.drawing import show
+from dashboard.pages.exporting import show_figure
 from dashboard.pages.refusing import refusals
 from dashboard.pages.registry import page
 from dashboard.pages.remembering import STATE, keep, kept, whole
@@ -63,7 +64,7 @@ def _show_channel(choice: controls.Choice, frame: Frame, say: Language) -> None:
     frame.status.markdown(captions.kernel_status(run, say))
     st.markdown(f"## {captions.pipeline_headline(trace, at, say)}")
     st.markdown(captions.pipeline_caption(trace, at, say))
-    show(figures.pipeline(trace, at, say), key="pipeline", on_pick=pick_position)
+    show_figure(figures.pipeline(trace, at, say), "pipeline", choice, say, pick_position)
     st.table(captions.pipeline_rows(trace, at, say))
     st.caption(say(captions.PIPELINE_NOTE))
 
@@ -103,10 +104,10 @@ def _show_speed(say: Language) -> None:
     rows = [row for row in recorded.rows if row.shape == shapes[shape] and row.kind != "copy"]
     origin = captions.recorded_caption(recorded, say)
     show(figures.copy_shares(shapes[shape], rows, say), key="speed")
-    st.caption(f"{captions.speed_caption(rows, say)} {origin}")
+    st.caption(say.sentences(captions.speed_caption(rows, say), origin))
     st.markdown("### " + say("What binds it"))
     show(figures.roofline(roofline(), say), key="roofline")
-    st.caption(f"{captions.roofline_caption(roofline(), say)} {origin}")
+    st.caption(say.sentences(captions.roofline_caption(roofline(), say), origin))
 
 
 def _show_listing(say: Language) -> None:

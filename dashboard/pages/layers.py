@@ -8,8 +8,7 @@ from dashboard.export import documents, tables
 from dashboard.export.provenance import labelled
 from dashboard.messages import Message
 from dashboard.pages import controls, loading
-from dashboard.pages.drawing import show
-from dashboard.pages.exporting import export_bar, origin_of, quamba_file
+from dashboard.pages.exporting import export_bar, origin_of, quamba_file, show_figure
 from dashboard.pages.grid import filtered, show_table, table_row
 from dashboard.pages.registry import lead_to_layer, page
 from dashboard.pages.remembering import STATE
@@ -68,7 +67,7 @@ def layers(frame: Frame, say: Language) -> None:
     )
     bests = [report.bests[index] for report in reports]
     heatmap = figures.rule_heatmap(numbers, scales, bests, say)
-    show(heatmap, key="rules", on_pick=pick_cell)
+    show_figure(heatmap, "rules", choice, say, pick_cell)
     caption = captions.rules_caption(numbers, scales, say)
     st.caption(caption)
 

@@ -19,7 +19,7 @@ from dashboard.lesson.handout import handout, printed_steps
 from dashboard.lesson.screen import Control, Introduction, Question, Screen, Step
 from dashboard.lesson.steps import STEPS
 from dashboard.messages import Message
-from dashboard.pages import keys, registry, speaking
+from dashboard.pages import keys, presenting, registry, speaking
 from dashboard.pages.drawing import show
 from dashboard.pages.lesson_model import (
     DEFAULT_MODEL,
@@ -53,14 +53,17 @@ div:has(>.st-key-answer){order:1}
 div:has(>.st-key-details){order:2}
 }
 """
+# In a room the picture begins at the top and stays there while the words beside it are read.
 PRESENT = """
 html{font-size:clamp(16px,1.5vw,30px)}
-[data-testid=stHeader],[data-testid=stSidebar],.st-key-head,.st-key-controls,.st-key-language{
-display:none}
-[data-testid=stMainBlockContainer]{padding-top:1.2rem}
+[data-testid=stHeader],[data-testid=stSidebar],div:has(>.st-key-head),div:has(>.st-key-controls),
+div:has(>.st-key-language){display:none}
+[data-testid=stMainBlockContainer]{padding-top:0}
+.st-key-act h2{padding-top:0}
 .st-key-act .stHorizontalBlock>*{flex:1 1 8rem;width:auto}
+@media(min-width:901px){.st-key-screen>div:has(>.st-key-beside){position:sticky;top:.5rem}}
 """
-ZOOM = 1.3  # of pictures in a room
+ZOOM = 1.6  # of pictures in a room, where there is space
 MANY = 3  # controls: more of them stand side by side
 
 
@@ -70,25 +73,31 @@ MANY = 3  # controls: more of them stand side by side
     question=Message("Why does the output need a scale of its own, and how is one chosen?"),
     group="learn",
     drawings=("lesson_1",),
+    own_keys=True,
 )
 def lesson(frame: Frame, say: Language) -> None:
     """Draw the page."""
-    presenting = st.query_params.get("present") == "1"
+    in_room = presenting.is_presenting()
     kept("checkpoint")  # also for the steps that have no box for it
-    st.html(f"<style>{STYLE}{PRESENT if presenting else ''}</style>")
+    st.html(f"<style>{STYLE}{PRESENT if in_room else ''}</style>")
     with frame.bar:
         number = tools(say)
-    keys.listen(number, presenting, pressed)
+    keys.listen(number, in_room, pressed)
     introduction = STEPS[number - 1].introduce(say)
-    with st.container(key="heading"):
-        st.markdown(f"## {number} · {introduction.title}")
-        speaking.write(introduction.claim, say, "claim")
-    show_step(number, introduction, presenting, frame)
+    if not in_room:
+        head(number, introduction, say)
+    show_step(number, introduction, in_room, frame)
     turn_buttons(number, say)
 
 
+def head(number: int, introduction: Introduction, say: Language) -> None:
+    """What stands above a step, in a room beside its picture."""
+    st.markdown(f"## {number} · {introduction.title}")
+    speaking.write(introduction.claim, say, "claim")
+
+
 @st.fragment
-def show_step(number: int, introduction: Introduction, presenting: bool, frame: Frame) -> None:
+def show_step(number: int, introduction: Introduction, in_room: bool, frame: Frame) -> None:
     """A step's controls, picture and question: all that changes while its controls are moved."""
     step, say = STEPS[number - 1], frame.say
     with st.container(key="screen"):
@@ -98,6 +107,8 @@ def show_step(number: int, introduction: Introduction, presenting: bool, frame: 
             details = st.container(key="details")
         answer = st.container(key="answer")
     with act:
+        if in_room:
+            head(number, introduction, say)
         speaking.write(introduction.task, say, "prose task")
         controls = st.container()
         frame = replace(frame, progress=st.empty())
@@ -110,7 +121,7 @@ def show_step(number: int, introduction: Introduction, presenting: bool, frame: 
         show(
             screen.figure,
             key=f"lesson_{number}",
-            zoom=ZOOM if presenting else 1.0,
+            zoom=ZOOM if in_room else 1.0,
             file=f"scalescope-{step.name}",
             title=introduction.title,
         )
@@ -155,16 +166,6 @@ def tools(say: Language) -> int:
                 on_click="ignore",
                 help=say("The whole lesson as one page to print, with your settings."),
             )
-            st.button(
-                say("Present"),
-                key="enter",
-                on_click=enter,
-                icon=":material/present_to_all:",
-                help=say(
-                    "Large type for a room. Arrow keys or Page Up and Down turn the page, Escape "
-                    "leaves."
-                ),
-            )
     return number
 
 
@@ -172,15 +173,11 @@ def turn(by: int) -> None:
     STATE.step = min(max((STATE.get("step") or 1) + by, 1), len(STEPS))
 
 
-def enter() -> None:
-    st.query_params["present"] = "1"
-
-
 def pressed() -> None:
     """A presenter's key."""
     move = STATE["keys"].pressed
     if move == "leave":
-        st.query_params.pop("present", None)
+        presenting.leave()
     else:
         turn(1 if move == "next" else -1)
 

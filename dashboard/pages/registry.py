@@ -22,7 +22,7 @@ from streamlit.navigation.page import StreamlitPage
 
 from dashboard.analysis.report import format_alpha
 from dashboard.messages import Message
-from dashboard.pages import address, heading, speaking
+from dashboard.pages import address, heading, keys, presenting, speaking
 from dashboard.pages.remembering import STATE
 from dashboard.pages.speaking import spoken
 from dashboard.pages.waiting import Frame
@@ -57,13 +57,20 @@ class Page:
     group: str  # one of GROUPS
     body: Body  # draws everything below the heading
     drawings: tuple[str, ...]  # the keys of its figures, on a float Mamba-2 checkpoint
+    own_keys: bool  # whether a presenter's keys turn something of its own, and no page
 
 
 _PAGES: dict[str, Page] = {}
 
 
 def page(
-    key: str, *, title: str, question: str, group: str, drawings: tuple[str, ...] = ()
+    key: str,
+    *,
+    title: str,
+    question: str,
+    group: str,
+    drawings: tuple[str, ...] = (),
+    own_keys: bool = False,
 ) -> Callable[[Body], Body]:
     """Register the function below as a page.
 
@@ -75,7 +82,7 @@ def page(
         raise ValueError(f"the group of /{key} is {group!r}; allowed are {', '.join(GROUPS)}")
 
     def registered(body: Body) -> Body:
-        _PAGES[key] = Page(key, title, question, group, body, drawings)
+        _PAGES[key] = Page(key, title, question, group, body, drawings, own_keys)
         return body
 
     return registered
@@ -97,8 +104,8 @@ def navigation(home: str = HOME) -> Callable[[], None]:
     STATE.home = home
     st.html(STYLE)
     speaking.style()
-    address.follow()
     say = spoken()
+    address.follow(say.code)
     sections: dict[str, list[StreamlitPage]] = {say(title): [] for title in GROUPS.values()}
     for entry in pages().values():
         sections[say(GROUPS[entry.group])].append(_navigable(entry, say))
@@ -124,10 +131,19 @@ def _navigable(entry: Page, say: Language) -> StreamlitPage:
 
 
 def _run(entry: Page) -> None:
-    """A page: its heading, and what it draws below; or the layer that was clicked on it."""
+    """A page: its heading, and what it draws below; or where a click or a key led from it."""
     if "clicked" in STATE:
         open_page("explore", STATE.pop("clicked"))
+    if "turned" in STATE:
+        open_page(STATE.pop("turned"), st.query_params.to_dict())
     say = spoken()
+    presenting.draw(say)
+    if entry.key != HOME:
+        STATE.welcome = False
+    if not entry.own_keys:
+        order = list(pages())
+        keys.listen(order.index(entry.key), presenting.is_presenting(),
+                    partial(presenting.turned, order, entry.key))  # fmt: skip
     entry.body(heading.draw(say(entry.title), say(entry.question), say), say)
 
 

@@ -8,8 +8,7 @@ from dashboard.analysis.report import baselines
 from dashboard.export import tables
 from dashboard.messages import Message
 from dashboard.pages import controls, loading
-from dashboard.pages.drawing import show
-from dashboard.pages.exporting import export_rows
+from dashboard.pages.exporting import export_rows, show_figure
 from dashboard.pages.grid import show_layers
 from dashboard.pages.refusing import refusals
 from dashboard.pages.registry import page
@@ -47,7 +46,8 @@ def sweep(frame: Frame, say: Language) -> None:
     def pick_alpha() -> None:
         controls.use(ScaleRule("percentile", float(landscape.alphas[STATE.alpha_sweep.picked])))
 
-    show(figures.alpha_sweep(landscape, rows, say), key="alpha_sweep", on_pick=pick_alpha)
+    curves = figures.alpha_sweep(landscape, rows, say)
+    show_figure(curves, "alpha_sweep", choice, say, pick_alpha, rule)
     st.caption(captions.alpha_sweep_caption(landscape, rows, say))
 
     st.divider()

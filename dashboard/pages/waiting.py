@@ -26,6 +26,7 @@ class Frame:
 
     say: Language
     status: DeltaGenerator  # in the heading: which kernel ran, and whether it agrees
+    lead: DeltaGenerator  # above the controls: a word to whoever is here for the first time
     bar: DeltaGenerator  # the controls that every page has
     alpha: DeltaGenerator  # below them the slider of α,
     own: DeltaGenerator  # and beside it what one page alone has

@@ -18,10 +18,12 @@ command that brings the catalogues up to date with the sources.
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
+from string import Formatter
 
 from babel.messages.catalog import Catalog
 from babel.messages.pofile import read_po
@@ -36,6 +38,9 @@ DOMAIN = "scalescope.po"
 LANGUAGES = {"en": ("", "English"), "zh-CN": ("zh_CN", "简体中文")}
 CATALOGUES = tuple(code for code, (folder, _) in LANGUAGES.items() if folder)
 UNSPACED = ("zh-CN",)  # whose sentences follow one another without a space
+# Ideographs, kana and full-width punctuation; what of them is punctuation or a quotation mark.
+WIDE = re.compile("[\u3000-\u30ff\u3400-\u9fff\uff00-\uff60“”]")
+WIDE_MARK = re.compile("[\u3000-\u303f\uff00-\uff60“”]")
 COMMA, SEMICOLON = Message(", "), Message("; ")
 
 
@@ -59,7 +64,8 @@ class Language:
         if isinstance(message, Message):
             template, values = message.template, {**message.values, **values}
         words = {name: self._word(value) for name, value in values.items()}
-        return filled(self.messages.get(template, template), words)
+        own = self.messages.get(template, template)
+        return _closed(own, words) if words and self.code in UNSPACED else filled(own, words)
 
     def _word(self, value: object) -> object:
         if is_list(value):
@@ -85,6 +91,27 @@ class Language:
     def sentences(self, *sentences: str) -> str:
         """Whole sentences as one text; empty ones are left out."""
         return ("" if self.code in UNSPACED else " ").join(filter(None, sentences))
+
+
+def _closed(template: str, values: Mapping[str, object]) -> str:
+    """A template with its values, its spaces beside a gap kept for Latin words and numbers alone.
+
+    A space of the template goes where it would stand between two wide characters, or beside a wide
+    punctuation mark; those within a value stay, for a file may be called so.
+    """
+    text = ""
+    for literal, name, _, _ in Formatter().parse(template):
+        text += literal[1:] if literal[:1] == " " and _unspaced(text, literal[1:]) else literal
+        value = "" if name is None else str(values[name])
+        if text[-1:] == " " and _unspaced(text[:-1], value):
+            text = text[:-1]
+        text += value
+    return text
+
+
+def _unspaced(before: str, after: str) -> bool:
+    pair = before[-1:], after[:1]
+    return all(pair) and (all(map(WIDE.match, pair)) or any(map(WIDE_MARK.match, pair)))
 
 
 @cache

@@ -112,10 +112,18 @@ def _against_first(columns: Sequence[Column], i: int, say: Language) -> str:
     )
 
 
+def column_names(columns: Sequence[Column], say: Language) -> list[str]:
+    """What each column is called beside the others: "A: mamba2-tiny, MinMax"."""
+    return [
+        say("{letter}: {column}", letter=letter, column=say(column.label))
+        for letter, column in zip(LETTERS, columns, strict=False)
+    ]
+
+
 def compare_rows(columns: Sequence[Column], quantity: str, say: Language) -> list[dict]:
     """A row a layer: the quantity in each column, and how far from the first."""
     by_place = {(d.layer, d.column): d for d in differences(columns, quantity)}
-    names = [f"{letter}: {say(c.label)}" for letter, c in zip(LETTERS, columns, strict=False)]
+    names = column_names(columns, say)
     rows = []
     for layer in layer_numbers(columns):
         row: dict[str, object] = {say("layer"): layer}

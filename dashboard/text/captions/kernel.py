@@ -40,7 +40,7 @@ def pipeline_rows(trace: ChannelTrace, at: int, say: Language) -> list[dict]:
     v, s, quotient = float(trace.v[at]), float(trace.s[at]), float(trace.quotient[at])
     low, high = signed(QMIN, 0), str(QMAX)
     rows = [
-        ("window", say("the codes that the position sees"),
+        (say("window"), say("the codes that the position sees"),
          ", ".join(signed(code, 0) for code in seen), ""),
         ("acc", say("Σ weight · x, in integers"), products,
          signed(float(trace.acc[at]), 0)),
@@ -52,7 +52,7 @@ def pipeline_rows(trace: ChannelTrace, at: int, say: Language) -> list[dict]:
          f"{signed(v, 5)} / (1 + {np.exp(-np.float64(v)):.5g})", signed(s, 5)),
         ("s / scale_out", say("in codes"), f"{signed(s, 5)} / {trace.scale_out:.5g}",
          signed(quotient, 4)),
-        ("rounded", say("to the nearest whole, halves away from 0"), signed(quotient, 4),
+        (say("rounded"), say("to the nearest whole, halves away from 0"), signed(quotient, 4),
          signed(float(trace.rounded[at]), 0)),
         ("y_q", say("clamped to {low} … {high}", low=low, high=high),
          signed(float(trace.rounded[at]), 0), signed(float(trace.code[at]), 0)),
@@ -138,7 +138,7 @@ def roofline_caption(roofline: Roofline, say: Language) -> str:
 
 def _binding(roofline: Roofline, point: tuple[str, float, float], say: Language) -> str:
     """The lowest of the three ceilings over one point, and how near it comes."""
-    name, per_byte, tb_per_s = point
+    variant, per_byte, tb_per_s = point
     ceilings = {
         say("issue"): roofline.issue_tb_per_s(per_byte),
         say("memory"): roofline.copy_tb_per_s,
@@ -147,7 +147,7 @@ def _binding(roofline: Roofline, point: tuple[str, float, float], say: Language)
     lowest = min(ceilings, key=lambda ceiling: ceilings[ceiling])
     return say(
         "{variant}: {ceiling} binds, {share} of that is reached",
-        variant=name,
+        variant=say(variant),
         ceiling=lowest,
         share=percent(tb_per_s / ceilings[lowest]),
     )
