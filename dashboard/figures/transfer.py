@@ -87,9 +87,8 @@ def transfer(
             the chosen scale, or with one before it, is left out.
         log_counts: whether the histograms' counts are drawn logarithmically.
     """
-    cuts = distinct_cuts(report.chosen, others)
+    cuts = [(report.chosen, "chosen"), *others]
     space = Space.of(report, [cut for cut, _ in cuts], log_counts)
-    labels = cut_labels(space, cuts, say)
     chosen = report.chosen
     traces = [
         *_input(space, chosen, say),
@@ -97,15 +96,10 @@ def transfer(
         _ladder(space, [cut for cut, _ in cuts]),
         *_curve(space, chosen, say),
         *_close_up(space, chosen),
-        *_ruler(space, chosen),
-        *_cut_lines(space, cuts, say),
+        *ruler(space, chosen),
+        *cut_lines(space, cuts, say),
     ]
-    words = [
-        *_headings(space, chosen, say),
-        *_close_up_words(space, chosen, say),
-        *_input_words(space, chosen, say),
-        *_cut_words(space, cuts, labels, say),
-    ]
+    words = all_words(space, cuts, say)
     return new_figure(
         HEIGHT,
         _alt(report, say),
@@ -120,19 +114,28 @@ def transfer(
         annotations=words,
         meta={
             "linked": {"yaxis3": ["yaxis", INPUT_SHARE / (1 - INPUT_SHARE)]},
-            "narrow": _narrow(space, traces, words, labels),
+            "narrow": _narrow(space, traces, words, cut_labels(space, cuts, say)),
         },
     )
 
 
-def distinct_cuts(
-    chosen: ScaleReport, others: Sequence[tuple[ScaleReport, str]]
-) -> list[tuple[ScaleReport, str]]:
-    """Every cut once, the chosen one first."""
-    shown: dict[float, tuple[ScaleReport, str]] = {chosen.high: (chosen, "chosen")}
-    for other, kind in others:
-        shown.setdefault(other.high, (other, kind))
-    return list(shown.values())
+def all_words(
+    space: Space, cuts: Sequence[tuple[ScaleReport, str]], say: Language
+) -> list[dict[str, Any]]:
+    """Every annotation of the figure; the chosen cut is the first."""
+    chosen = cuts[0][0]
+    return [
+        *_headings(space, chosen, say),
+        *_close_up_words(space, chosen, say),
+        *_input_words(space, chosen, say),
+        *_cut_words(space, cuts, say),
+    ]
+
+
+def _coincides(cuts: Sequence[tuple[ScaleReport, str]]) -> list[bool]:
+    """Of every cut, whether one before it is at the same value, so that it needs no name."""
+    values = [cut.high for cut, _ in cuts]
+    return [value in values[:i] for i, value in enumerate(values)]
 
 
 @overload
@@ -338,7 +341,7 @@ def _close_up_words(space: Space, chosen: ScaleReport, say: Language) -> list[di
         if low < y < high and zero + off >= QMIN:
             numbers.append(
                 label(right, y, signed(zero + off, 0), axes=("paper", "y4"), anchor="middle right",
-                      size=10.5, name="close-up code")
+                      size=10.5, name=f"close-up code {len(numbers)}")
             )  # fmt: skip
     return [words_above, *numbers]
 
@@ -360,27 +363,17 @@ def _input_words(space: Space, chosen: ScaleReport, say: Language) -> list[dict[
     name = label(CURVE[1], INPUT_SHARE, say("SiLU input v (conv output)"), anchor="bottom left",
                  size=12, yshift=-22, name="over")  # fmt: skip
     words = [name]
-    for shift, anchor, text in (
-        (-5, "bottom left", say("{share} negative → codes {low} … {high}",
-                                share=percent(negative), low=signed(least, 0),
-                                high=signed(zero, 0))),
-        (5, "bottom right", say("{share} positive → codes {low} … {high}",
-                                share=percent(1 - negative), low=signed(zero, 0),
-                                high=signed(most, 0))),
-    ):  # fmt: skip
+    halves = (
+        say("{share} negative → codes {low} … {high}",
+            share=percent(negative), low=signed(least, 0), high=signed(zero, 0)),
+        say("{share} positive → codes {low} … {high}",
+            share=percent(1 - negative), low=signed(zero, 0), high=signed(most, 0)),
+    )  # fmt: skip
+    for side, text in zip(("left", "right"), halves, strict=True):
         words.append(
-            label(
-                0,
-                0,
-                text,
-                anchor=anchor,
-                size=12,
-                axes=("x", "paper"),
-                xshift=shift,
-                yshift=-4,
-                name="half",
-            )
-        )
+            label(0, 0, text, anchor=f"bottom {side}", size=12, axes=("x", "paper"), yshift=-4,
+                  xshift=-5 if side == "left" else 5, name=f"half {side}")
+        )  # fmt: skip
     folded = report.silu_input.share_within(-np.inf, space.v_range[0])
     if folded > 0:
         further = say("← {share} further left", share=percent(folded))
@@ -400,6 +393,8 @@ class CutLabel:
     v: float
     y: float  # of its middle
     listed: str  # its text where it has a line to itself
+    bold: bool
+    hidden: bool  # another's name stands at its value
 
 
 def cut_labels(
@@ -410,19 +405,21 @@ def cut_labels(
     SiLU rises there, so that whatever lies left of where the curve passes a label's lower edge is
     clear of it. The least height is that of 0, for to the left the curve runs just under it.
     """
+    hidden = _coincides(cuts)
+    bold = [kind in ("chosen", "best") for _, kind in cuts]
     names, listed = [], []
-    for cut, kind in cuts:
-        name = say(cut.short)
-        rule = say("best {rule}", rule=name) if kind == "best" else name
-        name = say("{rule} cuts at {value}", rule=rule, value=scale_text(cut.high))
-        bold = kind in ("chosen", "best")
-        fits = text_width(name, bold=bold) < LIST_WIDTH
-        listed.append(name if fits else f"{rule}: {scale_text(cut.high)}")
-        if text_width(name, bold=bold) > LABEL_WIDTH:
-            lines = wrapped(rule, LABEL_WIDTH, bold=bold)
-            name = say("{rule}\ncuts at {value}", rule=lines, value=scale_text(cut.high))
+    for (cut, kind), heavy in zip(cuts, bold, strict=True):
+        short, value = say(cut.short), scale_text(cut.high)
+        rule = say("best {rule}", rule=short) if kind == "best" else short
+        name = say("{rule} cuts at {value}", rule=rule, value=value)
+        fits = text_width(name, bold=heavy) < LIST_WIDTH
+        listed.append(name if fits else f"{rule}: {value}")
+        if text_width(name, bold=heavy) > LABEL_WIDTH:
+            lines = wrapped(rule, LABEL_WIDTH, bold=heavy)
+            name = say("{rule}\ncuts at {value}", rule=lines, value=value)
         names.append(name)
-    tall = [LABEL_GAP * (1 + name.count("\n")) for name in names]
+    tall = [0 if unseen else LABEL_GAP * (1 + name.count("\n"))
+            for name, unseen in zip(names, hidden, strict=True)]  # fmt: skip
     order = sorted(range(len(cuts)), key=lambda i: -cuts[i][0].high)
     middle = [space.up(cut.high) for cut, _ in cuts]
     ceiling = INSIDE - 2.0
@@ -434,23 +431,29 @@ def cut_labels(
         middle[i] = max(middle[i], floor + tall[i] / 2)
         floor = middle[i] + tall[i] / 2
     return [
-        CutLabel(name, preimage(max(space.value_at(up - high / 2), 0.0)), space.value_at(up), line)
-        for name, up, high, line in zip(names, middle, tall, listed, strict=True)
+        CutLabel(
+            names[i],
+            preimage(max(space.value_at(middle[i] - tall[i] / 2), 0.0)),
+            space.value_at(middle[i]),
+            listed[i],
+            bold[i],
+            hidden[i],
+        )
+        for i in range(len(cuts))
     ]
 
 
 def _cut_words(
-    space: Space,
-    cuts: Sequence[tuple[ScaleReport, str]],
-    labels: Sequence[CutLabel],
-    say: Language,
+    space: Space, cuts: Sequence[tuple[ScaleReport, str]], say: Language
 ) -> list[dict[str, Any]]:
     words = []
-    for place, (_, kind) in zip(labels, cuts, strict=True):
+    for place, (cut, kind) in zip(cut_labels(space, cuts, say), cuts, strict=True):
         concept = {"chosen": "text", "beside": "text", "best": "best"}.get(kind, "muted")
+        name = "cut chosen" if kind == "chosen" else f"cut {kind} {cut.observer}"
+        unseen: dict[str, Any] = {"opacity": 0} if place.hidden else {}
         words.append(
             label(place.v, place.y, place.text, concept, "middle left", axes=("x", "y"),
-                  bold=kind in ("chosen", "best"), xshift=-6, borderpad=0, name=f"cut {kind}")
+                  bold=place.bold, xshift=-6, borderpad=0, name=name, **unseen)
         )  # fmt: skip
     clipped = _clipped_place(space, [cut.high for cut, _ in cuts])
     if clipped:
@@ -552,10 +555,8 @@ def _output(space: Space, chosen: ScaleReport, say: Language) -> list[dict[str, 
     ):
         y, height = _pieces(space.y_edges, space.y_heights, stretches)
         traces.append(area(space.across(height), y, concept, name=name, **axes))
-    bottom = max(chosen.low, space.low)
-    top = SILU_MIN if chosen.stranded_codes else bottom
     left, right = OUTPUT
-    traces.append(hatch([left, right, right, left], [bottom, bottom, top, top], "stranded",
+    traces.append(hatch([left, right, right, left], stranded_heights(space, chosen), "stranded",
                         name="stranded", **axes))  # fmt: skip
     counts = space.report.silu_output.rebin(space.y_edges)
     middles = (space.y_edges[:-1] + space.y_edges[1:]) / 2
@@ -570,6 +571,13 @@ def _output(space: Space, chosen: ScaleReport, say: Language) -> list[dict[str, 
     ends = np.maximum(space.across(space.y_heights[seen]), left + 0.05)
     traces.append(sensors(middles[seen], tall, told, left, ends, upright=False, **axes))
     return traces
+
+
+def stranded_heights(space: Space, chosen: ScaleReport) -> list[float]:
+    """The corners of the hatched area, counter-clockwise from the bottom left."""
+    bottom = max(chosen.low, space.low)
+    top = SILU_MIN if chosen.stranded_codes else bottom
+    return [bottom, bottom, top, top]
 
 
 def _ladder(space: Space, cuts: Sequence[ScaleReport]) -> dict[str, Any]:
@@ -646,7 +654,7 @@ def ruler_marks(space: Space, chosen: ScaleReport) -> tuple[list[int], list[int]
     return marked, named
 
 
-def _ruler(space: Space, chosen: ScaleReport) -> list[dict[str, Any]]:
+def ruler(space: Space, chosen: ScaleReport) -> list[dict[str, Any]]:
     """Codes along the y axis, in real units, so that the ruler grows and shrinks with the scale."""
     axes: dict[str, Any] = {"xaxis": "x3", "yaxis": "y3"}
     marked, named = ruler_marks(space, chosen)
@@ -674,7 +682,7 @@ def _ruler(space: Space, chosen: ScaleReport) -> list[dict[str, Any]]:
     return traces
 
 
-def _cut_lines(
+def cut_lines(
     space: Space, cuts: Sequence[tuple[ScaleReport, str]], say: Language
 ) -> list[dict[str, Any]]:
     """From the ruler through the output histogram to the curve, and down to the input.
@@ -708,7 +716,8 @@ def _narrow(
     labels: Sequence[CutLabel],
 ) -> dict[str, Any]:
     """What is different where there is no room for words beside the curve."""
-    names = [i for i, word in enumerate(words) if str(word.get("name")).startswith("cut ")]
+    places = [i for i, word in enumerate(words) if str(word.get("name")).startswith("cut ")]
+    shown = [(i, place) for i, place in zip(places, labels, strict=True) if not place.hidden]
     inside = INSIDE + NARROW_BLOCK
     bottom = NARROW_BLOCK / inside
     left, right = NARROW_ENDS
@@ -717,7 +726,7 @@ def _narrow(
     def up(share: float) -> float:
         return bottom + (1 - bottom) * share
 
-    top = MARGIN["t"] + LABEL_GAP * len(names)
+    top = MARGIN["t"] + LABEL_GAP * len(shown)
     close_up = (0.02, bottom - 0.115)
     narrow: dict[str, Any] = {
         "height": inside + top + 8,
@@ -738,21 +747,21 @@ def _narrow(
         "shapes[1].y0": close_up[0],
         "shapes[1].y1": close_up[1],
     }
-    for row, i in enumerate(names):
-        line = html.escape(labels[row].listed, quote=False)
+    for row, (i, place) in enumerate(shown):
+        line = html.escape(place.listed, quote=False)
         narrow |= {
             f"annotations[{i}].{key}": value
             for key, value in {
-                "text": f"<b>{line}</b>" if "<b>" in words[i]["text"] else line,
+                "text": f"<b>{line}</b>" if place.bold else line,
                 "xref": "paper", "yref": "paper", "x": 0, "y": 1, "xshift": 0,
                 "xanchor": "left", "yanchor": "bottom",
-                "yshift": 22 + LABEL_GAP * (len(names) - 1 - row),
+                "yshift": 22 + LABEL_GAP * (len(shown) - 1 - row),
             }.items()
         }  # fmt: skip
     halves = 0
     for i, word in enumerate(words):
         moved: dict[str, Any] = {}
-        if word.get("name") == "half":
+        if str(word.get("name")).startswith("half"):
             moved = {"xref": "paper", "x": 0, "xanchor": "left", "xshift": 0, "y": bottom,
                      "yshift": -4 - LABEL_GAP * halves}  # fmt: skip
             halves += 1
@@ -765,7 +774,7 @@ def _narrow(
             moved = {"y": bottom, "yshift": -4 - 2 * LABEL_GAP}
         elif word.get("name") == "close-up":
             moved = {"x": 0, "y": close_up[1]}
-        elif word.get("name") == "close-up code":
+        elif str(word.get("name")).startswith("close-up code"):
             moved = {"x": left}
         elif word.get("name") in ("clipped", "stranded"):
             moved = {"visible": False}

@@ -21,6 +21,7 @@ _FIGURE = st.components.v2.component(
     "scalescope_figure",
     html="""<div class="scalescope-figure">
 <div class="plot" role="img"></div>
+<div class="words" aria-hidden="true"></div>
 <div class="picks"></div>
 <div class="bar"><button type="button" data-action="png">PNG</button
 ><button type="button" data-action="svg">SVG</button
@@ -63,6 +64,7 @@ def show(
     _FIGURE(
         key=key,
         data={
+            "key": key,
             "figure": figure.to_json(),
             "zoom": zoom,
             "file": file or f"scalescope-{key}",

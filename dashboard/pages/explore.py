@@ -14,7 +14,7 @@ import streamlit as st
 from dashboard import figures
 from dashboard.analysis.report import format_alpha
 from dashboard.messages import Message
-from dashboard.pages import controls, live, loading, welcome
+from dashboard.pages import controls, instrument, live, loading, welcome
 from dashboard.pages.controls import Choice
 from dashboard.pages.exporting import export_layer, show_figure
 from dashboard.pages.heading import ALPHA_WIDTH
@@ -55,11 +55,14 @@ def explore(frame: Frame, say: Language) -> None:
             kernel_slot = st.container()
     st.divider()
     _show_table(choice, study, say)
+    instrument.arrived(choice, study, _log_counts(), say)
     if not choice.complete:
         controls.count_the_rest(choice, frame)
     kernel = live.run(choice, study, frame)
     with kernel_slot:
         live.show(choice, study, kernel, say)
+    instrument.confirm()
+    instrument.follow(choice, study, _log_counts(), say)
     export_layer(choice, study, kernel, say)
 
 
@@ -94,7 +97,8 @@ def _show_utilization(choice: Choice, study: SliceStudy, say: Language) -> None:
     st.markdown("### " + say("Utilization against scale_wx"))
     curves = figures.utilization_sweep(study.sweep, study.held_to, say)
     show_figure(curves, "sweep", choice, say)
-    st.caption(captions.sweep_caption(study.report, say))
+    with st.container(key="sweep_note"):
+        st.caption(captions.sweep_caption(study.report, say))
 
 
 def _show_verdict(choice: Choice, study: SliceStudy, say: Language) -> None:
@@ -109,22 +113,23 @@ def _show_verdict(choice: Choice, study: SliceStudy, say: Language) -> None:
             on_click=controls.use,
             args=(best,),
         )
-    st.markdown(captions.proof(study.report, study.landscape, say))
+    with st.container(key="proof"):
+        st.markdown(captions.proof(study.report, study.landscape, say))
 
 
 def _show_metrics(study: SliceStudy, say: Language) -> None:
     """Six numbers of the scale, each held to its companion's."""
     with st.container(horizontal=True, key="metrics"):
         for metric in captions.metrics(study.report, study.beside, say):
-            st.metric(
-                metric.name,
-                metric.value,
-                metric.beside,
-                delta_color="off",
-                delta_arrow="off",
-                help=metric.help,
-                width=176,
-            )
+            with st.container(key=f"metric_{metric.name}", width=176):
+                st.metric(
+                    metric.name,
+                    metric.value,
+                    metric.beside,
+                    delta_color="off",
+                    delta_arrow="off",
+                    help=metric.help,
+                )
 
 
 def _show_transfer(choice: Choice, study: SliceStudy, say: Language) -> None:
@@ -149,11 +154,15 @@ def _show_transfer(choice: Choice, study: SliceStudy, say: Language) -> None:
             help=say("How tall a count is drawn in both histograms."),
         )
         keep("counts", kind, "log counts")
-    others = [(study.beside, "beside"), (study.best, "best")]
-    others += [(row, "baseline") for row in study.rows if row.observer in ("minmax", "scale-wx")]
-    hero = figures.transfer(study.report, others, kind == "log counts", say)
+    hero = figures.transfer(study.report, instrument.cuts_beside(study), _log_counts(), say)
     show_figure(hero, "transfer", choice, say)
-    st.caption(captions.transfer_caption(study.report, say))
+    with st.container(key="transfer_note"):
+        st.caption(captions.transfer_caption(study.report, say))
+
+
+def _log_counts() -> bool:
+    """Whether counts are drawn logarithmically, as the switch over the figure has it."""
+    return STATE.counts == "log counts"
 
 
 def _show_table(choice: Choice, study: SliceStudy, say: Language) -> None:

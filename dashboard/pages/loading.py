@@ -18,6 +18,7 @@ import streamlit as st
 from torch import nn
 
 from dashboard.analysis import health, kinds
+from dashboard.analysis.answers import Answers, answer_all
 from dashboard.analysis.compare import Column, calibrated_column
 from dashboard.analysis.kinds import GroupStudy, ScaleKind
 from dashboard.analysis.report import (
@@ -96,6 +97,8 @@ SHELVES = {
     "kinds": (32, 2 * MIB, False),
     "health": (16, 4 * MIB, False),
     "column": (256, 16 * MIB, False),
+    "answers": (16, 64 * MIB, False),
+    "table": (16, 64 * MIB, False),
 }
 
 
@@ -469,6 +472,21 @@ def landscape(source: Source, layer: int, index: int, symmetric: bool = True) ->
         (source, layer, index, symmetric),
         lambda: Landscape.of(_slice(source, layer, index).silu_output, symmetric=symmetric),
     )
+
+
+def answers(
+    source: Source, layer: int, index: int, alphas: tuple[float, ...], symmetric: bool
+) -> Answers:
+    """What every α of an axis makes of one slice."""
+    return _shelves()["answers"].get_or_make(
+        (source, layer, index, alphas, symmetric),
+        lambda: answer_all(_slice(source, layer, index), alphas, symmetric),
+    )
+
+
+def table(subject: str, make: Callable[[], str]) -> str:
+    """A table of answers as the browser has it, in JSON; ``subject`` says what it is about."""
+    return _shelves()["table"].get_or_make(subject, make)
 
 
 def column(

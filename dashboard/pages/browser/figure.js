@@ -10,6 +10,20 @@ const PLAIN = 3; // px that a pointer may move and still click
 const MARGIN = 28; // px left free under a picture in a room
 const PIXELS = 2; // of a saved PNG, to one of the page
 
+// The figures on show, by their keys; while they are held, what comes for them waits.
+export const figures = new Map();
+let held = false;
+
+export function hold(whether, anew = []) {
+  held = whether;
+  if (held) return;
+  for (const key of anew) {
+    const root = figures.get(key);
+    if (root) root.painted = null;
+  }
+  for (const root of figures.values()) paint(root);
+}
+
 let library;
 
 // plotly.js, once a page. The address says the version, so a copy in the cache never is out of date.
@@ -59,13 +73,16 @@ const zooms = (layout) =>
   Object.keys(layout).filter((name) => /^[xy]axis\d*$/.test(name) && layout[name].fixedrange === false);
 
 async function paint(root) {
-  if (!root.clientWidth || !root.shown) return;
+  if (held || !root.clientWidth || !root.shown) return;
   const { data } = root.shown;
   const state = [data.figure, data.zoom, root.clientWidth, isDark(root)].join("\n");
   if (state === root.painted) return;
+  const anew = root.painted === null; // something else has drawn on it
   root.painted = state;
   const { figure, zoom } = prepared(root);
   const { layout } = figure;
+  if (anew) root.edition = (root.edition ?? 0) + 1;
+  layout.datarevision = root.edition ?? 0;
   root.dataset.theme = isDark(root) ? "dark" : "light";
   root.scale = zoom;
   root.meta = layout.meta;
@@ -73,6 +90,9 @@ async function paint(root) {
   const plot = root.querySelector(".plot");
   plot.setAttribute("aria-label", layout.meta.alt);
   plot.style.transform = zoom === 1 ? "" : `scale(${zoom})`;
+  Object.assign(root.querySelector(".words").style, {
+    transform: plot.style.transform, transformOrigin: "0 0",
+  });
   const Plotly = await plotly(root.shown.library);
   if (state !== root.painted) return; // a later one has come in the meantime
   await Plotly.react(plot, figure.data, layout, {
@@ -251,6 +271,7 @@ function begin(root) {
     if (event.propertyName === "outline-color") paint(root);
   });
   root.end = () => {
+    if (figures.get(root.shown.data.key) === root) figures.delete(root.shown.data.key);
     window.removeEventListener("pointerup", root.release, true);
     root.observer.disconnect();
     window.Plotly?.purge(root.querySelector(".plot"));
@@ -260,6 +281,7 @@ function begin(root) {
 export function show(root, shown) {
   const known = root.shown !== undefined;
   root.shown = shown;
+  figures.set(shown.data.key, root);
   for (const button of root.querySelectorAll(".bar button")) {
     button.title = shown.data.words[button.dataset.action];
     button.setAttribute("aria-label", button.title);

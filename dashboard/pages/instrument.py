@@ -1,0 +1,177 @@
+"""Explore under the hand: drag the cut line, and all that is on show follows without the server.
+
+Three parts without looks of their own stand on the page, in the order in which a run knows more:
+
+    arrived     after the figures: which α they show, so that the browser lets go of its own
+    follow      after the kernel: the table of answers, made once a slice and kept
+    confirm     after the kernel, too: that it has run with what is on show
+
+``browser/instrument.js`` does the following. When a hand lets go it reports the α, which is then
+chosen as a click under the slider chooses it, and the live kernel runs. Streamlit's own slider and
+metrics stay what they are: the browser tells the slider where the hand is, and shows copies of the
+metrics and sentences, made by the functions that make the page's.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import streamlit as st
+
+from dashboard.analysis.answers import Answers, cuts_and_gains
+from dashboard.analysis.report import ScaleReport, format_alpha
+from dashboard.figures import moving
+from dashboard.figures.transfer import RULER, preimage
+from dashboard.pages import assets, controls, loading
+from dashboard.pages.controls import Choice
+from dashboard.pages.loading import SliceStudy
+from dashboard.pages.remembering import STATE
+from dashboard.text import captions, prose
+from dashboard.text.language import Language
+
+
+def _component(name: str, call: str) -> Any:
+    return st.components.v2.component(
+        f"scalescope_{name}",
+        html=f"<span class='scalescope-{name}'></span>",
+        js=f"""{assets.module_loader("instrument.js")}
+export default ({{ data, setTriggerValue }}) => {{
+  module.then((instrument) => {{ {call} }});
+  return () => module.then((instrument) => instrument.stop());
+}};""",
+        isolate_styles=False,
+    )
+
+
+_ARRIVED = _component("arrived", "instrument.arrived(data)")
+_FOLLOW = _component(
+    "follow",
+    "instrument.follows(JSON.parse(data.table), (asked) => setTriggerValue('asked', asked))",
+)
+_CONFIRM = _component("confirm", "instrument.confirmed(data)")
+
+
+def arrived(choice: Choice, study: SliceStudy, log_counts: bool, say: Language) -> None:
+    """Tell the browser what the figures of this run show."""
+    chosen, rule = study.report.chosen, choice.rule
+    on_axis = rule.observer == "percentile" and rule.alpha in choice.alphas
+    _ARRIVED(
+        key="arrived",
+        data={
+            "subject": _subject(choice, study, log_counts, say),
+            "chosen": choice.alphas.index(rule.alpha) if on_axis else None,
+            "high": chosen.high,
+            "v": preimage(chosen.high),
+            "run": _count_runs(),
+        },
+        height=1,
+    )
+
+
+def follow(choice: Choice, study: SliceStudy, log_counts: bool, say: Language) -> None:
+    """Give the browser the table of answers, and choose the α that a hand leaves the line at."""
+    best = study.landscape.best_rule
+
+    def choose() -> None:
+        alpha = float(STATE.follow.asked["alpha"])
+        if alpha in choice.alphas:
+            controls.use(replace(best, alpha=alpha))
+
+    subject = _subject(choice, study, log_counts, say)
+    table = loading.table(subject, lambda: json.dumps(
+        _table(subject, choice, study, log_counts, say), separators=(",", ":"), allow_nan=False
+    ))  # fmt: skip
+    _FOLLOW(key="follow", data={"table": table}, height=1, on_asked_change=choose)
+
+
+def confirm() -> None:
+    """Tell the browser that the kernel has run with what is on show."""
+    _CONFIRM(key="confirm", data={"run": STATE.runs}, height=1)
+
+
+def _count_runs() -> int:
+    STATE.runs = STATE.get("runs", 0) + 1
+    return STATE.runs
+
+
+def _subject(choice: Choice, study: SliceStudy, log_counts: bool, say: Language) -> str:
+    """What the answers are about, apart from α: two runs with one subject share a table."""
+    chosen = study.report.chosen
+    beyond = chosen.high if chosen.high > study.report.silu_output.absmax else None
+    companion = (study.beside.high, say(study.beside.label))
+    return repr((choice.shown, choice.shown.edition, choice.layer, choice.slice_index, log_counts,
+                 choice.rule.symmetric, choice.alphas, companion, beyond, say.code))  # fmt: skip
+
+
+def cuts_beside(study: SliceStudy) -> list[tuple[ScaleReport, str]]:
+    """The other cuts of the transfer figure, and how each is drawn."""
+    rows = [row for row in study.rows if row.observer in ("minmax", "scale-wx")]
+    return [(study.beside, "beside"), (study.best, "best"), *((row, "baseline") for row in rows)]
+
+
+def _table(
+    subject: str, choice: Choice, study: SliceStudy, log_counts: bool, say: Language
+) -> dict[str, Any]:
+    answers = loading.answers(
+        choice.shown, choice.layer, choice.slice_index, choice.alphas, choice.rule.symmetric
+    )
+    layers, index = choice.outline.layers, choice.slice_index
+    reports = [loading.slice_report(choice.shown, layer, index, choice.rule) for layer in layers]
+    cuts, gains = zip(
+        *(
+            cuts_and_gains(
+                loading.landscape(choice.shown, layer, index, choice.rule.symmetric),
+                choice.calibration.layer(layer).slices[index],
+                choice.alphas,
+            )
+            for layer in layers
+        ),
+        strict=True,
+    )
+    highs = [scale.high for scale in answers.scales]
+    return {
+        "subject": subject,
+        "alphas": list(choice.alphas),
+        "names": [format_alpha(alpha) for alpha in choice.alphas],
+        "cut": highs,
+        "vCut": [preimage(high) for high in highs],
+        "ruler": RULER,
+        "words": {
+            "handle": say("Cut line: code 127 stands for this value"),
+            "rule": say(study.report.chosen.label),
+        },
+        "figures": {
+            "strip": moving.strip_moves(layers, reports, choice.layer, cuts, gains, say),
+            "landscape": moving.landscape_moves(study.landscape, choice.alphas, answers),
+            "sweep": moving.sweep_moves(answers, say),
+            "transfer": moving.transfer_moves(
+                study.report, cuts_beside(study), log_counts, answers, say
+            ),
+            "table": moving.table_moves(study.rows, answers, say),
+        },
+        "texts": _texts(answers, study, say),
+    }
+
+
+def _texts(answers: Answers, study: SliceStudy, say: Language) -> dict[str, list[str]]:
+    """Every sentence and number that depends on α, for each α, by where on the page it stands."""
+    texts: dict[str, list[str]] = {}
+
+    def add(selector: str, text: str) -> None:
+        texts.setdefault(selector, []).append(prose.inline(text))
+
+    for report in answers.reports:
+        add(".st-key-verdict [data-testid=stMarkdown]",
+            captions.verdict(report, study.landscape, say))  # fmt: skip
+        add(".st-key-proof [data-testid=stMarkdown]", captions.proof(report, study.landscape, say))
+        add(".st-key-transfer_note [data-testid=stCaptionContainer]",
+            captions.transfer_caption(report, say))  # fmt: skip
+        add(".st-key-sweep_note [data-testid=stCaptionContainer]",
+            captions.sweep_caption(report, say))  # fmt: skip
+        for metric in captions.metrics(report, study.beside, say):
+            add(f".st-key-metric_{metric.name} [data-testid=stMetricValue]", metric.value)
+    return texts
+
+
