@@ -46,8 +46,10 @@ def silu_like(count: int, dtype: torch.dtype) -> torch.Tensor:
 
 
 def main() -> None:
-    print(f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads, "
-          f"torch {torch.__version__}, numpy {np.__version__}")  # fmt: skip
+    print(
+        f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads, "
+        f"torch {torch.__version__}, numpy {np.__version__}"
+    )
     for dtype in (torch.float16, torch.float32):
         values = silu_like(COUNTED, dtype)
         count_patterns(values[: 2**21])
@@ -58,8 +60,10 @@ def main() -> None:
         )
         del values
     histogram = Histogram.of(silu_like(4_194_304, torch.float32))
-    print(f"a histogram of {histogram.total:,} values, {len(histogram.values):,} distinct, "
-          f"least {histogram.min:.4f} (SiLU {SILU_MIN:.4f}):")  # fmt: skip
+    print(
+        f"a histogram of {histogram.total:,} values, {len(histogram.values):,} distinct, "
+        f"least {histogram.min:.4f} (SiLU {SILU_MIN:.4f}):"
+    )
     alphas = np.random.default_rng(0).random(1000)
     _ = histogram.abs
     each = median_ms(lambda: [histogram.abs.quantile(float(a)) for a in alphas], 5)
@@ -67,8 +71,14 @@ def main() -> None:
 
     def measures(scales: float | np.ndarray) -> tuple:
         found = histogram.quantize(scales)
-        return (found.rounding_mse, found.clipping_mse, found.saturation_rate, found.code_counts,
-                found.effective_bits, found.sqnr_db)  # fmt: skip
+        return (
+            found.rounding_mse,
+            found.clipping_mse,
+            found.saturation_rate,
+            found.code_counts,
+            found.effective_bits,
+            found.sqnr_db,
+        )
 
     print("  mse, saturation, codes, bits and SQNR")
     print(f"    at one scale: {median_ms(lambda: measures(0.02), 50):.3f} ms")

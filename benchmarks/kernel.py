@@ -274,8 +274,10 @@ def main() -> None:
     backend = available_backends()[0]
     record = machine() | {"backend": backend, "rows": []}
     print(", ".join(f"{name} {value}" for name, value in record.items() if name != "rows"))
-    print(f"{'shape':>12} {'layout':>14} {'scales':>7} {'mode':>22} {'µs':>10} {'TB/s':>7} "
-          f"{'of copy':>8}  codes that differ, of {' / '.join(DRAWS)}")  # fmt: skip
+    print(
+        f"{'shape':>12} {'layout':>14} {'scales':>7} {'mode':>22} {'µs':>10} {'TB/s':>7} "
+        f"{'of copy':>8}  codes that differ, of {' / '.join(DRAWS)}"
+    )
     torch.manual_seed(0)
     for shape in GPU_SHAPES if backend == "triton" else CPU_SHAPES:
         for row in measure(shape, backend):

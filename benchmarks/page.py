@@ -36,8 +36,7 @@ FLAGS = [
 ]
 REPEATS = 12
 
-# Notes when each region of the page last changed, one frame after the change. Drawings are in
-# shadow trees, which an observer of the page does not see into.
+# Notes when each region of the page last changed, one frame after the change.
 OBSERVE = """() => {
   window.painted = {};
   const note = (name) => requestAnimationFrame(() => { window.painted[name] = performance.now(); });
@@ -54,12 +53,11 @@ OBSERVE = """() => {
     observer.observe(target, everything);
     window.observers.push(observer);
   };
+  const charts = ['strip', 'transfer', 'table', 'sweep'].map((key) => `.st-key-${key}`).join();
   watch(document.body, (element) =>
     element?.closest('.st-key-status') ? 'kernel' :
-    element?.closest('[data-testid=stMetricValue]') ? 'metrics' : null);
-  for (const key of ['strip', 'transfer', 'table', 'sweep'])
-    for (const host of document.querySelectorAll(`.st-key-${key} *`))
-      if (host.shadowRoot) watch(host.shadowRoot, () => 'charts');
+    element?.closest('[data-testid=stMetricValue]') ? 'metrics' :
+    element?.closest(charts) ? 'charts' : null);
   window.addEventListener('keydown', () => { window.pressed = performance.now(); },
     {capture: true, once: true});
 }"""

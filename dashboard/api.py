@@ -192,7 +192,7 @@ def _display(record: Scale | Landscape) -> None:
     """Show a record in a notebook: what it says in words, then its figure, as plotly shows one."""
     display = import_module("IPython.display")
     display.display(display.HTML(record._repr_html_()))
-    record.figure().show(renderer="plotly_mimetype+notebook")
+    display.display(record.figure())
 
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
@@ -375,16 +375,16 @@ class Layer:
 
         Best is the most SQNR, or the least predicted loss where gradients were counted.
         """
-        found = alphas.Landscape.of(
+        landscape = alphas.Landscape.of(
             self.counted.silu_output, symmetric=not asymmetric, gradients=self.counted.gradients
         )
-        return Landscape(**vars(found), counted=self.counted)
+        return Landscape(**vars(landscape), counted=self.counted)
 
     def __repr__(self) -> str:
         return f"<layer {self.number}, slice {self.name}>"
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Calibration:
     """Every layer of a model, calibrated on one text."""
 
@@ -428,11 +428,11 @@ class Calibration:
         """
         if is_model(model):
             checkpoint = read_model(model)
-            found = _read(checkpoint, text, batches, seq_len, tokenizer, in_memory=True)
+            calibration_text = _read(checkpoint, text, batches, seq_len, tokenizer, in_memory=True)
             lend = lent_language_model if gradients else lent_backbone
             with lend(model) as lent:
                 record = counting.calibrate(
-                    checkpoint, lent, found, gradients=gradients, on_progress=on_progress
+                    checkpoint, lent, calibration_text, gradients=gradients, on_progress=on_progress
                 )
             return Calibration(record, text=text, tokenizer=tokenizer)
         if not isinstance(model, str | os.PathLike):
@@ -447,10 +447,14 @@ class Calibration:
                 "{path} is a calibration file; Calibration.load opens such files", path=source
             )
         checkpoint = load_checkpoint(source)
-        found = _read(checkpoint, text, batches, seq_len, tokenizer, in_memory=False)
+        calibration_text = _read(checkpoint, text, batches, seq_len, tokenizer, in_memory=False)
         load = load_language_model if gradients else load_backbone
         record = counting.calibrate(
-            checkpoint, load(checkpoint), found, gradients=gradients, on_progress=on_progress
+            checkpoint,
+            load(checkpoint),
+            calibration_text,
+            gradients=gradients,
+            on_progress=on_progress,
         )
         return Calibration(record, checkpoint, text, tokenizer)
 
@@ -524,9 +528,9 @@ class Calibration:
             for layer in self.record.layers
         ]
         return [
-            {"layer": report.layer, "slice": each.name, **report.measures(each.name)}
+            {"layer": report.layer, "slice": entry.name, **report.measures(entry.name)}
             for report in reports
-            for each in report.slices
+            for entry in report.slices
         ]
 
     def recommend(self, *, asymmetric: bool = False) -> Recommendation:
@@ -534,8 +538,8 @@ class Calibration:
 
         In SQNR on average, or in predicted loss in all where gradients were counted.
         """
-        found = alphas.landscapes(self.record, symmetric=not asymmetric)
-        return Recommendation(**vars(alphas.recommend(found)))
+        landscapes = alphas.landscapes(self.record, symmetric=not asymmetric)
+        return Recommendation(**vars(alphas.recommend(landscapes)))
 
     def impact(
         self,

@@ -44,8 +44,10 @@ def log_to_stderr(level: str | None = None) -> None:
     if chosen not in LEVELS:
         raise Refusal(
             "{source} is {level}; allowed are {levels}",
-            source=source, level=quoted(chosen), levels=", ".join(LEVELS),
-        )  # fmt: skip
+            source=source,
+            level=quoted(chosen),
+            levels=", ".join(LEVELS),
+        )
     _HANDLER.stream = sys.stderr  # setStream would flush the stream before it, which may be closed
     for package in PACKAGES:
         logger = logging.getLogger(package)

@@ -41,11 +41,24 @@ _Walk = tuple[tuple[int, ...], tuple[int, ...], tuple[int, int, int]]
 
 @triton.jit
 def _per_channel(
-    o_d, m_d, weight, bias, scale_x, scale_w, scale_b, scale_out,
-    WIDTH: tl.constexpr, TAP_WORDS: tl.constexpr, HAS_BIAS: tl.constexpr,
-    VECTOR_X: tl.constexpr, VECTOR_W: tl.constexpr, VECTOR_B: tl.constexpr,
-    VECTOR_OUT: tl.constexpr, V_SHIFT: tl.constexpr, DIVISOR_SHIFT: tl.constexpr,
-):  # fmt: skip
+    o_d,
+    m_d,
+    weight,
+    bias,
+    scale_x,
+    scale_w,
+    scale_b,
+    scale_out,
+    WIDTH: tl.constexpr,
+    TAP_WORDS: tl.constexpr,
+    HAS_BIAS: tl.constexpr,
+    VECTOR_X: tl.constexpr,
+    VECTOR_W: tl.constexpr,
+    VECTOR_B: tl.constexpr,
+    VECTOR_OUT: tl.constexpr,
+    V_SHIFT: tl.constexpr,
+    DIVISOR_SHIFT: tl.constexpr,
+):
     """taps, scale_w · scale_x, bias · scale_b, scale_out of channels o_d, as the PTX has them."""
     if TAP_WORDS:
         taps = tl.load(weight.to(tl.pointer_type(tl.int32)) + o_d, mask=m_d, other=0)
@@ -76,20 +89,41 @@ _NUMBERS = (
 
 @triton.jit(do_not_specialize=_NUMBERS)
 def _along_l_kernel(
-    x, weight, bias, out,  # int8
-    scale_x, scale_w, scale_b, scale_out,  # float32 (D,) where VECTOR_…, else floats
-    batch, length,
-    stride_xb: tl.int64, stride_xd: tl.int64, stride_ob: tl.int64, stride_od: tl.int64,
+    x,
+    weight,
+    bias,
+    out,  # int8
+    scale_x,
+    scale_w,
+    scale_b,
+    scale_out,  # float32 (D,) where VECTOR_…, else floats
+    batch,
+    length,
+    stride_xb: tl.int64,
+    stride_xd: tl.int64,
+    stride_ob: tl.int64,
+    stride_od: tl.int64,
     tiles,  # a program's
-    span_b, span_c,  # what a program covers: batches, chunks of 16 positions
-    step_b, step_c,  # from one of its tiles to the next; one of the two is 0
-    WIDTH: tl.constexpr, TAP_WORDS: tl.constexpr, HAS_BIAS: tl.constexpr,
-    VECTOR_X: tl.constexpr, VECTOR_W: tl.constexpr, VECTOR_B: tl.constexpr,
-    VECTOR_OUT: tl.constexpr, V_SHIFT: tl.constexpr, DIVISOR_SHIFT: tl.constexpr,
-    LOAD: tl.constexpr, LOAD_OPERANDS: tl.constexpr,
-    CODE: tl.constexpr, CODE_OPERANDS: tl.constexpr,
-    BLOCK_B: tl.constexpr, BLOCK_C: tl.constexpr,
-):  # fmt: skip
+    span_b,
+    span_c,  # what a program covers: batches, chunks of 16 positions
+    step_b,
+    step_c,  # from one of its tiles to the next; one of the two is 0
+    WIDTH: tl.constexpr,
+    TAP_WORDS: tl.constexpr,
+    HAS_BIAS: tl.constexpr,
+    VECTOR_X: tl.constexpr,
+    VECTOR_W: tl.constexpr,
+    VECTOR_B: tl.constexpr,
+    VECTOR_OUT: tl.constexpr,
+    V_SHIFT: tl.constexpr,
+    DIVISOR_SHIFT: tl.constexpr,
+    LOAD: tl.constexpr,
+    LOAD_OPERANDS: tl.constexpr,
+    CODE: tl.constexpr,
+    CODE_OPERANDS: tl.constexpr,
+    BLOCK_B: tl.constexpr,
+    BLOCK_C: tl.constexpr,
+):
     i_d, i_b, i_c = tl.program_id(0), tl.program_id(1), tl.program_id(2)
     o_b = (i_b * span_b + tl.arange(0, BLOCK_B))[:, None]
     o_c = (i_c * span_c + tl.arange(0, BLOCK_C))[None, :]
@@ -100,14 +134,32 @@ def _along_l_kernel(
     next_out = step_b * stride_ob + step_c * 16
     left = tl.where(o_b < batch, length - 16 * o_c, 0)
     before, w0, w1, w2, w3 = tl.inline_asm_elementwise(
-        LOAD, LOAD_OPERANDS, [p_x, left, o_c],
-        dtype=(tl.int32, tl.int32, tl.int32, tl.int32, tl.int32), is_pure=False, pack=1,
-    )  # fmt: skip
+        LOAD,
+        LOAD_OPERANDS,
+        [p_x, left, o_c],
+        dtype=(tl.int32, tl.int32, tl.int32, tl.int32, tl.int32),
+        is_pure=False,
+        pack=1,
+    )
     taps, scale, b, s_out = _per_channel(
-        i_d, True, weight, bias, scale_x, scale_w, scale_b, scale_out,
-        WIDTH, TAP_WORDS, HAS_BIAS, VECTOR_X, VECTOR_W, VECTOR_B, VECTOR_OUT,
-        V_SHIFT, DIVISOR_SHIFT,
-    )  # fmt: skip
+        i_d,
+        True,
+        weight,
+        bias,
+        scale_x,
+        scale_w,
+        scale_b,
+        scale_out,
+        WIDTH,
+        TAP_WORDS,
+        HAS_BIAS,
+        VECTOR_X,
+        VECTOR_W,
+        VECTOR_B,
+        VECTOR_OUT,
+        V_SHIFT,
+        DIVISOR_SHIFT,
+    )
     for i in range(tiles):
         # The next tile is loaded while this one is computed.
         o_b += step_b
@@ -115,13 +167,21 @@ def _along_l_kernel(
         p_x += next_x
         left_then = tl.where((o_b < batch) & (i + 1 < tiles), length - 16 * o_c, 0)
         before_then, w0_then, w1_then, w2_then, w3_then = tl.inline_asm_elementwise(
-            LOAD, LOAD_OPERANDS, [p_x, left_then, o_c],
-            dtype=(tl.int32, tl.int32, tl.int32, tl.int32, tl.int32), is_pure=False, pack=1,
-        )  # fmt: skip
+            LOAD,
+            LOAD_OPERANDS,
+            [p_x, left_then, o_c],
+            dtype=(tl.int32, tl.int32, tl.int32, tl.int32, tl.int32),
+            is_pure=False,
+            pack=1,
+        )
         tl.inline_asm_elementwise(
-            CODE, CODE_OPERANDS, [before, w0, w1, w2, w3, p_out, left, taps, scale, b, s_out],
-            dtype=tl.int32, is_pure=False, pack=1,
-        )  # fmt: skip
+            CODE,
+            CODE_OPERANDS,
+            [before, w0, w1, w2, w3, p_out, left, taps, scale, b, s_out],
+            dtype=tl.int32,
+            is_pure=False,
+            pack=1,
+        )
         before, w0, w1, w2, w3 = before_then, w0_then, w1_then, w2_then, w3_then
         left = left_then
         p_out += next_out
@@ -129,20 +189,40 @@ def _along_l_kernel(
 
 @triton.jit(do_not_specialize=_NUMBERS)
 def _along_d_kernel(
-    x, weight, bias, out,  # int8
-    scale_x, scale_w, scale_b, scale_out,  # float32 (D,) where VECTOR_…, else floats
-    channels, length,
-    stride_xb: tl.int64, stride_xd: tl.int64, stride_xl: tl.int64,
-    stride_ob: tl.int64, stride_od: tl.int64, stride_ol: tl.int64,
+    x,
+    weight,
+    bias,
+    out,  # int8
+    scale_x,
+    scale_w,
+    scale_b,
+    scale_out,  # float32 (D,) where VECTOR_…, else floats
+    channels,
+    length,
+    stride_xb: tl.int64,
+    stride_xd: tl.int64,
+    stride_xl: tl.int64,
+    stride_ob: tl.int64,
+    stride_od: tl.int64,
+    stride_ol: tl.int64,
     steps,  # of four positions, a program's
-    groups_d, groups_l,  # programs along D and L
-    WIDTH: tl.constexpr, TAP_WORDS: tl.constexpr, HAS_BIAS: tl.constexpr,
-    VECTOR_X: tl.constexpr, VECTOR_W: tl.constexpr, VECTOR_B: tl.constexpr,
-    VECTOR_OUT: tl.constexpr, V_SHIFT: tl.constexpr, DIVISOR_SHIFT: tl.constexpr,
-    LOAD: tl.constexpr, LOAD_OPERANDS: tl.constexpr,
-    CODE: tl.constexpr, CODE_OPERANDS: tl.constexpr,
+    groups_d,
+    groups_l,  # programs along D and L
+    WIDTH: tl.constexpr,
+    TAP_WORDS: tl.constexpr,
+    HAS_BIAS: tl.constexpr,
+    VECTOR_X: tl.constexpr,
+    VECTOR_W: tl.constexpr,
+    VECTOR_B: tl.constexpr,
+    VECTOR_OUT: tl.constexpr,
+    V_SHIFT: tl.constexpr,
+    DIVISOR_SHIFT: tl.constexpr,
+    LOAD: tl.constexpr,
+    LOAD_OPERANDS: tl.constexpr,
+    CODE: tl.constexpr,
+    CODE_OPERANDS: tl.constexpr,
     BLOCK: tl.constexpr,
-):  # fmt: skip
+):
     i_d, i_t = tl.program_id(0) % groups_d, tl.program_id(0) // groups_d
     i_l, i_b = i_t % groups_l, i_t // groups_l
     o_d = (i_d * BLOCK + tl.arange(0, BLOCK)) * 4
@@ -151,49 +231,148 @@ def _along_d_kernel(
     p_out = out.to(tl.int64) + i_b * stride_ob + o_d * stride_od + first * stride_ol
     left, left_d = length - first, channels - o_d
     v0, v1, v2, v3 = tl.inline_asm_elementwise(
-        LOAD, LOAD_OPERANDS,
+        LOAD,
+        LOAD_OPERANDS,
         [p_x - 4 * stride_xl, stride_xl, stride_xd, tl.where(first > 0, 4, 0), left_d],
-        dtype=(tl.int32, tl.int32, tl.int32, tl.int32), is_pure=False, pack=1,
-    )  # fmt: skip
+        dtype=(tl.int32, tl.int32, tl.int32, tl.int32),
+        is_pure=False,
+        pack=1,
+    )
     w0, w1, w2, w3 = tl.inline_asm_elementwise(
-        LOAD, LOAD_OPERANDS, [p_x, stride_xl, stride_xd, left, left_d],
-        dtype=(tl.int32, tl.int32, tl.int32, tl.int32), is_pure=False, pack=1,
-    )  # fmt: skip
+        LOAD,
+        LOAD_OPERANDS,
+        [p_x, stride_xl, stride_xd, left, left_d],
+        dtype=(tl.int32, tl.int32, tl.int32, tl.int32),
+        is_pure=False,
+        pack=1,
+    )
     t0, s0, b0, d0 = _per_channel(
-        o_d, o_d < channels, weight, bias, scale_x, scale_w, scale_b, scale_out,
-        WIDTH, TAP_WORDS, HAS_BIAS, VECTOR_X, VECTOR_W, VECTOR_B, VECTOR_OUT,
-        V_SHIFT, DIVISOR_SHIFT,
-    )  # fmt: skip
+        o_d,
+        o_d < channels,
+        weight,
+        bias,
+        scale_x,
+        scale_w,
+        scale_b,
+        scale_out,
+        WIDTH,
+        TAP_WORDS,
+        HAS_BIAS,
+        VECTOR_X,
+        VECTOR_W,
+        VECTOR_B,
+        VECTOR_OUT,
+        V_SHIFT,
+        DIVISOR_SHIFT,
+    )
     t1, s1, b1, d1 = _per_channel(
-        o_d + 1, o_d + 1 < channels, weight, bias, scale_x, scale_w, scale_b, scale_out,
-        WIDTH, TAP_WORDS, HAS_BIAS, VECTOR_X, VECTOR_W, VECTOR_B, VECTOR_OUT,
-        V_SHIFT, DIVISOR_SHIFT,
-    )  # fmt: skip
+        o_d + 1,
+        o_d + 1 < channels,
+        weight,
+        bias,
+        scale_x,
+        scale_w,
+        scale_b,
+        scale_out,
+        WIDTH,
+        TAP_WORDS,
+        HAS_BIAS,
+        VECTOR_X,
+        VECTOR_W,
+        VECTOR_B,
+        VECTOR_OUT,
+        V_SHIFT,
+        DIVISOR_SHIFT,
+    )
     t2, s2, b2, d2 = _per_channel(
-        o_d + 2, o_d + 2 < channels, weight, bias, scale_x, scale_w, scale_b, scale_out,
-        WIDTH, TAP_WORDS, HAS_BIAS, VECTOR_X, VECTOR_W, VECTOR_B, VECTOR_OUT,
-        V_SHIFT, DIVISOR_SHIFT,
-    )  # fmt: skip
+        o_d + 2,
+        o_d + 2 < channels,
+        weight,
+        bias,
+        scale_x,
+        scale_w,
+        scale_b,
+        scale_out,
+        WIDTH,
+        TAP_WORDS,
+        HAS_BIAS,
+        VECTOR_X,
+        VECTOR_W,
+        VECTOR_B,
+        VECTOR_OUT,
+        V_SHIFT,
+        DIVISOR_SHIFT,
+    )
     t3, s3, b3, d3 = _per_channel(
-        o_d + 3, o_d + 3 < channels, weight, bias, scale_x, scale_w, scale_b, scale_out,
-        WIDTH, TAP_WORDS, HAS_BIAS, VECTOR_X, VECTOR_W, VECTOR_B, VECTOR_OUT,
-        V_SHIFT, DIVISOR_SHIFT,
-    )  # fmt: skip
+        o_d + 3,
+        o_d + 3 < channels,
+        weight,
+        bias,
+        scale_x,
+        scale_w,
+        scale_b,
+        scale_out,
+        WIDTH,
+        TAP_WORDS,
+        HAS_BIAS,
+        VECTOR_X,
+        VECTOR_W,
+        VECTOR_B,
+        VECTOR_OUT,
+        V_SHIFT,
+        DIVISOR_SHIFT,
+    )
     steps = tl.minimum(steps, (left + 3) // 4)
     for i in range(steps):
         # The next four positions are loaded while these are computed.
         p_x += 4 * stride_xl
         left_then = tl.where(i + 1 < steps, left - 4, 0)
         n0, n1, n2, n3 = tl.inline_asm_elementwise(
-            LOAD, LOAD_OPERANDS, [p_x, stride_xl, stride_xd, left_then, left_d],
-            dtype=(tl.int32, tl.int32, tl.int32, tl.int32), is_pure=False, pack=1,
-        )  # fmt: skip
+            LOAD,
+            LOAD_OPERANDS,
+            [p_x, stride_xl, stride_xd, left_then, left_d],
+            dtype=(tl.int32, tl.int32, tl.int32, tl.int32),
+            is_pure=False,
+            pack=1,
+        )
         tl.inline_asm_elementwise(
-            CODE, CODE_OPERANDS,
-            [v0, v1, v2, v3, w0, w1, w2, w3, p_out, stride_ol, stride_od, left, left_d,
-             t0, t1, t2, t3, s0, s1, s2, s3, b0, b1, b2, b3, d0, d1, d2, d3],
-            dtype=tl.int32, is_pure=False, pack=1,
-        )  # fmt: skip
+            CODE,
+            CODE_OPERANDS,
+            [
+                v0,
+                v1,
+                v2,
+                v3,
+                w0,
+                w1,
+                w2,
+                w3,
+                p_out,
+                stride_ol,
+                stride_od,
+                left,
+                left_d,
+                t0,
+                t1,
+                t2,
+                t3,
+                s0,
+                s1,
+                s2,
+                s3,
+                b0,
+                b1,
+                b2,
+                b3,
+                d0,
+                d1,
+                d2,
+                d3,
+            ],
+            dtype=tl.int32,
+            is_pure=False,
+            pack=1,
+        )
         v0, v1, v2, v3 = w0, w1, w2, w3
         w0, w1, w2, w3 = n0, n1, n2, n3
         left = left_then
@@ -471,9 +650,13 @@ def _walk_along_d(batch: int, channels: int, length: int, multiprocessors: int) 
     return (block,), walk, (columns * groups * batch, 1, 1)
 
 
-def _groups(walked: int, each: int) -> int:
-    """How many programs share ``walked`` steps, when ``each`` would fall to a multiprocessor."""
-    longest = max(1, min(MAX_WALK, each // PROGRAMS_EACH))
+def _groups(walked: int, per_multiprocessor: int) -> int:
+    """How many programs share ``walked`` steps.
+
+    Args:
+        per_multiprocessor: steps of the whole grid that would fall to a multiprocessor.
+    """
+    longest = max(1, min(MAX_WALK, per_multiprocessor // PROGRAMS_EACH))
     return min(_divide_up(walked, longest), MAX_GRID)
 
 

@@ -102,18 +102,25 @@ def load_along_l(alignment: int) -> Program:
         # Whole words that hold the codes, shifted into place; the row's last codes byte by byte
         # where they do not fill a word, for they may be the last of x's memory.
         lines += [
-            "and.b64 start, $5, -4;", "cvt.u32.u64 shift, $5;", "and.b32 shift, shift, 3;",
-            "mad.lo.u32 place, shift, 0x1111, 0x3210;", "add.s32 end, $6, shift;",
+            "and.b64 start, $5, -4;",
+            "cvt.u32.u64 shift, $5;",
+            "and.b32 shift, shift, 3;",
+            "mad.lo.u32 place, shift, 0x1111, 0x3210;",
+            "add.s32 end, $6, shift;",
             "mov.b32 r0, 0;",
             "@follows ld.global.b32 r0, [start+-4];",
-            "and.b32 odd, end, -4;", "cvt.s64.s32 last, odd;", "add.s64 last, last, start;",
-            "setp.lt.and.s32 inside, odd, 20, some;", "sub.s32 bytes, end, odd;",
-        ]  # fmt: skip
+            "and.b32 odd, end, -4;",
+            "cvt.s64.s32 last, odd;",
+            "add.s64 last, last, start;",
+            "setp.lt.and.s32 inside, odd, 20, some;",
+            "sub.s32 bytes, end, odd;",
+        ]
         for k in range(3):
             lines += [
-                f"mov.b32 b{k}, 0;", f"setp.gt.and.s32 p, bytes, {k}, inside;",
+                f"mov.b32 b{k}, 0;",
+                f"setp.gt.and.s32 p, bytes, {k}, inside;",
                 f"@p ld.global.u8 b{k}, [last+{k}];",
-            ]  # fmt: skip
+            ]
         lines += ["prmt.b32 b0, b0, b1, 0x0040;", "prmt.b32 b0, b0, b2, 0x5410;"]
         for k in range(5):
             lines += [
@@ -164,9 +171,10 @@ def load_along_d(stride: int | None, whole: bool) -> Program:
                     f"add.s64 a{k}, a{k}, $6;",
                 ]
             lines += [
-                "prmt.b32 r0, r0, r1, 0x0040;", "prmt.b32 r2, r2, r3, 0x0040;",
+                "prmt.b32 r0, r0, r1, 0x0040;",
+                "prmt.b32 r2, r2, r3, 0x0040;",
                 f"prmt.b32 w{channel}, r0, r2, 0x5410;",
-            ]  # fmt: skip
+            ]
     lines += [f"mov.b32 ${k}, w{k};" for k in range(4)]
     registers = ".reg .pred p, inside; .reg .b64 a<4>; .reg .b32 r<4>, w<4>, h<4>;"
     return _program([registers, *lines], "=r,=r,=r,=r,l,l,l,r,r")
@@ -176,11 +184,15 @@ def _transpose(rows: list[str], columns: list[str]) -> list[str]:
     """4×4 bytes, in eight instructions."""
     a, b, c, d = rows
     return [
-        f"prmt.b32 h0, {a}, {b}, 0x5140;", f"prmt.b32 h1, {c}, {d}, 0x5140;",
-        f"prmt.b32 h2, {a}, {b}, 0x7362;", f"prmt.b32 h3, {c}, {d}, 0x7362;",
-        f"prmt.b32 {columns[0]}, h0, h1, 0x5410;", f"prmt.b32 {columns[1]}, h0, h1, 0x7632;",
-        f"prmt.b32 {columns[2]}, h2, h3, 0x5410;", f"prmt.b32 {columns[3]}, h2, h3, 0x7632;",
-    ]  # fmt: skip
+        f"prmt.b32 h0, {a}, {b}, 0x5140;",
+        f"prmt.b32 h1, {c}, {d}, 0x5140;",
+        f"prmt.b32 h2, {a}, {b}, 0x7362;",
+        f"prmt.b32 h3, {c}, {d}, 0x7362;",
+        f"prmt.b32 {columns[0]}, h0, h1, 0x5410;",
+        f"prmt.b32 {columns[1]}, h0, h1, 0x7632;",
+        f"prmt.b32 {columns[2]}, h2, h3, 0x5410;",
+        f"prmt.b32 {columns[3]}, h2, h3, 0x7632;",
+    ]
 
 
 # Computing and storing ----------------------------------------------------------------------
@@ -291,9 +303,11 @@ def _value(
 ) -> list[str]:
     """One value, from its window to its rounded z + 128: c{i}, and d{i} where exact."""
     window = word if position == 3 else "window"
-    lines = [] if position == 3 else [
-        f"prmt.b32 window, {before}, {word}, {0x4321 + 0x1111 * position};"
-    ]  # fmt: skip
+    lines = (
+        []
+        if position == 3
+        else [f"prmt.b32 window, {before}, {word}, {0x4321 + 0x1111 * position};"]
+    )
     lines += [
         f"dp4a.s32.s32 c{i}, {window}, {channel['taps']}, {MAGIC};",
         f"mov.b32 v, c{i};",
@@ -360,16 +374,22 @@ class _Cold(NamedTuple):
             *(f"xor.b32 u{k}, u{k}, o{k};" for k in range(4)),
             "again:",
             # The first word with a byte in doubt, and the first such byte in it.
-            "mov.b32 k, 3;", "mov.b32 bits, u3;", "mov.b32 patched, o3;",
+            "mov.b32 k, 3;",
+            "mov.b32 bits, u3;",
+            "mov.b32 patched, o3;",
             *(
                 line
                 for k in (2, 1, 0)
                 for line in (
-                    f"setp.ne.b32 p, u{k}, 0;", f"selp.b32 k, {k}, k, p;",
-                    f"selp.b32 bits, u{k}, bits, p;", f"selp.b32 patched, o{k}, patched, p;",
+                    f"setp.ne.b32 p, u{k}, 0;",
+                    f"selp.b32 k, {k}, k, p;",
+                    f"selp.b32 bits, u{k}, bits, p;",
+                    f"selp.b32 patched, o{k}, patched, p;",
                 )
             ),
-            "brev.b32 i, bits;", "clz.b32 i, i;", "shr.u32 i, i, 3;",
+            "brev.b32 i, bits;",
+            "clz.b32 i, i;",
+            "shr.u32 i, i, 3;",
             *self._pick("before", self.befores),
             *self._pick("word", self.words),
             *(line for name in CHANNEL for line in self._pick(name, channel[name])),
@@ -380,28 +400,33 @@ class _Cold(NamedTuple):
             "xor.b32 code, code, 0x80;",
             "shl.b32 i, i, 3;",
             "bfi.b32 patched, code, patched, i, 8;",
-            "mov.b32 mask, 0;", "bfi.b32 bits, mask, bits, i, 8;",
+            "mov.b32 mask, 0;",
+            "bfi.b32 bits, mask, bits, i, 8;",
             *(
                 line
                 for k in range(4)
                 for line in (
-                    f"setp.eq.u32 p, k, {k};", f"@p mov.b32 o{k}, patched;",
+                    f"setp.eq.u32 p, k, {k};",
+                    f"@p mov.b32 o{k}, patched;",
                     f"@p mov.b32 u{k}, bits;",
                 )
             ),
-            "or.b32 any, u0, u1;", "or.b32 mask, u2, u3;", "or.b32 any, any, mask;",
+            "or.b32 any, u0, u1;",
+            "or.b32 mask, u2, u3;",
+            "or.b32 any, any, mask;",
             "setp.ne.b32 p, any, 0;",
             "@p bra again;",
             "settled:",
-        ]  # fmt: skip
+        ]
 
     def _pick(self, name: str, registers: list[str]) -> list[str]:
         kind = "f32" if name in ("scale", "bias", "out") else "b32"
         lines = [f"mov.{kind} {name}, {registers[0]};"]
         for k, register in enumerate(registers[1:], start=1):
             lines += [
-                f"setp.eq.u32 p, {self.source}, {k};", f"selp.{kind} {name}, {register}, {name}, p;"
-            ]  # fmt: skip
+                f"setp.eq.u32 p, {self.source}, {k};",
+                f"selp.{kind} {name}, {register}, {name}, p;",
+            ]
         return lines
 
     def _specified(self) -> list[str]:
@@ -416,7 +441,9 @@ class _Cold(NamedTuple):
         if self.silu:
             lines += [
                 # Beyond these bounds exp is 0 and infinite in float32.
-                "neg.f32 y, x;", f"min.f32 y, y, {_f32(90.0)};", f"max.f32 y, y, {_f32(-110.0)};",
+                "neg.f32 y, x;",
+                f"min.f32 y, y, {_f32(90.0)};",
+                f"max.f32 y, y, {_f32(-110.0)};",
                 "cvt.f64.f32 f, y;",
                 # exp(f) = 2^n · exp(g), |g| <= log(2) / 2; n through float64's own magic number.
                 f"fma.rn.f64 n, f, {_f64(1 / math.log(2))}, {_f64(6755399441055744.0)};",
@@ -427,21 +454,27 @@ class _Cold(NamedTuple):
                 f"fma.rn.f64 g, n, {_f64(-float.fromhex('0x1.a39ef35793c76p-33'))}, g;",
                 f"mov.f64 h, {_f64(1 / math.factorial(13))};",
                 *(f"fma.rn.f64 h, h, g, {_f64(1 / math.factorial(k))};" for k in range(12, -1, -1)),
-                "shl.b32 lo, lo, 20;", "mov.b64 {mask, hi}, h;", "add.s32 hi, hi, lo;",
+                "shl.b32 lo, lo, 20;",
+                "mov.b64 {mask, hi}, h;",
+                "add.s32 hi, hi, lo;",
                 "mov.b64 h, {mask, hi};",
                 "cvt.rn.f32.f64 y, h;",
                 f"add.rn.f32 y, y, {_f32(1.0)};",
                 "div.rn.f32 x, x, y;",
-            ]  # fmt: skip
+            ]
         return [
             *lines,
             "div.rn.f32 x, x, out;",
-            f"min.f32 x, x, {_f32(127.0)};", f"max.f32 x, x, {_f32(-128.0)};",
+            f"min.f32 x, x, {_f32(127.0)};",
+            f"max.f32 x, x, {_f32(-128.0)};",
             # Halves away from zero: the float32 just below 1/2, with x's sign, then truncation.
-            "mov.b32 code, x;", "and.b32 code, code, 0x80000000;", "or.b32 code, code, 0x3EFFFFFF;",
+            "mov.b32 code, x;",
+            "and.b32 code, code, 0x80000000;",
+            "or.b32 code, code, 0x3EFFFFFF;",
             "mov.b32 half, code;",
-            "add.rn.f32 x, x, half;", "cvt.rzi.s32.f32 code, x;",
-        ]  # fmt: skip
+            "add.rn.f32 x, x, half;",
+            "cvt.rzi.s32.f32 code, x;",
+        ]
 
 
 # Counting codes -----------------------------------------------------------------------------

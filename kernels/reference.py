@@ -196,8 +196,8 @@ def check_finite(*histograms: Tensor) -> None:
     patterns = (torch.arange(PATTERNS) - PATTERNS // 2).to(torch.int16)
     not_finite = torch.nonzero(~torch.isfinite(patterns.view(torch.float16))).flatten()
     counts = torch.stack(histograms)
-    found = counts[:, not_finite.to(counts.device)].sum(1).tolist()
-    for name, count in zip(("input", "output"), found, strict=True):
+    not_finite_counts = counts[:, not_finite.to(counts.device)].sum(1).tolist()
+    for name, count in zip(("input", "output"), not_finite_counts, strict=True):
         if count:
             raise ValueError(
                 f"{count:,} of {int(counts[0].sum()):,} values of SiLU's {name} are NaN, infinite "

@@ -141,10 +141,10 @@ def silu_histograms(
     v_counts = torch.zeros(PATTERNS, dtype=torch.int64, device=x.device)
     y_counts = torch.zeros(PATTERNS, dtype=torch.int64, device=x.device)
     if x.numel():
-        for part in x.split(max(1, MOST_VALUES // (channels * length))):
-            v_part, y_part = _count_part(part, weight, bias)
-            v_counts += v_part
-            y_counts += y_part
+        for chunk in x.split(max(1, MOST_VALUES // (channels * length))):
+            v_chunk, y_chunk = _count_chunk(chunk, weight, bias)
+            v_counts += v_chunk
+            y_counts += y_chunk
     reference.check_finite(v_counts, y_counts)
     return v_counts, y_counts
 
@@ -157,7 +157,7 @@ def _resolve(backend: str | None, name: str, x: Tensor) -> str:
     return backend
 
 
-def _count_part(x: Tensor, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor]:
+def _count_chunk(x: Tensor, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor]:
     batch, channels, length = x.shape
     rows = batch * channels
     if INTERPRETED:
@@ -226,11 +226,11 @@ def code_histogram(codes: Tensor) -> Tensor:
     order = sorted(range(codes.dim()), key=codes.stride, reverse=True)
     flat = codes.permute(order).reshape(-1)
     counts = torch.zeros(256, dtype=torch.int64, device=codes.device)
-    for part in flat.split(MOST_VALUES) if flat.numel() else ():
+    for chunk in flat.split(MOST_VALUES) if flat.numel() else ():
         if HAS_PTX and codes.is_cuda:
-            counts += _count_codes(part)
+            counts += _count_codes(chunk)
         else:
-            counts += torch.bincount(part.to(torch.int32) + 128, minlength=256)
+            counts += torch.bincount(chunk.to(torch.int32) + 128, minlength=256)
     return counts
 
 

@@ -89,13 +89,17 @@ def quantized_layer(checkpoint: Checkpoint, capture: ConvCapture) -> dict[str, T
     x_part, *others = checkpoint.slices
     y = F.silu(causal_conv1d(capture.x, capture.weight, capture.bias)).half()  # (N, D, L)
     grouping = sort_and_cluster(
-        channel_means(capture, x_part), architecture.head_dim, architecture.n_groups,
+        channel_means(capture, x_part),
+        architecture.head_dim,
+        architecture.n_groups,
         as_quamba2=True,
-    )  # fmt: skip
-    x_out = torch.stack([
-        observed_scale(y[:, x_part.channels][:, grouping.group == g], torch.float32)
-        for g in range(grouping.group.max() + 1)
-    ]).reshape(grouping.shape)  # fmt: skip
+    )
+    x_out = torch.stack(
+        [
+            observed_scale(y[:, x_part.channels][:, grouping.group == g], torch.float32)
+            for g in range(grouping.group.max() + 1)
+        ]
+    ).reshape(grouping.shape)
     ranges = {
         "x_head_group_range": torch.from_numpy(grouping.head_group_range).to(torch.int32),
         "x_dim_group_range": torch.from_numpy(grouping.dim_group_range).to(torch.int32),

@@ -7,7 +7,7 @@ its way the stored (float16) weights are judged. Scales come from the first ``BA
 held-out text, the cost from the ``BATCHES`` after those: mean KL of the next-byte predictions, in
 nats, with SiLU(conv1d) of all layers rounded to INT8.
 
-    python -m sample_checkpoints.search --corpora DIRECTORY --runs 0-11 --out DIRECTORY
+    python -m sample_checkpoints.search --corpora DIRECTORY --run 20 --out DIRECTORY
 
 DIRECTORY holds for each text a folder with ``training.txt`` and ``held-out.txt``
 (``other_texts.py`` makes them). Each run logs a line of JSON per judgement and keeps the weights
@@ -148,9 +148,11 @@ def cost(ours: Tensor, theirs: Tensor, tokens: Tensor) -> dict[str, float]:
     delta = (p - q).gather(-1, following)[..., 0].mean(1)
     error = math.sqrt(len(kl))
     return {
-        "kl": float(kl.mean()), "kl_error": float(kl.std() / error),
-        "delta": float(delta.mean()), "delta_error": float(delta.std() / error),
-    }  # fmt: skip
+        "kl": float(kl.mean()),
+        "kl_error": float(kl.std() / error),
+        "delta": float(delta.mean()),
+        "delta_error": float(delta.std() / error),
+    }
 
 
 def judge(model: LanguageModel, held_out: Tensor) -> dict:
@@ -201,8 +203,9 @@ def main() -> None:
         if step * JUDGED % run.steps:
             return
         judged = LanguageModel(shape).to(device).eval()
-        state = {k.replace("_orig_mod.", ""): v.half().float() for k, v in
-                 model.state_dict().items()}  # fmt: skip
+        state = {
+            k.replace("_orig_mod.", ""): v.half().float() for k, v in model.state_dict().items()
+        }
         judged.load_state_dict(state)
         torch.set_float32_matmul_precision("highest")
         found = judge(judged, held_out)
@@ -221,9 +224,17 @@ def main() -> None:
 
     arguments.out.mkdir(parents=True, exist_ok=True)
     train(
-        shape, text, steps=run.steps, batch=run.batch, lr=run.lr, seed=run.seed, device=device,
-        window=run.window, weight_decay=run.weight_decay, on_step=on_step,
-    )  # fmt: skip
+        shape,
+        text,
+        steps=run.steps,
+        batch=run.batch,
+        lr=run.lr,
+        seed=run.seed,
+        device=device,
+        window=run.window,
+        weight_decay=run.weight_decay,
+        on_step=on_step,
+    )
 
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
-"""Train the sample checkpoints: four small byte-level Mamba language models.
+"""Train the sample checkpoints: small byte-level Mamba language models.
 
 Scalescope studies what calibration does to the activations of a *trained* model, and a reader
-should need no download to see it. These four learn State of the Union speeches (``texts.py``), two
-in each family, with nothing added that a large Mamba has not: pre-norm residual blocks of
+should need no download to see it. Four learn State of the Union speeches (``texts.py``), two in
+each family, and a fifth, which ``search.py`` trains by the same code, a dictionary. Nothing is
+added that a large Mamba has not: pre-norm residual blocks of
 
     Mamba-1   in_proj → x | z            conv, SiLU on x       selective scan, gate   out_proj
     Mamba-2   in_proj → z | x B C | dt   conv, SiLU on x B C   SSD, gated norm        out_proj
@@ -67,6 +68,7 @@ SAMPLES = {
     "mamba-small": Shape("mamba", d_model=256, n_layer=6, d_state=16),
     "mamba2-tiny": Shape("mamba2", d_model=128, n_layer=4, d_state=64),
     "mamba2-small": Shape("mamba2", d_model=256, n_layer=6, d_state=64),
+    "mamba2-dictionary": Shape("mamba2", d_model=256, n_layer=6, d_state=64),  # by search.py
 }
 
 

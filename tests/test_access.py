@@ -22,8 +22,22 @@ EVERYWHERE = (None, "", "0.0.0.0", "::", "192.168.1.7", "example.org", "unix:///
 HERE = ("localhost", "LOCALHOST", "127.0.0.1", "127.8.9.10", "::1", "[::1]")
 
 # What exists and what does not, of each kind, and names that no file can have.
-PATHS = ["/etc", "/etc/passwd", "/etc/no-such-file", "/root/no/such", "~", "~nobody-here/x", ".",
-         "..", "../..", "tests", "nowhere", "/dev/zero", "\x00", "x" * 5000]  # fmt: skip
+PATHS = [
+    "/etc",
+    "/etc/passwd",
+    "/etc/no-such-file",
+    "/root/no/such",
+    "~",
+    "~nobody-here/x",
+    ".",
+    "..",
+    "../..",
+    "tests",
+    "nowhere",
+    "/dev/zero",
+    "\x00",
+    "x" * 5000,
+]
 
 
 @pytest.mark.parametrize("address", EVERYWHERE)
@@ -52,12 +66,26 @@ def test_named_directories_alone_are_open_wherever_the_server_listens(tmp_path):
     (inside / "circle").symlink_to(inside / "circle")
     environment = {"SCALESCOPE_ROOTS": os.pathsep.join([str(inside), str(tmp_path / "more")])}
     for address in (*HERE, *EVERYWHERE[2:]):
-        for path in (inside, inside / "text.txt", inside / "none", tmp_path / "more" / "x",
-                     outside / "link" / "text.txt", outside / ".." / "inside"):  # fmt: skip
+        for path in (
+            inside,
+            inside / "text.txt",
+            inside / "none",
+            tmp_path / "more" / "x",
+            outside / "link" / "text.txt",
+            outside / ".." / "inside",
+        ):
             assert is_open(str(path), address, environment), path
-        for path in (outside, tmp_path, inside / ".." / "outside" / "text.txt",
-                     inside / "link" / "text.txt", inside / "circle", f"{inside}-more",
-                     f"{inside}/\x00", "~nobody-here/x", "/etc/passwd"):  # fmt: skip
+        for path in (
+            outside,
+            tmp_path,
+            inside / ".." / "outside" / "text.txt",
+            inside / "link" / "text.txt",
+            inside / "circle",
+            f"{inside}-more",
+            f"{inside}/\x00",
+            "~nobody-here/x",
+            "/etc/passwd",
+        ):
             assert not is_open(str(path), address, environment), path
 
 

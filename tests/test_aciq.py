@@ -38,8 +38,10 @@ def test_the_constants_are_those_that_the_paper_prints():
     """For 2, 3 and 4 bits, some with digits cut off; 9.897 for 8 is of the same equation."""
     found = [laplace_clipping(bits) for bits in (2, 3, 4, 8)]
     assert found == pytest.approx([2.83, 3.89, 5.03, 9.89], abs=0.01)
-    assert all(u == pytest.approx(3 * 4**bits * np.exp(-u)) for bits, u in
-               zip((2, 3, 4, 8), found, strict=True))  # fmt: skip
+    assert all(
+        u == pytest.approx(3 * 4**bits * np.exp(-u))
+        for bits, u in zip((2, 3, 4, 8), found, strict=True)
+    )
 
 
 def test_amax_is_the_constant_times_the_mean_distance_from_the_mean():

@@ -21,8 +21,9 @@ from dashboard.pages.registry import pages
 from dashboard.rules.observers import ScaleRule
 
 DRAWINGS = pages()["explore"].drawings
-OTHERS = {key: entry.drawings for key, entry in pages().items()
-          if key != "explore" and entry.drawings}  # fmt: skip
+OTHERS = {
+    key: entry.drawings for key, entry in pages().items() if key != "explore" and entry.drawings
+}
 
 
 @pytest.fixture
@@ -120,12 +121,14 @@ def test_alpha_and_layer_change_the_numbers_and_nothing_breaks(page):
 
 
 def test_the_pointer_is_told_exact_counts(page):
-    chart = page.locator(".st-key-transfer svg")
+    chart = page.locator(".st-key-transfer .plot")
+    chart.evaluate("plot => plot.scrollIntoView({block: 'center'})")
     box = box_of(chart)
     page.mouse.move(box["x"] + 0.8 * box["width"], box["y"] + 0.5 * box["height"])
-    expect(page.locator(".st-key-transfer .told")).to_contain_text("values")
+    words = page.locator(".st-key-transfer .hovertext")
+    expect(words.first).to_contain_text("values")
     page.mouse.move(5, 5)
-    expect(page.locator(".st-key-transfer .told")).to_have_count(0)
+    expect(words).to_have_count(0)
 
 
 def test_a_checkpoint_that_is_none_says_so_and_another_can_be_chosen(page):
@@ -201,11 +204,11 @@ def test_what_was_chosen_is_kept_from_page_to_page(page):
 def test_a_press_uses_the_best_alpha_and_clicks_choose_an_alpha_and_a_rule(page):
     page.get_by_role("button", name=re.compile("^Use 0.9")).click()
     page.get_by_text("No percentile does better").wait_for()
-    landscape = page.locator(".st-key-landscape svg")
+    landscape = page.locator(".st-key-landscape svg").first
     box = box_of(landscape)
     landscape.click(position={"x": 0.15 * box["width"], "y": 0.5 * box["height"]})
     page.get_by_text("This scale clips too much").wait_for()
-    page.get_by_role("button", name="Choose MinMax, SiLU output").click()
+    page.get_by_role("button", name="Choose MinMax, SiLU output").press("Enter")
     page.get_by_text("This scale is too coarse").wait_for()
     expect(page.get_by_role("combobox", name="Scale rule")).to_have_value("minmax")
 
@@ -226,10 +229,10 @@ def test_a_calibration_shows_how_far_it_is_and_can_be_stopped(browser, server):
 
 def test_a_cell_of_the_layers_page_leads_to_its_layer_and_rule_in_explore(page):
     go_to(page, "layers")
-    cells = page.locator(".st-key-rules .pick")
+    cells = page.locator(".st-key-rules .picks button")
     # The rule on show is one of the baselines; the recommended α is not.
     expect(cells).to_have_count(4 * (1 + len(baselines(ScaleRule()))))
-    page.locator('.st-key-rules .pick[aria-label^="Layer 2, least squared error"]').click()
+    page.locator('.st-key-rules .picks [aria-label^="Layer 2, least squared error"]').press("Enter")
     ready(page)
     expect(page.get_by_role("combobox", name="Layer")).to_have_value("2")
     expect(page.get_by_role("combobox", name="Scale rule")).to_have_value("mse")
@@ -257,8 +260,11 @@ def test_the_layers_leave_as_files(page):
     page.locator(".st-key-rules svg").first.wait_for()  # until then the bar is Explore's
     written = {}
     for suffix, label in {
-        "csv": "CSV", "json": "JSON", "bin": "Quamba entries", "html": "HTML report"
-    }.items():  # fmt: skip
+        "csv": "CSV",
+        "json": "JSON",
+        "bin": "Quamba entries",
+        "html": "HTML report",
+    }.items():
         with page.expect_download() as download:
             page.get_by_role("button", name=label, exact=True).click()
         name = "layers_mamba-tiny_percentile-0.9995_calibration-16x512_"
@@ -269,9 +275,14 @@ def test_the_layers_leave_as_files(page):
     rows = list(csv.DictReader(written["csv"].decode().splitlines()))
     assert len(rows) == 4
     for row in rows:
-        assert (row["checkpoint"], row["text"], row["batches"], row["seq_len"], row["observer"],
-                row["alpha"]) == ("mamba-tiny", "calibration.txt", "16", "512", "percentile",
-                                  "0.9995")  # fmt: skip
+        assert (
+            row["checkpoint"],
+            row["text"],
+            row["batches"],
+            row["seq_len"],
+            row["observer"],
+            row["alpha"],
+        ) == ("mamba-tiny", "calibration.txt", "16", "512", "percentile", "0.9995")
     assert b"calibrated on 16 \xc3\x97 512 tokens of calibration.txt" in written["html"]
     assert len(json.loads(written["json"])["layers"]) == 4
     assert len(torch.load(io.BytesIO(written["bin"]), weights_only=True)) == 3 * 4
@@ -282,7 +293,10 @@ def test_a_click_scrubs_through_the_kernels_positions(page):
     go_to(page, "kernel")
     heading = page.get_by_role("heading", name=re.compile(r"^Position 100: "))
     heading.wait_for()
-    page.locator(".st-key-pipeline .pick").nth(3).click()
+    plot = page.locator(".st-key-pipeline .plot")
+    plot.scroll_into_view_if_needed()
+    box = box_of(plot)
+    page.mouse.click(box["x"] + 3.5 / 48 * box["width"], box["y"] + 0.5 * box["height"])
     page.get_by_role("heading", name=re.compile(r"^Position 79: ")).wait_for()
     expect(page).to_have_url(re.compile(r"position=79"))
 
@@ -294,7 +308,7 @@ def test_a_quantized_checkpoint_points_from_explore_to_its_layers(browser, serve
     page.get_by_role("link", name="Its layers").click()
     page.get_by_role("heading", name=re.compile("α is never used")).wait_for()
     page.get_by_role("link", name="Its groups").click()
-    page.locator(".st-key-groups svg").wait_for()
+    page.locator(".st-key-groups svg").first.wait_for()
     page.close()
 
 
@@ -343,18 +357,10 @@ def test_no_figure_is_a_scroll_box_and_its_menu_opens_at_a_click(browser, server
     )
 
     for key in keys:
-        opener = page.locator(f".st-key-{key} .save summary")  # of a sheet
-        if opener.count():
-            opener.scroll_into_view_if_needed()
-            box = box_of(opener)
-            page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
-        else:
-            page.locator(f".st-key-{key} .plot").hover()
+        page.locator(f".st-key-{key} .plot").hover()
         with page.expect_download() as download:
-            box = box_of(page.locator(f".st-key-{key}").get_by_role("button", name="SVG"))
-            page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
-        name = download.value.suggested_filename
-        assert key in name and name.endswith(".svg")
+            page.locator(f".st-key-{key}").get_by_role("button", name="SVG").click()
+        assert re.fullmatch(r"[\w.-]+\.svg", download.value.suggested_filename)
     page.close()
 
 
@@ -376,9 +382,9 @@ def test_a_change_of_page_is_one_step_and_back_restores_the_page_with_its_choice
     expect(page).to_have_url(re.compile(r"alpha=0\.99955"))
     before = history(page)
     go_to(page, "layers")
-    page.locator(".st-key-rules svg").wait_for()
+    page.locator(".st-key-rules svg").first.wait_for()
     go_to(page, "kernel")
-    page.locator(".st-key-pipeline svg").wait_for()
+    page.locator(".st-key-pipeline svg").first.wait_for()
     expect(page.get_by_test_id("stTopNavDropdownLink")).to_have_count(0)
     expect(page.get_by_role("combobox", name="Layer")).to_have_value("2")
     page.get_by_role("combobox", name="Layer").click()
@@ -389,7 +395,7 @@ def test_a_change_of_page_is_one_step_and_back_restores_the_page_with_its_choice
     assert ["/layers" in steps[-2], "/kernel" in steps[-1]] == [True, True]
 
     page.go_back()
-    page.locator(".st-key-rules svg").wait_for()
+    page.locator(".st-key-rules svg").first.wait_for()
     expect(page.get_by_role("combobox", name="Checkpoint")).to_have_value("mamba2-tiny")
     page.go_back()
     ready(page)
@@ -399,9 +405,9 @@ def test_a_change_of_page_is_one_step_and_back_restores_the_page_with_its_choice
         "aria-valuetext", "0.99955"
     )
     page.go_forward()
-    page.locator(".st-key-rules svg").wait_for()
+    page.locator(".st-key-rules svg").first.wait_for()
     page.go_forward()
-    page.locator(".st-key-pipeline svg").wait_for()
+    page.locator(".st-key-pipeline svg").first.wait_for()
     expect(page.get_by_role("combobox", name="Layer")).to_have_value("1")
     assert history(page) == steps
     page.close()
@@ -413,10 +419,62 @@ def test_a_click_on_a_layer_is_one_step_and_leads_on_with_the_choices(browser, s
     page.goto(f"{server.address}/layers?checkpoint=mamba2-tiny&batches=2&seq_len=64&slice=B")
     page.locator(".st-key-rules svg").first.wait_for()
     before = history(page)
-    page.locator('.st-key-rules .pick[aria-label^="Layer 2, least squared error"]').click()
+    page.locator('.st-key-rules .picks [aria-label^="Layer 2, least squared error"]').press("Enter")
     ready(page)
     for name, value in (("Checkpoint", "mamba2-tiny"), ("Layer", "2"), ("Scale rule", "mse")):
         expect(page.get_by_role("combobox", name=name)).to_have_value(value)
     expect(page.get_by_role("radio", name="B", exact=True)).to_be_checked()
     assert len(history(page)) == len(before) + 1
     page.close()
+
+
+def test_any_page_is_shown_to_a_room_and_keys_turn_the_pages(browser, server):
+    page = browser.new_page(viewport={"width": 1440, "height": 900})
+    page.set_default_timeout(60_000)
+    page.goto(f"{server.address}/claims?checkpoint=mamba2-tiny&present=1")
+    heading = page.locator("h1").first
+    expect(heading).to_have_text("Claims")
+    expect(page.get_by_test_id("stHeader")).to_be_hidden()
+    page.locator("[class*=st-key-claim_]").first.wait_for()
+    page.keyboard.press("PageDown")
+    expect(heading).to_have_text("Glossary")
+    expect(page).to_have_url(re.compile("/glossary.*present=1"))
+    page.keyboard.press("PageUp")
+    expect(heading).to_have_text("Claims")
+    page.locator("[class*=st-key-claim_]").first.wait_for()
+    page.keyboard.press("Escape")
+    expect(page.get_by_test_id("stHeader")).to_be_visible()
+    assert "present" not in page.url
+    page.close()
+
+
+def test_a_question_mark_shows_the_keys(page):
+    page.keyboard.press("?")
+    expect(page.get_by_role("dialog")).to_contain_text("the next page, while presenting")
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("dialog")).to_have_count(0)
+
+
+def test_a_first_visit_is_told_what_this_is_and_a_link_is_none(page, server):
+    welcome = page.locator(".st-key-welcome")
+    expect(welcome).to_contain_text("what one number, an INT8 activation scale, does")
+    page.get_by_role("button", name="Explore this layer").click()
+    expect(welcome).to_have_count(0)
+    page.goto(f"{server.address}/?checkpoint=mamba-tiny")
+    ready(page)
+    expect(welcome).to_have_count(0)
+
+
+def test_a_saved_figure_says_where_it_comes_from(page):
+    go_to(page, "batches")
+    figure = page.locator(".st-key-average")
+    figure.locator(".plot").hover()
+    with page.expect_download() as download:
+        figure.get_by_role("button", name="SVG").click()
+    name = download.value.suggested_filename
+    assert re.fullmatch(
+        r"average-layer-0-x_mamba-tiny_percentile-ema-0\.9995_calibration-16x512_[\d-]+\.svg", name
+    )
+    written = Path(download.value.path()).read_text("utf-8")
+    words = " ".join(re.findall(r">([^<>]+)<", written))
+    assert "mamba-tiny, calibrated on 16 × 512 tokens of calibration.txt" in words

@@ -180,7 +180,7 @@ def test_a_large_vocabulary_without_tokenizer_says_what_to_add(tmp_path):
 
 
 def test_the_texts_that_come_along_are_named_calibration_first():
-    assert text_names() == ["calibration.txt", "out-of-domain.txt"]
+    assert text_names() == ["calibration.txt", "dictionary.txt", "out-of-domain.txt"]
 
 
 def test_what_is_set_aside_on_disk_comes_back_to_the_bit():

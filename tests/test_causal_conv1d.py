@@ -282,9 +282,13 @@ def test_every_output_is_written(make, monkeypatch):
 
 @settings(max_examples=12, deadline=None)
 @given(
-    st.integers(1, 4), st.integers(1, 40), st.integers(1, 70), st.integers(2, 4), st.booleans(),
+    st.integers(1, 4),
+    st.integers(1, 40),
+    st.integers(1, 70),
+    st.integers(2, 4),
+    st.booleans(),
     st.floats(1e-4, 0.2),
-)  # fmt: skip
+)
 def test_any_shape(batch, channels, length, width, d_contiguous, scale_out):
     x = uniform(batch, channels, length)
     if d_contiguous:

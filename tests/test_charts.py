@@ -441,14 +441,15 @@ def test_a_click_on_the_sweep_answers_with_the_alpha_under_it():
     landscape, rows = swept(0, "percentile", symmetric=True)
     figure = figures.alpha_sweep(landscape, rows, ENGLISH)
     picks = figure.layout.meta["picks"]
-    assert [pick["value"] for pick in picks] == list(range(len(landscape.alphas)))
-    i = 30
-    place = -np.log10(1 - landscape.alphas[i])
-    low, high = picks[i]["x"]
-    assert low < place < high and picks[i + 1]["x"][0] == high
+    place, t = picks[30]["value"], [-np.log10(1 - alpha) for alpha in landscape.alphas[:-1]]
+    low, high = picks[30]["x"]
+    assert low < t[place] < high and picks[31]["x"][0] == high
+    assert picks[30]["label"] == f"α {landscape.alphas[place]:.10g}"
     assert picks[-1]["label"] == "α 1"
     sensors = traces(figure, "bar")
     assert len(sensors) == 5  # one for each panel: the same numbers wherever the pointer is
+    told = [text.split("<br>")[0] for text in sensors[0].customdata]
+    assert told == [f"<b>{pick['label']}</b>" for pick in picks]
     assert all(list(bar.customdata) == list(sensors[0].customdata) for bar in sensors)
     assert sensors[0].customdata[0].startswith(f"<b>α {landscape.alphas[0]:.10g}</b><br>sqnr_db ")
 

@@ -72,9 +72,15 @@ def test_both_layouts_of_one_model_give_the_same_convolutions_and_forward(
 
 def test_mamba2_in_both_layouts_has_the_slices_x_b_and_c(tmp_path):
     config = Mamba2Config(
-        vocab_size=256, hidden_size=16, num_hidden_layers=2, num_heads=4, head_dim=8, n_groups=2,
-        state_size=4, chunk_size=8,
-    )  # fmt: skip
+        vocab_size=256,
+        hidden_size=16,
+        num_hidden_layers=2,
+        num_heads=4,
+        head_dim=8,
+        n_groups=2,
+        state_size=4,
+        chunk_size=8,
+    )
     model = Mamba2ForCausalLM(config)
     model.save_pretrained(tmp_path / "hf")
     state = load_file(tmp_path / "hf" / "model.safetensors")
@@ -92,8 +98,10 @@ def test_mamba2_in_both_layouts_has_the_slices_x_b_and_c(tmp_path):
     for name in ("hf", "ssm"):
         checkpoint = load_checkpoint(str(tmp_path / name))
         assert [(s.name, s.start, s.stop) for s in checkpoint.slices] == [
-            ("x", 0, 32), ("B", 32, 40), ("C", 40, 48),
-        ]  # fmt: skip
+            ("x", 0, 32),
+            ("B", 32, 40),
+            ("C", 40, 48),
+        ]
         assert checkpoint.conv_offset == 32
         found = load_backbone(checkpoint, "cpu")(tokens).last_hidden_state
         torch.testing.assert_close(found, expected)
@@ -101,7 +109,8 @@ def test_mamba2_in_both_layouts_has_the_slices_x_b_and_c(tmp_path):
 
 def test_samples_are_found_by_name_smallest_first_and_cover_both_layouts():
     names = sample_names()
-    assert set(names) == {"mamba-tiny", "mamba-small", "mamba2-tiny", "mamba2-small"}
+    trained = {"mamba-tiny", "mamba-small", "mamba2-tiny", "mamba2-small", "mamba2-dictionary"}
+    assert set(names) == trained
     layouts = {name: load_checkpoint(name).layout for name in names}
     assert layouts["mamba-tiny"] == layouts["mamba-small"] == "state-spaces"
     assert layouts["mamba2-tiny"] == layouts["mamba2-small"] == "hugging-face"

@@ -65,9 +65,21 @@ def shown(app: AppTest) -> Iterator[tuple[str, str]]:
             yield kind, element.value
     for element in app.get("html"):
         yield "html", element.proto.body
-    for kind in ("selectbox", "button", "toggle", "number_input", "slider", "select_slider",
-                 "button_group", "metric", "radio", "download_button", "expander", "page_link",
-                 "popover"):  # fmt: skip
+    for kind in (
+        "selectbox",
+        "button",
+        "toggle",
+        "number_input",
+        "slider",
+        "select_slider",
+        "button_group",
+        "metric",
+        "radio",
+        "download_button",
+        "expander",
+        "page_link",
+        "popover",
+    ):
         for element in app.get(kind):
             proto = element.proto.popover if kind == "popover" else element.proto
             for field in ("label", "help", "placeholder"):

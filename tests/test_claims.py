@@ -45,10 +45,14 @@ def trained() -> CalibratedModel:
     checkpoint = load_checkpoint("mamba2-tiny")
     text = read_text(checkpoint, batches=4, seq_len=128)
     found = calibrate(checkpoint, load_backbone(checkpoint), text)
-    return CalibratedModel("mamba2-tiny", tuple(
-        CalibratedLayer(layer.layer, layer.slices[0], Landscape.of(layer.slices[0].silu_output))
-        for layer in found.layers
-    ), recommend(landscapes(found)))  # fmt: skip
+    return CalibratedModel(
+        "mamba2-tiny",
+        tuple(
+            CalibratedLayer(layer.layer, layer.slices[0], Landscape.of(layer.slices[0].silu_output))
+            for layer in found.layers
+        ),
+        recommend(landscapes(found)),
+    )
 
 
 def by_key(trained: CalibratedModel, run: KernelRun | None = None) -> dict[str, Claim]:
@@ -148,11 +152,18 @@ def test_a_model_in_which_alpha_does_nothing_gets_another_verdict(trained):
     # All outputs are one value, so each percentile is that value.
     flat = Histogram(np.array([2.0], dtype=np.float32), np.array([10_000]))
     landscape = Landscape.of(flat)
-    same = replace(trained, layers=tuple(
-        replace(each, landscape=landscape,
-                calibration=replace(each.calibration, silu_output=flat, batches=(flat,) * 4))
-        for each in trained.layers
-    ), recommendation=recommend({(0, "x"): landscape}))  # fmt: skip
+    same = replace(
+        trained,
+        layers=tuple(
+            replace(
+                each,
+                landscape=landscape,
+                calibration=replace(each.calibration, silu_output=flat, batches=(flat,) * 4),
+            )
+            for each in trained.layers
+        ),
+        recommendation=recommend({(0, "x"): landscape}),
+    )
     found = by_key(same)
     assert found["alphas"].verdict == found["quantiles"].verdict == HOLDS
     assert found["default"].verdict == HOLDS

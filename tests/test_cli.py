@@ -56,8 +56,15 @@ def test_each_layer_has_its_best_alpha_and_what_it_gains(capsys):
 def test_the_published_columns_come_in_the_published_form(capsys):
     lines = analyze(capsys, "mamba-tiny", "--format", "published").splitlines()
     assert lines[0].split() == [
-        "layer", "x_scale", "wx_scale", "x_out_scale", "ratio", "shape", "least", "greatest"
-    ]  # fmt: skip
+        "layer",
+        "x_scale",
+        "wx_scale",
+        "x_out_scale",
+        "ratio",
+        "shape",
+        "least",
+        "greatest",
+    ]
     found = json.loads(analyze(capsys, "mamba-tiny", "--format", "json"))["layers"]
     for line, layer in zip(lines[1:], found, strict=True):
         number, x_scale, wx_scale, x_out_scale, ratio, shape, least, greatest = line.split()
@@ -68,8 +75,19 @@ def test_the_published_columns_come_in_the_published_form(capsys):
 
 
 def test_of_grouped_scales_the_published_form_and_the_ratios_speak_of_the_mean(capsys):
-    options = ("mamba2-tiny", "--observer", "minmax", "--group-size", "64", "--layers", "1",
-               "--batches", "1", "--seq-len", "64")  # fmt: skip
+    options = (
+        "mamba2-tiny",
+        "--observer",
+        "minmax",
+        "--group-size",
+        "64",
+        "--layers",
+        "1",
+        "--batches",
+        "1",
+        "--seq-len",
+        "64",
+    )
     (layer,) = json.loads(analyze(capsys, *options, "--format", "json"))["layers"]
     assert len(layer["x_out_scale"]) == 4
     mean = sum(layer["x_out_scale"]) / 4
@@ -82,8 +100,11 @@ def test_of_grouped_scales_the_published_form_and_the_ratios_speak_of_the_mean(c
 
 
 def test_csv_has_a_line_a_slice_with_the_jsons_numbers(capsys):
-    rows = list(csv.DictReader(io.StringIO(
-        analyze(capsys, "mamba2-tiny", "--layers", "0,2-3", "--format", "csv"))))  # fmt: skip
+    rows = list(
+        csv.DictReader(
+            io.StringIO(analyze(capsys, "mamba2-tiny", "--layers", "0,2-3", "--format", "csv"))
+        )
+    )
     names = [(row["layer"], row["slice"]) for row in rows]
     assert names == [(n, part) for n in "023" for part in ("x", "B", "C")]
     document = json.loads(analyze(capsys, "mamba2-tiny", "--layers", "2", "--format", "json"))
@@ -161,8 +182,11 @@ def test_what_is_wrong_is_one_line_and_status_2(capsys, arguments, told):
 def test_the_module_runs_as_a_command():
     run = subprocess.run(
         [sys.executable, "-m", "dashboard", "analyze", "nowhere"],
-        cwd=ROOT, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert run.returncode == 2
     assert run.stderr.startswith("dashboard: nowhere is neither")
     assert "Traceback" not in run.stderr

@@ -5,6 +5,7 @@ import math
 import re
 from functools import partial
 
+import numpy as np
 import opening
 import pytest
 import torch
@@ -24,7 +25,7 @@ from dashboard.analysis.compare import (
 from dashboard.checkpoints import SAMPLES_DIR, load_checkpoint
 from dashboard.pages import loading, waiting
 from dashboard.text import captions
-from dashboard.text.language import ENGLISH
+from dashboard.text.language import ENGLISH, language
 
 QUICK = ["--batches", "3", "--seq-len", "64"]
 
@@ -98,7 +99,10 @@ def test_of_stored_groups_the_mean_is_compared_with_least_and_greatest_beside_it
 def test_a_flat_row_for_each_value_that_is_known():
     rows = compared_rows([column("a", 0.1, 0.2), column("b", 0.3)])
     assert [(r["layer"], r["column"], r["value"]) for r in rows] == [
-        (0, "a", 0.1), (0, "b", 0.3), (1, "a", 0.2)]  # fmt: skip
+        (0, "a", 0.1),
+        (0, "b", 0.3),
+        (1, "a", 0.2),
+    ]
     assert rows[1]["relative_difference"] == pytest.approx(2.0)
 
 
@@ -109,10 +113,9 @@ def test_the_drawing_takes_gaps_single_layers_and_infinities(quantity):
         column("b", 0.1, first=7),
         Column("empty", ()),
     ]
-    drawn = figures.compared_lines(columns, quantity, ENGLISH).as_dict()
-    for kind in ("areas", "lines", "texts"):
-        for shape in drawn[kind]:
-            assert all(math.isfinite(v) for v in (*shape["x"], *shape["y"]))
+    figure = figures.compared_lines(columns, quantity, ENGLISH)
+    lines = [np.array(trace.y, dtype=float) for trace in figure.data if trace.y is not None]
+    assert not any(np.isinf(line).any() for line in lines)  # a gap is not a number
 
 
 opened = partial(opening.opened, "compare", batches="3", seq_len="64")
@@ -123,8 +126,14 @@ def test_the_page_compares_rules_files_and_published_tables(capsys, tmp_path):
     assert cli.main(["calibrate", "mamba-tiny", *QUICK, "--out", path]) == 0
     assert cli.main(["analyze", "mamba-tiny", *QUICK, "--format", "json"]) == 0
     wanted = json.loads(capsys.readouterr().out)["layers"]
-    app = opened(columns="3", checkpoint="mamba-tiny", source_b=path, rule_b="minmax",
-                 source_c="Quamba2-130m-w8a8 (published)", quantity="ratio_weight")  # fmt: skip
+    app = opened(
+        columns="3",
+        checkpoint="mamba-tiny",
+        source_b=path,
+        rule_b="minmax",
+        source_c="Quamba2-130m-w8a8 (published)",
+        quantity="ratio_weight",
+    )
     table = app.dataframe[0].value
     names = list(table.columns)
     assert names[2] == "A: mamba-tiny, α 0.9995"
@@ -134,12 +143,14 @@ def test_the_page_compares_rules_files_and_published_tables(capsys, tmp_path):
 
 
 def test_each_layers_best_alpha_is_a_choice_and_nonsense_is_refused():
-    app = opened(checkpoint="mamba-tiny", alpha_b="best",
-                 quantity="sqnr_db")  # fmt: skip
+    app = opened(checkpoint="mamba-tiny", alpha_b="best", quantity="sqnr_db")
     table = app.dataframe[0].value
     assert all(gain.startswith("+") for gain in table.iloc[:, 4])
-    for name, value, words in (("alpha_b", "often", "α is 'often'"), ("alpha_b", "2", "α is '2'"),
-                               ("source_b", "nowhere", "nowhere is neither")):  # fmt: skip
+    for name, value, words in (
+        ("alpha_b", "often", "α is 'often'"),
+        ("alpha_b", "2", "α is '2'"),
+        ("source_b", "nowhere", "nowhere is neither"),
+    ):
         told = opened(**{"checkpoint": "mamba-tiny", name: value}).error[0].value
         assert words in told
 
@@ -155,8 +166,10 @@ def test_the_headline_speaks_of_the_quantity_on_show():
     )
     assert any(m.value.startswith("## w_scale of layer") for m in app.markdown)
     app.segmented_control(key="quantity").set_value("sqnr_db").run()
-    gains = [float(text.removesuffix(" dB").replace("−", "-"))
-             for text in app.dataframe[0].value.iloc[:, 4]]  # fmt: skip
+    gains = [
+        float(text.removesuffix(" dB").replace("−", "-"))
+        for text in app.dataframe[0].value.iloc[:, 4]
+    ]
     most = max(gains, key=abs)
     (headline,) = [m.value for m in app.markdown if m.value.startswith("## ")]
     layer = gains.index(most)
@@ -176,15 +189,19 @@ def test_columns_stay_when_their_calibrations_have_been_dropped(monkeypatch):
     settings = {"columns": "6", "batches": "1", "seq_len": "40"} | {
         f"{name}_{column}": value
         for i, column in enumerate("abcdef")
-        for name, value in (("source", ("mamba-tiny", "mamba2-tiny", "mamba-small")[i % 3]),
-                            ("text", ("calibration.txt", "out-of-domain.txt")[i // 3]))
-    }  # fmt: skip
+        for name, value in (
+            ("source", ("mamba-tiny", "mamba2-tiny", "mamba-small")[i % 3]),
+            ("text", ("calibration.txt", "out-of-domain.txt")[i // 3]),
+        )
+    }
     made, calibrate = [], loading.calibrate
     monkeypatch.setattr(
-        loading, "calibrate",
-        lambda checkpoint, *rest, **more: made.append(checkpoint) or
-        calibrate(checkpoint, *rest, **more),
-    )  # fmt: skip
+        loading,
+        "calibrate",
+        lambda checkpoint, *rest, **more: (
+            made.append(checkpoint) or calibrate(checkpoint, *rest, **more)
+        ),
+    )
     app = opening.opened("compare", **settings)
     first = app.dataframe[0].value
     assert len(made) == 6  # more than the shelf of calibrations holds
@@ -202,3 +219,8 @@ def test_the_bar_names_the_column_that_runs(monkeypatch):
     )
     opened(checkpoint="mamba-tiny", source_b="mamba2-tiny", seq_len="44")
     assert any(text.startswith("Calibrating column B, mamba2-tiny: batch") for text in shown)
+
+
+def test_columns_are_named_in_chinese():
+    named = captions.column_names([column("mamba2-tiny", 0.1)], language("zh-CN"))
+    assert named == ["A：mamba2-tiny"]

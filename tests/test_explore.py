@@ -40,9 +40,13 @@ def test_a_small_sample_opens_without_a_click(first):
     assert first.select_slider(key="alpha").label == "Percentile α"
     assert first.select_slider(key="alpha").value == 0.9995
     assert set(metrics(first)) == {
-        "sqnr_db", "saturation_rate", "x_out_scale", "effective_bits", "code_utilization",
+        "sqnr_db",
+        "saturation_rate",
+        "x_out_scale",
+        "effective_bits",
+        "code_utilization",
         "top_code_utilization",
-    }  # fmt: skip
+    }
 
 
 def test_the_backend_and_its_agreement_are_on_show(first):
@@ -91,8 +95,14 @@ def test_scale_wx_is_one_scale_wx_and_saturates():
 
 
 def test_a_link_restores_every_setting():
-    app = opened(checkpoint="mamba-small", layer="4", alpha="0.99", rule="percentile",
-                 counts="linear counts", text="out-of-domain.txt")  # fmt: skip
+    app = opened(
+        checkpoint="mamba-small",
+        layer="4",
+        alpha="0.99",
+        rule="percentile",
+        counts="linear counts",
+        text="out-of-domain.txt",
+    )
     assert app.selectbox(key="checkpoint").value == "mamba-small"
     assert app.selectbox(key="layer").value == 4
     assert app.select_slider(key="alpha").value == 0.99
@@ -179,15 +189,26 @@ def test_the_link_always_names_the_checkpoint():
     assert not app.exception
     assert app.selectbox(key="checkpoint").value == "mamba2-tiny"
     assert "mamba2-tiny" in app.query_params["checkpoint"]
-    again = opened(**{key: value[0] if isinstance(value, list) else value
-                      for key, value in app.query_params.items()})  # fmt: skip
+    again = opened(
+        **{
+            key: value[0] if isinstance(value, list) else value
+            for key, value in app.query_params.items()
+        }
+    )
     assert again.selectbox(key="checkpoint").value == "mamba2-tiny"
     assert metrics(again) == metrics(app)
 
 
 def test_a_link_with_words_that_no_box_knows_falls_to_the_defaults():
-    app = opened(layer="99", rule="nonsense", beside="", asymmetric="maybe", alpha="2", slice="q",
-                 counts="none")  # fmt: skip
+    app = opened(
+        layer="99",
+        rule="nonsense",
+        beside="",
+        asymmetric="maybe",
+        alpha="2",
+        slice="q",
+        counts="none",
+    )
     assert app.selectbox(key="layer").value == 0
     assert app.selectbox(key="rule").value == "percentile"
     assert app.select_slider(key="alpha").value == 0.9995

@@ -44,7 +44,7 @@ def inputs(kind: str, size: float, seed: int) -> torch.Tensor:
         "two values": lambda: np.tile([size, -size / 3], 20),
         "far outlier": lambda: np.append(generator.normal(size=3000) * size / 300, size),
         "zeros": lambda: np.zeros(10),
-    }[kind]()  # fmt: skip
+    }[kind]()
     return torch.from_numpy(made.clip(-6e4, 6e4).astype(np.float32))
 
 
@@ -57,11 +57,21 @@ def counted(v: torch.Tensor) -> SliceCalibration:
 
 data = st.builds(
     inputs,
-    st.sampled_from(["bell", "heavy tail", "positive", "negative", "constant", "two values",
-                     "far outlier", "zeros"]),
+    st.sampled_from(
+        [
+            "bell",
+            "heavy tail",
+            "positive",
+            "negative",
+            "constant",
+            "two values",
+            "far outlier",
+            "zeros",
+        ]
+    ),
     st.sampled_from([0.01, 0.1, 1.0, 3.0, 8.4, 60.0, 3000.0]),
     st.integers(0, 5),
-)  # fmt: skip
+)
 alphas = st.sampled_from([0.9, 0.99, 0.999, 0.9995, 0.99999, 1.0])
 speeches = st.sampled_from(SPEECHES)
 wide = st.sampled_from([700.0, 736.0, 868.0, 1040.0, 1288.0])
@@ -320,8 +330,11 @@ def test_the_table_counts_codes_and_splits_errors_on_one_scale():
     assert errors == pytest.approx([errors[0]] * len(errors), rel=1e-5)
     assert [pick["value"] for pick in figure.layout.meta["picks"]] == list(range(1, len(rows)))
     best = max(rows, key=lambda row: float(row.output.sqnr_db))
-    green = [words.text for words in figure.layout.annotations
-             if words.font.color == figures.PALETTES["light"]["best"]]  # fmt: skip
+    green = [
+        words.text
+        for words in figure.layout.annotations
+        if words.font.color == figures.PALETTES["light"]["best"]
+    ]
     assert green == [f"<b>{float(best.output.sqnr_db):.2f} dB</b>"]
 
 

@@ -8,7 +8,7 @@ import re
 import pytest
 
 from dashboard import figures
-from dashboard.analysis.report import LayerReport, judge, report_scale, report_slices
+from dashboard.analysis.report import LayerReport, evaluate_held_out, report_scale, report_slices
 from dashboard.calibration import Calibration
 from dashboard.checkpoints import load_checkpoint
 from dashboard.export import documents, tables
@@ -89,8 +89,9 @@ def test_a_wide_table_is_parted_and_no_column_is_lost(mamba2):
     rows = list(tables.slice_rows(documents.document(mamba2.origin, ScaleRule("percentile"), made)))
     rows[0] |= {"best_alpha": 0.999956}
     page = documents.report_html("t", "o", [documents.Section("h", rows=rows)], ENGLISH)
-    found = [[cell_texts(row) for row in table.split("<tr>")[1:]]
-             for table in page.split("<table>")[1:]]  # fmt: skip
+    found = [
+        [cell_texts(row) for row in table.split("<tr>")[1:]] for table in page.split("<table>")[1:]
+    ]
     assert len(found) > 2
     names = [name for table in found for name in table[0] if name not in ("slice", "layer")]
     assert names == [name for name in rows[0] if name not in ("slice", "layer")]
@@ -179,5 +180,7 @@ def test_what_charts_are_made_of_leaves_as_rows(mamba):
         means.append(means[-1] + 0.5 * (row["quantile"] - means[-1]))
     assert [row["mean"] for row in rows] == pytest.approx(means)
 
-    (row,) = tables.held_out_rows([judge(1, counted, counted, ScaleRule("minmax"))], ("a", "b"))
+    (row,) = tables.held_out_rows(
+        [evaluate_held_out(1, counted, counted, ScaleRule("minmax"))], ("a", "b")
+    )
     assert row["sqnr_db, a"] == row["sqnr_db, b"] and row["saturation_rate, a"] == 0

@@ -41,9 +41,14 @@ def sliced(v: torch.Tensor, observer="percentile", alpha=0.9995, symmetric=True)
     """A report on SiLU inputs v, the scales beside it, and what was counted."""
     halves = [Histogram.of(F.silu(half)) for half in v.tensor_split(2) if len(half)]
     counted = SliceCalibration(
-        "x", 0.04 * 127, 0.006 * 127, 0.01 * 127,
-        Histogram.of(v), Histogram.of(F.silu(v)), tuple(halves),
-    )  # fmt: skip
+        "x",
+        0.04 * 127,
+        0.006 * 127,
+        0.01 * 127,
+        Histogram.of(v),
+        Histogram.of(F.silu(v)),
+        tuple(halves),
+    )
     rule = ScaleRule(observer, alpha, symmetric=symmetric)
     chosen = report_scale(counted, rule)
     report = SliceReport("x", counted.scales, chosen, counted.silu_input, counted.silu_output)
@@ -240,7 +245,9 @@ def test_captions_claim_only_what_the_data_show():
 
 def test_batches_speak_of_amax_throughout():
     average = moving_average([Histogram.of(torch.tensor([1.0, 2.0]))], ScaleRule("percentile-ema"))
-    for sentence in (captions.average_verdict(average, 2.5, ENGLISH),
-                     captions.orders_caption(np.array([2.0, 3.0]), 2.5, ENGLISH)):  # fmt: skip
+    for sentence in (
+        captions.average_verdict(average, 2.5, ENGLISH),
+        captions.orders_caption(np.array([2.0, 3.0]), 2.5, ENGLISH),
+    ):
         assert scale_text(2.5) in sentence
     assert "between 2.000 and 3.000" in captions.orders_caption(np.array([2.0, 3.0]), 2.5, ENGLISH)

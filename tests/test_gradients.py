@@ -5,11 +5,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from families import CONFIGS, MAMBA_LAYERS, save_model
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracles import half_away
 from plain_forward import PlainModel, loss
+from random_checkpoints import CONFIGS, MAMBA_LAYERS, save_model
 from safetensors.numpy import load_file, save_file
 
 from dashboard.calibration import CalibrationError, calibrate, read_text
@@ -228,8 +228,9 @@ def test_a_file_without_gradients_opens_and_one_with_bad_ones_does_not(counted, 
     arrays = load_file(path)
     older = {name: array for name, array in arrays.items() if ".gradients." not in name}
     save_file(older, path, metadata)
-    assert all(part.gradients is None for layer in load_calibration(path).layers
-               for part in layer.slices)  # fmt: skip
+    assert all(
+        part.gradients is None for layer in load_calibration(path).layers for part in layer.slices
+    )
     name = "layers.1.B.gradients"
     for bad in (
         {f"{name}.squares": arrays[f"{name}.squares"] - 1e9},

@@ -45,8 +45,14 @@ def test_the_handout_has_every_step_its_answer_and_the_glossary(code):
 
 
 def test_settings_of_another_model_do_not_break_the_handout():
-    settings = {"lesson_alpha": 0.999999999, "alpha_0": 0.12345, "layer": 77, "channel": 9999,
-                "position": 100_000, "int8_scale": 0.1}  # fmt: skip
+    settings = {
+        "lesson_alpha": 0.999999999,
+        "alpha_0": 0.12345,
+        "layer": 77,
+        "channel": 9999,
+        "position": 100_000,
+        "int8_scale": 0.1,
+    }
     made = printed_steps(calibrated_model(source_of("mamba2-tiny")), 0, settings, ENGLISH)
     assert len(made) == len(STEPS)
     assert "INT8 holds −12.8 … 12.7" in made[0].screen.figure.layout.meta["alt"]
@@ -58,8 +64,10 @@ def test_a_step_that_a_calibration_file_does_not_allow_says_why_and_the_others_k
     made = printed_steps(model, 0, {}, ENGLISH)
     paper = handout(made, "a calibration file", ENGLISH)
     assert len(made) == len(STEPS)
-    for heading, reason in (("2 · Four steps", "no activations to follow"),
-                            ("8 · What the shape", "no channels to group")):  # fmt: skip
+    for heading, reason in (
+        ("2 · Four steps", "no activations to follow"),
+        ("8 · What the shape", "no channels to group"),
+    ):
         (section,) = re.findall(rf"<h2>{heading}.*?</section>", paper, re.S)
         assert reason in section and 'role="img"' not in section
     assert "<h2>9 · Your turn: choose α</h2>" in paper

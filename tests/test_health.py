@@ -151,8 +151,13 @@ def judged(quantized, float_model) -> health.Health:
 def by_hand(stored, capture) -> list[tuple[float, float]]:
     """SQNR in dB and saturation of each slice under its stored scales, from the tensors."""
     arguments = stored.kernel_arguments()
-    rows = torch.cat([stored.weight_q.float() * arguments["scale_w"][:, None],
-                      (stored.bias_q.float() * arguments["scale_b"])[:, None]], dim=1)  # fmt: skip
+    rows = torch.cat(
+        [
+            stored.weight_q.float() * arguments["scale_w"][:, None],
+            (stored.bias_q.float() * arguments["scale_b"])[:, None],
+        ],
+        dim=1,
+    )
     ours = torch.cat([capture.weight, capture.bias[:, None]], dim=1)
     order = torch.cdist(rows.double(), ours.double()).argmin(dim=1)
     v = conv_by_torch(capture.x[:, order], capture.weight[order], capture.bias[order])

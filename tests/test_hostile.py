@@ -571,8 +571,11 @@ def test_memory_stays_within_the_files_whatever_they_claim(originals, tmp_path):
     ]
     done = subprocess.run(
         [sys.executable, "-c", BOMBS, str(originals / "safetensors"), *bombs],
-        capture_output=True, text=True, timeout=120, cwd=SAMPLES_DIR.parent,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        timeout=120,
+        cwd=SAMPLES_DIR.parent,
+    )
     assert done.returncode == 0, done.stderr
     assert int(done.stdout) < 150  # MB; each bomb asks for gigabytes
 
@@ -732,13 +735,18 @@ def test_a_mutated_calibration_file_gives_plain_json_or_is_refused(counted, tmp_
             st.sampled_from(sorted(ARRAY_CHANGES)),
             max_size=2,
         ),
-        told=st.fixed_dictionaries({}, optional={
-            "layers": st.sampled_from(LAYERS), "batches": st.sampled_from(NUMBERS),
-            "seq_len": st.sampled_from(NUMBERS), "text": st.text(max_size=5),
-        }),
+        told=st.fixed_dictionaries(
+            {},
+            optional={
+                "layers": st.sampled_from(LAYERS),
+                "batches": st.sampled_from(NUMBERS),
+                "seq_len": st.sampled_from(NUMBERS),
+                "text": st.text(max_size=5),
+            },
+        ),
         rule=st.sampled_from(rules),
         form=st.sampled_from(["json", "csv", "table", "published"]),
-    )  # fmt: skip
+    )
     def check(edits, told, rule, form):
         mutated = {name: torch.from_numpy(array) for name, array in arrays.items()}
         for part, kind in edits.items():
@@ -764,9 +772,11 @@ def test_a_layer_without_error_or_signal_is_null_in_json(counted, tmp_path, caps
         elif name.endswith("batches.lengths"):
             stem, batches = name.removesuffix("lengths"), len(arrays[name])
             total = arrays[f"{stem}counts"].astype(np.int64).sum() // batches
-            silent |= {name: np.ones(batches, np.int64),
-                       f"{stem}values": np.zeros(batches, np.float16),
-                       f"{stem}counts": np.full(batches, total)}  # fmt: skip
+            silent |= {
+                name: np.ones(batches, np.int64),
+                f"{stem}values": np.zeros(batches, np.float16),
+                f"{stem}counts": np.full(batches, total),
+            }
     path = tmp_path / "silent.safetensors"
     save_arrays(silent, path, metadata)
     assert cli.main(["analyze", str(path), "--format", "json", "--recommend"]) == 0

@@ -9,9 +9,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from families import CONFIGS, save_model
 from oracles import codes_by_hand, half_away
 from plain_forward import PlainModel, loss
+from random_checkpoints import CONFIGS, save_model
 
 from dashboard import cli
 from dashboard.analysis.impact import (
@@ -96,7 +96,7 @@ def expected_change(loaded: Loaded, planned, mode: str, inputs: dict):
             return y.double()
         conv = loaded.checkpoint.conv(layer)
         for entry in planned[layer].quantization.slices:
-            span = entry.part.channels
+            span = entry.conv_slice.channels
             step = torch.from_numpy(np.atleast_1d(entry.scale_out))[:, None]
             values = y[span]
             if mode != "output":
@@ -119,9 +119,14 @@ def expected_change(loaded: Loaded, planned, mode: str, inputs: dict):
                 values = v / (1 + torch.exp(-v.double()).float())
                 if mode == "both" and entry.zero_point == 0:
                     written = codes_by_hand(
-                        x_q, w_q, b_q, scale_x=scales.x_scale, scale_w=scales.w_scale,
-                        scale_b=scales.b_scale, scale_out=step[:, 0],
-                    )  # fmt: skip
+                        x_q,
+                        w_q,
+                        b_q,
+                        scale_x=scales.x_scale,
+                        scale_w=scales.w_scale,
+                        scale_b=scales.b_scale,
+                        scale_out=step[:, 0],
+                    )
                     y[span] = torch.from_numpy(written[0].astype(np.float32)) * step
                     continue
             if mode != "input":
@@ -218,10 +223,10 @@ def test_a_prediction_is_half_the_squared_gradients_times_the_squared_errors(nam
         gradients = torch.autograd.grad(loss(plain.logits(ids, change), ids), [*outputs.values()])
         for (layer, y), g in zip(outputs.items(), gradients, strict=True):
             for entry in planned[layer].quantization.slices:
-                value = y.detach()[entry.part.channels].half().float().numpy()
+                value = y.detach()[entry.conv_slice.channels].half().float().numpy()
                 step = np.float32(entry.scale_out)
                 error = half_away(value / step).clip(-128, 127) * np.float64(step) - value
-                slopes = g[entry.part.channels].numpy()
+                slopes = g[entry.conv_slice.channels].numpy()
                 totals[layer] += float((slopes**2 * error**2).sum()) / 2
     tokens = 2 * (SEQ_LEN - 1)
     for layer, total in totals.items():
@@ -270,7 +275,9 @@ def test_slices_alone_change_only_their_own_channels(samples):
         layers = (
             []
             if names is None
-            else [replace(whole, slices=tuple(s for s in whole.slices if s.part.name in names))]
+            else [
+                replace(whole, slices=tuple(s for s in whole.slices if s.conv_slice.name in names))
+            ]
         )
         if not layers:
             with torch.no_grad():
@@ -280,9 +287,11 @@ def test_slices_alone_change_only_their_own_channels(samples):
             conv = loaded.checkpoint.conv(0)
             x = seen[0][..., loaded.checkpoint.conv_offset :][..., : loaded.checkpoint.conv_dim]
             v = torch.nn.functional.conv1d(
-                torch.nn.functional.pad(x.transpose(1, 2), (3, 0)), conv.weight[:, None], conv.bias,
+                torch.nn.functional.pad(x.transpose(1, 2), (3, 0)),
+                conv.weight[:, None],
+                conv.bias,
                 groups=len(conv.bias),
-            )  # fmt: skip
+            )
             return v / (1 + torch.exp(-v))
         with quantized_outputs(loaded.checkpoint, backbone, layers, mode), torch.no_grad():
             handle = mixer.in_proj.register_forward_hook(lambda m, i, o: seen.append(o))
@@ -322,12 +331,12 @@ def test_scales_of_single_channels_are_taken_channel_by_channel(samples):
         assert entry.predicted_nats < coarse[layer].predicted_nats
         total = 0.0
         for own in entry.quantization.slices:
-            sums = channel_gradients(loaded.calibration.capture(layer), own.part)
+            sums = channel_gradients(loaded.calibration.capture(layer), own.conv_slice)
             total += sum(
                 float(channel.predicted_nats(scale))
                 for channel, scale in zip(sums, own.scale_out, strict=True)
             )
-            halves = np.repeat([0.1, 0.2], own.part.width // 2).astype(np.float32)
+            halves = np.repeat([0.1, 0.2], own.conv_slice.width // 2).astype(np.float32)
             one_by_one = sum(
                 float(channel.predicted_nats(scale))
                 for channel, scale in zip(sums, halves, strict=True)
@@ -374,9 +383,14 @@ def test_nothing_is_computed_twice_and_a_stop_keeps_what_is_finished(samples):
     finished = []
     with pytest.raises(KeyboardInterrupt):
         for layers, _impact in study(
-            loaded.checkpoint, loaded.model, loaded.run, quantizations, subsets,
-            results=results, on_progress=stop,
-        ):  # fmt: skip
+            loaded.checkpoint,
+            loaded.model,
+            loaded.run,
+            quantizations,
+            subsets,
+            results=results,
+            on_progress=stop,
+        ):
             finished.append(layers)
     assert finished == [(0,), (1,)]
     assert seen[0] == "setting 1 of 4, window 1 of 3"
@@ -510,8 +524,10 @@ def test_the_command_gives_what_is_measured_here(capsys, samples):
         measures = wanted.measures()
         assert {name: setting[name] for name in measures} == pytest.approx(measures, rel=1e-12)
         assert (setting["observer"], setting["alpha"], setting["mode"]) == (
-            "percentile", 0.99, "output",
-        )  # fmt: skip
+            "percentile",
+            0.99,
+            "output",
+        )
     assert document["on_first"] == 2 and document["on_batches"] == 3
     assert document["slices"] == ["x", "B", "C"]
     assert document["loss_nats"] == pytest.approx(loaded.run.loss_nats.mean, rel=1e-12)

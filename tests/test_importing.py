@@ -34,9 +34,13 @@ def run(path: list[Path], cwd: Path, *command: str) -> str:
     """A program's standard output, run with directories on its path."""
     environment = {name: v for name, v in os.environ.items() if name != "TRITON_INTERPRET"}
     done = subprocess.run(
-        [sys.executable, *command], capture_output=True, text=True, timeout=120, cwd=cwd,
+        [sys.executable, *command],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        cwd=cwd,
         env=environment | {"PYTHONPATH": os.pathsep.join(map(str, path))},
-    )  # fmt: skip
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout
 

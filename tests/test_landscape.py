@@ -81,18 +81,22 @@ def test_a_part_without_the_best_is_not_taken():
 
 
 def test_the_recommended_alpha_loses_least_on_average():
-    outputs = {(i, "x"): output(i, s, n) for i, (s, n) in
-               enumerate([(0.5, 9_000), (1.5, 30_000), (4.0, 30_000)])}  # fmt: skip
+    outputs = {
+        (i, "x"): output(i, s, n)
+        for i, (s, n) in enumerate([(0.5, 9_000), (1.5, 30_000), (4.0, 30_000)])
+    }
     found = {key: Landscape.of(Histogram.of(y)) for key, y in outputs.items()}
     recommended = recommend(found)
-    best = {key: max(sqnr_by_hand(y, float(a)) for a in fine_alphas(len(y)))
-            for key, y in outputs.items()}  # fmt: skip
+    best = {
+        key: max(sqnr_by_hand(y, float(a)) for a in fine_alphas(len(y)))
+        for key, y in outputs.items()
+    }
     losses = {
-        float(alpha): np.mean([
-            best[key] - sqnr_by_hand(y, float(alpha)) for key, y in outputs.items()
-        ])
+        float(alpha): np.mean(
+            [best[key] - sqnr_by_hand(y, float(alpha)) for key, y in outputs.items()]
+        )
         for alpha in fine_alphas(9_000)[-25:]
-    }  # fmt: skip
+    }
     assert recommended.alpha == min(losses, key=losses.get)
     assert recommended.mean_loss_db(recommended.alpha) == pytest.approx(min(losses.values()))
     assert recommended.mean_loss_db(1.0) == pytest.approx(losses[1.0])
@@ -106,8 +110,11 @@ def test_the_recommended_alpha_loses_least_on_average():
 
 def test_the_average_decides_and_not_the_worst_slice():
     alphas = [0.99, 0.9995, 0.99999, 1.0]
-    sqnr = {(0, "x"): [20.0, 30.0, 29.0, 28.0], (1, "x"): [20.0, 30.0, 29.0, 28.0],
-            (2, "x"): [20.0, 24.0, 26.0, 30.0]}  # fmt: skip
+    sqnr = {
+        (0, "x"): [20.0, 30.0, 29.0, 28.0],
+        (1, "x"): [20.0, 30.0, 29.0, 28.0],
+        (2, "x"): [20.0, 24.0, 26.0, 30.0],
+    }
     # 0.9995 loses 0, 0 and 6 dB; 0.99999 1, 1 and 4; 1 loses 2, 2 and 0, which is least on average
     # and at worst. With one more slice of the first kind 0.9995 loses 1.5 on average, like 1.
     recommended = recommend({key: by_hand(alphas, each) for key, each in sqnr.items()})
@@ -136,15 +143,18 @@ def test_silent_layers_lose_nothing():
 def test_an_asymmetric_landscape_is_what_asymmetric_scales_report(calibration):
     counted = calibration.layers[0].slices[0]
     found = Landscape.of(counted.silu_output, symmetric=False)
-    made = [report_scale(counted, ScaleRule("percentile", float(alpha), symmetric=False))
-            for alpha in found.alphas]  # fmt: skip
+    made = [
+        report_scale(counted, ScaleRule("percentile", float(alpha), symmetric=False))
+        for alpha in found.alphas
+    ]
     assert found.scales.tolist() == [each.x_out_scale for each in made]
     assert found.output.zero_point.tolist() == [each.zero_point for each in made]
     assert found.sqnr_db.tolist() == [float(each.output.sqnr_db) for each in made]
     assert len(set(found.output.zero_point.tolist())) > 10
-    assert found.best_alpha == max(
-        zip(found.sqnr_db, found.alphas, strict=True), key=lambda pair: pair
-    )[1]  # fmt: skip
+    assert (
+        found.best_alpha
+        == max(zip(found.sqnr_db, found.alphas, strict=True), key=lambda pair: pair)[1]
+    )
     assert found.at_least(0.9).best_rule == ScaleRule(
         "percentile", found.best_alpha, symmetric=False
     )

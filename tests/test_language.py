@@ -131,8 +131,10 @@ def test_names_and_units_stay_as_they_are(code):
     for entry in catalogue(code):
         if entry.id:
             # English puts an s behind several, even of a name.
-            english, other = ({name.rstrip("s") for name in standing(NAMES, text)}
-                              for text in (entry.id, entry.string))  # fmt: skip
+            english, other = (
+                {name.rstrip("s") for name in standing(NAMES, text)}
+                for text in (entry.id, entry.string)
+            )
             missing = english - other
             assert not missing, (entry.id, missing)
 
@@ -171,8 +173,11 @@ def test_a_path_stands_apart_in_chinese():
 
 
 def test_chinese_is_chinese_throughout():
-    plain = {entry.id for entry in catalogue("zh-CN")
-             if entry.id and not re.search(r"[\u4e00-\u9fff]", entry.string)}  # fmt: skip
+    plain = {
+        entry.id
+        for entry in catalogue("zh-CN")
+        if entry.id and not re.search(r"[\u4e00-\u9fff]", entry.string)
+    }
     symbols = {entry for entry in plain if not re.search("[a-z]{2}", re.sub(r"\{\w+\}", "", entry))}
     # Names alone beside what has no word at all; every sentence has a Chinese character.
     assert plain - symbols == NO_WORDS

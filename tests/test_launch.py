@@ -85,8 +85,9 @@ def untried(monkeypatch):
         monkeypatch.setattr(torch.cuda, "current_device", lambda: -1)
         monkeypatch.setattr(torch.cuda, "device", lambda _: nullcontext())
         monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: False)
-        monkeypatch.setattr(torch.cuda, "get_device_properties",
-                            lambda _: SimpleNamespace(multi_processor_count=4))  # fmt: skip
+        monkeypatch.setattr(
+            torch.cuda, "get_device_properties", lambda _: SimpleNamespace(multi_processor_count=4)
+        )
     yield
     compiled._plan.cache_clear()
 

@@ -108,8 +108,11 @@ def test_a_spread_of_nothing_is_refused():
 @pytest.mark.parametrize("points", ["step", "six", "fine"])
 @pytest.mark.parametrize("scale", [0.1, 0.0387, 0.05])
 def test_the_toy_example_against_numpy(points, scale):
-    v = {"step": np.arange(-50, 51) / 10, "six": np.array(TOY.listed),
-         "fine": np.linspace(-5, 5, 10_001)}[points]  # fmt: skip
+    v = {
+        "step": np.arange(-50, 51) / 10,
+        "six": np.array(TOY.listed),
+        "fine": np.linspace(-5, 5, 10_001),
+    }[points]
     y = silu(v)
     codes = np.clip(half_away(y / scale), -128, 127)
     found = toy_example.run(scale, points)
@@ -121,8 +124,10 @@ def test_the_toy_example_against_numpy(points, scale):
 def test_the_published_codes_and_utilizations_come_out_again():
     for printed in (TOY.straightforward, TOY.percentile):
         found = toy_example.run(printed.scale)
-        assert (found.lowest_code, found.highest_code) == (printed.lowest_code,
-                                                           printed.highest_code)  # fmt: skip
+        assert (found.lowest_code, found.highest_code) == (
+            printed.lowest_code,
+            printed.highest_code,
+        )
         assert found.utilization == pytest.approx(printed.utilization, abs=5e-4)
 
 
@@ -153,8 +158,9 @@ def test_outliers_against_numpy(size, share):
         assert cut.scale == pytest.approx(scale)
         assert cut.mean_error == pytest.approx(np.abs(back - y).mean(), rel=2e-3)  # ties in float32
         assert cut.mse == pytest.approx(((back - y) ** 2).mean(), rel=2e-3)
-        assert cut.outlier_error == pytest.approx(np.abs(back - y)[-count:].mean() if count else 0,
-                                                  rel=1e-5, abs=1e-6)  # fmt: skip
+        assert cut.outlier_error == pytest.approx(
+            np.abs(back - y)[-count:].mean() if count else 0, rel=1e-5, abs=1e-6
+        )
     assert found.best_amax <= y.max()
     amaxes, made = found.sweep
     assert amaxes[0] == pytest.approx(1.5) and (np.diff(made.clipping_mse) <= 1e-12).all()
@@ -189,10 +195,14 @@ def calibration(checkpoint):
 
 @pytest.fixture(scope="module")
 def trained(calibration):
-    return CalibratedModel("mamba2-tiny", tuple(
-        CalibratedLayer(layer.layer, layer.slices[0], Landscape.of(layer.slices[0].silu_output))
-        for layer in calibration.layers
-    ), recommend(landscapes(calibration)))  # fmt: skip
+    return CalibratedModel(
+        "mamba2-tiny",
+        tuple(
+            CalibratedLayer(layer.layer, layer.slices[0], Landscape.of(layer.slices[0].silu_output))
+            for layer in calibration.layers
+        ),
+        recommend(landscapes(calibration)),
+    )
 
 
 @pytest.mark.parametrize(("channel", "position"), [(0, 0), (0, 1), (255, 63), (300, 7), (383, 2)])
@@ -301,8 +311,10 @@ def test_a_value_of_another_models_control_moves_to_the_nearest_option():
     toggle = Control("shown", "shown", (False, True), False, kind="switch")
     known = {"alpha": 0.9999, "points": "seven", "shown": True, "other": 3}
     assert control_values((slider, names, toggle), known) == {
-        "alpha": 1.0, "points": "step", "shown": True,
-    }  # fmt: skip
+        "alpha": 1.0,
+        "points": "step",
+        "shown": True,
+    }
     assert control_values((slider, names), {}) == {"alpha": 0.99, "points": "step"}
 
 

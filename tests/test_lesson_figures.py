@@ -146,9 +146,11 @@ def test_each_groups_scale_is_in_its_cell_and_the_finest_is_the_strongest():
     figure = group_scales(scales, 0.05, 0.9995, ENGLISH)
     table = figure.data[0]
     assert [list(row) for row in table.text] == [
-        ["0.01000", "0.02000"], ["0.03000", "0.04000"], ["0.05000", "0.06000"],
+        ["0.01000", "0.02000"],
+        ["0.03000", "0.04000"],
+        ["0.05000", "0.06000"],
         ["0.07000", "0.08000"],
-    ]  # fmt: skip
+    ]
     opacity = [float(colour.split(",")[-1].rstrip(")")) for _, colour in table.colorscale]
     assert opacity[0] > opacity[-1] and np.argmin(table.z) == 0
     assert list(figure.layout.yaxis.ticktext) == ["1.1", "1.2", "2.1", "2.2"]

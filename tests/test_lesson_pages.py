@@ -68,8 +68,9 @@ def test_every_step_opens_and_every_answer_is_answered(step, code):
     # In Chinese nothing on the page is an English sentence.
     if code == "zh-CN":
         words = told(app).replace("mamba2-tiny", "")
-        assert not re.search(r"[a-z]{2,} [a-z]{2,} [a-z]{2,} [a-z]{2,}",
-                             re.sub(r".*Heaven.*|.*people.*", "", words))  # fmt: skip
+        assert not re.search(
+            r"[a-z]{2,} [a-z]{2,} [a-z]{2,} [a-z]{2,}", re.sub(r".*Heaven.*|.*people.*", "", words)
+        )
 
 
 def test_the_first_screen_needs_no_model_and_no_click():
@@ -149,8 +150,9 @@ def test_alpha_moves_one_scale_and_not_the_sixteen():
 
 def test_the_published_differences_stand_as_printed_and_as_their_digits_have_them():
     words = told(opened(step="8"))
-    for row, printed, step in zip(QUAMBA2_130M[1:], ("0.06", "0.03", "−0.05", "−0.05"),
-                                  ("+8", "+4", "−8", "−6"), strict=True):  # fmt: skip
+    for row, printed, step in zip(
+        QUAMBA2_130M[1:], ("0.06", "0.03", "−0.05", "−0.05"), ("+8", "+4", "−8", "−6"), strict=True
+    ):
         digits = f"{100 * (row.pa_1_0 / row.pa_0_5 - 1):.4f}".replace("-", "−")
         assert f"{row.pa_1_0:.8f}{printed} %{digits} %{step}" in words
     assert "from 0.0057 to 0.0518, and their mean is 0.0158" in words and "we infer" in words

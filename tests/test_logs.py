@@ -41,8 +41,9 @@ def test_info_names_the_model_the_calibration_and_its_time_and_leaves_the_output
     told = capsys.readouterr()
     loaded, begun, done = told.err.splitlines()
     assert "INFO dashboard.checkpoints.backbone: mamba-tiny (mamba) loaded on c" in loaded
-    assert begun.endswith("calibrating 2 layers of mamba-tiny on 2 batches of 32 tokens of "
-                          "calibration.txt")  # fmt: skip
+    assert begun.endswith(
+        "calibrating 2 layers of mamba-tiny on 2 batches of 32 tokens of calibration.txt"
+    )
     assert "INFO dashboard.calibration.capture: calibrated mamba-tiny in " in done
     columns = [row.split(",") for text in (quiet.out, told.out) for row in text.splitlines()]
     times = columns[0].index("kernel_time_ms")

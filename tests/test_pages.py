@@ -153,8 +153,9 @@ def test_asymmetric_scales_are_shown_without_a_kernel():
     app = opened("explore", checkpoint="mamba2-tiny", rule="minmax", asymmetric="true")
     assert "the kernel writes symmetric codes" in told(app)
     plain = opened("explore", checkpoint="mamba2-tiny", rule="minmax")
-    bits = [float(next(m.value for m in a.metric if m.label == "effective_bits"))
-            for a in (plain, app)]  # fmt: skip
+    bits = [
+        float(next(m.value for m in a.metric if m.label == "effective_bits")) for a in (plain, app)
+    ]
     assert bits[1] > bits[0] + 0.5
 
 
@@ -165,9 +166,20 @@ def test_the_layers_page_shows_the_command_lines_figures(capsys):
     assert cli.main(["analyze", "mamba2-tiny", *wanted]) == 0
     layers = json.loads(capsys.readouterr().out)["layers"]
     assert table.value["layer"].tolist() == [layer["layer"] for layer in layers]
-    for name in ("x_scale", "w_scale", "scale_wx", "x_out_scale", "ratio_weight", "ratio_wx",
-                 "saturation_rate", "code_utilization", "effective_bits", "sqnr_db", "best_alpha",
-                 "gain_db"):  # fmt: skip
+    for name in (
+        "x_scale",
+        "w_scale",
+        "scale_wx",
+        "x_out_scale",
+        "ratio_weight",
+        "ratio_wx",
+        "saturation_rate",
+        "code_utilization",
+        "effective_bits",
+        "sqnr_db",
+        "best_alpha",
+        "gain_db",
+    ):
         assert table.value[name].tolist() == [layer[name] for layer in layers], name
     worst = max(layers, key=lambda layer: layer["gain_db"])
     assert f"## Layer {worst['layer']} loses most: {worst['gain_db']:.1f} dB" in told(app)
@@ -203,17 +215,25 @@ def test_the_groups_page_agrees_with_groups_measured_by_hand():
     v = causal_conv1d(seen.x[:, channels], seen.weight[channels], seen.bias[channels])
     y = torch.nn.functional.silu(v).half().double().transpose(0, 1).flatten(1)  # (D, N·L)
     architecture = checkpoint.architecture
-    group = sort_and_cluster(y.abs().amax(1).numpy(), architecture.head_dim,
-                             architecture.n_groups, 4, 4).group  # fmt: skip
+    group = sort_and_cluster(
+        y.abs().amax(1).numpy(), architecture.head_dim, architecture.n_groups, 4, 4
+    ).group
     per_batch = y.view(len(y), 3, 64).abs().mean(2).half()  # each batch's mean, in float16
-    by_mean = sort_and_cluster(per_batch.amax(1).float().numpy(), architecture.head_dim,
-                               architecture.n_groups, 4, 4, as_quamba2=True).group  # fmt: skip
+    by_mean = sort_and_cluster(
+        per_batch.amax(1).float().numpy(),
+        architecture.head_dim,
+        architecture.n_groups,
+        4,
+        4,
+        as_quamba2=True,
+    ).group
     table = app.dataframe[0].value.set_index("scale")["minmax"]
-    for row, of_channel in (("per tensor, symmetric", np.zeros(len(y), int)),
-                            ("by maximum |y| (16 scales), symmetric", group),
-                            ("as Quamba2, by mean |y| (16 scales), symmetric", by_mean),
-                            (f"each channel ({len(y)} scales), symmetric",
-                             np.arange(len(y)))):  # fmt: skip
+    for row, of_channel in (
+        ("per tensor, symmetric", np.zeros(len(y), int)),
+        ("by maximum |y| (16 scales), symmetric", group),
+        ("as Quamba2, by mean |y| (16 scales), symmetric", by_mean),
+        (f"each channel ({len(y)} scales), symmetric", np.arange(len(y))),
+    ):
         noise = 0.0
         for number in np.unique(of_channel):
             own = y[of_channel == number]
@@ -329,15 +349,26 @@ if not st.session_state.get("done"):
 registry.navigation("layers")()
 """
     app = AppTest.from_string(click, default_timeout=60)
-    app.query_params.update(QUICK | {"checkpoint": "mamba2-tiny", "slice": "B", "rule": "mse",
-                                     "asymmetric": "true",
-                                     "text": "out-of-domain.txt"})  # fmt: skip
+    app.query_params.update(
+        QUICK
+        | {
+            "checkpoint": "mamba2-tiny",
+            "slice": "B",
+            "rule": "mse",
+            "asymmetric": "true",
+            "text": "out-of-domain.txt",
+        }
+    )
     app.run()
     assert not app.exception
     assert app.metric and not app.dataframe  # Explore, not Layers
     boxes = {key: app.selectbox(key=key).value for key in ("checkpoint", "layer", "rule", "text")}
-    assert boxes == {"checkpoint": "mamba2-tiny", "layer": 2, "rule": "percentile",
-                     "text": "out-of-domain.txt"}  # fmt: skip
+    assert boxes == {
+        "checkpoint": "mamba2-tiny",
+        "layer": 2,
+        "rule": "percentile",
+        "text": "out-of-domain.txt",
+    }
     assert app.select_slider(key="alpha").value == 0.99871
     assert app.segmented_control(key="slice").value == "B"
     assert app.toggle(key="asymmetric").value is not symmetric
@@ -376,8 +407,10 @@ def test_the_kernels_speed_is_shown_of_whatever_is_chosen(tmp_path):
     path = str(tmp_path / "counts.safetensors")
     options = ["--batches", "3", "--seq-len", "64", "--out", path]
     assert cli.main(["calibrate", "mamba-tiny", *options]) == 0
-    for checkpoint, sentence in ((path, captions.NO_TRACE_FILE),
-                                 ("mamba2-small-quamba2", captions.NO_TRACE_STORED)):  # fmt: skip
+    for checkpoint, sentence in (
+        (path, captions.NO_TRACE_FILE),
+        ("mamba2-small-quamba2", captions.NO_TRACE_STORED),
+    ):
         app = opened("kernel", checkpoint=checkpoint)
         assert app.info[0].value == sentence
         assert "### How fast it is" in told(app) and "### What binds it" in told(app)
@@ -424,12 +457,15 @@ def test_a_model_that_gives_zeros_alone_is_no_lesson(calibrations, tmp_path, pag
     zeros = Histogram(np.zeros(1, np.float32), np.array([3 * 64 * 256]))
     each = Histogram(np.zeros(1, np.float32), np.array([64 * 256]))
     layers = tuple(
-        replace(layer, slices=tuple(
-            replace(part, silu_output=zeros, silu_input=zeros, batches=(each,) * 3)
-            for part in layer.slices
-        ))
+        replace(
+            layer,
+            slices=tuple(
+                replace(part, silu_output=zeros, silu_input=zeros, batches=(each,) * 3)
+                for part in layer.slices
+            ),
+        )
         for layer in counted.layers
-    )  # fmt: skip
+    )
     path = tmp_path / "zeros.safetensors"
     save_calibration(path, replace(counted, layers=layers))
     app = opened(page, checkpoint=str(path), step="2")

@@ -214,3 +214,8 @@ def test_the_page_says_that_the_figures_are_recorded():
         caption.value for caption in app.caption if "Recorded on an NVIDIA H200" in caption.value
     ]
     assert len(told) == 2 and all("not measured here" in caption for caption in told)
+
+
+def test_a_variant_and_its_ceiling_are_named_in_chinese():
+    caption = captions.roofline_caption(recorded.roofline(), language("zh-CN"))
+    assert caption.startswith("精确，sequence-last：瓶颈是指令发射，")

@@ -105,8 +105,10 @@ def _bits(value: float) -> int:
 
 
 def test_the_printed_groups_of_layer_0_have_the_printed_scale_for_their_mean():
-    for groups, scale in ((GROUPS_130M, QUAMBA2_130M[0].x_out_scale),
-                          (GROUPS_2_7B, QUAMBA2_2_7B_PA_1_LAYER_0)):  # fmt: skip
+    for groups, scale in (
+        (GROUPS_130M, QUAMBA2_130M[0].x_out_scale),
+        (GROUPS_2_7B, QUAMBA2_2_7B_PA_1_LAYER_0),
+    ):
         every = [Fraction(str(each)) for row in groups.scales for each in row]
         assert len(every) == X_OUT_SCALES.scales
         mean = sum(every) / len(every)

@@ -148,10 +148,15 @@ def test_each_layout_that_quamba_writes_opens_and_is_read_as_it_stands(name, tmp
             for part in stored.slices:
                 one_kind = checkpoint.family == "mamba"
                 names = (
-                    ("input_scale", "weight_scale", "bias_scale", "output_scale") if one_kind
-                    else (f"{part.name}_scale", f"w{part.name}_scale", f"b{part.name}_scale",
-                          f"{part.name}_out_scales")
-                )  # fmt: skip
+                    ("input_scale", "weight_scale", "bias_scale", "output_scale")
+                    if one_kind
+                    else (
+                        f"{part.name}_scale",
+                        f"w{part.name}_scale",
+                        f"b{part.name}_scale",
+                        f"{part.name}_out_scales",
+                    )
+                )
                 wanted = [state[f"{prefix}.conv1d.{field}"] for field in names]
                 assert [part.x_scale, part.w_scale, part.b_scale] == [
                     float(np.float32(v)) for v in wanted[:3]
@@ -163,8 +168,11 @@ def test_each_layout_that_quamba_writes_opens_and_is_read_as_it_stands(name, tmp
                 percentile = ungrouped and part.name == "x"
                 assert part.rule == ("percentile-ema" if percentile else "minmax")
             arguments = stored.kernel_arguments()
-            assert all(scale.shape == (checkpoint.conv_dim,) for key, scale in arguments.items()
-                       if key.startswith("scale"))  # fmt: skip
+            assert all(
+                scale.shape == (checkpoint.conv_dim,)
+                for key, scale in arguments.items()
+                if key.startswith("scale")
+            )
 
 
 COPIES = {
@@ -290,11 +298,14 @@ def stored_state(layout: str, **changed) -> dict:
         entries = {"conv1d.weight": codes(width, 4), "conv1d.bias": codes(width)}
         if layout == "quamba":
             entries |= {
-                "conv1d.input_scale": 0.02, "conv1d.weight_scale": 0.005,
-                "conv1d.bias_scale": 0.004, "conv1d.output_scale": 0.03,
+                "conv1d.input_scale": 0.02,
+                "conv1d.weight_scale": 0.005,
+                "conv1d.bias_scale": 0.004,
+                "conv1d.output_scale": 0.03,
                 "x_proj.input_scale": torch.tensor(0.03),
-                "selective_scan.u_scale": torch.tensor(0.03), "selective_scan.z_scale": None,
-            }  # fmt: skip
+                "selective_scan.u_scale": torch.tensor(0.03),
+                "selective_scan.z_scale": None,
+            }
         else:
             for i, name in enumerate("xBC"):
                 entries[f"conv1d.{name}_scale"] = 0.02 + 0.01 * i
@@ -339,8 +350,9 @@ def test_quambas_plain_numbers_are_one_scale_for_every_channel(tmp_path):
     assert layer.alpha_used and layer.head_group_range is None
     (x,) = layer.slices
     assert (x.name, x.x_scale, x.w_scale, x.b_scale) == (
-        "x", *(float(np.float32(s)) for s in (0.02, 0.005, 0.004))
-    )  # fmt: skip
+        "x",
+        *(float(np.float32(s)) for s in (0.02, 0.005, 0.004)),
+    )
     assert x.scale_out.dtype == np.float32 and x.scale_out.shape == (8,)
     assert np.array_equal(x.scale_out, np.full(8, 0.03, np.float32))
     assert [(copy.name, copy.copy, copy.agree) for copy in layer.copies] == [
@@ -391,10 +403,14 @@ def test_a_convolution_without_bias_has_no_bias_scale(tmp_path):
 
 
 def test_copies_that_disagree_are_told_and_nothing_is_refused(tmp_path):
-    found = stored_checkpoint(tmp_path, "ungrouped", **{
-        MIXER + "qchunk_scan.x_scales": torch.tensor([0.0325]),
-        MIXER + "qchunk_scan.B_scale": torch.tensor([0.04]),
-    })  # fmt: skip
+    found = stored_checkpoint(
+        tmp_path,
+        "ungrouped",
+        **{
+            MIXER + "qchunk_scan.x_scales": torch.tensor([0.0325]),
+            MIXER + "qchunk_scan.B_scale": torch.tensor([0.04]),
+        },
+    )
     assert found.stored_layer(0).mismatches == ()
     x, b = found.stored_layer(1).mismatches
     assert (b.name, b.copy, b.largest_difference) == (

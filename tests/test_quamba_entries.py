@@ -59,8 +59,11 @@ def test_mamba1s_entries_are_those_of_w4a8(reports):
     for report in made:
         prefix = f"backbone.layers.{report.layer}."
         own = {n.removeprefix(prefix): v for n, v in entries.items() if n.startswith(prefix)}
-        assert set(own) == {"mixer.conv1d.output_scale", "mixer.selective_scan.u_scale",
-                            "mixer.x_proj.input_scale"}  # fmt: skip
+        assert set(own) == {
+            "mixer.conv1d.output_scale",
+            "mixer.selective_scan.u_scale",
+            "mixer.x_proj.input_scale",
+        }
         for field, value in own.items():
             assert layout_entry(value) == wanted[field]
             assert float(value) == float(np.float32(report.slices[0].chosen.x_out_scale))

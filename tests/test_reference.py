@@ -120,9 +120,15 @@ def test_without_activation_the_convolution_itself_is_quantized():
 def test_an_unknown_activation_is_named():
     with pytest.raises(ValueError, match="activation is 'relu'"):
         reference.quant_causal_conv1d(
-            codes(1, 2, 4), codes(2, 4), None, scale_x=1.0, scale_w=1.0, scale_b=1.0,
-            scale_out=1.0, activation="relu",
-        )  # fmt: skip
+            codes(1, 2, 4),
+            codes(2, 4),
+            None,
+            scale_x=1.0,
+            scale_w=1.0,
+            scale_b=1.0,
+            scale_out=1.0,
+            activation="relu",
+        )
 
 
 def test_the_float_convolution_is_torchs():

@@ -72,8 +72,14 @@ class Slice:
 
 def test_the_rules_that_always_were_stand_first_in_their_old_order():
     assert RULES[:7] == (
-        "percentile", "percentile-ema", "minmax", "mse", "entropy", "conv-absmax", "scale-wx",
-    )  # fmt: skip
+        "percentile",
+        "percentile-ema",
+        "minmax",
+        "mse",
+        "entropy",
+        "conv-absmax",
+        "scale-wx",
+    )
     assert set(RULES[:7]) & set(ALPHA_RULES) == {"percentile", "percentile-ema"}
     assert tuple(ASYMMETRIC_RULES)[:4] == ("percentile", "percentile-ema", "minmax", "mse")
     assert tuple(CHANNEL_RULES)[:3] == ("percentile", "minmax", "mse")
@@ -169,8 +175,9 @@ def test_groups_and_the_sweep_list_the_rules_that_are_defined_for_groups(toy):
     settings = {"checkpoint": "mamba2-tiny", "batches": "1", "seq_len": "64"}
     app = opened("groups", **settings)
     assert app.selectbox(key="rule").options == list(CHANNEL_RULES)
-    (kinds,) = (each.value for each in opened("sweep", **settings).dataframe
-                if "scale" in each.value)  # fmt: skip
+    (kinds,) = (
+        each.value for each in opened("sweep", **settings).dataframe if "scale" in each.value
+    )
     assert set(kinds.columns) == {"scale", *ASYMMETRIC_RULES, *CHANNEL_RULES}
 
 

@@ -14,9 +14,9 @@ from dashboard.analysis.report import (
     LayerReport,
     baselines,
     distinct,
+    evaluate_held_out,
     format_alpha,
     gain_db,
-    judge,
     quantize_conv,
     report_scale,
     report_slices,
@@ -194,8 +194,13 @@ def test_the_chosen_scale_comes_first_and_only_once(checkpoint, calibration):
         labels = [row.label for row in compared(counted, part.chosen)]
         assert labels[0] == first
         assert len(labels) == len(set(labels))
-        assert {"α 0.9995", "α 0.99999", "MinMax, SiLU output", "absmax, conv output",
-                "scale_wx"} <= set(labels)  # fmt: skip
+        assert {
+            "α 0.9995",
+            "α 0.99999",
+            "MinMax, SiLU output",
+            "absmax, conv output",
+            "scale_wx",
+        } <= set(labels)
 
 
 def test_the_sweep_spans_every_rule(checkpoint, calibration):
@@ -264,7 +269,9 @@ def test_a_scale_is_judged_on_the_other_texts_values(symmetric):
     def counted(y):
         return SliceCalibration("x", 5.0, 0.6, 0.3, Histogram.of(y), Histogram.of(y), ())
 
-    judged = judge(7, counted(own), counted(other), ScaleRule("minmax", symmetric=symmetric))
+    judged = evaluate_held_out(
+        7, counted(own), counted(other), ScaleRule("minmax", symmetric=symmetric)
+    )
     low, high = (float(own.min()), float(own.max()))
     scale = np.float32(high / 127 if symmetric else (high - low) / 255)
     zero = 0 if symmetric else round(-128 - low / float(scale))

@@ -12,11 +12,12 @@ from safetensors.torch import load_file
 from transformers import Mamba2ForCausalLM, MambaConfig, MambaForCausalLM
 
 from dashboard.checkpoints import SAMPLES_DIR
-from sample_checkpoints import train
+from sample_checkpoints import search, train
 from sample_checkpoints.texts import HELD_OUT, TEXT_BYTES, read_texts
 
 MEGABYTE = 1_000_000
 TEXTS = ("calibration.txt", "out-of-domain.txt")
+DICTIONARY = "mamba2-dictionary"
 README = (SAMPLES_DIR / "README.md").read_text(encoding="utf-8")
 
 each_sample = pytest.mark.parametrize("name", train.SAMPLES)
@@ -81,15 +82,16 @@ def test_weights_are_finite_float16_of_the_stated_shapes(name):
     assert "lm_head.weight" not in tensors
 
 
-def test_each_file_is_at_most_6_mb_and_all_together_16():
+def test_each_file_is_at_most_6_mb_and_all_together_20():
     sizes = [p.stat().st_size for p in SAMPLES_DIR.rglob("*") if p.suffix != ".pyc" and p.is_file()]
     assert max(sizes) <= 6 * MEGABYTE
-    assert sum(sizes) <= 16 * MEGABYTE
+    assert sum(sizes) <= 20 * MEGABYTE
 
 
 @each_sample
 def test_held_out_bytes_cost_far_less_than_eight_bits(name):
-    text = (SAMPLES_DIR / TEXTS[0]).read_bytes()[: 4 * train.WINDOW + 1]
+    own = "dictionary.txt" if name == DICTIONARY else TEXTS[0]
+    text = (SAMPLES_DIR / own).read_bytes()[: 4 * train.WINDOW + 1]
     assert train.bits_per_byte(train.load(SAMPLES_DIR / name), text) < 2.2
 
 
@@ -99,6 +101,34 @@ def test_texts_are_utf8_of_150_kb_with_the_hash_in_the_readme(text):
     assert 0.99 * TEXT_BYTES < len(content) <= TEXT_BYTES
     assert not set(content.decode("utf-8")) & set("\r\0\ufffd")
     assert sha256(content).hexdigest() in README
+
+
+def test_the_dictionary_has_its_hash_in_the_readme_and_its_licence_beside_it():
+    content = (SAMPLES_DIR / "dictionary.txt").read_bytes()
+    assert sha256(content).hexdigest() in README
+    assert len(content) >= 2 * search.BATCHES * search.SEQ_LEN
+    licence = (SAMPLES_DIR / "CMUDICT-LICENSE").read_text()
+    assert "Copyright (C) 1993-2015 Carnegie Mellon University" in licence
+
+
+def test_the_log_has_every_run_and_the_sample_is_its_last_judgement():
+    """Judged here again, from the stored weights: by search's own arithmetic, on a CPU."""
+    log = [json.loads(line) for line in (SAMPLES_DIR / "runs.jsonl").read_text().splitlines()]
+    assert {line["run"] for line in log} == set(range(len(search.RUNS)))
+    for line in log:
+        assert {name: line[name] for name in vars(search.RUNS[line["run"]])} == vars(
+            search.RUNS[line["run"]]
+        )
+    (logged,) = (line for line in log if line["run"] == 20 and line["step"] == line["steps"])
+    content = (SAMPLES_DIR / "dictionary.txt").read_bytes()
+    windows = 2 * search.BATCHES
+    tokens = torch.tensor(list(content[: windows * search.SEQ_LEN])).view(windows, -1)
+    judged = search.judge(train.load(SAMPLES_DIR / DICTIONARY), tokens)
+    assert judged["loss"] == pytest.approx(logged["loss"], rel=1e-3)
+    for alpha in search.ALPHAS:
+        # another machine's sums: a value near a rounding tie here and there
+        assert judged[str(alpha)]["kl"] == pytest.approx(logged[str(alpha)]["kl"], rel=0.02)
+    assert judged["1.0"]["kl"] > 10 * judged["0.9995"]["kl"] > 0.1
 
 
 @each_sample

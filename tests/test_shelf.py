@@ -64,12 +64,13 @@ ENTRIES, MOST_BYTES = 3, 10 * LEAST  # room for three values, or for ten times t
 
 @given(
     st.lists(
-        st.tuples(st.sampled_from("abcde"), st.sampled_from(["get", "put", "grow"]),
-                  st.integers(0, 12)),
+        st.tuples(
+            st.sampled_from("abcde"), st.sampled_from(["get", "put", "grow"]), st.integers(0, 12)
+        ),
         max_size=30,
     ),
     st.booleans(),
-)  # fmt: skip
+)
 @settings(deadline=None, max_examples=150)
 def test_a_shelf_keeps_what_a_list_in_the_order_of_use_would(steps, grows):
     """Oracle: pairs, least recently used first; a size is what a value had when last measured."""

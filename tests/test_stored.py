@@ -166,8 +166,9 @@ def test_copies_that_disagree_are_named(tmp_path, state):
 def test_the_groups_page_shows_the_stored_groups(state):
     app = opened("groups", checkpoint=SAMPLE, layer="5")
     scales = state[PREFIX.format(5) + "x_out_scales"].float().numpy()
-    least, greatest = (np.format_float_positional(v, 4, fractional=False) for v in
-                       (scales.min(), scales.max()))  # fmt: skip
+    least, greatest = (
+        np.format_float_positional(v, 4, fractional=False) for v in (scales.min(), scales.max())
+    )
     assert f"1 × 4 × 4 scales between {least} and {greatest}" in told(app)
 
 

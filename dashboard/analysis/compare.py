@@ -87,10 +87,19 @@ def stored_column(label: str, checkpoint: Checkpoint) -> Column:
         spread = scale_spread(x.out_scales)
         mean = spread["x_out_scale_mean"]
         layers.append(
-            LayerScales(stored.layer, x.x_scale, x.w_scale, x.scale_wx, mean, mean / x.w_scale,
-                        mean / x.scale_wx, None, spread["x_out_scale_min"],
-                        spread["x_out_scale_max"])
-        )  # fmt: skip
+            LayerScales(
+                stored.layer,
+                x.x_scale,
+                x.w_scale,
+                x.scale_wx,
+                mean,
+                mean / x.w_scale,
+                mean / x.scale_wx,
+                None,
+                spread["x_out_scale_min"],
+                spread["x_out_scale_max"],
+            )
+        )
     for conv in checkpoint.convs:
         if conv.layer not in checkpoint.stored_layers:  # float: its weights' scale alone is known
             weight = conv.weight[checkpoint.slices[0].channels]
@@ -116,13 +125,20 @@ def published_columns() -> dict[str, Column]:
         columns[label] = Column(
             label,
             tuple(
-                LayerScales(row.layer, row.x_scale, row.w_scale, row.scale_wx, out,
-                            row.ratio_weight, row.ratio_wx)
+                LayerScales(
+                    row.layer,
+                    row.x_scale,
+                    row.w_scale,
+                    row.scale_wx,
+                    out,
+                    row.ratio_weight,
+                    row.ratio_wx,
+                )
                 if whole
                 else LayerScales(row.layer, x_out_scale=out)
                 for row, out in rows
             ),
-        )  # fmt: skip
+        )
     label = Message("{name} (published ratios)", name=QUAMBA2_2_7B_NAME)
     columns[label] = Column(
         label, tuple(LayerScales(row.layer, ratio_weight=row.ratio_2_7b) for row in QUAMBA2_130M)
@@ -169,9 +185,7 @@ def differences(columns: Sequence[Column], quantity: str) -> list[Difference]:
 
 def largest(columns: Sequence[Column]) -> Difference | None:
     """The scale or ratio that differs by the greatest factor; None where nothing is shared."""
-    differing = [
-        difference for quantity in SCALES for difference in differences(columns, quantity)
-    ]  # fmt: skip
+    differing = [difference for quantity in SCALES for difference in differences(columns, quantity)]
     return max(differing, key=lambda d: abs(np.log(d.value / d.first)), default=None)
 
 

@@ -298,10 +298,12 @@ def match_channels(stored: StoredLayer, conv: ConvWeights) -> np.ndarray | None:
     for stored_slice in stored.slices:
         own = stored_slice.conv_slice.channels
         codes = _rows(stored, own)
-        floats = np.column_stack([
-            conv.weight[own].numpy() / stored_slice.w_scale,
-            conv.bias[own].numpy() / (stored_slice.b_scale or 1.0),
-        ])[:, : codes.shape[1]]  # fmt: skip
+        floats = np.column_stack(
+            [
+                conv.weight[own].numpy() / stored_slice.w_scale,
+                conv.bias[own].numpy() / (stored_slice.b_scale or 1.0),
+            ]
+        )[:, : codes.shape[1]]
         if not np.abs(codes - floats).max() <= 1:  # else in their own places
             places = _assign(codes, floats)
             if places is None:
@@ -373,12 +375,17 @@ def evaluate_slice(
     made = evaluate_scales(pooled, group, scales)
     candidates = {
         rule: group_scales(pooled, group, rule).scales
-        for rule in (ScaleRule("minmax"), ScaleRule("mse"),
-                     *(ScaleRule("percentile", alpha) for alpha in PUBLISHED_ALPHAS))
-    }  # fmt: skip
+        for rule in (
+            ScaleRule("minmax"),
+            ScaleRule("mse"),
+            *(ScaleRule("percentile", alpha) for alpha in PUBLISHED_ALPHAS),
+        )
+    }
     if len(scales) == 1:
-        for rule in (*(ScaleRule("percentile-ema", a) for a in PUBLISHED_ALPHAS),
-                     ScaleRule("entropy")):  # fmt: skip
+        for rule in (
+            *(ScaleRule("percentile-ema", a) for a in PUBLISHED_ALPHAS),
+            ScaleRule("entropy"),
+        ):
             one = scale_from_amax(amax(rule, counted.silu_output, counted.batches))
             candidates[rule] = np.array([one], dtype=np.float32)
     within = sum(

@@ -42,13 +42,23 @@ def tensor_kinds(
         landscapes: of each symmetry; its best α is that of the rules that use one.
     """
     return [
-        ScaleKind("tensor", 1, each.symmetric, {
-            name: float(report_scale(counted, ScaleRule(name, each.best_alpha, sigma,
-                                                        symmetric=each.symmetric)).output.sqnr_db)
-            for name in ASYMMETRIC_RULES if name in SYMMETRIC_RULES or not each.symmetric
-        })
-        for each in landscapes
-    ]  # fmt: skip
+        ScaleKind(
+            "tensor",
+            1,
+            landscape.symmetric,
+            {
+                name: float(
+                    report_scale(
+                        counted,
+                        ScaleRule(name, landscape.best_alpha, sigma, symmetric=landscape.symmetric),
+                    ).output.sqnr_db
+                )
+                for name in ASYMMETRIC_RULES
+                if name in SYMMETRIC_RULES or not landscape.symmetric
+            },
+        )
+        for landscape in landscapes
+    ]
 
 
 def channel_kinds(outputs: Sequence[Histogram], group_size: int, alpha: float) -> list[ScaleKind]:
@@ -71,7 +81,7 @@ def channel_kinds(outputs: Sequence[Histogram], group_size: int, alpha: float) -
 
 def _kind(kind: str, made: Mapping[str, GroupScales]) -> ScaleKind:
     scales = len(next(iter(made.values())).scales)
-    return ScaleKind(kind, scales, True, {name: each.sqnr_db for name, each in made.items()})
+    return ScaleKind(kind, scales, True, {name: groups.sqnr_db for name, groups in made.items()})
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,7 +128,10 @@ def study_groups(
         scales["by-maximum"],
         scales["as-quamba2"],
         tensor,
-        (ScaleKind("tensor", 1, True, tensor), *(_kind(*each) for each in scales.items())),
+        (
+            ScaleKind("tensor", 1, True, tensor),
+            *(_kind(kind, made) for kind, made in scales.items()),
+        ),
     )
 
 

@@ -78,8 +78,9 @@ def trace_channel(
 
     Raises ValueError for a batch, channel or position that conv.x_q does not have.
     """
-    for name, index, size in zip(("batch", "channel", "position"), (batch, channel, first),
-                                 conv.x_q.shape, strict=True):  # fmt: skip
+    for name, index, size in zip(
+        ("batch", "channel", "position"), (batch, channel, first), conv.x_q.shape, strict=True
+    ):
         if not 0 <= index < size:
             raise ValueError(f"{name} is {index}; the layer's input has 0 to {size - 1}")
     one = slice(channel, channel + 1)

@@ -72,7 +72,7 @@ def plan_layers(
 
 def quantize_groups(
     counted: LayerCalibration,
-    parts: Sequence[ConvSlice],
+    conv_slices: Sequence[ConvSlice],
     rule: ScaleRule,
     capture: ConvCapture,
     group_size: int,
@@ -83,10 +83,10 @@ def quantize_groups(
     Arguments and errors as of ``quantize_layer`` and ``channels.group_scales``.
     """
     slices = []
-    for part, own in chosen_slices(counted, parts, names):
-        groups = even_groups(part.width, group_size)
-        scales = group_scales(channel_outputs(capture, part), groups, rule)
-        slices.append(SliceQuantization(part, own.scales, scales.per_channel))
+    for conv_slice, own in chosen_slices(counted, conv_slices, names):
+        groups = even_groups(conv_slice.width, group_size)
+        scales = group_scales(channel_outputs(capture, conv_slice), groups, rule)
+        slices.append(SliceQuantization(conv_slice, own.scales, scales.per_channel))
     return LayerQuantization(counted.layer, tuple(slices))
 
 
@@ -102,7 +102,7 @@ def predict_layer(
     """
     total = 0.0
     for entry in quantization.slices:
-        own = next(part for part in counted.slices if part.name == entry.part.name)
+        own = next(known for known in counted.slices if known.name == entry.conv_slice.name)
         if own.gradients is None:
             return None
         if entry.scale_out.shape == ():
@@ -114,7 +114,7 @@ def predict_layer(
                 "conv input and gradient have to be kept"
             )
         total += predict_groups(
-            channel_gradients(capture, entry.part), entry.scale_out, entry.zero_point
+            channel_gradients(capture, entry.conv_slice), entry.scale_out, entry.zero_point
         )
     return total
 

@@ -36,20 +36,22 @@ MODES = ("output", "input", "both")
 class SliceQuantization:
     """INT8 for one slice of a layer's convolution: what its input and its output are rounded by."""
 
-    part: ConvSlice
+    conv_slice: ConvSlice
     scales: SliceScales  # of x, weights and bias
     # float32, real units per code: one, shape (), or one a channel of the slice, (width,)
     scale_out: np.ndarray
     zero_point: int = 0
 
     def __post_init__(self) -> None:
-        if self.scale_out.shape not in ((), (self.part.width,)):
+        if self.scale_out.shape not in ((), (self.conv_slice.width,)):
             raise ValueError(
-                f"scale_out of slice {self.part.name} has shape {self.scale_out.shape}; it must be "
-                f"() or ({self.part.width},)"
+                f"scale_out of slice {self.conv_slice.name} has shape {self.scale_out.shape}; it "
+                f"must be () or ({self.conv_slice.width},)"
             )
         if not (np.isfinite(self.scale_out).all() and (self.scale_out > 0).all()):
-            raise ValueError(f"scale_out of slice {self.part.name} must be finite and above 0")
+            raise ValueError(
+                f"scale_out of slice {self.conv_slice.name} must be finite and above 0"
+            )
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,7 +63,7 @@ class LayerQuantization:
 
     @property
     def names(self) -> tuple[str, ...]:
-        return tuple(entry.part.name for entry in self.slices)
+        return tuple(entry.conv_slice.name for entry in self.slices)
 
     @property
     def digest(self) -> str:
@@ -70,46 +72,48 @@ class LayerQuantization:
         for entry in self.slices:
             scales = entry.scales
             whole.update(
-                f"|{entry.part.name} {scales.x_scale!r} {scales.w_scale!r} {scales.b_scale!r} "
-                f"{entry.zero_point} {entry.scale_out.shape}".encode()
+                f"|{entry.conv_slice.name} {scales.x_scale!r} {scales.w_scale!r} "
+                f"{scales.b_scale!r} {entry.zero_point} {entry.scale_out.shape}".encode()
             )
             whole.update(np.ascontiguousarray(entry.scale_out, "<f4").tobytes())
         return whole.hexdigest()
 
 
 def chosen_slices(
-    counted: LayerCalibration, parts: Sequence[ConvSlice], names: Collection[str] | None
+    counted: LayerCalibration, conv_slices: Sequence[ConvSlice], names: Collection[str] | None
 ) -> list[tuple[ConvSlice, SliceCalibration]]:
     """The slices of a layer that are to be quantized, each with what was counted of it.
 
     Args:
         counted: of the layer.
-        parts: the checkpoint's slices.
+        conv_slices: the checkpoint's slices.
         names: "x", "B", "C"; None means all.
 
     Raises ValueError for a name that is no slice's, and for none at all.
     """
-    known = [part.name for part in parts]
+    known = [conv_slice.name for conv_slice in conv_slices]
     wanted = known if names is None else list(names)
     if not wanted or set(wanted) - set(known):
         raise ValueError(f"slices are {', '.join(wanted)!r}; allowed are {', '.join(known)}")
     return [
-        (part, own) for part, own in zip(parts, counted.slices, strict=True) if part.name in wanted
+        (conv_slice, own)
+        for conv_slice, own in zip(conv_slices, counted.slices, strict=True)
+        if conv_slice.name in wanted
     ]
 
 
 def quantize_layer(
     counted: LayerCalibration,
-    parts: Sequence[ConvSlice],
+    conv_slices: Sequence[ConvSlice],
     rule: ScaleRule,
     names: Collection[str] | None = None,
 ) -> LayerQuantization:
     """One scale a slice, as a rule chooses it; arguments and errors as of ``chosen_slices``."""
     slices = []
-    for part, own in chosen_slices(counted, parts, names):
+    for conv_slice, own in chosen_slices(counted, conv_slices, names):
         chosen = output_scale(rule, own)
         scale_out = np.asarray(chosen.scale, np.float32)
-        slices.append(SliceQuantization(part, own.scales, scale_out, chosen.zero_point))
+        slices.append(SliceQuantization(conv_slice, own.scales, scale_out, chosen.zero_point))
     return LayerQuantization(counted.layer, tuple(slices))
 
 
@@ -140,7 +144,7 @@ def _replacement(
 ) -> Replacement:
     """What one layer's y becomes; D' of its D channels are quantized."""
     slices = quantization.slices
-    widths = torch.tensor([entry.part.width for entry in slices])
+    widths = torch.tensor([entry.conv_slice.width for entry in slices])
 
     def per_channel(values: Sequence[float]) -> Tensor:
         return torch.tensor(values, dtype=torch.float32).repeat_interleave(widths).to(device)
@@ -149,7 +153,7 @@ def _replacement(
     scale_w = per_channel([entry.scales.w_scale for entry in slices])
     scale_b = per_channel([entry.scales.b_scale for entry in slices])
     scale_out = torch.from_numpy(
-        np.concatenate([np.broadcast_to(e.scale_out, (e.part.width,)) for e in slices])
+        np.concatenate([np.broadcast_to(e.scale_out, (e.conv_slice.width,)) for e in slices])
     ).to(device)
     zero_point = per_channel([entry.zero_point for entry in slices])
     is_symmetric = all(entry.zero_point == 0 for entry in slices)
@@ -165,9 +169,14 @@ def _replacement(
         x_q = quantize(x, scale_x[:, None])
         if mode == "both" and is_symmetric:
             codes = quant_causal_conv1d(
-                x_q, weight_q, bias_q,
-                scale_x=scale_x, scale_w=scale_w, scale_b=scale_b, scale_out=scale_out,
-            )  # fmt: skip
+                x_q,
+                weight_q,
+                bias_q,
+                scale_x=scale_x,
+                scale_w=scale_w,
+                scale_b=scale_b,
+                scale_out=scale_out,
+            )
             return dequantize(codes, scale_out[:, None])
         v = dequantize_conv(accumulate(x_q, weight_q), bias_q, scale_x, scale_w, scale_b)
         return silu(v) if mode == "input" else fake_quantize(silu(v), scale_out, zero_point)
@@ -179,7 +188,7 @@ def _replacement(
         y = compute_y().to(torch.float32).clone()
         pieces = y_hat.split(widths.tolist(), dim=1)
         for entry, piece in zip(slices, pieces, strict=True):
-            y[:, entry.part.channels] = piece
+            y[:, entry.conv_slice.channels] = piece
         return y
 
     return replacement
@@ -187,7 +196,7 @@ def _replacement(
 
 def _gather(by_channel: Tensor, slices: Sequence[SliceQuantization]) -> Tensor:
     """(D, …) -> (D', …): the channels of the slices, one after the other."""
-    return torch.cat([by_channel[entry.part.channels] for entry in slices])
+    return torch.cat([by_channel[entry.conv_slice.channels] for entry in slices])
 
 
 def fake_quantize(values: Tensor, scale: Tensor, zero_point: Tensor) -> Tensor:

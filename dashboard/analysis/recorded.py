@@ -104,8 +104,11 @@ def roofline() -> Roofline:
     return Roofline(
         copy_tb_per_s=timed["copy", "any", "copy of the codes"],
         issue_per_s=clocks * counted["lanes_issued"],
-        special_tb_per_s=clocks * counted["lanes_special"] / counted["special_per_value"]
-        * BYTES_PER_VALUE / 1e12,
+        special_tb_per_s=clocks
+        * counted["lanes_special"]
+        / counted["special_per_value"]
+        * BYTES_PER_VALUE
+        / 1e12,
         points=tuple(
             (
                 variant_name(row["mode"], row["layout"]),
@@ -114,4 +117,4 @@ def roofline() -> Roofline:
             )
             for row in counted["rows"]
         ),
-    )  # fmt: skip
+    )

@@ -234,7 +234,7 @@ def report_slice(counted: SliceCalibration, chosen: ScaleReport) -> SliceReport:
 def report_bests(
     calibration: LayerCalibration, landscapes: Mapping[tuple[int, str], Landscape]
 ) -> tuple[ScaleReport, ...]:
-    """What each slice's own best α makes of it; ``found`` as ``landscape.landscapes`` gives it."""
+    """What each slice's own best α makes of it; ``landscapes`` are of ``landscape.landscapes``."""
     return tuple(
         report_scale(counted, landscapes[calibration.layer, counted.name].best_rule)
         for counted in calibration.slices
@@ -297,7 +297,7 @@ def baselines(rule: ScaleRule) -> tuple[ScaleRule, ...]:
 
 
 @dataclass(frozen=True)
-class Judged:
+class HeldOut:
     """A scale calibrated on one text, and what it makes of that text and of another."""
 
     layer: int
@@ -305,23 +305,25 @@ class Judged:
     there: Quantized
 
 
-def judge(layer: int, own: SliceCalibration, other: SliceCalibration, rule: ScaleRule) -> Judged:
+def evaluate_held_out(
+    layer: int, own: SliceCalibration, other: SliceCalibration, rule: ScaleRule
+) -> HeldOut:
     """Calibrate on ``own`` and quantize ``other``'s output with the same scale."""
     chosen = report_scale(own, rule)
-    return Judged(layer, chosen, other.silu_output.quantize(chosen.x_out_scale, chosen.zero_point))
+    return HeldOut(layer, chosen, other.silu_output.quantize(chosen.x_out_scale, chosen.zero_point))
 
 
-def judge_layers(
+def evaluate_held_out_layers(
     own: Calibration, other: Calibration, index: int, rule: ScaleRule
-) -> tuple[Judged, ...]:
-    """A slice of every layer, calibrated on the one text and judged on the other.
+) -> tuple[HeldOut, ...]:
+    """A slice of every layer, calibrated on the one text and evaluated on the other.
 
     Args:
         own, other: two calibrations of one checkpoint.
         index: of the slice.
     """
     return tuple(
-        judge(here.layer, here.slices[index], there.slices[index], rule)
+        evaluate_held_out(here.layer, here.slices[index], there.slices[index], rule)
         for here, there in zip(own.layers, other.layers, strict=True)
     )
 
@@ -426,8 +428,9 @@ def run_kernel(
         for k, conv_slice in enumerate(conv.slices):
             error_sum[k] += _energy(error[conv_slice.channels])
     if differing:
-        logger.warning("%s gives %d of %d codes other than the reference", backend, differing,
-                       codes.numel())  # fmt: skip
+        logger.warning(
+            "%s gives %d of %d codes other than the reference", backend, differing, codes.numel()
+        )
     return KernelRun(
         backend=backend,
         time_ms=time_ms,

@@ -59,8 +59,13 @@ def run_stored(layer: StoredLayer, device: str = "cpu") -> StoredRun:
     codes, time_ms = timed(run, backend)
     differing = int((codes != reference.quant_causal_conv1d(x, **arguments)).sum())
     if differing:
-        logger.warning("layer %d: %s gives %d of %d codes other than the reference", layer.layer,
-                       backend, differing, codes.numel())  # fmt: skip
+        logger.warning(
+            "layer %d: %s gives %d of %d codes other than the reference",
+            layer.layer,
+            backend,
+            differing,
+            codes.numel(),
+        )
     return StoredRun(backend, time_ms, codes.numel(), differing)
 
 
@@ -136,11 +141,32 @@ def _float_layer(checkpoint: Checkpoint, layer: int) -> dict:
 
 
 _UNKNOWN: dict = dict.fromkeys(
-    ("x_scale", "w_scale", "b_scale", "scale_wx", "x_out_scale", "zero_point", "shape",
-     "x_out_scale_min", "x_out_scale_mean", "x_out_scale_max", "ratio_weight", "ratio_wx",
-     "saturation_rate", "top_code_utilization", "code_utilization", "effective_bits", "sqnr_db",
-     "best_alpha", "gain_db", "rounding_mse", "clipping_mse", "kernel_sqnr_db", "alpha_used")
-)  # fmt: skip
+    (
+        "x_scale",
+        "w_scale",
+        "b_scale",
+        "scale_wx",
+        "x_out_scale",
+        "zero_point",
+        "shape",
+        "x_out_scale_min",
+        "x_out_scale_mean",
+        "x_out_scale_max",
+        "ratio_weight",
+        "ratio_wx",
+        "saturation_rate",
+        "top_code_utilization",
+        "code_utilization",
+        "effective_bits",
+        "sqnr_db",
+        "best_alpha",
+        "gain_db",
+        "rounding_mse",
+        "clipping_mse",
+        "kernel_sqnr_db",
+        "alpha_used",
+    )
+)
 
 
 def _measures(stored: StoredSlice) -> dict:

@@ -214,8 +214,10 @@ def load_calibration(path: str | Path) -> Calibration:
 
 def _read_origin(metadata: dict[str, str], path: Path) -> Origin:
     try:
-        texts = {name: one_line(metadata[name]) for name in
-                 ("checkpoint", "family", "text", "text_sha256", "fingerprint")}  # fmt: skip
+        texts = {
+            name: one_line(metadata[name])
+            for name in ("checkpoint", "family", "text", "text_sha256", "fingerprint")
+        }
         batches, seq_len = int(metadata["batches"]), int(metadata["seq_len"])
     except (KeyError, ValueError) as error:
         raise CalibrationError(

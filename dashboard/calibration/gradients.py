@@ -68,18 +68,18 @@ class GradientSums:
         return GradientSums.merge([self, other], self.tokens + other.tokens)
 
     @staticmethod
-    def merge(parts: Sequence[GradientSums], tokens: int) -> GradientSums:
-        """Sums of several parts, added in their order.
+    def merge(terms: Sequence[GradientSums], tokens: int) -> GradientSums:
+        """Sums of several terms, added in their order.
 
         Args:
             tokens: predicted tokens of the whole: of one text's channels, that text's own.
         """
         values, inverse = np.unique(
-            np.concatenate([part.values for part in parts]), return_inverse=True
+            np.concatenate([term.values for term in terms]), return_inverse=True
         )
         squares, sums = np.zeros(len(values)), np.zeros(len(values))
-        np.add.at(squares, inverse, np.concatenate([part.squares for part in parts]))
-        np.add.at(sums, inverse, np.concatenate([part.sums for part in parts]))
+        np.add.at(squares, inverse, np.concatenate([term.squares for term in terms]))
+        np.add.at(sums, inverse, np.concatenate([term.sums for term in terms]))
         return GradientSums(values, squares, sums, tokens)
 
     @staticmethod

@@ -27,8 +27,16 @@ logger = logging.getLogger(__name__)
 WHOLE = ("model.safetensors", "pytorch_model.bin")
 SUFFIXES = (".safetensors", ".bin")
 # What zipfile raises over a mutilated directory: of its own, of fields that overflow, of encodings.
-ZIP_FAULTS = (zipfile.BadZipFile, OSError, ValueError, struct.error, OverflowError, EOFError,
-              NotImplementedError, IndexError)  # fmt: skip
+ZIP_FAULTS = (
+    zipfile.BadZipFile,
+    OSError,
+    ValueError,
+    struct.error,
+    OverflowError,
+    EOFError,
+    NotImplementedError,
+    IndexError,
+)
 LARGEST_JSON = 16 * 2**20  # an index of a hundred thousand tensors has 10 MB
 
 

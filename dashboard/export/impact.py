@@ -20,7 +20,7 @@ def impact_document(
     slices: Sequence[str],
     group_size: int | None,
     settings: Sequence[MeasuredSetting],
-    each: bool,
+    each_layer: bool,
 ) -> dict:
     """What was measured on what, under the names of the definitions.
 
@@ -29,11 +29,11 @@ def impact_document(
         on_first: the first window of the held-out text, counted in windows.
         slices: which were quantized.
         group_size: channels to a scale; None where a scale is for a whole slice.
-        settings: all layers together first; with ``each``, one for each layer alone after it.
+        settings: all layers together first; with ``each_layer``, one for each layer alone after it.
     """
     loss = run.loss_nats
     sentences = [captions.impact_verdict(settings[0], ENGLISH)]
-    if each and len(settings) > 1:
+    if each_layer and len(settings) > 1:
         sentences.append(captions.impact_ranking(settings[1:], ENGLISH))
     return {
         "checkpoint": origin.checkpoint,

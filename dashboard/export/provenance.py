@@ -66,9 +66,13 @@ class Provenance:
         return say(
             "{checkpoint}, calibrated on {batches} × {tokens} tokens of {text}; rule {rule}; "
             "exported on {date}.",
-            checkpoint=self.checkpoint, batches=self.batches, tokens=self.seq_len, text=self.text,
-            rule=say(rule_label(self.rule)), date=self.date,
-        )  # fmt: skip
+            checkpoint=self.checkpoint,
+            batches=self.batches,
+            tokens=self.seq_len,
+            text=self.text,
+            rule=say(rule_label(self.rule)),
+            date=self.date,
+        )
 
 
 def _short(name: str) -> str:

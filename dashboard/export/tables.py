@@ -12,7 +12,7 @@ import json
 import math
 from collections.abc import Iterator, Sequence
 
-from dashboard.analysis.report import Judged, format_alpha
+from dashboard.analysis.report import HeldOut, format_alpha
 from dashboard.rules.landscape import Landscape
 from dashboard.rules.observers import REGISTERED, MovingAverage
 
@@ -102,7 +102,7 @@ def average_rows(average: MovingAverage) -> list[dict]:
     ]
 
 
-def held_out_rows(evaluated: Sequence[Judged], names: tuple[str, str]) -> list[dict]:
+def held_out_rows(evaluated: Sequence[HeldOut], names: tuple[str, str]) -> list[dict]:
     """A row a layer: a scale calibrated on the first text, and its measures on both."""
     return [
         {
@@ -127,8 +127,15 @@ def as_published(document: dict) -> str:
     layer without scales has dashes.
     """
     names = ["layer", "x_scale", "wx_scale", "x_out_scale", "ratio", "shape", "least", "greatest"]
-    keys = ("x_scale", "w_scale", "x_out_scale_mean", "ratio_weight", "shape", "x_out_scale_min",
-            "x_out_scale_max")  # fmt: skip
+    keys = (
+        "x_scale",
+        "w_scale",
+        "x_out_scale_mean",
+        "ratio_weight",
+        "shape",
+        "x_out_scale_min",
+        "x_out_scale_max",
+    )
     forms = {"ratio_weight": "{:.4f}", "shape": "{}"}
     rows = []
     for layer in document["layers"]:
@@ -153,10 +160,16 @@ def as_table(document: dict) -> str:
     if "recommended" in document:
         recommended = document["recommended"]
         best = [
-            [str(e["layer"]), e["slice"], format_alpha(e["alpha"]), f"{e['x_out_scale']:.8f}",
-             f"{e['sqnr_db']:.2f}", *(f"{loss:.2f}" for loss in e["loss_db"].values())]
+            [
+                str(e["layer"]),
+                e["slice"],
+                format_alpha(e["alpha"]),
+                f"{e['x_out_scale']:.8f}",
+                f"{e['sqnr_db']:.2f}",
+                *(f"{loss:.2f}" for loss in e["loss_db"].values()),
+            ]
             for e in recommended["layers"]
-        ]  # fmt: skip
+        ]
         lost = [
             f"{'MinMax' if alpha == '1' else alpha} loses"
             for alpha in recommended["layers"][0]["loss_db"]

@@ -94,6 +94,7 @@ def alpha_sweep(landscape: Landscape, rules: Sequence[ScaleReport], say: Languag
             "SQNR, errors, bits, shares and scale over α, with every rule marked. {finding}",
             finding=sweep_verdict(landscape, say),
         ),
+        uirevision=f"{x_range}",  # another α leaves it zoomed, another slice does not
         margin={"l": left, "r": 6, "t": wide.height + HEAD, "b": FOOT},
         xaxis={
             "range": list(x_range),
@@ -138,7 +139,7 @@ def alpha_sweep(landscape: Landscape, rules: Sequence[ScaleReport], say: Languag
             ],
         },
     )
-    told = _told(landscape, panels, say)
+    hover_texts = _hover_texts(landscape, panels, say)
     for i, (panel, domain) in enumerate(zip(panels, domains, strict=True)):
         number = str(i + 1) if i else ""
         figure.layout[f"yaxis{number}"] = {
@@ -152,7 +153,7 @@ def alpha_sweep(landscape: Landscape, rules: Sequence[ScaleReport], say: Languag
         if i == 0:
             for trace in _ceilings(landscape, t):
                 figure.add_trace(trace)
-        figure.add_trace(_sensors(t, told, panel, axis))
+        figure.add_trace(_sensors(t, hover_texts, panel, axis))
         for curve in panel.curves:
             shown = _drawable(curve.values, panel)
             figure.add_trace(line(t[shown], curve.values[shown], curve.concept, 2.2, yaxis=axis))
@@ -174,8 +175,13 @@ def _panels(landscape: Landscape, say: Language) -> tuple[_Panel, ...]:
         _Curve("clipping_mse", output.clipping_mse, lambda r: float(r.output.clipping_mse),
                "saturated", "{:.3g}".format),
     )  # fmt: skip
-    bits = _Curve("effective_bits", output.effective_bits,
-                  lambda r: float(r.output.effective_bits), "output", "{:.2f}".format)  # fmt: skip
+    bits = _Curve(
+        "effective_bits",
+        output.effective_bits,
+        lambda r: float(r.output.effective_bits),
+        "output",
+        "{:.2f}".format,
+    )
     shares = (
         _Curve("code_utilization", output.code_utilization,
                lambda r: float(r.output.code_utilization), "output", percent),
@@ -240,17 +246,21 @@ def _ceilings(landscape: Landscape, t: np.ndarray) -> list[dict]:
     """What the curve would be if scales only rounded, and if they only clipped."""
     low, high = decibel_range(landscape)
     return [
-        line(t[np.isfinite(values)],
-             np.clip(values[np.isfinite(values)], low - OFF_DB, high + OFF_DB),
-             concept, 1.6, "1px,4px")
+        line(
+            t[np.isfinite(values)],
+            np.clip(values[np.isfinite(values)], low - OFF_DB, high + OFF_DB),
+            concept,
+            1.6,
+            "1px,4px",
+        )
         for values, concept in (
             (landscape.rounding_ceiling_db, "output"),
             (landscape.clipping_ceiling_db, "saturated"),
         )
-    ]  # fmt: skip
+    ]
 
 
-def _told(landscape: Landscape, panels: Sequence[_Panel], say: Language) -> list[str]:
+def _hover_texts(landscape: Landscape, panels: Sequence[_Panel], say: Language) -> list[str]:
     """All measures at each α."""
     lines = []
     for i, alpha in enumerate(landscape.alphas):
@@ -263,19 +273,17 @@ def _told(landscape: Landscape, panels: Sequence[_Panel], say: Language) -> list
     return lines
 
 
-def _sensors(t: np.ndarray, told: Sequence[str], panel: _Panel, axis: str) -> dict:
+def _sensors(t: np.ndarray, hover_texts: Sequence[str], panel: _Panel, axis: str) -> dict:
     """Bars beside one another that say the numbers at the nearest α."""
-    chosen = np.unique(np.append(np.arange(0, len(t), -(-len(t) // SENSORS)), len(t) - 1))
-    at = t[chosen]
-    between = (at[1:] + at[:-1]) / 2 if len(at) > 1 else np.zeros(0)
-    edges = np.concatenate([[at[0] - MARGIN], between, [at[-1] + MARGIN]])
+    chosen, edges = _bands(t)
     low, high = (10.0**end if panel.log else end for end in panel.range)
     return sensors(
         (edges[1:] + edges[:-1]) / 2,
         np.diff(edges),
-        [told[i] for i in chosen],
+        [hover_texts[i] for i in chosen],
         low,
         high,
+        marked=True,
         yaxis=axis,
     )
 
@@ -312,8 +320,8 @@ def _marks(
 ) -> list[_Mark]:
     """The best α and the chosen rule first: their flags are the lowest."""
     marks = [
-        _Mark(_place(landscape, t, each), say(each.short), each, i == 0)
-        for i, each in enumerate(rules)
+        _Mark(_place(landscape, t, report), say(report.short), report, i == 0)
+        for i, report in enumerate(rules)
     ]
     best = say("best {alpha}", alpha=format_alpha(landscape.best_alpha))
     return [_Mark(float(t[landscape.best]), best, None, False), *marks]
@@ -347,30 +355,32 @@ class _Flags:
             text_width(name, SMALL_SIZE, mark.bold) + 6
             for name, mark in zip(names, marks, strict=True)
         ]
-        found = flags(at, widths, room)
-        rows = max(flag.row for flag in found) + 1
+        placed = flags(at, widths, room)
+        rows = max(flag.row for flag in placed) + 1
         lines = [
-            max((n.count("\n") + 1 for n, f in zip(names, found, strict=True) if f.row == row),
-                default=1)
+            max(
+                (n.count("\n") + 1 for n, f in zip(names, placed, strict=True) if f.row == row),
+                default=1,
+            )
             for row in range(rows)
-        ]  # fmt: skip
+        ]
         rights = [
-            flag.left + width / 2 >= x for flag, width, x in zip(found, widths, at, strict=True)
+            flag.left + width / 2 >= x for flag, width, x in zip(placed, widths, at, strict=True)
         ]
         return _Flags(
             tuple(names),
             tuple(rights),
             tuple(
                 flag.left - x if right else flag.left + width - x
-                for flag, right, width, x in zip(found, rights, widths, at, strict=True)
+                for flag, right, width, x in zip(placed, rights, widths, at, strict=True)
             ),
-            tuple(4.0 + ROW * sum(lines[: flag.row]) for flag in found),
+            tuple(4.0 + ROW * sum(lines[: flag.row]) for flag in placed),
             tuple(
                 # Beside its label, which stands to a side of it, or under what is in its way.
                 4.0 + ROW * (sum(lines[: flag.row + 1]) - 0.25)
                 if flag.pole == flag.row and x in (flag.left, flag.left + width)
                 else 4.0 + ROW * sum(lines[: flag.pole])
-                for flag, width, x in zip(found, widths, at, strict=True)
+                for flag, width, x in zip(placed, widths, at, strict=True)
             ),
             4.0 + ROW * sum(lines),
         )
@@ -378,22 +388,35 @@ class _Flags:
     def labels(self, marks: Sequence[_Mark]) -> list[dict]:
         return [
             label(
-                mark.at, 1, name, mark.ink, "top right" if right else "top left", SMALL_SIZE,
-                mark.bold, axes=("x", "paper"), yshift=bottom,
+                mark.at,
+                1,
+                name,
+                mark.ink,
+                "top right" if right else "top left",
+                SMALL_SIZE,
+                mark.bold,
+                axes=("x", "paper"),
+                yshift=bottom,
                 xshift=shift + (2 if right else -2),
             )
             for mark, name, right, shift, bottom in zip(
                 marks, self.names, self.rights, self.shifts, self.bottoms, strict=True
             )
-        ]  # fmt: skip
+        ]
 
     def poles(self, marks: Sequence[_Mark]) -> list[dict]:
         """From the panels up to the labels."""
         return [
-            rule((mark.at, mark.at), (0, end), *mark.style, axes=("x", "paper"),
-                 ysizemode="pixel", yanchor=1)
+            rule(
+                (mark.at, mark.at),
+                (0, end),
+                *mark.style,
+                axes=("x", "paper"),
+                ysizemode="pixel",
+                yanchor=1,
+            )
             for mark, end in zip(marks, self.poles_end, strict=True)
-        ]  # fmt: skip
+        ]
 
 
 def _lines(marks: Sequence[_Mark], domains: Sequence[tuple[float, float]]) -> list[dict]:
@@ -429,17 +452,23 @@ def _points(curve: _Curve, panel: _Panel, marks: Sequence[_Mark], say: Language)
     return trace
 
 
+def _bands(t: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The α that are told and chosen, (n,) indices, and where the band of each ends, (n + 1,)."""
+    chosen = np.unique(np.append(np.arange(0, len(t), -(-len(t) // SENSORS)), len(t) - 1))
+    at = t[chosen]
+    return chosen, np.concatenate([[at[0] - MARGIN], (at[1:] + at[:-1]) / 2, [at[-1] + MARGIN]])
+
+
 def _picks(landscape: Landscape, t: np.ndarray) -> list[dict]:
-    """A band for each α, as wide as it reaches to its neighbours."""
-    between = (t[1:] + t[:-1]) / 2
-    edges = np.concatenate([[t[0] - MARGIN], between, [t[-1] + MARGIN]])
+    """A band for each α that the pointer is told of."""
+    chosen, edges = _bands(t)
     return [
         pick(
             i,
-            f"α {format_alpha(float(alpha))}",
-            (edges[i], edges[i + 1]),
+            f"α {format_alpha(float(landscape.alphas[i]))}",
+            (low, high),
             axes=("x", "paper"),
             by_key=False,
         )
-        for i, alpha in enumerate(landscape.alphas)
+        for i, low, high in zip(chosen.tolist(), edges[:-1], edges[1:], strict=True)
     ]

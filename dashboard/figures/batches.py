@@ -48,6 +48,7 @@ def moving_average_chart(average: MovingAverage, pooled: float, say: Language) -
             "Each batch's quantile, its moving average, and the pooled quantile. {finding}",
             finding=average_headline(average, pooled, say),
         ),
+        uirevision=count,
         margin={"l": 4, "r": 8, "t": 6, "b": 4, "autoexpand": True},
         showlegend=True,
         xaxis={
@@ -81,8 +82,10 @@ def moving_average_chart(average: MovingAverage, pooled: float, say: Language) -
             label(
                 0,
                 WEIGHTS + 0.02,
-                say("weight in the final mean;\nthe first batch has {share}",
-                    share=percent(average.weights[0])),
+                say(
+                    "weight in the final mean;\nthe first batch has {share}",
+                    share=percent(average.weights[0]),
+                ),
                 "text",
                 "top right",
                 bold=True,
@@ -95,7 +98,7 @@ def moving_average_chart(average: MovingAverage, pooled: float, say: Language) -
                 "xaxis.ticktext": numbers[::step_narrow],
             }
         },
-    )  # fmt: skip
+    )
     places = np.arange(count)
     steps = [
         [batch, scale_text(quantile), scale_text(mean)]
@@ -103,7 +106,7 @@ def moving_average_chart(average: MovingAverage, pooled: float, say: Language) -
             average.order, average.quantiles, average.means, strict=True
         )
     ]
-    told = say(
+    hover_text = say(
         "batch {batch}: its quantile {quantile}\nmean after it {mean}",
         batch="%{customdata[0]}",
         quantile="%{customdata[1]}",
@@ -117,11 +120,23 @@ def moving_average_chart(average: MovingAverage, pooled: float, say: Language) -
         )
     )
     for trace, y, name in (
-        (line(places, places, "chosen", 2.2, hovertemplate=plain(told)), average.means,
-         say("moving average, at its end: {amax}", amax=scale_text(average.final))),
-        (dots(places, places, "output", 8 if count <= MOST_LARGE else 4,
-              hovertemplate=plain(told)), average.quantiles, say("quantile of one batch")),
-    ):  # fmt: skip
+        (
+            line(places, places, "chosen", 2.2, hovertemplate=plain(hover_text)),
+            average.means,
+            say("moving average, at its end: {amax}", amax=scale_text(average.final)),
+        ),
+        (
+            dots(
+                places,
+                places,
+                "output",
+                8 if count <= MOST_LARGE else 4,
+                hovertemplate=plain(hover_text),
+            ),
+            average.quantiles,
+            say("quantile of one batch"),
+        ),
+    ):
         figure.add_trace(_exact(trace, y=y, name=name, customdata=steps))
     figure.add_trace(
         _bars(
@@ -190,13 +205,17 @@ def orders_chart(finals: np.ndarray, chosen: float, pooled: float, say: Language
             float(edges[1] - edges[0]),
             0.7,
             [
-                say("amax {low} to {high}\n{count} orders", low=scale_text(float(edges[i])),
-                    high=scale_text(float(edges[i + 1])), count=int(counts[i]))
+                say(
+                    "amax {low} to {high}\n{count} orders",
+                    low=scale_text(float(edges[i])),
+                    high=scale_text(float(edges[i + 1])),
+                    count=int(counts[i]),
+                )
                 for i in seen
             ],
         )
         | {"showlegend": False}
-    )  # fmt: skip
+    )
     for value, name, concept, dash in (
         (chosen, say("this order: {amax}", amax=scale_text(chosen)), "chosen", "solid"),
         (pooled, say("pooled: {amax}", amax=scale_text(pooled)), "best", "6px,4px"),
@@ -219,7 +238,11 @@ def _exact(trace: dict, **coordinates: object) -> dict:
 
 
 def _bars(
-    x: np.ndarray, y: np.ndarray | tuple[float, ...], width: float, opacity: float, told: list[str]
+    x: np.ndarray,
+    y: np.ndarray | tuple[float, ...],
+    width: float,
+    opacity: float,
+    hover_texts: list[str],
 ) -> dict:
     """Upright bars, each with a rim, so that the least of them still shows."""
     return {
@@ -231,6 +254,6 @@ def _bars(
             "color": faded("output", opacity),
             "line": {"color": LIGHT["output"], "width": 1},
         },
-        "customdata": [plain(text) for text in told],
+        "customdata": [plain(text) for text in hover_texts],
         "hovertemplate": "%{customdata}<extra></extra>",
     }

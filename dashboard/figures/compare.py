@@ -49,6 +49,7 @@ def compared_lines(columns: Sequence[Column], quantity: str, say: Language) -> g
             quantity=quantity,
             finding=compare_headline(columns, quantity, say),
         ),
+        uirevision="\n".join(whole),  # another quantity leaves hidden lines hidden
         margin={"l": 4, "r": 8, "t": 6, "b": 4, "autoexpand": True},
         showlegend=known_at_all,
         xaxis={
@@ -70,11 +71,12 @@ def compared_lines(columns: Sequence[Column], quantity: str, say: Language) -> g
         meta={
             "narrow": {
                 "height": PLOT + FOOT + narrow,
-                **{f"xaxis.{key}": ticks
-                   for key, ticks in _layer_axis(layers, ROOM_NARROW).items()},
+                **{
+                    f"xaxis.{key}": ticks for key, ticks in _layer_axis(layers, ROOM_NARROW).items()
+                },
             }
         },
-    )  # fmt: skip
+    )
     if not values:
         figure.add_annotation(
             label(0.5, 0.5, say("No column knows {quantity}.", quantity=quantity))

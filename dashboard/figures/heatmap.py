@@ -104,8 +104,9 @@ def heatmap(
             "picks": []
             if not answers
             else [
-                pick(r * count + c, hovers[r][c], (c - 0.5, c + 0.5), (r - 0.5, r + 0.5),
-                     ("x", "y"))
+                pick(
+                    r * count + c, hovers[r][c], (c - 0.5, c + 0.5), (r - 0.5, r + 0.5), ("x", "y")
+                )
                 for r in range(len(rows))
                 for c in range(count)
             ],
@@ -121,7 +122,7 @@ def heatmap(
                 ),
             ],
         },
-    )  # fmt: skip
+    )
     cells = {"type": "heatmap", "zmin": 0, "zmax": 1, "xgap": GAP, "ygap": GAP, "showscale": False}
     ground = np.zeros(shade.shape)
     figure.add_trace(
@@ -149,9 +150,13 @@ def _shades(concept: str, least: float, most: float) -> list[tuple[int, str]]:
 def _rim(row: int, column: int) -> dict[str, object]:
     """A frame around a cell."""
     return {
-        "type": "rect", "x0": column - 0.5, "x1": column + 0.5, "y0": row - 0.5, "y1": row + 0.5,
+        "type": "rect",
+        "x0": column - 0.5,
+        "x1": column + 0.5,
+        "y0": row - 0.5,
+        "y1": row + 0.5,
         "line": {"color": LIGHT["best"], "width": 2},
-    }  # fmt: skip
+    }
 
 
 def rule_heatmap(

@@ -51,6 +51,7 @@ def held_out_landscapes(
             second=names[1],
             finding=held_out_caption(both, names, say),
         ),
+        uirevision=f"{names} {x_range}",  # another α leaves it zoomed
         margin={"l": 4, "r": 8, "t": 6, "b": 4, "autoexpand": True},
         showlegend=True,
         xaxis={
@@ -92,7 +93,7 @@ def held_out_landscapes(
             alpha=format_alpha(landscape.best_alpha),
             sqnr=decibels(landscape.best_db),
         )
-        told = _told(landscape, name, say)
+        hover_texts = _hover_texts(landscape, name, say)
         slim = plain(wrapped(words, NAMES_NARROW))
         figure.layout.meta["narrow"][f"data[{len(figure.data)}].name"] = slim
         figure.add_trace(
@@ -102,24 +103,35 @@ def held_out_landscapes(
                 concept,
                 width,
                 name=plain(wrapped(words, NAMES)),
-                customdata=[told[i] for i in shown.tolist()],
+                customdata=[hover_texts[i] for i in shown.tolist()],
                 hovertemplate="%{customdata}",
             )
         )
         if not np.isnan(landscape.best_db):
             figure.add_trace(
-                dots([x[best]], [min(landscape.best_db, high)], concept, 10, showlegend=False,
-                     customdata=[told[best]], hovertemplate="%{customdata}")
-            )  # fmt: skip
+                dots(
+                    [x[best]],
+                    [min(landscape.best_db, high)],
+                    concept,
+                    10,
+                    showlegend=False,
+                    customdata=[hover_texts[best]],
+                    hovertemplate="%{customdata}",
+                )
+            )
     return figure
 
 
-def _told(landscape: Landscape, name: str, say: Language) -> Sequence[str]:
+def _hover_texts(landscape: Landscape, name: str, say: Language) -> Sequence[str]:
     """The number at each α."""
     return [
         plain(
-            say("{text}\nα {alpha}: {sqnr}", text=name, alpha=format_alpha(float(alpha)),
-                sqnr=decibels(float(sqnr_db)))
+            say(
+                "{text}\nα {alpha}: {sqnr}",
+                text=name,
+                alpha=format_alpha(float(alpha)),
+                sqnr=decibels(float(sqnr_db)),
+            )
         )
         for alpha, sqnr_db in zip(landscape.alphas, landscape.sqnr_db, strict=True)
-    ]  # fmt: skip
+    ]

@@ -56,7 +56,7 @@ def layer_strip(
     cells = Cells.of(reports)
     current = layers.index(chosen)
     most = max(range(len(gains)), key=lambda i: gains[i])
-    told = [
+    hovers = [
         say(
             "Layer {layer}: sqnr_db {sqnr}; {rule} gives {best}",
             layer=layer,
@@ -81,20 +81,25 @@ def layer_strip(
         xaxis={"range": [-0.04, len(layers) - 1 + CELL + 0.04], "visible": False},
         yaxis={"range": [0, TOP], "visible": False},
         shapes=[
-            box((current - 0.04, current + CELL + 0.04), (0, 1), "panel", axes=("x", "paper"),
-                layer="below"),
+            box(
+                (current - 0.04, current + CELL + 0.04),
+                (0, 1),
+                "panel",
+                axes=("x", "paper"),
+                layer="below",
+            ),
         ],
         annotations=labels,
         meta={
             "picks": [
                 pick(layer, words, (i, i + CELL), axes=("x", "paper"))
-                for i, (layer, words) in enumerate(zip(layers, told, strict=True))
+                for i, (layer, words) in enumerate(zip(layers, hovers, strict=True))
             ],
             "narrow": {f"annotations[{i}].visible": False for i in range(len(labels))}
             if unlabelled
             else {},
         },
-    )  # fmt: skip
+    )
     others = [i for i in range(len(layers)) if i != current]
     groups = (("others", others, 0.5, 1.2), ("current", [current], 0.92, 2.0))
     for who, shown, opacity, width in groups:
@@ -107,7 +112,7 @@ def layer_strip(
     if not labels:  # no room for words: a bar as high as the gain
         figure.add_trace(_gain_bars(gains))
     middles = np.arange(len(layers)) + CELL / 2
-    figure.add_trace(sensors(middles, CELL, told))
+    figure.add_trace(sensors(middles, CELL, hovers))
     return figure
 
 
@@ -172,12 +177,29 @@ def _labels(
         on_show = i == current
         words = gain_words(gain, say)
         labels += [
-            label(i, 1, say("Layer {layer}", layer=layer), "text" if on_show else "muted",
-                  bold=on_show, size=12, anchor="bottom right", axes=("x", "paper")),
-            label(i, 1, words, "best" if better else "muted", bold=better, size=12, yshift=-15,
-                  name=f"gain {layer}",
-                  anchor="bottom right", axes=("x", "paper")),
-        ]  # fmt: skip
+            label(
+                i,
+                1,
+                say("Layer {layer}", layer=layer),
+                "text" if on_show else "muted",
+                bold=on_show,
+                size=12,
+                anchor="bottom right",
+                axes=("x", "paper"),
+            ),
+            label(
+                i,
+                1,
+                words,
+                "best" if better else "muted",
+                bold=better,
+                size=12,
+                yshift=-15,
+                name=f"gain {layer}",
+                anchor="bottom right",
+                axes=("x", "paper"),
+            ),
+        ]
     return labels
 
 

@@ -64,45 +64,101 @@ def best_alpha(
     top = max(1.04 * output.max, 1.02 * cut)
     figure = new_figure(
         HEIGHT,
-        say("Layer {layer} at α {alpha}: {sqnr}; its best α {best} gives {best_sqnr}.",
-            layer=chosen, alpha=format_alpha(alpha), sqnr=decibels(sqnr_db, 1),
-            best=format_alpha(own.best_alpha), best_sqnr=decibels(own.best_db, 1)),
+        say(
+            "Layer {layer} at α {alpha}: {sqnr}; its best α {best} gives {best_sqnr}.",
+            layer=chosen,
+            alpha=format_alpha(alpha),
+            sqnr=decibels(sqnr_db, 1),
+            best=format_alpha(own.best_alpha),
+            best_sqnr=decibels(own.best_db, 1),
+        ),
         margin={"l": 48, "r": 12},
         meta={"narrow": {"annotations[1].yshift": -17}},
-        xaxis={"range": [FIRST, last + 0.05], "anchor": "y",
-               "tickvals": [*map(log_alpha, ticks), last],
-               "ticktext": [*map(format_alpha, ticks), "1"], "tickfont": {"size": SMALL_SIZE}},
-        yaxis={"range": [low, high], "domain": UPPER, "showgrid": True,
-               "tickvals": decibel_ticks, "ticktext": [f"{tick:.0f} dB" for tick in decibel_ticks],
-               "tickfont": {"size": SMALL_SIZE}},
-        xaxis2={"range": [min(output.min, 0.0), top], "anchor": "y2", "showline": True,
-                "ticks": "outside", "ticklen": 5, "tickvals": nice_ticks(0, top, 6)},
+        xaxis={
+            "range": [FIRST, last + 0.05],
+            "anchor": "y",
+            "tickvals": [*map(log_alpha, ticks), last],
+            "ticktext": [*map(format_alpha, ticks), "1"],
+            "tickfont": {"size": SMALL_SIZE},
+        },
+        yaxis={
+            "range": [low, high],
+            "domain": UPPER,
+            "showgrid": True,
+            "tickvals": decibel_ticks,
+            "ticktext": [f"{tick:.0f} dB" for tick in decibel_ticks],
+            "tickfont": {"size": SMALL_SIZE},
+        },
+        xaxis2={
+            "range": [min(output.min, 0.0), top],
+            "anchor": "y2",
+            "showline": True,
+            "ticks": "outside",
+            "ticklen": 5,
+            "tickvals": nice_ticks(0, top, 6),
+        },
         yaxis2={"range": [0, 1], "domain": LOWER, "visible": False},
         shapes=[
             *(
-                rule((log_alpha(a),) * 2, (0, 1), "baseline", 1.1, "dash", ("x", "y domain"),
-                     layer="below")
+                rule(
+                    (log_alpha(a),) * 2,
+                    (0, 1),
+                    "baseline",
+                    1.1,
+                    "dash",
+                    ("x", "y domain"),
+                    layer="below",
+                )
                 for a in PUBLISHED_ALPHAS
             ),
             rule((at, at), (low, height), "chosen", 1.8, axes=("x", "y")),
             rule((cut, cut), (0, 1), "chosen", 2, axes=("x2", "y2 domain")),
         ],
         annotations=[
-            label(0, 1, f"SQNR, α {format_alpha(alpha)}: {decibels(sqnr_db, 1)}", "text",
-                  "bottom right", bold=True, xshift=-48),
+            label(
+                0,
+                1,
+                f"SQNR, α {format_alpha(alpha)}: {decibels(sqnr_db, 1)}",
+                "text",
+                "bottom right",
+                bold=True,
+                xshift=-48,
+            ),
             label(1, 1, say("each layer's best α"), "best", "bottom left", bold=True),
             *(
-                label(log_alpha(a), UPPER[1], format_alpha(a), "muted", "top center", 11.5,
-                      axes=("x", "paper"))
+                label(
+                    log_alpha(a),
+                    UPPER[1],
+                    format_alpha(a),
+                    "muted",
+                    "top center",
+                    11.5,
+                    axes=("x", "paper"),
+                )
                 for a in PUBLISHED_ALPHAS
             ),
-            label(0, 0.405, say("layer {layer}: SiLU output, log counts", layer=chosen), "output",
-                  "bottom right", bold=True, xshift=-48),
-            label(cut, LOWER[1], say("code {code}", code=QMAX), "text",
-                  "bottom left" if cut > 0.75 * top else "bottom right", bold=True,
-                  axes=("x2", "paper"), xshift=-6 if cut > 0.75 * top else 6, halo=True),
+            label(
+                0,
+                0.405,
+                say("layer {layer}: SiLU output, log counts", layer=chosen),
+                "output",
+                "bottom right",
+                bold=True,
+                xshift=-48,
+            ),
+            label(
+                cut,
+                LOWER[1],
+                say("code {code}", code=QMAX),
+                "text",
+                "bottom left" if cut > 0.75 * top else "bottom right",
+                bold=True,
+                axes=("x2", "paper"),
+                xshift=-6 if cut > 0.75 * top else 6,
+                halo=True,
+            ),
         ],
-    )  # fmt: skip
+    )
     for layer in sorted(landscapes, key=lambda number: number == chosen):
         figure.add_traces(_curve(layer, landscapes[layer], last, low, layer == chosen, say))
     figure.add_trace(dots([at], [height], "chosen", 11))
@@ -117,20 +173,40 @@ def _curve(
     t = np.array([log_alpha(float(a)) for a in curve.alphas])
     t[-1] = last
     shown = (t >= FIRST - 0.1) & (curve.sqnr_db >= low) & np.isfinite(curve.sqnr_db)
-    told = [
-        say("layer {layer}: α {alpha}, {sqnr}", layer=layer, alpha=format_alpha(float(a)),
-            sqnr=decibels(float(sqnr)))
+    hover_texts = [
+        say(
+            "layer {layer}: α {alpha}, {sqnr}",
+            layer=layer,
+            alpha=format_alpha(float(a)),
+            sqnr=decibels(float(sqnr)),
+        )
         for a, sqnr in zip(curve.alphas[shown], curve.sqnr_db[shown], strict=True)
-    ]  # fmt: skip
-    best = say("layer {layer}: best α {alpha}, {sqnr}", layer=layer,
-               alpha=format_alpha(curve.best_alpha), sqnr=decibels(curve.best_db))  # fmt: skip
+    ]
+    best = say(
+        "layer {layer}: best α {alpha}, {sqnr}",
+        layer=layer,
+        alpha=format_alpha(curve.best_alpha),
+        sqnr=decibels(curve.best_db),
+    )
     finite = np.isfinite(curve.best_db)
     return [
-        line(t[shown], curve.sqnr_db[shown], "chosen" if current else "baseline",
-             2.4 if current else 1.2, customdata=told, hovertemplate="%{customdata}"),
-        dots([t[curve.best]] if finite else [], [curve.best_db] if finite else [], "best",
-             11 if current else 8, customdata=[best], hovertemplate="%{customdata}"),
-    ]  # fmt: skip
+        line(
+            t[shown],
+            curve.sqnr_db[shown],
+            "chosen" if current else "baseline",
+            2.4 if current else 1.2,
+            customdata=hover_texts,
+            hovertemplate="%{customdata}",
+        ),
+        dots(
+            [t[curve.best]] if finite else [],
+            [curve.best_db] if finite else [],
+            "best",
+            11 if current else 8,
+            customdata=[best],
+            hovertemplate="%{customdata}",
+        ),
+    ]
 
 
 def _histogram(output: Histogram, cut: float) -> list[dict]:
@@ -144,10 +220,10 @@ def _histogram(output: Histogram, cut: float) -> list[dict]:
     for concept, low, high in (("output", -np.inf, cut), ("saturated", cut, np.inf)):
         x, y = steps(edges, heights, low, high)
         traces.append(area(x, y, concept) | axes)
-    told = [
+    hover_texts = [
         f"{number(low, 2)} … {number(high, 2)}: {count:,}"
         for low, high, count in zip(edges[:-1], edges[1:], counts, strict=True)
     ]
     middles = (edges[1:] + edges[:-1]) / 2
-    traces.append(sensors(middles, edges[1] - edges[0], told) | axes)
+    traces.append(sensors(middles, edges[1] - edges[0], hover_texts) | axes)
     return traces

@@ -52,20 +52,42 @@ def int8_range(
     window = (value - HALF_WINDOW, value + HALF_WINDOW)
     figure = new_figure(
         350,
-        words + ". " + say("{saturated} of {count} values saturate.",
-                           saturated=int(saturated.sum()), count=len(values)),
+        words
+        + ". "
+        + say(
+            "{saturated} of {count} values saturate.",
+            saturated=int(saturated.sum()),
+            count=len(values),
+        ),
         margin={"l": 14, "r": 14},
-        xaxis={"range": [-REACH, REACH], "dtick": 1, "showline": True, "ticks": "outside",
-               "ticklen": 5, "anchor": "y"},
+        xaxis={
+            "range": [-REACH, REACH],
+            "dtick": 1,
+            "showline": True,
+            "ticks": "outside",
+            "ticklen": 5,
+            "anchor": "y",
+        },
         yaxis={"range": [0, 1], "domain": UPPER, "visible": False},
         xaxis2={"range": window, "anchor": "y2", **_code_ticks(scale, window)},
         yaxis2={"range": [0, 1], "domain": LOWER, "visible": False},
         shapes=[
-            box((max(low, -REACH), min(high, REACH)), (0, 1), "panel", axes=("x", "y domain"),
-                layer="below"),
+            box(
+                (max(low, -REACH), min(high, REACH)),
+                (0, 1),
+                "panel",
+                axes=("x", "y domain"),
+                layer="below",
+            ),
             *(
-                rule((end, end), (0, 1.1), "chosen", 2, axes=("x", "y domain"),
-                     visible=abs(end) < REACH)
+                rule(
+                    (end, end),
+                    (0, 1.1),
+                    "chosen",
+                    2,
+                    axes=("x", "y domain"),
+                    visible=abs(end) < REACH,
+                )
                 for end in (low, high)
             ),
             *(
@@ -75,27 +97,57 @@ def int8_range(
             box((0, 1), LOWER, "page", line={"width": 1, "color": LIGHT["line"]}, layer="below"),
         ],
         annotations=[
-            label((max(low, -REACH) + min(high, REACH)) / 2, UPPER[1] + 0.035, words, "text",
-                  "top center", bold=True, axes=("x", "paper")),
+            label(
+                (max(low, -REACH) + min(high, REACH)) / 2,
+                UPPER[1] + 0.035,
+                words,
+                "text",
+                "top center",
+                bold=True,
+                axes=("x", "paper"),
+            ),
             label(0.5, 0, say("close-up: one tick is one code"), anchor="top center"),
-            *_close_up(value, float(restored[close]), int(codes[close]), window,
-                       bool(saturated[close]), say),
+            *_close_up(
+                value,
+                float(restored[close]),
+                int(codes[close]),
+                window,
+                bool(saturated[close]),
+                say,
+            ),
         ],
-    )  # fmt: skip
+    )
     for beyond, concept in ((False, "output"), (True, "saturated")):
         shown = saturated == beyond
         x, back = np.clip(values[shown], -REACH, REACH), np.clip(restored[shown], -REACH, REACH)
-        told = [
-            say("{value} → code {code} → {back}", value=number(v), code=number(c),
-                back=number(b, 4))
+        hover_texts = [
+            say(
+                "{value} → code {code} → {back}", value=number(v), code=number(c), back=number(b, 4)
+            )
             for v, c, b in zip(values[shown], codes[shown], restored[shown], strict=True)
-        ]  # fmt: skip
+        ]
         links = strokes((x, back), (VALUES_AT, RESTORED_AT))
         figure.add_trace(line(*links, concept, 1.6))
-        figure.add_trace(dots(back, np.full(len(x), RESTORED_AT), concept, 7, customdata=told,
-                              hovertemplate="%{customdata}"))  # fmt: skip
-        figure.add_trace(dots(x, np.full(len(x), VALUES_AT), concept, 11, customdata=told,
-                              hovertemplate="%{customdata}"))  # fmt: skip
+        figure.add_trace(
+            dots(
+                back,
+                np.full(len(x), RESTORED_AT),
+                concept,
+                7,
+                customdata=hover_texts,
+                hovertemplate="%{customdata}",
+            )
+        )
+        figure.add_trace(
+            dots(
+                x,
+                np.full(len(x), VALUES_AT),
+                concept,
+                11,
+                customdata=hover_texts,
+                hovertemplate="%{customdata}",
+            )
+        )
     axes = {"xaxis": "x2", "yaxis": "y2"}
     first, last = np.ceil(window[0] / scale), np.floor(window[1] / scale)
     ticks = np.arange(first, last + 1)
@@ -140,9 +192,25 @@ def _close_up(
     right = to > value  # the line bends to the right: there is more room on the left
     words = say("code {code}\nstands for {back}", code=number(code), back=number(restored, 4))
     return [
-        label(value, 0.8, number(value), "text", "middle right" if right else "middle left",
-              axes=("x2", "y2"), bold=True, xshift=9 if right else -9),
-        label(value, 0.5, words, "saturated" if saturated else "output",
-              "middle left" if right else "middle right", axes=("x2", "y2"), bold=True,
-              xshift=-12 if right else 12, size=SMALL_SIZE + 1.5),
-    ]  # fmt: skip
+        label(
+            value,
+            0.8,
+            number(value),
+            "text",
+            "middle right" if right else "middle left",
+            axes=("x2", "y2"),
+            bold=True,
+            xshift=9 if right else -9,
+        ),
+        label(
+            value,
+            0.5,
+            words,
+            "saturated" if saturated else "output",
+            "middle left" if right else "middle right",
+            axes=("x2", "y2"),
+            bold=True,
+            xshift=-12 if right else 12,
+            size=SMALL_SIZE + 1.5,
+        ),
+    ]

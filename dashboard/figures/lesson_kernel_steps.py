@@ -33,15 +33,24 @@ def kernel_steps(trace: ChannelTrace, say: Language) -> go.Figure:
     codes = [c for c in range(middle - AROUND, middle + AROUND + 1) if QMIN <= c <= QMAX]
     figure = new_figure(
         HEIGHT,
-        say("The sum {acc} becomes v = {v}, SiLU makes {y} of it, and the code is {code}.",
-            acc=_whole(acc), v=number(v, 4), y=number(y, 4), code=number(code)),
+        say(
+            "The sum {acc} becomes v = {v}, SiLU makes {y} of it, and the code is {code}.",
+            acc=_whole(acc),
+            v=number(v, 4),
+            y=number(y, 4),
+            code=number(code),
+        ),
         margin={"l": 2, "r": 14},
         meta={"narrow": {"xaxis.domain": [0.42, 0.98]}},
-        xaxis={"range": [-reach, reach], "domain": [0.36, 0.98], "anchor": "y",
-               "visible": False},
+        xaxis={"range": [-reach, reach], "domain": [0.36, 0.98], "anchor": "y", "visible": False},
         yaxis={"range": [-0.08 * reach - 0.28, 1.04 * reach], "domain": CURVE, "visible": False},
-        xaxis2={"range": [first, last], "domain": [0.02, 0.98], "anchor": "y2",
-                "tickvals": codes, "ticktext": [_stressed(c, code) for c in codes]},
+        xaxis2={
+            "range": [first, last],
+            "domain": [0.02, 0.98],
+            "anchor": "y2",
+            "tickvals": codes,
+            "ticktext": [_stressed(c, code) for c in codes],
+        },
         yaxis2={"range": [0, 1], "domain": RULER, "visible": False},
         shapes=[
             *(rule((0, 1), (top, top), "grid", 1.4) for top in TOPS[1:]),
@@ -54,23 +63,40 @@ def kernel_steps(trace: ChannelTrace, say: Language) -> go.Figure:
             *_products(trace.window[0], trace.weight, say),
             label(0.98, 0.727, f"acc = {_whole(acc)}", "text", "middle left", 15, bold=True),
             label(0, 0.635, "v = scale_wx · acc + bias", anchor="middle right", size=13),
-            label(0, 0.59, f"  = {scale_text(trace.scale_wx)} · {_whole(acc)} "
-                  f"{'−' if bias < 0 else '+'} {number(abs(bias), 4)}", anchor="middle right",
-                  size=13),
+            label(
+                0,
+                0.59,
+                f"  = {scale_text(trace.scale_wx)} · {_whole(acc)} "
+                f"{'−' if bias < 0 else '+'} {number(abs(bias), 4)}",
+                anchor="middle right",
+                size=13,
+            ),
             label(0.98, 0.565, f"v = {number(v, 4)}", "text", "middle left", 15, bold=True),
             label(0, 0.44, "y = v / (1 + e⁻ᵛ)", anchor="middle right", size=13),
             label(0, 0.3, f"y = {number(y, 4)}", "text", "middle right", 15, bold=True),
-            label(0, 0.168, f"{number(y, 4)} / {scale_text(trace.scale_out)} = "
-                  f"{number(quotient, 2)}", anchor="middle right", size=13),
-            label(0.98, 0.168, say("code {code}", code=number(code)), "text", "middle left", 15,
-                  bold=True),
+            label(
+                0,
+                0.168,
+                f"{number(y, 4)} / {scale_text(trace.scale_out)} = {number(quotient, 2)}",
+                anchor="middle right",
+                size=13,
+            ),
+            label(
+                0.98,
+                0.168,
+                say("code {code}", code=number(code)),
+                "text",
+                "middle left",
+                15,
+                bold=True,
+            ),
         ],
-    )  # fmt: skip
+    )
     wide = np.linspace(-reach, reach, 160)
     figure.add_trace(line(wide, silu(wide), "output", 2.4))
     figure.add_trace(line([v, v], [0, y], "chosen", 1.2, "dot"))
-    told = f"SiLU({number(v, 4)}) = {number(y, 4)}"
-    figure.add_trace(dots([v], [y], "chosen", 11, hovertemplate=told))
+    hover_text = f"SiLU({number(v, 4)}) = {number(y, 4)}"
+    figure.add_trace(dots([v], [y], "chosen", 11, hovertemplate=hover_text))
     axes = {"xaxis": "x2", "yaxis": "y2"}
     figure.add_trace(line(*strokes((codes, codes), (0, 0.5)), "muted", 1, **axes))
     figure.add_trace(line([code, code], [0, 0.5], "chosen", 2.4, **axes))

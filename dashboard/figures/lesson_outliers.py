@@ -67,42 +67,92 @@ def outliers(
     better = min(rulers, key=lambda ruler: ruler.mse)
     figure = new_figure(
         HEIGHT,
-        say("The code of {value} is {first_code} by {first} and {second_code} by {second}; "
+        say(
+            "The code of {value} is {first_code} by {first} and {second_code} by {second}; "
             "{better} has the smaller mean squared error.",
-            value=value, first_code=rulers[0].code, first=rulers[0].name,
-            second_code=rulers[1].code, second=rulers[1].name, better=better.name),
+            value=value,
+            first_code=rulers[0].code,
+            first=rulers[0].name,
+            second_code=rulers[1].code,
+            second=rulers[1].name,
+            better=better.name,
+        ),
         margin={"l": 50, "r": 16},
-        xaxis={"range": [0, reach], "anchor": "y", "showline": True,
-               "tickvals": nice_ticks(0, reach, 6)},
+        xaxis={
+            "range": [0, reach],
+            "anchor": "y",
+            "showline": True,
+            "tickvals": nice_ticks(0, reach, 6),
+        },
         yaxis={"range": [0, 1], "domain": VALUES, "visible": False},
         xaxis2={"range": [0, reach], "anchor": "y2", "visible": False},
         yaxis2={"range": [0, 1], "domain": RULERS, "visible": False},
-        xaxis3={"range": [amaxes[0], amaxes[-1]], "anchor": "y3", "showline": True,
-                "tickvals": nice_ticks(amaxes[0], amaxes[-1], 6), "ticks": "outside", "ticklen": 5,
-                "title": {"text": say("amax, the end of the range")}},
-        yaxis3={"range": [np.log10(FLOOR), np.log10(ceiling)], "domain": ERRORS, "showgrid": True,
-                "tickvals": list(decades),
-                "ticktext": [_power(e) if e % 2 or e == 0 else "" for e in decades],
-                "tickfont": {"size": SMALL_SIZE}, "ticklabelstandoff": 5},
+        xaxis3={
+            "range": [amaxes[0], amaxes[-1]],
+            "anchor": "y3",
+            "showline": True,
+            "tickvals": nice_ticks(amaxes[0], amaxes[-1], 6),
+            "ticks": "outside",
+            "ticklen": 5,
+            "title": {"text": say("amax, the end of the range")},
+        },
+        yaxis3={
+            "range": [np.log10(FLOOR), np.log10(ceiling)],
+            "domain": ERRORS,
+            "showgrid": True,
+            "tickvals": list(decades),
+            "ticktext": [_power(e) if e % 2 or e == 0 else "" for e in decades],
+            "tickfont": {"size": SMALL_SIZE},
+            "ticklabelstandoff": 5,
+        },
         shapes=[
             box((0, OUTLIERS.bulk), (0, 0.9), "output", 0.85, axes=("x", "y")),
             rule((size, size), (0, 0.9), "saturated", 4, axes=("x", "y"), visible=share > 0),
-            rule((OUTLIERS.value,) * 2, (RULERS[0] + 0.03, UNDER_TICKS), "best", 1.2, "dot",
-                 axes=("x", "paper"), layer="below"),
+            rule(
+                (OUTLIERS.value,) * 2,
+                (RULERS[0] + 0.03, UNDER_TICKS),
+                "best",
+                1.2,
+                "dot",
+                axes=("x", "paper"),
+                layer="below",
+            ),
         ],
         annotations=[
-            label(0, 1, say("{share} of the values", share=percent(1 - share)), "output",
-                  "bottom right", bold=True),
-            label(1, 1, say("{share} at {size}", share=percent(share), size=number(size)),
-                  "saturated", "bottom left", bold=True, visible=share > 0),
-            label(OUTLIERS.value, 0.76, say("code of {value}", value=value), "best",
-                  "middle right", 11.5, axes=("x", "paper"), xshift=6),
+            label(
+                0,
+                1,
+                say("{share} of the values", share=percent(1 - share)),
+                "output",
+                "bottom right",
+                bold=True,
+            ),
+            label(
+                1,
+                1,
+                say("{share} at {size}", share=percent(share), size=number(size)),
+                "saturated",
+                "bottom left",
+                bold=True,
+                visible=share > 0,
+            ),
+            label(
+                OUTLIERS.value,
+                0.76,
+                say("code of {value}", value=value),
+                "best",
+                "middle right",
+                11.5,
+                axes=("x", "paper"),
+                xshift=6,
+            ),
             *_ruler_labels(rulers, reach, say),
-            label(0, 0.455, say("mean squared error"), "text", "bottom right", bold=True,
-                  xshift=-50),
+            label(
+                0, 0.455, say("mean squared error"), "text", "bottom right", bold=True, xshift=-50
+            ),
             _key((say("clipping"), "saturated"), (say("rounding"), "output")),
         ],
-    )  # fmt: skip
+    )
     for ruler, y in zip(rulers, (0.72, 0.12), strict=True):
         ticks = np.arange(0, QMAX + 1, EVERY) * ruler.scale
         end = QMAX * ruler.scale
@@ -113,22 +163,50 @@ def outliers(
                 [0, end, np.nan, end, end], [y, y, np.nan, y - 0.06, y + 0.18], "chosen", 2, **axes
             )
         )
-        told = say("{value} becomes code {code}", value=value, code=ruler.code)
-        figure.add_trace(dots([OUTLIERS.value], [y + 0.05], "best", 10, customdata=[told],
-                              hovertemplate="%{customdata}", **axes))  # fmt: skip
-    for mse, concept, width in ((sweep.rounding_mse, "output", 1.8),
-                                (sweep.clipping_mse, "saturated", 1.8),
-                                (error, "chosen", 2.4)):  # fmt: skip
+        hover_text = say("{value} becomes code {code}", value=value, code=ruler.code)
+        figure.add_trace(
+            dots(
+                [OUTLIERS.value],
+                [y + 0.05],
+                "best",
+                10,
+                customdata=[hover_text],
+                hovertemplate="%{customdata}",
+                **axes,
+            )
+        )
+    for mse, concept, width in (
+        (sweep.rounding_mse, "output", 1.8),
+        (sweep.clipping_mse, "saturated", 1.8),
+        (error, "chosen", 2.4),
+    ):
         height = np.where(mse > FLOOR, np.log10(np.maximum(mse, FLOOR)), np.nan)
         figure.add_trace(line(amaxes, height, concept, width, xaxis="x3", yaxis="y3"))
     figure.add_trace(_marks(rulers, say))
     least = np.log10(max(float(error.min()), FLOOR))
-    figure.add_trace(dots([best_amax], [least], "best", 9, xaxis="x3", yaxis="y3", customdata=[
-        say("least mean squared error: amax {amax}", amax=number(best_amax, 2))
-    ], hovertemplate="%{customdata}"))  # fmt: skip
+    figure.add_trace(
+        dots(
+            [best_amax],
+            [least],
+            "best",
+            9,
+            xaxis="x3",
+            yaxis="y3",
+            customdata=[say("least mean squared error: amax {amax}", amax=number(best_amax, 2))],
+            hovertemplate="%{customdata}",
+        )
+    )
     for ruler in rulers:
-        figure.add_shape(rule((QMAX * ruler.scale,) * 2, (np.log10(FLOOR), _height(ruler.mse)),
-                              "chosen", 1.2, "dot", ("x3", "y3")))  # fmt: skip
+        figure.add_shape(
+            rule(
+                (QMAX * ruler.scale,) * 2,
+                (np.log10(FLOOR), _height(ruler.mse)),
+                "chosen",
+                1.2,
+                "dot",
+                ("x3", "y3"),
+            )
+        )
     return figure
 
 
@@ -149,13 +227,20 @@ def _height(mse: float) -> float:
 
 
 def _marks(rulers: tuple[Ruler, Ruler], say: Language) -> dict:
-    told = [
+    hover_texts = [
         say("{name}: mean squared error {mse}", name=ruler.name, mse=scale_text(ruler.mse))
         for ruler in rulers
     ]
-    return dots([QMAX * ruler.scale for ruler in rulers], [_height(r.mse) for r in rulers],
-                "chosen", 10, xaxis="x3", yaxis="y3", customdata=told,
-                hovertemplate="%{customdata}")  # fmt: skip
+    return dots(
+        [QMAX * ruler.scale for ruler in rulers],
+        [_height(r.mse) for r in rulers],
+        "chosen",
+        10,
+        xaxis="x3",
+        yaxis="y3",
+        customdata=hover_texts,
+        hovertemplate="%{customdata}",
+    )
 
 
 def _ruler_labels(rulers: tuple[Ruler, Ruler], reach: float, say: Language) -> list[dict]:
@@ -166,10 +251,28 @@ def _ruler_labels(rulers: tuple[Ruler, Ruler], reach: float, say: Language) -> l
         end = QMAX * ruler.scale
         short = end < 0.35 * reach
         labels += [
-            label(end if short else reach, y, words, "text",
-                  "middle right" if short else "bottom left", axes=("x2", "y2"), bold=True,
-                  xshift=14 if short else 0, yshift=4 if short else -5),
-            label(OUTLIERS.value, y, str(ruler.code), "best", "bottom left", 13, bold=True,
-                  axes=("x2", "y2"), xshift=-3, yshift=-4),
-        ]  # fmt: skip
+            label(
+                end if short else reach,
+                y,
+                words,
+                "text",
+                "middle right" if short else "bottom left",
+                axes=("x2", "y2"),
+                bold=True,
+                xshift=14 if short else 0,
+                yshift=4 if short else -5,
+            ),
+            label(
+                OUTLIERS.value,
+                y,
+                str(ruler.code),
+                "best",
+                "bottom left",
+                13,
+                bold=True,
+                axes=("x2", "y2"),
+                xshift=-3,
+                yshift=-4,
+            ),
+        ]
     return labels

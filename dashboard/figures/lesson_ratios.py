@@ -41,45 +41,80 @@ def ratios(
     known = {layer: ratio for layer, ratio in own.items() if layer != guessed or shown}
     figure = new_figure(
         height,
-        say("Over the weights' scale the published ratios are {low} to {high}, like for like "
+        say(
+            "Over the weights' scale the published ratios are {low} to {high}, like for like "
             "{first} to {last}.",
             low=f"{min(r.ratio_weight for r in QUAMBA2_130M):.1f}",
             high=f"{max(r.ratio_weight for r in QUAMBA2_130M):.1f}",
             first=f"{min(r.ratio_wx for r in QUAMBA2_130M):.0f}",
-            last=f"{max(r.ratio_wx for r in QUAMBA2_130M):.0f}"),
+            last=f"{max(r.ratio_wx for r in QUAMBA2_130M):.0f}",
+        ),
         margin={"l": 66, "r": 42, "t": ABOVE - ROW / 2, "b": BELOW},
-        xaxis={"range": np.log10(RANGE).tolist(), "showgrid": True, "ticks": "",
-               "tickvals": np.log10(TICKS), "ticktext": list(map(str, TICKS)),
-               "tickfont": {"size": SMALL_SIZE},
-               "title": {"text": say("ratio, logarithmic")}},
-        yaxis={"range": [last - ROW / 2, ROW / 2],
-               "tickvals": [*published, *rows.values()],
-               "ticktext": [say("layer {layer}", layer=layer)
-                            for layer in (*(row.layer for row in QUAMBA2_130M), *own)]},
+        xaxis={
+            "range": np.log10(RANGE).tolist(),
+            "showgrid": True,
+            "ticks": "",
+            "tickvals": np.log10(TICKS),
+            "ticktext": list(map(str, TICKS)),
+            "tickfont": {"size": SMALL_SIZE},
+            "title": {"text": say("ratio, logarithmic")},
+        },
+        yaxis={
+            "range": [last - ROW / 2, ROW / 2],
+            "tickvals": [*published, *rows.values()],
+            "ticktext": [
+                say("layer {layer}", layer=layer)
+                for layer in (*(row.layer for row in QUAMBA2_130M), *own)
+            ],
+        },
         annotations=[
             label(0, 1, "Quamba2-130m", "text", "top right", bold=True, xshift=-66, yshift=14),
             label(0, 1, say("over w_scale"), "saturated", "top right", 11.5, bold=True),
             label(1, 1, say("over scale_wx"), "output", "top left", 11.5, bold=True),
-            label(0, start + ROW, say("{checkpoint}, at each layer's best α",
-                                      checkpoint=checkpoint),
-                  "text", "middle right", bold=True, axes=("paper", "y"), xshift=-66),
-            label(np.log10(at), rows[guessed], say("your guess {ratio}", ratio=f"{guess:.0f}"),
-                  "chosen", "bottom left" if at > 150 else "bottom center", 12, bold=True,
-                  axes=("x", "y"), yshift=-9),
+            label(
+                0,
+                start + ROW,
+                say("{checkpoint}, at each layer's best α", checkpoint=checkpoint),
+                "text",
+                "middle right",
+                bold=True,
+                axes=("paper", "y"),
+                xshift=-66,
+            ),
+            label(
+                np.log10(at),
+                rows[guessed],
+                say("your guess {ratio}", ratio=f"{guess:.0f}"),
+                "chosen",
+                "bottom left" if at > 150 else "bottom center",
+                12,
+                bold=True,
+                axes=("x", "y"),
+                yshift=-9,
+            ),
         ],
-    )  # fmt: skip
+    )
     pairs = np.log10([[row.ratio_weight, row.ratio_wx] for row in QUAMBA2_130M])
     figure.add_trace(line(*strokes(tuple(pairs.T), (published, published)), "line", 1.5))
     for column, concept, side in ((0, "saturated", "middle left"), (1, "output", "middle right")):
-        figure.add_trace(_named(
-            pairs[:, column], published, concept, side,
-            [f"{10**x:.1f}" if 10**x < 100 else f"{10**x:.0f}" for x in pairs[:, column]],
-        ))  # fmt: skip
-    figure.add_trace(_named(
-        [np.log10(np.clip(ratio, *RANGE)) for ratio in known.values()],
-        [rows[layer] for layer in known], "output", "middle right",
-        [f"{ratio:.1f}" for ratio in known.values()],
-    ))  # fmt: skip
+        figure.add_trace(
+            _named(
+                pairs[:, column],
+                published,
+                concept,
+                side,
+                [f"{10**x:.1f}" if 10**x < 100 else f"{10**x:.0f}" for x in pairs[:, column]],
+            )
+        )
+    figure.add_trace(
+        _named(
+            [np.log10(np.clip(ratio, *RANGE)) for ratio in known.values()],
+            [rows[layer] for layer in known],
+            "output",
+            "middle right",
+            [f"{ratio:.1f}" for ratio in known.values()],
+        )
+    )
     figure.add_trace(dots([np.log10(at)], [rows[guessed]], "chosen", 11))
     return figure
 

@@ -40,9 +40,13 @@ def silu_shape(
     inside = SILU_MIN - low > 2.2
     figure = new_figure(
         HEIGHT,
-        say("Input up to {input}, output from {least} to {output}: {stranded} codes are stranded.",
-            input=number(silu_input.absmax, 2), least=number(silu_output.min, 2),
-            output=number(silu_output.absmax, 2), stranded=stranded),
+        say(
+            "Input up to {input}, output from {least} to {output}: {stranded} codes are stranded.",
+            input=number(silu_input.absmax, 2),
+            least=number(silu_output.min, 2),
+            output=number(silu_output.absmax, 2),
+            stranded=stranded,
+        ),
         margin={"l": 8, "r": 8},
         xaxis={**axis, "anchor": "y"},
         yaxis={"range": [0, 1], "domain": UPPER, "visible": False},
@@ -56,25 +60,62 @@ def silu_shape(
         annotations=[
             label(0, 1, say("SiLU input v"), "input", "bottom right", bold=True),
             label(0, 0.485, say("SiLU output y"), "output", "bottom right", bold=True),
-            label(SILU_MIN, 0.82, say("least: {least}", least=signed(SILU_MIN, 4)), "text",
-                  "middle left", axes=("x2", "y2"), xshift=-5),
-            label(cut, 0.66 if cut < CROWDED else 0.82, say("code {code}", code=QMAX), "text",
-                  "middle left" if cut > REACH - 2.6 else "middle right", axes=("x2", "y2"),
-                  halo=True, xshift=-6 if cut > REACH - 2.6 else 6),
-            label((low + SILU_MIN) / 2 if inside else low, 0.33, words,
-                  "text" if inside else "stranded",
-                  "middle center" if inside else "middle left", axes=("x2", "y2"), bold=True,
-                  halo=inside, visible=stranded > 0, xshift=0 if inside else -5),
-            label(1.1, 1.0, say("↑ {share} of all values",
-                                share=percent(after.max() / silu_output.total)),
-                  "output", "middle right", 11.5, axes=("x2", "y2"), halo=True,
-                  visible=cut_off),
+            label(
+                SILU_MIN,
+                0.82,
+                say("least: {least}", least=signed(SILU_MIN, 4)),
+                "text",
+                "middle left",
+                axes=("x2", "y2"),
+                xshift=-5,
+            ),
+            label(
+                cut,
+                0.66 if cut < CROWDED else 0.82,
+                say("code {code}", code=QMAX),
+                "text",
+                "middle left" if cut > REACH - 2.6 else "middle right",
+                axes=("x2", "y2"),
+                halo=True,
+                xshift=-6 if cut > REACH - 2.6 else 6,
+            ),
+            label(
+                (low + SILU_MIN) / 2 if inside else low,
+                0.33,
+                words,
+                "text" if inside else "stranded",
+                "middle center" if inside else "middle left",
+                axes=("x2", "y2"),
+                bold=True,
+                halo=inside,
+                visible=stranded > 0,
+                xshift=0 if inside else -5,
+            ),
+            label(
+                1.1,
+                1.0,
+                say("↑ {share} of all values", share=percent(after.max() / silu_output.total)),
+                "output",
+                "middle right",
+                11.5,
+                axes=("x2", "y2"),
+                halo=True,
+                visible=cut_off,
+            ),
         ],
-    )  # fmt: skip
+    )
     figure.add_trace(_filled(edges, before, tallest, "input", "x", "y"))
     figure.add_trace(_filled(edges, after, tallest, "output", "x2", "y2"))
-    figure.add_trace(hatch([low, SILU_MIN, SILU_MIN, low], [0, 0, 0.64, 0.64], "stranded",
-                           xaxis="x2", yaxis="y2", visible=stranded > 0))  # fmt: skip
+    figure.add_trace(
+        hatch(
+            [low, SILU_MIN, SILU_MIN, low],
+            [0, 0, 0.64, 0.64],
+            "stranded",
+            xaxis="x2",
+            yaxis="y2",
+            visible=stranded > 0,
+        )
+    )
     return figure
 
 

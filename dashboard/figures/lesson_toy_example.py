@@ -49,45 +49,105 @@ def toy_example(
     top = QMAX * scale
     figure = new_figure(
         HEIGHT,
-        say("Mean error {error} at scale {scale}, {beside_error} at scale {beside_scale}.",
-            error=number(mean, 4), scale=number(scale, 4), beside_error=number(beside_mean, 4),
-            beside_scale=number(beside_scale, 4)),
+        say(
+            "Mean error {error} at scale {scale}, {beside_error} at scale {beside_scale}.",
+            error=number(mean, 4),
+            scale=number(scale, 4),
+            beside_error=number(beside_mean, 4),
+            beside_scale=number(beside_scale, 4),
+        ),
         margin={"l": 44, "r": 10},
         xaxis={"range": [-REACH, REACH], "anchor": "y", "visible": False},
-        yaxis={"range": [-0.5, 5.4], "domain": UPPER, "showgrid": True, "dtick": 1, "tick0": 0,
-               "tickfont": tick},
-        xaxis2={"range": [-REACH, REACH], "anchor": "y2", "dtick": 1, "showline": True,
-                "ticks": "outside", "ticklen": 5,
-                "title": {"text": say("convolution's output v")}},
-        yaxis2={"range": [0, MOST_ERROR], "domain": LOWER, "showgrid": True,
-                "tickvals": [0, 0.02, 0.04, 0.06], "tickfont": tick},
+        yaxis={
+            "range": [-0.5, 5.4],
+            "domain": UPPER,
+            "showgrid": True,
+            "dtick": 1,
+            "tick0": 0,
+            "tickfont": tick,
+        },
+        xaxis2={
+            "range": [-REACH, REACH],
+            "anchor": "y2",
+            "dtick": 1,
+            "showline": True,
+            "ticks": "outside",
+            "ticklen": 5,
+            "title": {"text": say("convolution's output v")},
+        },
+        yaxis2={
+            "range": [0, MOST_ERROR],
+            "domain": LOWER,
+            "showgrid": True,
+            "tickvals": [0, 0.02, 0.04, 0.06],
+            "tickfont": tick,
+        },
         shapes=[
-            rule((-REACH, REACH), (top, top), "saturated", 1.4, "dash", ("x", "y"),
-                 visible=top < 5),
+            rule(
+                (-REACH, REACH), (top, top), "saturated", 1.4, "dash", ("x", "y"), visible=top < 5
+            ),
             *(
-                rule((-REACH, REACH), (min(at, MOST_ERROR),) * 2, concept, 1.4, "dash",
-                     ("x2", "y2"))
+                rule(
+                    (-REACH, REACH), (min(at, MOST_ERROR),) * 2, concept, 1.4, "dash", ("x2", "y2")
+                )
                 for at, concept in ((beside_mean, "baseline"), (mean, "output"))
             ),
         ],
         annotations=[
-            label(0, 1, say("SiLU output y, as codes"), "output", "bottom right", bold=True,
-                  xshift=-44),
-            label(1, 1, say("codes {low} … {high}", low=number(codes[0]), high=number(codes[1])),
-                  "text", "bottom left", bold=True),
-            label(-REACH, min(top, 5.0), say("code {code}:\nlarger values saturate", code=QMAX),
-                  "saturated", "bottom right", axes=("x", "y"), xshift=6, yshift=-2,
-                  visible=top < 5),
-            label(0, 0.48, say("error at each value"), "text", "bottom right", bold=True,
-                  xshift=-44),
-            label(1, 0.38, say("{scale}: mean {error}", scale=number(scale, 4),
-                               error=number(mean, 4)), "output", "top left", SMALL_SIZE + 0.5,
-                  bold=True),
-            label(0, 0.38, say("{scale}: mean {error}", scale=number(beside_scale, 4),
-                               error=number(beside_mean, 4)), "baseline", "top right",
-                  SMALL_SIZE + 0.5),
+            label(
+                0,
+                1,
+                say("SiLU output y, as codes"),
+                "output",
+                "bottom right",
+                bold=True,
+                xshift=-44,
+            ),
+            label(
+                1,
+                1,
+                say("codes {low} … {high}", low=number(codes[0]), high=number(codes[1])),
+                "text",
+                "bottom left",
+                bold=True,
+            ),
+            label(
+                -REACH,
+                min(top, 5.0),
+                say("code {code}:\nlarger values saturate", code=QMAX),
+                "saturated",
+                "bottom right",
+                axes=("x", "y"),
+                xshift=6,
+                yshift=-2,
+                visible=top < 5,
+            ),
+            label(
+                0, 0.48, say("error at each value"), "text", "bottom right", bold=True, xshift=-44
+            ),
+            label(
+                1,
+                0.38,
+                say("{scale}: mean {error}", scale=number(scale, 4), error=number(mean, 4)),
+                "output",
+                "top left",
+                SMALL_SIZE + 0.5,
+                bold=True,
+            ),
+            label(
+                0,
+                0.38,
+                say(
+                    "{scale}: mean {error}",
+                    scale=number(beside_scale, 4),
+                    error=number(beside_mean, 4),
+                ),
+                "baseline",
+                "top right",
+                SMALL_SIZE + 0.5,
+            ),
         ],
-    )  # fmt: skip
+    )
     wide = np.linspace(-5, 5, 400)
     figure.add_trace(line(wide, silu(wide), "muted", 1, "dot"))
     fine = np.linspace(-5, 5, 2000)
@@ -103,12 +163,12 @@ def toy_example(
         else:
             x, y, width = v[::4], cut[::4], 0.9
         figure.add_trace(line(x, y, concept, width, **axes))
-    told = [
+    hover_texts = [
         f"v = {number(x, 2)}: {number(own, 4)} ({number(scale, 4)}), "
         f"{number(other, 4)} ({number(beside_scale, 4)})"
         for x, own, other in zip(v, errors, beside_errors, strict=True)
     ]
     apart = float(np.diff(v).min())
     shown = slice(None) if few else slice(0)
-    figure.add_trace(sensors(v[shown], apart, told[shown], top=MOST_ERROR) | axes)
+    figure.add_trace(sensors(v[shown], apart, hover_texts[shown], top=MOST_ERROR) | axes)
     return figure

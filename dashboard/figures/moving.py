@@ -71,34 +71,59 @@ def transfer_moves(
     outside = [[[None, low[i]], [high[i], None]] for i in range(len(high))]
     return {
         "moves": [
-            {"kind": "split", "traces": ["input kept", "input lost"], "upright": True,
-             "parts": [_part(space.v_edges, space.v_heights) | {"stretches": [kept, lost]}]},
-            {"kind": "split", "traces": ["output kept", "output lost"], "upright": False,
-             "parts": [_part(space.y_edges, space.across(space.y_heights), space.across(0.0))
-                       | {"stretches": [[[each] for each in within], outside]}]},
+            {
+                "kind": "split",
+                "traces": ["input kept", "input lost"],
+                "upright": True,
+                "parts": [_part(space.v_edges, space.v_heights) | {"stretches": [kept, lost]}],
+            },
+            {
+                "kind": "split",
+                "traces": ["output kept", "output lost"],
+                "upright": False,
+                "parts": [
+                    _part(space.y_edges, space.across(space.y_heights), space.across(0.0))
+                    | {"stretches": [[[each] for each in within], outside]}
+                ],
+            },
             {"kind": "points", "trace": "stranded", "points": stranded},
             {"kind": "clamp", "trace": "curve", "low": low, "high": high},
-            {"kind": "wedge", "area": "wedge", "line": "ideal", "high": high,
-             "from": _rounded([preimage(scale.high) for scale in answers.scales]),
-             "to": float(space.report.silu_input.max)},
-            {"kind": "stairs", "trace": "stairs", "window": list(space.window_v),
-             "scale": [scale.x_out_scale for scale in answers.scales],
-             "zero": [scale.zero_point for scale in answers.scales]},
+            {
+                "kind": "wedge",
+                "area": "wedge",
+                "line": "ideal",
+                "high": high,
+                "from": _rounded([preimage(scale.high) for scale in answers.scales]),
+                "to": float(space.report.silu_input.max),
+            },
+            {
+                "kind": "stairs",
+                "trace": "stairs",
+                "window": list(space.window_v),
+                "scale": [scale.x_out_scale for scale in answers.scales],
+                "zero": [scale.zero_point for scale in answers.scales],
+            },
             {"kind": "points", "trace": "ruler", "points": marks},
             *(
                 {"kind": "texts", "trace": name, "texts": texts}
                 for name, texts in (
-                    ("ruler numbers", numbers), ("ruler ends", ends), ("ruler below", below)
+                    ("ruler numbers", numbers),
+                    ("ruler ends", ends),
+                    ("ruler below", below),
                 )
             ),
             *(
-                {"kind": "points", "trace": "line chosen", "nth": k,
-                 "points": [entry[k] for entry in lines]}
+                {
+                    "kind": "points",
+                    "trace": "line chosen",
+                    "nth": k,
+                    "points": [entry[k] for entry in lines],
+                }
                 for k in range(3)
             ),
         ],
         "words": _words(words),
-    }  # fmt: skip
+    }
 
 
 def landscape_moves(
@@ -115,13 +140,19 @@ def landscape_moves(
     ]
     return {
         "moves": [
-            {"kind": "points", "trace": "chosen line",
-             "points": [{"x": [a, a], "y": [b, high]} for a, b in zip(x, y, strict=True)]},
-            {"kind": "points", "trace": "chosen dot",
-             "points": [{"x": [at], "y": [value]} for at, value in zip(x, y, strict=True)]},
+            {
+                "kind": "points",
+                "trace": "chosen line",
+                "points": [{"x": [a, a], "y": [b, high]} for a, b in zip(x, y, strict=True)],
+            },
+            {
+                "kind": "points",
+                "trace": "chosen dot",
+                "points": [{"x": [at], "y": [value]} for at, value in zip(x, y, strict=True)],
+            },
         ],
         "words": {"chosen": {"text": texts}},
-    }  # fmt: skip
+    }
 
 
 def sweep_moves(answers: Answers, say: Language) -> dict[str, Any]:
@@ -135,16 +166,19 @@ def sweep_moves(answers: Answers, say: Language) -> dict[str, Any]:
         "moves": [
             {"kind": "shape", "shape": "rule 0", "x": x},
             *(
-                {"kind": "points", "trace": f"chosen {measure}",
-                 "points": [
-                     {"x": [at], "y": [float(getattr(scale.output, measure))]}
-                     for at, scale in zip(x, answers.scales, strict=True)
-                 ]}
+                {
+                    "kind": "points",
+                    "trace": f"chosen {measure}",
+                    "points": [
+                        {"x": [at], "y": [float(getattr(scale.output, measure))]}
+                        for at, scale in zip(x, answers.scales, strict=True)
+                    ],
+                }
                 for measure in ("code_utilization", "saturation_rate")
             ),
         ],
         "words": {"rule 0": {"text": texts, "x": x}},
-    }  # fmt: skip
+    }
 
 
 def strip_moves(
@@ -171,13 +205,29 @@ def strip_moves(
             cut = _rounded(cells.across(i, cuts[i]))
             parts.append(_part(edges, cells.heights[i]) | {"cut": cut})
         moves += [
-            {"kind": "split", "traces": [f"output {who}", f"saturated {who}"], "upright": True,
-             "parts": parts},
-            {"kind": "ticks", "trace": f"cut {who}", "cuts": [part["cut"] for part in parts],
-             "top": 1.06},
-        ]  # fmt: skip
-    moves.append({"kind": "gains", "trace": "gains", "gains": [_rounded(gain) for gain in gains],
-                  "cell": CELL, "least": LEAST, "top": TOP})  # fmt: skip
+            {
+                "kind": "split",
+                "traces": [f"output {who}", f"saturated {who}"],
+                "upright": True,
+                "parts": parts,
+            },
+            {
+                "kind": "ticks",
+                "trace": f"cut {who}",
+                "cuts": [part["cut"] for part in parts],
+                "top": 1.06,
+            },
+        ]
+    moves.append(
+        {
+            "kind": "gains",
+            "trace": "gains",
+            "gains": [_rounded(gain) for gain in gains],
+            "cell": CELL,
+            "least": LEAST,
+            "top": TOP,
+        }
+    )
     words = {
         f"gain {layer}": {"text": [plain(gain_words(float(gain), say)) for gain in gains[i]]}
         for i, layer in enumerate(layers)
@@ -189,10 +239,16 @@ def table_moves(rows: Sequence[ScaleReport], answers: Answers, say: Language) ->
     """Of ``figures.scale_table``: its first row."""
     heights = [code_heights(scale, rows) for scale in answers.scales]
     ends = [
-        [code for code, count in ((QMIN, scale.output.saturated_low),
-                                  (QMAX, scale.output.saturated_high)) if count]
+        [
+            code
+            for code, count in (
+                (QMIN, scale.output.saturated_low),
+                (QMAX, scale.output.saturated_high),
+            )
+            if count
+        ]
         for scale in answers.scales
-    ]  # fmt: skip
+    ]
     inner, outer = _errors(rows, answers)
     texts: dict[str, list[str]] = {}
     for scale in answers.scales:
@@ -209,14 +265,19 @@ def table_moves(rows: Sequence[ScaleReport], answers: Answers, say: Language) ->
             texts.setdefault(f"{name} 0", []).append(marked)
     return {
         "moves": [
-            {"kind": "codes", "traces": ["chosen codes", "chosen spikes", "chosen stranded"],
-             "heights": _rounded(heights, 3), "ends": ends, "foot": FOOT - 1,
-             "stranded": [scale.stranded_codes for scale in answers.scales]},
+            {
+                "kind": "codes",
+                "traces": ["chosen codes", "chosen spikes", "chosen stranded"],
+                "heights": _rounded(heights, 3),
+                "ends": ends,
+                "foot": FOOT - 1,
+                "stranded": [scale.stranded_codes for scale in answers.scales],
+            },
             {"kind": "bar", "trace": "rounding", "bar": 0, "from": [0.0] * len(inner), "to": inner},
             {"kind": "bar", "trace": "clipping", "bar": 0, "from": inner, "to": outer},
         ],
         "words": {name: {"text": lines} for name, lines in texts.items()},
-    }  # fmt: skip
+    }
 
 
 def _errors(rows: Sequence[ScaleReport], answers: Answers) -> tuple[list[float], list[float]]:

@@ -105,8 +105,11 @@ def pipeline(trace: ChannelTrace, at: int, say: Language) -> go.Figure:
             "picks": [
                 pick(
                     place,
-                    say("position {position}: code {code}", position=position,
-                        code=signed(float(trace.code[place]), 0)),
+                    say(
+                        "position {position}: code {code}",
+                        position=position,
+                        code=signed(float(trace.code[place]), 0),
+                    ),
                     (place - 0.5, place + 0.5),
                     axes=("x", "paper"),
                     by_key=False,
@@ -117,17 +120,21 @@ def pipeline(trace: ChannelTrace, at: int, say: Language) -> go.Figure:
                 f"xaxis.{key}": ticks for key, ticks in _numbers(positions, ROOM_NARROW).items()
             },
         },
-    )  # fmt: skip
+    )
     for i, lane in enumerate(lanes):
         figure.add_trace(_bars(lane, at, i, clips=lane.values is trace.quotient))
-        told = [
-            say("position {position}\n{step} {value}", position=position, step=lane.name,
-                value=lane.text(place)).replace("\n", "<br>")
+        hover_texts = [
+            say(
+                "position {position}\n{step} {value}",
+                position=position,
+                step=lane.name,
+                value=lane.text(place),
+            )
             for place, position in enumerate(positions)
-        ]  # fmt: skip
+        ]
         low, high = _range(lane.values)
         figure.add_trace(
-            sensors(np.arange(count), 1.0, told, low, high, yaxis=f"y{i + 1}" if i else "y")
+            sensors(np.arange(count), 1.0, hover_texts, low, high, yaxis=f"y{i + 1}" if i else "y")
         )
     return figure
 
@@ -168,9 +175,15 @@ def _window(at: int, width: int, domain: tuple[float, float]) -> dict:
     """A frame around the codes that the position sees."""
     first = max(at - width + 1, 0)
     return {
-        "type": "rect", "xref": "x", "yref": "paper", "x0": first - 0.5, "x1": at + 0.5,
-        "y0": domain[0], "y1": domain[1], "line": {"color": LIGHT["chosen"], "width": 1.5},
-    }  # fmt: skip
+        "type": "rect",
+        "xref": "x",
+        "yref": "paper",
+        "x0": first - 0.5,
+        "x1": at + 0.5,
+        "y0": domain[0],
+        "y1": domain[1],
+        "line": {"color": LIGHT["chosen"], "width": 1.5},
+    }
 
 
 def _bars(lane: _Lane, at: int, number: int, clips: bool) -> dict:

@@ -132,10 +132,30 @@ def _numbers(
     saturated = "saturated" if output.saturated else "muted"
     middle, axes = -i - 0.5, ("paper", "y")
     return [
-        label(0, middle, say(row.label), ink, "middle right", 13, bold=leads, axes=axes,
-              xshift=-NAMES, yshift=8, name=f"name {i}"),
-        label(0, middle, scale_text(row.x_out_scale), anchor="middle right", size=11.5, axes=axes,
-              xshift=-NAMES, yshift=-8, name=f"scale {i}"),
+        label(
+            0,
+            middle,
+            say(row.label),
+            ink,
+            "middle right",
+            13,
+            bold=leads,
+            axes=axes,
+            xshift=-NAMES,
+            yshift=8,
+            name=f"name {i}",
+        ),
+        label(
+            0,
+            middle,
+            scale_text(row.x_out_scale),
+            anchor="middle right",
+            size=11.5,
+            axes=axes,
+            xshift=-NAMES,
+            yshift=-8,
+            name=f"scale {i}",
+        ),
         *(
             label(x, middle, value, colour, "middle left", 13, axes=axes, name=f"{name} {i}")
             for x, name, value, colour in (
@@ -144,9 +164,19 @@ def _numbers(
                 (SATURATED, "saturated", percent(float(output.saturation_rate)), saturated),
             )
         ),
-        label(1, middle, decibels(float(output.sqnr_db)), "best" if best else "text",
-              "middle left", 13, bold=True, axes=axes, xshift=SQNR, name=f"sqnr {i}"),
-    ]  # fmt: skip
+        label(
+            1,
+            middle,
+            decibels(float(output.sqnr_db)),
+            "best" if best else "text",
+            "middle left",
+            13,
+            bold=True,
+            axes=axes,
+            xshift=SQNR,
+            name=f"sqnr {i}",
+        ),
+    ]
 
 
 def code_heights(row: ScaleReport, rows: Sequence[ScaleReport]) -> np.ndarray:
@@ -187,22 +217,31 @@ def _codes(
     if not outline_x:
         return []
     return [
-        area(np.concatenate(outline_x), np.concatenate(outline_y), "output", opacity,
-             name=f"{who}codes"),
+        area(
+            np.concatenate(outline_x),
+            np.concatenate(outline_y),
+            "output",
+            opacity,
+            name=f"{who}codes",
+        ),
         area(spikes_x, spikes_y, "saturated", 0.95, name=f"{who}spikes"),
         hatch(hatched_x, hatched_y, "stranded", name=f"{who}stranded"),
-    ]  # fmt: skip
+    ]
 
 
 def _code_sensors(rows: Sequence[ScaleReport], say: Language) -> dict[str, Any]:
     """Every code of every row says how many values have it."""
     counts = np.concatenate([row.output.code_counts for row in rows])
     foot = np.repeat(FOOT - np.arange(len(rows)) - 1.0, len(CODES))
-    told = say("code {code}: {count} values", code="%{x:d}", count="%{customdata:,d}")
+    words = say("code {code}: {count} values", code="%{x:d}", count="%{customdata:,d}")
     return sensors(
-        np.tile(CODES, len(rows)), 1.0, [], foot, foot + TALLEST,
-        hovertemplate=f"{told}<extra></extra>",
-    ) | {"customdata": counts}  # fmt: skip
+        np.tile(CODES, len(rows)),
+        1.0,
+        [],
+        foot,
+        foot + TALLEST,
+        hovertemplate=f"{words}<extra></extra>",
+    ) | {"customdata": counts}
 
 
 def greatest_error(rows: Sequence[ScaleReport]) -> float:
@@ -235,21 +274,34 @@ class Errors:
     def words(self) -> list[dict[str, Any]]:
         middle = sum(BAR) / 2
         return [
-            label(0.54, middle - i - 1, text, "saturated", "middle right", axes=("x2", "y"),
-                  name=f"times {i}")
+            label(
+                0.54,
+                middle - i - 1,
+                text,
+                "saturated",
+                "middle right",
+                axes=("x2", "y"),
+                name=f"times {i}",
+            )
             for i, text in self.times.items()
-        ]  # fmt: skip
+        ]
 
     def bars(self, rows: Sequence[ScaleReport], say: Language) -> list[dict[str, Any]]:
-        told = [
+        hovers = [
             f"{say(row.label)}\nrounding_mse {float(row.output.rounding_mse):.3g}\n"
             f"clipping_mse {float(row.output.clipping_mse):.3g}"
             for row in rows
         ]
         middle = sum(BAR) / 2 - np.arange(len(rows)) - 1.0
-        bar = {"type": "bar", "orientation": "h", "y": middle, "width": BAR[1] - BAR[0],
-               **hover(told),
-               "xaxis": "x2", "yaxis": "y"}  # fmt: skip
+        bar = {
+            "type": "bar",
+            "orientation": "h",
+            "y": middle,
+            "width": BAR[1] - BAR[0],
+            **hover(hovers),
+            "xaxis": "x2",
+            "yaxis": "y",
+        }
         zeros = np.zeros(len(rows))
         return [
             bar | {"x": width, "base": base, "marker": colour, "name": name}

@@ -91,7 +91,9 @@ def copy_shares(shape: tuple[int, int, int], rows: Sequence[Timing], say: Langua
                 for row in rows
             ]
         },
-        "customdata": [plain(_told(row, name, say)) for row, name in zip(rows, names, strict=True)],
+        "customdata": [
+            plain(_hover_text(row, name, say)) for row, name in zip(rows, names, strict=True)
+        ],
         "hovertemplate": "%{customdata}<extra></extra>",
     }
     figure.add_trace(bars)
@@ -124,32 +126,32 @@ def _names(names: Sequence[str], rows: Sequence[Timing]) -> dict:
     }
 
 
-def _told(row: Timing, name: str, say: Language) -> str:
-    told = say(
+def _hover_text(row: Timing, name: str, say: Language) -> str:
+    timing = say(
         "{name}: {time} µs, {speed} TB/s",
         name=name,
         time=f"{row.time_us:,.1f}",
         speed=f"{row.tb_per_s:.2f}",
     )
     if not row.compared:
-        return told
+        return timing
     differing = say(
         "{differing} of {compared} codes differ from the reference",
         differing=f"{row.differing:,}",
         compared=f"{row.compared:,}",
     )
     share = f" ({percent(row.differing / row.compared)})" if row.differing else ""
-    return f"{told}\n{differing}{share}"
+    return f"{timing}\n{differing}{share}"
 
 
-def roofline(found: Roofline, say: Language) -> go.Figure:
+def roofline(ceilings: Roofline, say: Language) -> go.Figure:
     """TB/s over instructions a byte, under the ceilings of memory, issue and special functions."""
-    top = 1.15 * max(found.copy_tb_per_s, found.special_tb_per_s)
+    top = 1.15 * max(ceilings.copy_tb_per_s, ceilings.special_tb_per_s)
     figure = new_figure(
         ROOFLINE,
         say(
             "TB/s over instructions a byte, under three ceilings. {finding}",
-            finding=roofline_caption(found, say),
+            finding=roofline_caption(ceilings, say),
         ),
         margin={"l": 4, "r": 8, "t": 6, "b": 4, "autoexpand": True},
         showlegend=True,
@@ -169,22 +171,25 @@ def roofline(found: Roofline, say: Language) -> go.Figure:
         meta={"narrow": {"height": ROOFLINE_NARROW}},
     )
     x = np.linspace(*INSTRUCTIONS, 200)
-    issue = np.array([found.issue_tb_per_s(value) for value in x])
-    roof = np.minimum(np.minimum(issue, found.copy_tb_per_s), found.special_tb_per_s)
+    issue = np.array([ceilings.issue_tb_per_s(value) for value in x])
+    roof = np.minimum(np.minimum(issue, ceilings.copy_tb_per_s), ceilings.special_tb_per_s)
     figure.add_trace(area(np.r_[x[0], x, x[-1]], np.r_[0, roof, 0], "panel", 0.8, showlegend=False))
     for name, y, concept, dash in (
-        (say("memory: a copy"), np.full(len(x), found.copy_tb_per_s), "chosen", "solid"),
-        (say("special functions"), np.full(len(x), found.special_tb_per_s), "stranded", "dash"),
+        (say("memory: a copy"), np.full(len(x), ceilings.copy_tb_per_s), "chosen", "solid"),
+        (say("special functions"), np.full(len(x), ceilings.special_tb_per_s), "stranded", "dash"),
         (say("issue of instructions"), issue, "saturated", "solid"),
     ):
         figure.add_trace(
-            line(x, y, concept, 2, dash, name=name,
-                 hovertemplate=f"{plain(name)}<br>%{{y:.2f}} TB/s")
-        )  # fmt: skip
-    for name, per_byte, speed in found.points:
+            line(
+                x, y, concept, 2, dash, name=name, hovertemplate=f"{plain(name)}<br>%{{y:.2f}} TB/s"
+            )
+        )
+    for name, per_byte, speed in ceilings.points:
         mode, layout = name.split(", ")
-        here = min(found.issue_tb_per_s(per_byte), found.copy_tb_per_s, found.special_tb_per_s)
-        told = say(
+        here = min(
+            ceilings.issue_tb_per_s(per_byte), ceilings.copy_tb_per_s, ceilings.special_tb_per_s
+        )
+        hover_text = say(
             "{name}: {instructions} instructions a byte, {speed} TB/s\n{share} of the roof there",
             name=say(name),
             instructions=f"{per_byte:.2f}",
@@ -192,7 +197,7 @@ def roofline(found: Roofline, say: Language) -> go.Figure:
             share=percent(speed / here),
         )
         dot = dots(
-            [per_byte], [speed], COLOURS[mode], 11, name=say(name), hovertemplate=plain(told)
+            [per_byte], [speed], COLOURS[mode], 11, name=say(name), hovertemplate=plain(hover_text)
         )
         dot["marker"]["symbol"] = SYMBOLS[layout]
         figure.add_trace(dot)

@@ -50,42 +50,64 @@ def utilization_sweep(sweep: Quantized, rules: Sequence[ScaleReport], say: Langu
     height = lane + PLOT + FOOT
     shown = range(len(rules))
     words = [
-        label(at[i], 1, names[i], "muted" if i else "text", "top right", bold=not i, xshift=2,
-              yshift=LEVEL * levels[i], axes=("x", "paper"), borderpad=0, name=f"rule {i}")
+        label(
+            at[i],
+            1,
+            names[i],
+            "muted" if i else "text",
+            "top right",
+            bold=not i,
+            xshift=2,
+            yshift=LEVEL * levels[i],
+            axes=("x", "paper"),
+            borderpad=0,
+            name=f"rule {i}",
+        )
         for i in shown
-    ]  # fmt: skip
+    ]
     lines = []
     for i in reversed(shown):
         top = 1 + LEVEL * (levels[i] + 0.9) / PLOT
         concept, width, dash = ("baseline", 1.1, "dash") if i else ("chosen", 2.0, "solid")
-        lines.append(rule((at[i], at[i]), (0, top), concept, width, dash, ("x", "paper"),
-                          name=f"rule {i}"))  # fmt: skip
+        lines.append(
+            rule((at[i], at[i]), (0, top), concept, width, dash, ("x", "paper"), name=f"rule {i}")
+        )
     chosen, wx = rules[0], [row for row in rules if row.observer == "scale-wx"]
     return new_figure(
         height,
         _alt(chosen, wx[0] if wx else None, say),
         [*_curves(sweep), *_marks(rules, at, say)],
         margin={"l": LEFT, "r": 0, "t": lane, "b": FOOT},
-        xaxis={"range": [low, high], "fixedrange": False, "ticks": "outside", "ticklen": 4,
-               **_ticks(low, high)},
-        yaxis={"range": [0, 1], "showgrid": True, "tickvals": [0, 0.25, 0.5, 0.75, 1],
-               "tickformat": ".0%", "ticktext": ["0 %", "25 %", "50 %", "75 %", "100 %"]},
+        xaxis={
+            "range": [low, high],
+            "fixedrange": False,
+            "ticks": "outside",
+            "ticklen": 4,
+            **_ticks(low, high),
+        },
+        yaxis={
+            "range": [0, 1],
+            "showgrid": True,
+            "tickvals": [0, 0.25, 0.5, 0.75, 1],
+            "tickformat": ".0%",
+            "ticktext": ["0 %", "25 %", "50 %", "75 %", "100 %"],
+        },
         shapes=lines,
         annotations=[*words, *_legend(say)],
         meta={"narrow": _narrow(rules, lines, len(words), _ticks(low, high, NARROW_WIDTH))},
-    )  # fmt: skip
+    )
 
 
 def _alt(chosen: ScaleReport, wx: ScaleReport | None, say: Language) -> str:
-    found = say(
+    sentence = say(
         "code_utilization and saturation_rate over scale_out, rules marked. The chosen scale uses "
         "{codes} of 256 codes and saturates {share}.",
         codes=int(chosen.output.codes_used),
         share=percent(float(chosen.output.saturation_rate)),
     )
     if wx is None:
-        return found
-    return f"{found} " + say(
+        return sentence
+    return f"{sentence} " + say(
         "scale_wx uses {codes} and saturates {share}.",
         codes=int(wx.output.codes_used),
         share=percent(float(wx.output.saturation_rate)),
@@ -134,7 +156,7 @@ def _ticks(low: float, high: float, width: float = WIDTH) -> dict[str, Any]:
 
 def _curves(sweep: Quantized) -> list[dict[str, Any]]:
     x = np.log10(sweep.scale)
-    told = [
+    hovers = [
         f"scale_out {scale_text(float(sweep.scale[i]))}\n"
         + "\n".join(
             f"{name} {percent(float(getattr(sweep, name)[i]))}"
@@ -142,7 +164,7 @@ def _curves(sweep: Quantized) -> list[dict[str, Any]]:
         )
         for i in range(len(x))
     ]
-    rest = hover(told)
+    rest = hover(hovers)
     return [
         line(x, sweep.top_code_utilization, "input", 1.6, "dash", cliponaxis=False, **rest),
         line(x, sweep.code_utilization, "output", 2.4, cliponaxis=False, **rest),
@@ -156,15 +178,21 @@ def _marks(rules: Sequence[ScaleReport], at: np.ndarray, say: Language) -> list[
     for shown, size, name in ((range(1, len(rules)), 7, "others"), (range(1), 10, "chosen")):
         for measure, concept in (("saturation_rate", "saturated"), ("code_utilization", "output")):
             shares = [float(getattr(rules[i].output, measure)) for i in shown]
-            told = [
+            hovers = [
                 f"{say(rules[i].label)}\nscale_out {scale_text(rules[i].x_out_scale)}\n"
                 f"{measure} {percent(share)}"
                 for i, share in zip(shown, shares, strict=True)
             ]
             traces.append(
-                dots([at[i] for i in shown], shares, concept, size, **hover(told),
-                     name=f"{name} {measure}")
-            )  # fmt: skip
+                dots(
+                    [at[i] for i in shown],
+                    shares,
+                    concept,
+                    size,
+                    **hover(hovers),
+                    name=f"{name} {measure}",
+                )
+            )
     return traces
 
 
@@ -175,8 +203,17 @@ def _legend(say: Language) -> list[dict[str, Any]]:
         ("saturation_rate", "— saturation_rate", "saturated"),
         ("top_code_utilization", "- - top_code_utilization", "input"),
     ]
-    legend = [label(1, 0, say("scale_out, real units per code"), anchor="bottom left", size=12,
-                    yshift=-24, name="axis")]  # fmt: skip
+    legend = [
+        label(
+            1,
+            0,
+            say("scale_out, real units per code"),
+            anchor="bottom left",
+            size=12,
+            yshift=-24,
+            name="axis",
+        )
+    ]
     x = 0.0
     for name, text, concept in words:
         legend.append(label(0, 0, text, concept, "bottom right", xshift=x, yshift=-42, name=name))
@@ -203,9 +240,12 @@ def _narrow(
         narrow |= {
             f"annotations[{i}].{key}": value
             for key, value in {
-                "xref": "paper", "x": 0, "xshift": 0, "yshift": 4 + LEVEL * row,
+                "xref": "paper",
+                "x": 0,
+                "xshift": 0,
+                "yshift": 4 + LEVEL * row,
             }.items()
-        }  # fmt: skip
+        }
     for row in range(3):
         narrow |= {
             f"annotations[{legend + 1 + row}].xshift": 0,

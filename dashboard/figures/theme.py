@@ -220,9 +220,14 @@ def line(
     """A polyline, which says nothing on hover unless it is given a ``hovertemplate``."""
     style = {"color": LIGHT[concept], "width": width, "dash": dash, "simplify": False}
     return {
-        "type": "scatter", "mode": "lines", "x": single(x), "y": single(y), "line": style,
-        **rest, **_on_hover(rest),
-    }  # fmt: skip
+        "type": "scatter",
+        "mode": "lines",
+        "x": single(x),
+        "y": single(y),
+        "line": style,
+        **rest,
+        **_on_hover(rest),
+    }
 
 
 def _on_hover(rest: Mapping[str, Any]) -> dict[str, str]:
@@ -233,10 +238,13 @@ def _on_hover(rest: Mapping[str, Any]) -> dict[str, str]:
     return {"hovertemplate": template if "<extra>" in template else f"{template}<extra></extra>"}
 
 
+def _on_hover_as_written(markup: Sequence[str]) -> dict[str, Any]:
+    return {"customdata": list(markup), "hovertemplate": "%{customdata}<extra></extra>"}
+
+
 def hover(words: Sequence[str]) -> dict[str, Any]:
     """What of a trace says ``words``, one a point, lines parted by line feeds, on hover."""
-    told = [html.escape(text, quote=False).replace("\n", "<br>") for text in words]
-    return {"customdata": told, "hovertemplate": "%{customdata}<extra></extra>"}
+    return _on_hover_as_written([plain(text) for text in words])
 
 
 def area(
@@ -244,34 +252,49 @@ def area(
 ) -> dict[str, Any]:
     """A filled polygon without an outline; NaN parts several."""
     return {
-        "type": "scatter", "mode": "lines", "x": single(x), "y": single(y),
-        "fill": "toself", "fillcolor": faded(concept, opacity), "line": {"width": 0},
-        "hoverinfo": "skip", **rest,
-    }  # fmt: skip
+        "type": "scatter",
+        "mode": "lines",
+        "x": single(x),
+        "y": single(y),
+        "fill": "toself",
+        "fillcolor": faded(concept, opacity),
+        "line": {"width": 0},
+        "hoverinfo": "skip",
+        **rest,
+    }
 
 
 def hatch(x: ArrayLike, y: ArrayLike, concept: str, **rest: Any) -> dict[str, Any]:
     """A hatched polygon."""
     return area(x, y, concept) | {
         "fillpattern": {
-            "shape": "/", "size": 7, "solidity": 0.25, "fillmode": "replace",
-            "fgcolor": LIGHT[concept], "bgcolor": "rgba(0,0,0,0)",
+            "shape": "/",
+            "size": 7,
+            "solidity": 0.25,
+            "fillmode": "replace",
+            "fgcolor": LIGHT[concept],
+            "bgcolor": "rgba(0,0,0,0)",
         },
         **rest,
-    }  # fmt: skip
+    }
 
 
 def dots(
     x: ArrayLike, y: ArrayLike, concept: str | Sequence[str], size: float = 8, **rest: Any
 ) -> dict[str, Any]:
     """Discs with a rim in the page's colour; ``size`` is their diameter in px."""
-    colour = LIGHT[concept] if isinstance(concept, str) else [LIGHT[each] for each in concept]
+    colour = LIGHT[concept] if isinstance(concept, str) else [LIGHT[name] for name in concept]
     rim = {"color": LIGHT["page"], "width": 1.5}
     return {
-        "type": "scatter", "mode": "markers", "x": single(x), "y": single(y), "cliponaxis": False,
-        "marker": {"color": colour, "size": size, "line": rim, "opacity": 1}, **rest,
+        "type": "scatter",
+        "mode": "markers",
+        "x": single(x),
+        "y": single(y),
+        "cliponaxis": False,
+        "marker": {"color": colour, "size": size, "line": rim, "opacity": 1},
+        **rest,
         **_on_hover(rest),
-    }  # fmt: skip
+    }
 
 
 def texts(
@@ -285,10 +308,17 @@ def texts(
 ) -> dict[str, Any]:
     """Words at values of a pair of axes; ``position`` is where they stand, as in ``label``."""
     return {
-        "type": "scatter", "mode": "text", "x": single(x), "y": single(y), "text": list(words),
-        "textposition": position, "textfont": {"size": size, "color": LIGHT[concept]},
-        "cliponaxis": False, "hoverinfo": "skip", **rest,
-    }  # fmt: skip
+        "type": "scatter",
+        "mode": "text",
+        "x": single(x),
+        "y": single(y),
+        "text": list(words),
+        "textposition": position,
+        "textfont": {"size": size, "color": LIGHT[concept]},
+        "cliponaxis": False,
+        "hoverinfo": "skip",
+        **rest,
+    }
 
 
 def tick_text(value: float) -> str:
@@ -308,6 +338,7 @@ def sensors(
     bottom: ArrayLike = 0.0,
     top: ArrayLike = 1.0,
     upright: bool = True,
+    marked: bool = False,
     **rest: Any,
 ) -> dict[str, Any]:
     """Unseen bars that say their ``text`` wherever the pointer is upon them.
@@ -315,6 +346,7 @@ def sensors(
     Args:
         x: the middles of upright bars; of lying ones (``upright=False``) their heights.
         bottom, top: where upright bars begin and end; lying ones left and right.
+        marked: whether the texts are plotly's markup already.
     """
     bottom, top = single(bottom), single(top)
     middle, length = single(x), np.broadcast_to(top - bottom, np.shape(x))
@@ -326,7 +358,7 @@ def sensors(
         "base": np.broadcast_to(bottom, np.shape(x)),
         "width": single(np.broadcast_to(width, np.shape(x))),
         "marker": {"opacity": 0},
-        **hover(text),
+        **(_on_hover_as_written(text) if marked else hover(text)),
         **rest,
     }
 
@@ -386,10 +418,16 @@ def rule(
 ) -> dict[str, Any]:
     """A straight line, as a shape; ``axes`` as in ``label``."""
     return {
-        "type": "line", "xref": axes[0], "yref": axes[1],
-        "x0": float(x[0]), "x1": float(x[1]), "y0": float(y[0]), "y1": float(y[1]),
-        "line": {"color": LIGHT[concept], "width": width, "dash": dash}, **rest,
-    }  # fmt: skip
+        "type": "line",
+        "xref": axes[0],
+        "yref": axes[1],
+        "x0": float(x[0]),
+        "x1": float(x[1]),
+        "y0": float(y[0]),
+        "y1": float(y[1]),
+        "line": {"color": LIGHT[concept], "width": width, "dash": dash},
+        **rest,
+    }
 
 
 def box(
@@ -402,10 +440,17 @@ def box(
 ) -> dict[str, Any]:
     """A filled rectangle, as a shape; ``axes`` as in ``label``."""
     return {
-        "type": "rect", "xref": axes[0], "yref": axes[1],
-        "x0": float(x[0]), "x1": float(x[1]), "y0": float(y[0]), "y1": float(y[1]),
-        "fillcolor": faded(concept, opacity), "line": {"width": 0}, **rest,
-    }  # fmt: skip
+        "type": "rect",
+        "xref": axes[0],
+        "yref": axes[1],
+        "x0": float(x[0]),
+        "x1": float(x[1]),
+        "y0": float(y[0]),
+        "y1": float(y[1]),
+        "fillcolor": faded(concept, opacity),
+        "line": {"width": 0},
+        **rest,
+    }
 
 
 def strokes(x: Sequence[ArrayLike], y: Sequence[ArrayLike]) -> tuple[np.ndarray, np.ndarray]:
@@ -431,7 +476,7 @@ def text_width(text: str, size: float = TEXT_SIZE, bold: bool = False) -> float:
     """How wide a text is at most, in px: its longest line, in the widest font that is likely."""
     em = sum(1.0 if east_asian_width(sign) in "WF" else 0.7 if bold else 0.63 for sign in text)
     if "\n" in text:
-        return max(text_width(part, size, bold) for part in text.split("\n"))
+        return max(text_width(row, size, bold) for row in text.split("\n"))
     return em * size
 
 

@@ -258,37 +258,61 @@ def _axes(space: Space) -> dict[str, Any]:
     counts_y = count_ticks(space.y_top, space.log_counts)
     return {
         "xaxis": {
-            "domain": CURVE, "anchor": "y", "range": space.v_range, "fixedrange": False,
-            "showline": True, "ticks": "outside", "ticklen": 4, "tickvals": v_ticks,
+            "domain": CURVE,
+            "anchor": "y",
+            "range": space.v_range,
+            "fixedrange": False,
+            "showline": True,
+            "ticks": "outside",
+            "ticklen": 4,
+            "tickvals": v_ticks,
             "ticktext": [tick_text(tick) for tick in v_ticks],
         },
         "yaxis": {
-            "domain": (INPUT_SHARE, 1.0), "anchor": "x", "range": space.y_range,
-            "fixedrange": False, "showgrid": True, "tickvals": y_ticks,
+            "domain": (INPUT_SHARE, 1.0),
+            "anchor": "x",
+            "range": space.y_range,
+            "fixedrange": False,
+            "showgrid": True,
+            "tickvals": y_ticks,
             "ticktext": [tick_text(tick) for tick in y_ticks],
         },
         "yaxis2": {
-            "domain": (0.0, INPUT_SHARE - AXIS / INSIDE), "anchor": "x", "side": "right",
-            "range": (space.v_top, 0.0), "tickfont": {"size": 10.5},
+            "domain": (0.0, INPUT_SHARE - AXIS / INSIDE),
+            "anchor": "x",
+            "side": "right",
+            "range": (space.v_top, 0.0),
+            "tickfont": {"size": 10.5},
             "tickvals": [height for height, _ in counts_v],
             "ticktext": [name for _, name in counts_v],
         },
         "xaxis3": {
-            "domain": RIGHT, "anchor": "y3", "range": (0.0, 1.0), "tickfont": {"size": 10.5},
+            "domain": RIGHT,
+            "anchor": "y3",
+            "range": (0.0, 1.0),
+            "tickfont": {"size": 10.5},
             "tickvals": [float(space.across(height)) for height, _ in counts_y],
             "ticktext": [name for _, name in counts_y],
         },
         "yaxis3": {
-            "domain": (0.0, 1.0), "anchor": "x3", "range": (space.low, space.y_range[1]),
+            "domain": (0.0, 1.0),
+            "anchor": "x3",
+            "range": (space.low, space.y_range[1]),
             "showticklabels": False,
         },
         "xaxis4": {
-            "domain": INSET[0], "anchor": "y4", "range": space.window_v, "showticklabels": False,
+            "domain": INSET[0],
+            "anchor": "y4",
+            "range": space.window_v,
+            "showticklabels": False,
         },
         "yaxis4": {
-            "domain": INSET[1], "anchor": "x4", "range": space.window_y, "showticklabels": False,
+            "domain": INSET[1],
+            "anchor": "x4",
+            "range": space.window_y,
+            "showticklabels": False,
         },
-    }  # fmt: skip
+    }
 
 
 def _headings(space: Space, chosen: ScaleReport, say: Language) -> list[dict[str, Any]]:
@@ -297,9 +321,16 @@ def _headings(space: Space, chosen: ScaleReport, say: Language) -> list[dict[str
     headings = [
         label(0, 1, say("SiLU output y"), anchor="top right", yshift=4),
         label(RULER_X, 0, say("code"), anchor="bottom right", size=11, yshift=-20, name="under"),
-        label(sum(OUTPUT_X) / 2, 0, say("values"), anchor="bottom center", size=11, yshift=-20,
-              name="under"),
-    ]  # fmt: skip
+        label(
+            sum(OUTPUT_X) / 2,
+            0,
+            say("values"),
+            anchor="bottom center",
+            size=11,
+            yshift=-20,
+            name="under",
+        ),
+    ]
     if words:
         headings.append(label(1, 1, words, "saturated", "top left", yshift=4, name="saturated"))
     stranded = chosen.stranded_codes
@@ -312,9 +343,16 @@ def _headings(space: Space, chosen: ScaleReport, say: Language) -> list[dict[str
         )
         middle = space.value_at((bottom + top) / 2)
         headings.append(
-            label(sum(OUTPUT) / 2, middle, words, "text", axes=("x3", "y3"), halo=True,
-                  name="stranded")
-        )  # fmt: skip
+            label(
+                sum(OUTPUT) / 2,
+                middle,
+                words,
+                "text",
+                axes=("x3", "y3"),
+                halo=True,
+                name="stranded",
+            )
+        )
     return headings
 
 
@@ -340,9 +378,16 @@ def _close_up_words(space: Space, chosen: ScaleReport, say: Language) -> list[di
         y = off * chosen.x_out_scale
         if low < y < high and zero + off >= QMIN:
             numbers.append(
-                label(right, y, signed(zero + off, 0), axes=("paper", "y4"), anchor="middle right",
-                      size=10.5, name=f"close-up code {len(numbers)}")
-            )  # fmt: skip
+                label(
+                    right,
+                    y,
+                    signed(zero + off, 0),
+                    axes=("paper", "y4"),
+                    anchor="middle right",
+                    size=10.5,
+                    name=f"close-up code {len(numbers)}",
+                )
+            )
     return [words_above, *numbers]
 
 
@@ -360,20 +405,44 @@ def _input_words(space: Space, chosen: ScaleReport, say: Language) -> list[dict[
     ends = [min(report.silu_output.min, 0.0), max(report.silu_output.max, 0.0)]
     least, most = chosen.codes(ends)
     zero = chosen.zero_point
-    name = label(CURVE[1], INPUT_SHARE, say("SiLU input v (conv output)"), anchor="bottom left",
-                 size=12, yshift=-22, name="over")  # fmt: skip
+    name = label(
+        CURVE[1],
+        INPUT_SHARE,
+        say("SiLU input v (conv output)"),
+        anchor="bottom left",
+        size=12,
+        yshift=-22,
+        name="over",
+    )
     words = [name]
     halves = (
-        say("{share} negative → codes {low} … {high}",
-            share=percent(negative), low=signed(least, 0), high=signed(zero, 0)),
-        say("{share} positive → codes {low} … {high}",
-            share=percent(1 - negative), low=signed(zero, 0), high=signed(most, 0)),
-    )  # fmt: skip
+        say(
+            "{share} negative → codes {low} … {high}",
+            share=percent(negative),
+            low=signed(least, 0),
+            high=signed(zero, 0),
+        ),
+        say(
+            "{share} positive → codes {low} … {high}",
+            share=percent(1 - negative),
+            low=signed(zero, 0),
+            high=signed(most, 0),
+        ),
+    )
     for side, text in zip(("left", "right"), halves, strict=True):
         words.append(
-            label(0, 0, text, anchor=f"bottom {side}", size=12, axes=("x", "paper"), yshift=-4,
-                  xshift=-5 if side == "left" else 5, name=f"half {side}")
-        )  # fmt: skip
+            label(
+                0,
+                0,
+                text,
+                anchor=f"bottom {side}",
+                size=12,
+                axes=("x", "paper"),
+                yshift=-4,
+                xshift=-5 if side == "left" else 5,
+                name=f"half {side}",
+            )
+        )
     folded = report.silu_input.share_within(-np.inf, space.v_range[0])
     if folded > 0:
         further = say("← {share} further left", share=percent(folded))
@@ -418,8 +487,10 @@ def cut_labels(
             lines = wrapped(rule, LABEL_WIDTH, bold=heavy)
             name = say("{rule}\ncuts at {value}", rule=lines, value=value)
         names.append(name)
-    tall = [0 if unseen else LABEL_GAP * (1 + name.count("\n"))
-            for name, unseen in zip(names, hidden, strict=True)]  # fmt: skip
+    tall = [
+        0 if unseen else LABEL_GAP * (1 + name.count("\n"))
+        for name, unseen in zip(names, hidden, strict=True)
+    ]
     order = sorted(range(len(cuts)), key=lambda i: -cuts[i][0].high)
     middle = [space.up(cut.high) for cut, _ in cuts]
     ceiling = INSIDE - 2.0
@@ -452,13 +523,33 @@ def _cut_words(
         name = "cut chosen" if kind == "chosen" else f"cut {kind} {cut.observer}"
         unseen: dict[str, Any] = {"opacity": 0} if place.hidden else {}
         words.append(
-            label(place.v, place.y, place.text, concept, "middle left", axes=("x", "y"),
-                  bold=place.bold, xshift=-6, borderpad=0, name=name, **unseen)
-        )  # fmt: skip
+            label(
+                place.v,
+                place.y,
+                place.text,
+                concept,
+                "middle left",
+                axes=("x", "y"),
+                bold=place.bold,
+                xshift=-6,
+                borderpad=0,
+                name=name,
+                **unseen,
+            )
+        )
     clipped = _clipped_place(space, [cut.high for cut, _ in cuts])
     if clipped:
-        words.append(label(*clipped, say("clipped"), "saturated", "middle left", axes=("x", "y"),
-                           xshift=-3, name="clipped"))  # fmt: skip
+        words.append(
+            label(
+                *clipped,
+                say("clipped"),
+                "saturated",
+                "middle left",
+                axes=("x", "y"),
+                xshift=-3,
+                name="clipped",
+            )
+        )
     return words
 
 
@@ -526,15 +617,19 @@ def _input(space: Space, chosen: ScaleReport, say: Language) -> list[dict[str, A
     middles = (space.v_edges[:-1] + space.v_edges[1:]) / 2
     codes = chosen.codes(silu(middles))
     seen = np.flatnonzero(counts)
-    told = [
-        say("v ≈ {v}, SiLU(v) {y}, code {code}\n{count} values", v=_near(middles[i], space.v_edges),
-            y=_near(float(silu(middles[i])), space.y_edges), code=signed(codes[i], 0),
-            count=f"{counts[i]:,}")
+    hovers = [
+        say(
+            "v ≈ {v}, SiLU(v) {y}, code {code}\n{count} values",
+            v=_near(middles[i], space.v_edges),
+            y=_near(float(silu(middles[i])), space.y_edges),
+            code=signed(codes[i], 0),
+            count=f"{counts[i]:,}",
+        )
         for i in seen
-    ]  # fmt: skip
+    ]
     wide = float(space.v_edges[1] - space.v_edges[0])
     traces.append(
-        sensors(middles[seen], wide, told, 0.0, np.maximum(space.v_heights[seen], 0.1), **axes)
+        sensors(middles[seen], wide, hovers, 0.0, np.maximum(space.v_heights[seen], 0.1), **axes)
     )
     return traces
 
@@ -556,20 +651,31 @@ def _output(space: Space, chosen: ScaleReport, say: Language) -> list[dict[str, 
         y, height = _pieces(space.y_edges, space.y_heights, stretches)
         traces.append(area(space.across(height), y, concept, name=name, **axes))
     left, right = OUTPUT
-    traces.append(hatch([left, right, right, left], stranded_heights(space, chosen), "stranded",
-                        name="stranded", **axes))  # fmt: skip
+    traces.append(
+        hatch(
+            [left, right, right, left],
+            stranded_heights(space, chosen),
+            "stranded",
+            name="stranded",
+            **axes,
+        )
+    )
     counts = space.report.silu_output.rebin(space.y_edges)
     middles = (space.y_edges[:-1] + space.y_edges[1:]) / 2
     codes = chosen.codes(middles)
     seen = np.flatnonzero(counts)
-    told = [
-        say("y ≈ {y}, code {code}\n{count} values", y=_near(middles[i], space.y_edges),
-            code=signed(codes[i], 0), count=f"{counts[i]:,}")
+    hovers = [
+        say(
+            "y ≈ {y}, code {code}\n{count} values",
+            y=_near(middles[i], space.y_edges),
+            code=signed(codes[i], 0),
+            count=f"{counts[i]:,}",
+        )
         for i in seen
-    ]  # fmt: skip
+    ]
     tall = float(space.y_edges[1] - space.y_edges[0])
     ends = np.maximum(space.across(space.y_heights[seen]), left + 0.05)
-    traces.append(sensors(middles[seen], tall, told, left, ends, upright=False, **axes))
+    traces.append(sensors(middles[seen], tall, hovers, left, ends, upright=False, **axes))
     return traces
 
 
@@ -597,9 +703,15 @@ def _ladder(space: Space, cuts: Sequence[ScaleReport]) -> dict[str, Any]:
         if last - up > 16 and up > INSIDE * INPUT_SHARE and all(abs(up - cut) > 9 for cut in lines):
             shown.append((value, f"{name} –"))
             last = up
-    return texts([OUTPUT[0]] * len(shown), [value for value, _ in shown],
-                 [name for _, name in shown], position="middle left", xaxis="x3", yaxis="y3",
-                 name="ladder")  # fmt: skip
+    return texts(
+        [OUTPUT[0]] * len(shown),
+        [value for value, _ in shown],
+        [name for _, name in shown],
+        position="middle left",
+        xaxis="x3",
+        yaxis="y3",
+        name="ladder",
+    )
 
 
 def _curve(space: Space, chosen: ScaleReport, say: Language) -> list[dict[str, Any]]:
@@ -609,18 +721,28 @@ def _curve(space: Space, chosen: ScaleReport, say: Language) -> list[dict[str, A
     most = max(space.report.silu_input.max, v_cut)
     beyond = np.linspace(v_cut, most, 40)
     ideal = silu(beyond)
-    told = [
-        say("v {v}: SiLU(v) {y}, code {code}, which stands for {back}", v=_near(a, space.v_edges),
-            y=_near(b, space.y_edges), code=signed(code, 0),
-            back=_near((code - chosen.zero_point) * chosen.x_out_scale, space.y_edges))
+    hovers = [
+        say(
+            "v {v}: SiLU(v) {y}, code {code}, which stands for {back}",
+            v=_near(a, space.v_edges),
+            y=_near(b, space.y_edges),
+            code=signed(code, 0),
+            back=_near((code - chosen.zero_point) * chosen.x_out_scale, space.y_edges),
+        )
         for a, b, code in zip(v, silu(v), chosen.codes(silu(v)), strict=True)
-    ]  # fmt: skip
+    ]
     return [
         area([*beyond, most], [*ideal, chosen.high], "saturated", 0.14, name="wedge"),
         line(beyond, ideal, "muted", 1.4, "dot", name="ideal"),
-        line(v, np.clip(silu(v), chosen.low, chosen.high), "output", 2.6, name="curve",
-             **hover(told)),
-    ]  # fmt: skip
+        line(
+            v,
+            np.clip(silu(v), chosen.low, chosen.high),
+            "output",
+            2.6,
+            name="curve",
+            **hover(hovers),
+        ),
+    ]
 
 
 def _close_up(space: Space, chosen: ScaleReport) -> list[dict[str, Any]]:
@@ -674,11 +796,27 @@ def ruler(space: Space, chosen: ScaleReport) -> list[dict[str, Any]]:
         words = [signed(code, 0) for code in codes]
         if concept == "text":
             words = [f"<b>{word}</b>" for word in words]
-        traces.append(texts([RULER + 0.065] * len(codes), [values[code] for code in codes], words,
-                            concept, name=name, **axes))  # fmt: skip
+        traces.append(
+            texts(
+                [RULER + 0.065] * len(codes),
+                [values[code] for code in codes],
+                words,
+                concept,
+                name=name,
+                **axes,
+            )
+        )
     if chosen.low < space.low:
-        traces.append(texts([RULER + 0.02], [space.low], ["↓ −128"], position="top right",
-                            name="ruler below", **axes))  # fmt: skip
+        traces.append(
+            texts(
+                [RULER + 0.02],
+                [space.low],
+                ["↓ −128"],
+                position="top right",
+                name="ruler below",
+                **axes,
+            )
+        )
     return traces
 
 
@@ -693,8 +831,8 @@ def cut_lines(
     for cut, kind in reversed(cuts):  # the chosen one on top
         style = CUTS[kind]
         v = preimage(cut.high)
-        told = say("{rule} cuts at {value}", rule=say(cut.label), value=scale_text(cut.high))
-        rest: dict[str, Any] = {"hovertemplate": told, "name": f"line {kind}"}
+        words = say("{rule} cuts at {value}", rule=say(cut.label), value=scale_text(cut.high))
+        rest: dict[str, Any] = {"hovertemplate": words, "name": f"line {kind}"}
         bottom = space.y_range[0]
         traces += [
             line([v, v, space.v_range[1]], [bottom, cut.high, cut.high], *style, **rest),
@@ -753,17 +891,28 @@ def _narrow(
             f"annotations[{i}].{key}": value
             for key, value in {
                 "text": f"<b>{line}</b>" if place.bold else line,
-                "xref": "paper", "yref": "paper", "x": 0, "y": 1, "xshift": 0,
-                "xanchor": "left", "yanchor": "bottom",
+                "xref": "paper",
+                "yref": "paper",
+                "x": 0,
+                "y": 1,
+                "xshift": 0,
+                "xanchor": "left",
+                "yanchor": "bottom",
                 "yshift": 22 + LABEL_GAP * (len(shown) - 1 - row),
             }.items()
-        }  # fmt: skip
+        }
     halves = 0
     for i, word in enumerate(words):
         moved: dict[str, Any] = {}
         if str(word.get("name")).startswith("half"):
-            moved = {"xref": "paper", "x": 0, "xanchor": "left", "xshift": 0, "y": bottom,
-                     "yshift": -4 - LABEL_GAP * halves}  # fmt: skip
+            moved = {
+                "xref": "paper",
+                "x": 0,
+                "xanchor": "left",
+                "xshift": 0,
+                "y": bottom,
+                "yshift": -4 - LABEL_GAP * halves,
+            }
             halves += 1
         elif word.get("name") == "under":
             across = (word["x"] - RIGHT[0]) / (RIGHT[1] - RIGHT[0])

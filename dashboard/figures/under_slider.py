@@ -59,7 +59,7 @@ def landscape_under_slider(
         alpha=format_alpha(landscape.best_alpha),
         sqnr=decibels(landscape.best_db),
     )
-    told = [
+    hovers = [
         f"α {format_alpha(float(alpha))}: {decibels(float(sqnr))}"
         for alpha, sqnr in zip(shown.alphas, shown.sqnr_db, strict=True)
     ]
@@ -81,9 +81,17 @@ def landscape_under_slider(
         sqnr = float(chosen.output.sqnr_db)
         y = float(np.clip(sqnr, low, high))
         words.append(
-            label(0, 0, f"α {format_alpha(chosen.rule.alpha)}: {decibels(sqnr)}", "text",
-                  "bottom right", bold=True, yshift=-20, name="chosen")
-        )  # fmt: skip
+            label(
+                0,
+                0,
+                f"α {format_alpha(chosen.rule.alpha)}: {decibels(sqnr)}",
+                "text",
+                "bottom right",
+                bold=True,
+                yshift=-20,
+                name="chosen",
+            )
+        )
         marks += [
             line([at, at], [y, high], "chosen", 1.2, name="chosen line"),
             dots([at], [y], "chosen", 10, name="chosen dot"),
@@ -101,7 +109,7 @@ def landscape_under_slider(
                 line(x, y, concept, 1.6, "dot")
                 for y, (_, concept) in zip(drawn[:2], curves, strict=False)
             ),
-            line(x, drawn[2], "chosen", 2.2, **hover(told)),
+            line(x, drawn[2], "chosen", 2.2, **hover(hovers)),
             *marks,
         ],
         margin={"l": INSET, "r": INSET, "t": 2, "b": WORDS},
@@ -190,7 +198,15 @@ def _decibels(
             )
             if clear and not any(ends[0] <= at <= ends[1] for at in upright):
                 place = 0.0 if side == "right" else 1.0
-                numbers.append(label(place, tick, name, anchor=f"top {side}", size=SMALL_SIZE,
-                                     axes=("paper", "y")))  # fmt: skip
+                numbers.append(
+                    label(
+                        place,
+                        tick,
+                        name,
+                        anchor=f"top {side}",
+                        size=SMALL_SIZE,
+                        axes=("paper", "y"),
+                    )
+                )
                 break
     return lines, numbers

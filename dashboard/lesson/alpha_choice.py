@@ -60,10 +60,15 @@ def introduce(say: Language) -> Introduction:
 def controls(model: CalibratedModel, say: Language) -> tuple[Control, ...]:
     grid = model.grid()
     return tuple(
-        Control(_key(layer.number), say("Layer {layer}", layer=layer.number), grid, DEFAULT_ALPHA,
-                format_alpha)
+        Control(
+            _key(layer.number),
+            say("Layer {layer}", layer=layer.number),
+            grid,
+            DEFAULT_ALPHA,
+            format_alpha,
+        )
         for layer in model.layers
-    )  # fmt: skip
+    )
 
 
 def _key(layer: int) -> str:
@@ -75,8 +80,10 @@ def screen(model: CalibratedModel, say: Language, **alphas: float) -> Screen:
     choice = AlphaChoice(model, tuple(alphas[_key(layer.number)] for layer in model.layers))
     loss = choice.mean_loss_db
     defensible = loss < DEFENSIBLE_DB
-    reading = say("On average this loses **{loss} dB** against each layer's best possible α.",
-                  loss=signed(loss, 2))  # fmt: skip
+    reading = say(
+        "On average this loses **{loss} dB** against each layer's best possible α.",
+        loss=signed(loss, 2),
+    )
     if not defensible:
         reading += "\n\n" + say("Layer {layer} loses most.", layer=choice.worst)
     whole = model.recommendation
@@ -87,20 +94,30 @@ def screen(model: CalibratedModel, say: Language, **alphas: float) -> Screen:
 
     return Screen(
         figure=figures.alpha_choice(
-            [layer.number for layer in model.layers], choice.alphas, choice.sqnr_db,
-            [layer.landscape.best_db for layer in model.layers], choice.loss_db, say,
+            [layer.number for layer in model.layers],
+            choice.alphas,
+            choice.sqnr_db,
+            [layer.landscape.best_db for layer in model.layers],
+            choice.loss_db,
+            say,
         ),
         reading=reading,
         success=say("Less than {loss} dB: that can be defended.", loss=DEFENSIBLE_DB)
         if defensible
         else "",
         table=Table(
-            (say("one α for all layers"), say("lost on average, these layers' x"),
-             say("the whole model, every slice")),
+            (
+                say("one α for all layers"),
+                say("lost on average, these layers' x"),
+                say("the whole model, every slice"),
+            ),
             (
                 *(
-                    (say("{alpha}, MinMax", alpha=1) if alpha == 1.0 else format_alpha(alpha),
-                     f"{signed(model.mean_loss_db(alpha), 2)} dB", f"{lost(alpha)} dB")
+                    (
+                        say("{alpha}, MinMax", alpha=1) if alpha == 1.0 else format_alpha(alpha),
+                        f"{signed(model.mean_loss_db(alpha), 2)} dB",
+                        f"{lost(alpha)} dB",
+                    )
                     for alpha in singles
                 ),
                 (say("yours"), f"{signed(loss, 2)} dB", "–"),
@@ -114,11 +131,17 @@ def screen(model: CalibratedModel, say: Language, **alphas: float) -> Screen:
                 Answer(
                     format_alpha(alpha),
                     alpha == whole.alpha,
-                    say("Over every layer and slice it loses {loss} dB on average, the least of "
-                        "all α tried. On another model, calibrate again.", loss=lost(alpha))
+                    say(
+                        "Over every layer and slice it loses {loss} dB on average, the least of "
+                        "all α tried. On another model, calibrate again.",
+                        loss=lost(alpha),
+                    )
                     if alpha == whole.alpha
-                    else say("Over every layer and slice it loses {loss} dB on average, and one of "
-                             "the others less.", loss=lost(alpha)),
+                    else say(
+                        "Over every layer and slice it loses {loss} dB on average, and one of "
+                        "the others less.",
+                        loss=lost(alpha),
+                    ),
                 )
                 for alpha in sorted(singles)
             ),
@@ -130,7 +153,7 @@ def screen(model: CalibratedModel, say: Language, **alphas: float) -> Screen:
             "symmetric scale leaves nearly half of the codes unused. And a ratio, a utilization or "
             "a mean error can each look good for a scale that is not."
         ),
-    )  # fmt: skip
+    )
 
 
 STEP = Step("alpha_choice", introduce, controls, screen, on="model")

@@ -29,8 +29,9 @@ def controls(model: CalibratedModel, layer: int, say: Language) -> tuple[Control
 
 def alpha_control(model: CalibratedModel, layer: int, say: Language) -> Control:
     """α, each layer's best among its values; two steps share what is chosen."""
-    return Control("lesson_alpha", say("Percentile α"), model.grid(layer), DEFAULT_ALPHA,
-                   format_alpha)  # fmt: skip
+    return Control(
+        "lesson_alpha", say("Percentile α"), model.grid(layer), DEFAULT_ALPHA, format_alpha
+    )
 
 
 def screen(model: CalibratedModel, layer: int, lesson_alpha: float, say: Language) -> Screen:
@@ -48,25 +49,41 @@ def screen(model: CalibratedModel, layer: int, lesson_alpha: float, say: Languag
         )
 
     return Screen(
-        figure=figures.best_alpha({other.number: other.landscape for other in model.layers}, layer,
-                          lesson_alpha, shown.silu_output, say),
+        figure=figures.best_alpha(
+            {other.number: other.landscape for other in model.layers},
+            layer,
+            lesson_alpha,
+            shown.silu_output,
+            say,
+        ),
         reading=say(
             "Layer {layer} at α = {alpha}: {clipped} of the values are clipped, {sqnr}; its best α "
             "is {best}, {best_sqnr}. From α = {low} to {high} the scale grows by {least} to "
             "{most}, layer by layer, and the [[sqnr|SQNR]] gains {least_gain} to {most_gain} dB.",
-            layer=layer, alpha=format_alpha(lesson_alpha),
+            layer=layer,
+            alpha=format_alpha(lesson_alpha),
             clipped=percent(shown.saturation_rate(lesson_alpha)),
             sqnr=decibels(shown.sqnr_db(lesson_alpha), 1),
             best=format_alpha(shown.landscape.best_alpha),
-            best_sqnr=decibels(shown.landscape.best_db, 1), low=format_alpha(low),
-            high=format_alpha(high), least=percent(min(growth)), most=percent(max(growth)),
-            least_gain=signed(min(gains), 1), most_gain=signed(max(gains), 1),
+            best_sqnr=decibels(shown.landscape.best_db, 1),
+            low=format_alpha(low),
+            high=format_alpha(high),
+            least=percent(min(growth)),
+            most=percent(max(growth)),
+            least_gain=signed(min(gains), 1),
+            most_gain=signed(max(gains), 1),
         ),
         success=say("This is the top of layer {layer}'s curve.", layer=layer) if at_best else "",
         table=Table(
-            (say("layer"), say("best α"), "x_out_scale", "SQNR",
-             say("loss at {alpha}", alpha=format_alpha(low)),
-             say("at {alpha}", alpha=format_alpha(high)), "MinMax"),
+            (
+                say("layer"),
+                say("best α"),
+                "x_out_scale",
+                "SQNR",
+                say("loss at {alpha}", alpha=format_alpha(low)),
+                say("at {alpha}", alpha=format_alpha(high)),
+                "MinMax",
+            ),
             tuple(
                 (
                     str(other.number),
@@ -85,16 +102,25 @@ def screen(model: CalibratedModel, layer: int, lesson_alpha: float, say: Languag
             (
                 *(
                     Answer(name, bests == {alpha}, reply(alpha))
-                    for alpha, name in ((low, format_alpha(low)), (high, format_alpha(high)),
-                                        (1.0, say("1, which is MinMax")))
+                    for alpha, name in (
+                        (low, format_alpha(low)),
+                        (high, format_alpha(high)),
+                        (1.0, say("1, which is MinMax")),
+                    )
                 ),
-                Answer(say("none of these"), not any(bests == {a} for a in (low, high, 1.0)),
-                       say("Where the top lies is a property of the layer: here from {least} to "
-                           "{most}. A layer's α has to come from its own values.",
-                           least=format_alpha(min(bests)), most=format_alpha(max(bests)))),
+                Answer(
+                    say("none of these"),
+                    not any(bests == {a} for a in (low, high, 1.0)),
+                    say(
+                        "Where the top lies is a property of the layer: here from {least} to "
+                        "{most}. A layer's α has to come from its own values.",
+                        least=format_alpha(min(bests)),
+                        most=format_alpha(max(bests)),
+                    ),
+                ),
             ),
         ),
-    )  # fmt: skip
+    )
 
 
 STEP = Step("best_alpha", introduce, controls, screen, on="layer")

@@ -92,12 +92,17 @@ def screen(model: CalibratedModel, layer: int, lesson_alpha: float, say: Languag
     largest = max(abs(row.pa_difference) for row in QUAMBA2_130M)
     evidence = mean_evidence()
     note = (
-        say("Here {heads} heads are grouped, sorted and clustered by the maximum of each channel; "
-            "Quamba2 takes its mean.", heads=len(grouping.head_order))
+        say(
+            "Here {heads} heads are grouped, sorted and clustered by the maximum of each channel; "
+            "Quamba2 takes its mean.",
+            heads=len(grouping.head_order),
+        )
         if activations.has_heads
-        else say("Mamba-1 has no heads; its channels count as {heads} heads of neighbours.",
-                 heads=HEAD_GROUPS)
-    )  # fmt: skip
+        else say(
+            "Mamba-1 has no heads; its channels count as {heads} heads of neighbours.",
+            heads=HEAD_GROUPS,
+        )
+    )
     mean = say(
         "The tables print one number for {count} scales, their mean. Of layer {layer} all are "
         "printed elsewhere, from {least} to {greatest}, and their mean is {mean}. Of the others we "
@@ -106,53 +111,96 @@ def screen(model: CalibratedModel, layer: int, lesson_alpha: float, say: Languag
         "{count} · 1024 times each is a whole number to within {off}. In Quamba a percentile "
         "chooses the output scale of Mamba-1, and of x in a Mamba-2 without groups; B and C are "
         "MinMax's there too.",
-        layer=GROUPS_130M.layer, least=f"{GROUPS_130M.least:.4f}",
-        greatest=f"{GROUPS_130M.most:.4f}", mean=f"{GROUPS_130M.mean:.4f}",
-        count=X_OUT_SCALES.scales, top=QMAX, single=evidence.single, singles=evidence.singles,
-        distinct=len(evidence.units), off=number(evidence.furthest, 3),
-    )  # fmt: skip
+        layer=GROUPS_130M.layer,
+        least=f"{GROUPS_130M.least:.4f}",
+        greatest=f"{GROUPS_130M.most:.4f}",
+        mean=f"{GROUPS_130M.mean:.4f}",
+        count=X_OUT_SCALES.scales,
+        top=QMAX,
+        single=evidence.single,
+        singles=evidence.singles,
+        distinct=len(evidence.units),
+        off=number(evidence.furthest, 3),
+    )
     return Screen(
         figure=figures.group_scales(scales, tensor_scale, lesson_alpha, say),
         reading=say(
             "{checkpoint}, layer {layer}. The {shape} scales by [[minmax|MinMax]] run from {low} "
             "to {high} and give {sqnr}, at every α. One [[percentile]] scale at α = {alpha} is "
             "{scale} and gives {tensor}: move α, and only this one moves.",
-            checkpoint=model.checkpoint, layer=layer, shape=" × ".join(map(str, scales.shape)),
-            low=scale_text(float(scales.min())), high=scale_text(float(scales.max())),
-            sqnr=decibels(grouped.sqnr_db, 1), alpha=format_alpha(lesson_alpha),
-            scale=scale_text(tensor_scale), tensor=decibels(tensor.sqnr_db(lesson_alpha), 1),
+            checkpoint=model.checkpoint,
+            layer=layer,
+            shape=" × ".join(map(str, scales.shape)),
+            low=scale_text(float(scales.min())),
+            high=scale_text(float(scales.max())),
+            sqnr=decibels(grouped.sqnr_db, 1),
+            alpha=format_alpha(lesson_alpha),
+            scale=scale_text(tensor_scale),
+            tensor=decibels(tensor.sqnr_db(lesson_alpha), 1),
         ),
         table=Table(
-            (say("layer"), say("published, pa-0.5"), "pa-1.0", say("difference, printed"),
-             say("of these digits"), say("of the sum, in 1/1024")),
+            (
+                say("layer"),
+                say("published, pa-0.5"),
+                "pa-1.0",
+                say("difference, printed"),
+                say("of these digits"),
+                say("of the sum, in 1/1024"),
+            ),
             tuple(
-                (str(row.layer), f"{row.pa_0_5:.8f}", f"{row.pa_1_0:.8f}",
-                 f"{signed(printed, 2)} %", percent(row.pa_difference),
-                 f"{step:+d}".replace("-", "−") if step else "0")
-                for row, printed, step in zip(QUAMBA2_130M, PA_DIFFERENCES_PRINTED, evidence.steps,
-                                              strict=True)
+                (
+                    str(row.layer),
+                    f"{row.pa_0_5:.8f}",
+                    f"{row.pa_1_0:.8f}",
+                    f"{signed(printed, 2)} %",
+                    percent(row.pa_difference),
+                    f"{step:+d}".replace("-", "−") if step else "0",
+                )
+                for row, printed, step in zip(
+                    QUAMBA2_130M, PA_DIFFERENCES_PRINTED, evidence.steps, strict=True
+                )
             ),
         ),
         question=Question(
-            say("The scales of the published {run} runs pa-0.5 and pa-1.0 are printed as differing "
+            say(
+                "The scales of the published {run} runs pa-0.5 and pa-1.0 are printed as differing "
                 "by {printed} at most, “< {bound}”; their digits differ by {difference}. What "
-                "follows about α?", run=PA_RUN, bound=f"{PA_BOUND_PRINTED} %",
+                "follows about α?",
+                run=PA_RUN,
+                bound=f"{PA_BOUND_PRINTED} %",
                 printed=f"{max(map(abs, PA_DIFFERENCES_PRINTED))} %",
-                difference=percent(largest)),
+                difference=percent(largest),
+            ),
             (
-                Answer(say("That it hardly matters: both choices are safe."), False,
-                       say("It was not used there, so nothing about it was tested. Where it is "
-                           "used, step {step} shows what it does.", step=LAYERS_STEP)),
-                Answer(say("Nothing: these scales do not use α."), True,
-                       say("MinMax looks at the largest value alone; what is left is about one "
-                           "float16 step of one group's maximum.")),
-                Answer(say("That the larger α is better."), False,
-                       say("The differences go both ways, by about one float16 step of one "
-                           "group's maximum.")),
+                Answer(
+                    say("That it hardly matters: both choices are safe."),
+                    False,
+                    say(
+                        "It was not used there, so nothing about it was tested. Where it is "
+                        "used, step {step} shows what it does.",
+                        step=LAYERS_STEP,
+                    ),
+                ),
+                Answer(
+                    say("Nothing: these scales do not use α."),
+                    True,
+                    say(
+                        "MinMax looks at the largest value alone; what is left is about one "
+                        "float16 step of one group's maximum."
+                    ),
+                ),
+                Answer(
+                    say("That the larger α is better."),
+                    False,
+                    say(
+                        "The differences go both ways, by about one float16 step of one "
+                        "group's maximum."
+                    ),
+                ),
             ),
         ),
         note=f"{mean}\n\n{note}",
-    )  # fmt: skip
+    )
 
 
 STEP = Step("group_scales", introduce, controls, screen, on="layer")

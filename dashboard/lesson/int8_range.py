@@ -105,20 +105,31 @@ def screen(int8_scale: float, say: Language) -> Screen:
             "{saturated} of {count} values [[saturation|saturate]]: they come back as {high} or "
             "{low}, however large they were. Inside the range the error is {worst} at most; half a "
             "code is {half}.",
-            saturated=saturated, count=len(VALUES), high=number(rounded.high),
-            low=number(rounded.low), worst=number(rounded.worst_rounding, 4),
+            saturated=saturated,
+            count=len(VALUES),
+            high=number(rounded.high),
+            low=number(rounded.low),
+            worst=number(rounded.worst_rounding, 4),
             half=number(rounded.scale / 2, 4),
-        )  # fmt: skip
+        )
     else:
         reading = say(
             "Nothing saturates. The [[rounding|rounding error]] is {worst} at most; half a code is "
             "{half}. A finer scale rounds less, until the largest value no longer fits.",
-            worst=number(rounded.worst_rounding, 4), half=number(rounded.scale / 2, 4),
-        )  # fmt: skip
+            worst=number(rounded.worst_rounding, 4),
+            half=number(rounded.scale / 2, 4),
+        )
     finest = int8_scale == finest_scale()
     return Screen(
-        figure=figures.int8_range(rounded.scale, rounded.values, rounded.codes, rounded.restored,
-                      rounded.saturated, CLOSE, say),
+        figure=figures.int8_range(
+            rounded.scale,
+            rounded.values,
+            rounded.codes,
+            rounded.restored,
+            rounded.saturated,
+            CLOSE,
+            say,
+        ),
         reading=reading,
         success=say("This is the finest scale of the slider that holds all values.")
         if finest
@@ -142,17 +153,31 @@ def screen(int8_scale: float, say: Language) -> Screen:
         question=Question(
             say("At scale {scale}, what is the largest value that comes back?", scale=ASKED),
             (
-                Answer(number(ASKED), False,
-                       say("That is one code. The largest code is {high}.", high=QMAX)),
-                Answer(number(QMAX * ASKED), True,
-                       say("{high} · {scale}: whatever is larger comes back as this.",
-                           high=QMAX, scale=ASKED)),
-                Answer(number((QMAX - QMIN + 1) * ASKED), False,
-                       say("That is the whole span, from the lowest code to the highest. Half of "
-                           "the codes are negative.")),
+                Answer(
+                    number(ASKED),
+                    False,
+                    say("That is one code. The largest code is {high}.", high=QMAX),
+                ),
+                Answer(
+                    number(QMAX * ASKED),
+                    True,
+                    say(
+                        "{high} · {scale}: whatever is larger comes back as this.",
+                        high=QMAX,
+                        scale=ASKED,
+                    ),
+                ),
+                Answer(
+                    number((QMAX - QMIN + 1) * ASKED),
+                    False,
+                    say(
+                        "That is the whole span, from the lowest code to the highest. Half of "
+                        "the codes are negative."
+                    ),
+                ),
             ),
         ),
-    )  # fmt: skip
+    )
 
 
 STEP = Step("int8_range", introduce, controls, screen)

@@ -41,13 +41,28 @@ def controls(model: CalibratedModel, layer: int, say: Language) -> tuple[Control
     _, channels, length = _activations(model).conv(layer).x_q.shape
     alphas = (*PUBLISHED_ALPHAS, 1.0)
     return (
-        Control("channel", say("Channel"), range(channels), min(DEFAULT_CHANNEL, channels - 1),
-                kind="number"),
-        Control("position", say("Position in the text"), range(length),
-                min(DEFAULT_POSITION, length - 1)),
-        Control("trace_alpha", say("Output scale by percentile α"), alphas, alphas[0],
-                format_alpha, "choices"),
-    )  # fmt: skip
+        Control(
+            "channel",
+            say("Channel"),
+            range(channels),
+            min(DEFAULT_CHANNEL, channels - 1),
+            kind="number",
+        ),
+        Control(
+            "position",
+            say("Position in the text"),
+            range(length),
+            min(DEFAULT_POSITION, length - 1),
+        ),
+        Control(
+            "trace_alpha",
+            say("Output scale by percentile α"),
+            alphas,
+            alphas[0],
+            format_alpha,
+            "choices",
+        ),
+    )
 
 
 def excerpt(text: bytes, position: int) -> Excerpt:
@@ -84,30 +99,54 @@ def screen(
             "The [[kernel]] that just ran here (`{backend}`) wrote **{code}**, which stands for "
             "{restored}. Without quantization the model has {y} there, so INT8, from the input to "
             "the output, is off by {error}. All numbers are {checkpoint}'s, layer {layer}.",
-            backend=trace.backend, code=number(trace.written[0]), restored=number(restored, 4),
-            y=number(y, 4), error=number(abs(restored - y), 4), checkpoint=model.checkpoint,
+            backend=trace.backend,
+            code=number(trace.written[0]),
+            restored=number(restored, 4),
+            y=number(y, 4),
+            error=number(abs(restored - y), 4),
+            checkpoint=model.checkpoint,
             layer=layer,
         ),
         question=Question(
             say("Could the kernel write its result with the scale it already has, scale_wx?"),
             (
-                Answer(say("Yes: it is in real units, like the output."), False,
-                       say("The units are right, the size is not: at {scale} per code, code {top} "
-                           "stands for {reach}, and nearly everything would saturate.",
-                           scale=scale_text(trace.scale_wx), top=QMAX,
-                           reach=number(QMAX * trace.scale_wx))),
-                Answer(say("No: it is one unit of the sum, far too fine for the sum itself."), True,
-                       say("The sum here is {acc}, and INT8 stops at {top}. How large sums become, "
-                           "and what SiLU makes of them, only data can tell.",
-                           acc=number(trace.acc[0]), top=QMAX)),
-                Answer(say("No: SiLU needs floating point."), False,
-                       say("SiLU is computed in floating point in any case. It is the writing "
-                           "down that needs a scale.")),
+                Answer(
+                    say("Yes: it is in real units, like the output."),
+                    False,
+                    say(
+                        "The units are right, the size is not: at {scale} per code, code {top} "
+                        "stands for {reach}, and nearly everything would saturate.",
+                        scale=scale_text(trace.scale_wx),
+                        top=QMAX,
+                        reach=number(QMAX * trace.scale_wx),
+                    ),
+                ),
+                Answer(
+                    say("No: it is one unit of the sum, far too fine for the sum itself."),
+                    True,
+                    say(
+                        "The sum here is {acc}, and INT8 stops at {top}. How large sums become, "
+                        "and what SiLU makes of them, only data can tell.",
+                        acc=number(trace.acc[0]),
+                        top=QMAX,
+                    ),
+                ),
+                Answer(
+                    say("No: SiLU needs floating point."),
+                    False,
+                    say(
+                        "SiLU is computed in floating point in any case. It is the writing "
+                        "down that needs a scale."
+                    ),
+                ),
             ),
         ),
-        note=say("Rounding is exact: halves go away from zero, and the specification in plain "
-                 "arithmetic gives the same code, {code}.", code=number(trace.code[0])),
-    )  # fmt: skip
+        note=say(
+            "Rounding is exact: halves go away from zero, and the specification in plain "
+            "arithmetic gives the same code, {code}.",
+            code=number(trace.code[0]),
+        ),
+    )
 
 
 STEP = Step("kernel_steps", introduce, controls, screen, on="layer")

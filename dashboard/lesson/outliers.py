@@ -132,13 +132,16 @@ def screen(outlier_share: float, outlier_size: float, say: Language) -> Screen:
     amaxes, sweep = example.sweep
     return Screen(
         figure=figures.outliers(
-            example.share, example.size,
+            example.share,
+            example.size,
             (
                 figures.Ruler("MinMax", minmax.scale, minmax.code, minmax.mse),
-                figures.Ruler(say("percentile"), percentile.scale, percentile.code,
-                              percentile.mse),
+                figures.Ruler(say("percentile"), percentile.scale, percentile.code, percentile.mse),
             ),
-            amaxes, sweep, example.best_amax, say,
+            amaxes,
+            sweep,
+            example.best_amax,
+            say,
         ),
         reading=_reading(example, say),
         table=Table(
@@ -146,70 +149,108 @@ def screen(outlier_share: float, outlier_size: float, say: Language) -> Screen:
             (
                 (say("scale"), scale_text(minmax.scale), scale_text(percentile.scale)),
                 (say("code of {value}", value=value), str(minmax.code), str(percentile.code)),
-                (say("mean error, bulk"), number(minmax.bulk_error, 4),
-                 number(percentile.bulk_error, 4)),
-                (say("mean error, outliers"), number(minmax.outlier_error, 4),
-                 number(percentile.outlier_error, 4)),
-                (say("mean error, all"), number(minmax.mean_error, 4),
-                 number(percentile.mean_error, 4)),
+                (
+                    say("mean error, bulk"),
+                    number(minmax.bulk_error, 4),
+                    number(percentile.bulk_error, 4),
+                ),
+                (
+                    say("mean error, outliers"),
+                    number(minmax.outlier_error, 4),
+                    number(percentile.outlier_error, 4),
+                ),
+                (
+                    say("mean error, all"),
+                    number(minmax.mean_error, 4),
+                    number(percentile.mean_error, 4),
+                ),
                 ("[[sqnr|SQNR]]", decibels(minmax.sqnr_db, 1), decibels(percentile.sqnr_db, 1)),
             ),
             spoils=True,
         ),
         question=Question(
-            say("{share} of the values at {size}: which scale has the higher [[sqnr|SQNR]]?",
-                share=percent(OUTLIERS.outlier_share), size=number(OUTLIERS.outlier)),
+            say(
+                "{share} of the values at {size}: which scale has the higher [[sqnr|SQNR]]?",
+                share=percent(OUTLIERS.outlier_share),
+                size=number(OUTLIERS.outlier),
+            ),
             (
-                Answer(say("the percentile: its steps are {times} times finer",
-                           times=number(asked.minmax.scale / asked.percentile.scale, 1)),
-                       asked.percentile.mse < asked.minmax.mse,
-                       say("SQNR squares the errors. Each clipped outlier is off by {lost}, and "
-                           "{square} outweighs all that fine steps gain: {percentile} against "
-                           "{minmax}.",
-                           lost=number(asked.percentile.outlier_error, 1),
-                           square=number(asked.percentile.outlier_error**2, 0),
-                           percentile=decibels(asked.percentile.sqnr_db, 1),
-                           minmax=decibels(asked.minmax.sqnr_db, 1))),
-                Answer("MinMax", asked.minmax.mse < asked.percentile.mse,
-                       say("{minmax} against {percentile}. In the mean error it is the other way "
-                           "round, {minmax_mean} against {percentile_mean}. Which is right depends "
-                           "on what errors do to the model.",
-                           minmax=decibels(asked.minmax.sqnr_db, 1),
-                           percentile=decibels(asked.percentile.sqnr_db, 1),
-                           minmax_mean=number(asked.minmax.mean_error, 4),
-                           percentile_mean=number(asked.percentile.mean_error, 4))),
+                Answer(
+                    say(
+                        "the percentile: its steps are {times} times finer",
+                        times=number(asked.minmax.scale / asked.percentile.scale, 1),
+                    ),
+                    asked.percentile.mse < asked.minmax.mse,
+                    say(
+                        "SQNR squares the errors. Each clipped outlier is off by {lost}, and "
+                        "{square} outweighs all that fine steps gain: {percentile} against "
+                        "{minmax}.",
+                        lost=number(asked.percentile.outlier_error, 1),
+                        square=number(asked.percentile.outlier_error**2, 0),
+                        percentile=decibels(asked.percentile.sqnr_db, 1),
+                        minmax=decibels(asked.minmax.sqnr_db, 1),
+                    ),
+                ),
+                Answer(
+                    "MinMax",
+                    asked.minmax.mse < asked.percentile.mse,
+                    say(
+                        "{minmax} against {percentile}. In the mean error it is the other way "
+                        "round, {minmax_mean} against {percentile_mean}. Which is right depends "
+                        "on what errors do to the model.",
+                        minmax=decibels(asked.minmax.sqnr_db, 1),
+                        percentile=decibels(asked.percentile.sqnr_db, 1),
+                        minmax_mean=number(asked.minmax.mean_error, 4),
+                        percentile_mean=number(asked.percentile.mean_error, 4),
+                    ),
+                ),
             ),
         ),
-    )  # fmt: skip
+    )
 
 
 def _reading(example: OutlierExample, say: Language) -> str:
     minmax, percentile = example.minmax, example.percentile
     if example.share == 0 or minmax.scale == percentile.scale:
         return say("Without outliers both scales are the same. Add some.")
-    return "\n\n".join((
-        say(
-            "{value} becomes code {minmax_code} by [[minmax|MinMax]] and {code} by the "
-            "[[percentile]]: its steps are {times} times finer. The bulk gains: its mean error is "
-            "{bulk} in place of {bulk_minmax}. Each outlier loses {lost}.",
-            value=number(OUTLIERS.value), minmax_code=minmax.code, code=percentile.code,
-            times=number(minmax.scale / percentile.scale, 1),
-            bulk=number(percentile.bulk_error, 4), bulk_minmax=number(minmax.bulk_error, 4),
-            lost=number(percentile.outlier_error, 1),
-        ),
-        say("By the mean error of all values the percentile is {times} times better.",
-            times=_times(minmax.mean_error, percentile.mean_error))
-        if percentile.mean_error < minmax.mean_error
-        else say("By the mean error of all values MinMax is {times} times better.",
-                 times=_times(percentile.mean_error, minmax.mean_error)),
-        say("By the [[mse|mean squared error]] the percentile is {times} times better. The least "
-            "has a range that ends at {best}.",
-            times=_times(minmax.mse, percentile.mse), best=number(example.best_amax, 2))
-        if percentile.mse < minmax.mse
-        else say("By the [[mse|mean squared error]] MinMax is {times} times better. The least has "
-                 "a range that ends at {best}.",
-                 times=_times(percentile.mse, minmax.mse), best=number(example.best_amax, 2)),
-    ))  # fmt: skip
+    return "\n\n".join(
+        (
+            say(
+                "{value} becomes code {minmax_code} by [[minmax|MinMax]] and {code} by the "
+                "[[percentile]]: its steps are {times} times finer. The bulk gains: its mean error "
+                "is {bulk} in place of {bulk_minmax}. Each outlier loses {lost}.",
+                value=number(OUTLIERS.value),
+                minmax_code=minmax.code,
+                code=percentile.code,
+                times=number(minmax.scale / percentile.scale, 1),
+                bulk=number(percentile.bulk_error, 4),
+                bulk_minmax=number(minmax.bulk_error, 4),
+                lost=number(percentile.outlier_error, 1),
+            ),
+            say(
+                "By the mean error of all values the percentile is {times} times better.",
+                times=_times(minmax.mean_error, percentile.mean_error),
+            )
+            if percentile.mean_error < minmax.mean_error
+            else say(
+                "By the mean error of all values MinMax is {times} times better.",
+                times=_times(percentile.mean_error, minmax.mean_error),
+            ),
+            say(
+                "By the [[mse|mean squared error]] the percentile is {times} times better. The "
+                "least has a range that ends at {best}.",
+                times=_times(minmax.mse, percentile.mse),
+                best=number(example.best_amax, 2),
+            )
+            if percentile.mse < minmax.mse
+            else say(
+                "By the [[mse|mean squared error]] MinMax is {times} times better. The least has "
+                "a range that ends at {best}.",
+                times=_times(percentile.mse, minmax.mse),
+                best=number(example.best_amax, 2),
+            ),
+        )
+    )
 
 
 def _times(greater: float, smaller: float) -> str:

@@ -79,49 +79,83 @@ def screen(model: CalibratedModel, guess: int, shown: bool, say: Language) -> Sc
     guessed = evaluate_guess(model.layers[-1], float(guess))
     first, second = QUAMBA2_130M[:2]
     return Screen(
-        figure=figures.ratios(model.checkpoint,
-                     {layer.number: layer.best_ratio_wx for layer in model.layers},
-                     guessed.layer, guessed.guess, shown, say),
+        figure=figures.ratios(
+            model.checkpoint,
+            {layer.number: layer.best_ratio_wx for layer in model.layers},
+            guessed.layer,
+            guessed.guess,
+            shown,
+            say,
+        ),
         reading=_answer(guessed, say) if shown else _ask(model, guessed.layer, say),
         success=say("Within {share}: a good guess, and still a guess.", share=percent(NEAR))
         if shown and abs(guessed.off) < NEAR
         else "",
         table=Table(
-            (say("layer"), "x_scale", say("wx_scale (of weights)"), "x_out_scale",
-             say("published ratio"), say("like for like")),
+            (
+                say("layer"),
+                "x_scale",
+                say("wx_scale (of weights)"),
+                "x_out_scale",
+                say("published ratio"),
+                say("like for like"),
+            ),
             tuple(
-                (str(row.layer), f"{row.x_scale:.4f}", f"{row.wx_scale:.5f}",
-                 f"{row.x_out_scale:.4f}", f"{row.ratio:.2f}", f"{row.ratio_wx:.3g}")
+                (
+                    str(row.layer),
+                    f"{row.x_scale:.4f}",
+                    f"{row.wx_scale:.5f}",
+                    f"{row.x_out_scale:.4f}",
+                    f"{row.ratio:.2f}",
+                    f"{row.ratio_wx:.3g}",
+                )
                 for row in QUAMBA2_130M
             ),
         ),
         question=Question(
-            say("Layer {layer} has the published ratio {ratio}. Suppose its weights were twice as "
+            say(
+                "Layer {layer} has the published ratio {ratio}. Suppose its weights were twice as "
                 "large and its inputs half as large, so that nothing changes after the "
                 "convolution. What would the published ratio be?",
-                layer=second.layer, ratio=f"{second.ratio:.2f}"),
+                layer=second.layer,
+                ratio=f"{second.ratio:.2f}",
+            ),
             (
-                Answer(f"{second.ratio:.2f}", False,
-                       say("x_out_scale stays, but the published ratio divides it by the scale of "
-                           "the weights, and that has doubled.")),
-                Answer(f"{second.ratio / 2:.2f}", True,
-                       say("The ratio halves and SiLU has done nothing else than before: it "
-                           "measures the weights. The like-for-like ratio stays {ratio}. And "
-                           "|SiLU(v)| ≤ |v| for every v, so SiLU widens no range.",
-                           ratio=f"{second.ratio_wx:.0f}")),
-                Answer(f"{second.ratio * 2:.2f}", False,
-                       say("Twice the weights means twice their scale, and the ratio divides by "
-                           "it.")),
+                Answer(
+                    f"{second.ratio:.2f}",
+                    False,
+                    say(
+                        "x_out_scale stays, but the published ratio divides it by the scale of "
+                        "the weights, and that has doubled."
+                    ),
+                ),
+                Answer(
+                    f"{second.ratio / 2:.2f}",
+                    True,
+                    say(
+                        "The ratio halves and SiLU has done nothing else than before: it "
+                        "measures the weights. The like-for-like ratio stays {ratio}. And "
+                        "|SiLU(v)| ≤ |v| for every v, so SiLU widens no range.",
+                        ratio=f"{second.ratio_wx:.0f}",
+                    ),
+                ),
+                Answer(
+                    f"{second.ratio * 2:.2f}",
+                    False,
+                    say("Twice the weights means twice their scale, and the ratio divides by it."),
+                ),
             ),
         ),
         note=say(
             "Each published x_out_scale stands for {count} and is their mean (step {step}): these "
             "are ratios of means. Of the 2.7b model the ratios are printed, and one "
             "x_out_scale, layer {layer}'s: {scale}.",
-            count=X_OUT_SCALES.scales, step=GROUPS_STEP, layer=first.layer,
+            count=X_OUT_SCALES.scales,
+            step=GROUPS_STEP,
+            layer=first.layer,
             scale=f"{QUAMBA2_2_7B_PA_1_LAYER_0:.5f}",
         ),
-    )  # fmt: skip
+    )
 
 
 def _ask(model: CalibratedModel, layer: int, say: Language) -> str:
@@ -129,27 +163,46 @@ def _ask(model: CalibratedModel, layer: int, say: Language) -> str:
     question = say("What has layer {layer}? Set your guess, then look.", layer=layer)
     if not others:
         return question
-    return say(
-        "The other layers of {checkpoint} have like-for-like ratios from {low} to {high}.",
-        checkpoint=model.checkpoint, low=f"{min(others):.1f}", high=f"{max(others):.1f}",
-    ) + "\n\n" + question  # fmt: skip
+    return (
+        say(
+            "The other layers of {checkpoint} have like-for-like ratios from {low} to {high}.",
+            checkpoint=model.checkpoint,
+            low=f"{min(others):.1f}",
+            high=f"{max(others):.1f}",
+        )
+        + "\n\n"
+        + question
+    )
 
 
 def _answer(guess: Guess, say: Language) -> str:
     if guess.off > 0:
-        comparison = say("Layer {layer} has {truth}; your {guess} is {off} too large.",
-                         layer=guess.layer, truth=f"{guess.truth:.1f}",
-                         guess=f"{guess.guess:.0f}", off=percent(abs(guess.off)))  # fmt: skip
+        comparison = say(
+            "Layer {layer} has {truth}; your {guess} is {off} too large.",
+            layer=guess.layer,
+            truth=f"{guess.truth:.1f}",
+            guess=f"{guess.guess:.0f}",
+            off=percent(abs(guess.off)),
+        )
     else:
-        comparison = say("Layer {layer} has {truth}; your {guess} is {off} too small.",
-                         layer=guess.layer, truth=f"{guess.truth:.1f}",
-                         guess=f"{guess.guess:.0f}", off=percent(abs(guess.off)))  # fmt: skip
-    return comparison + "\n\n" + say(
-        "With the scale that the guess gives, the layer would lose {loss} dB and clip {clipped} of "
-        "its values. Nothing in the other layers could tell: the scale has to be "
-        "[[calibration|calibrated]].",
-        loss=signed(guess.loss_db, 1), clipped=percent(guess.saturation_rate),
-    )  # fmt: skip
+        comparison = say(
+            "Layer {layer} has {truth}; your {guess} is {off} too small.",
+            layer=guess.layer,
+            truth=f"{guess.truth:.1f}",
+            guess=f"{guess.guess:.0f}",
+            off=percent(abs(guess.off)),
+        )
+    return (
+        comparison
+        + "\n\n"
+        + say(
+            "With the scale that the guess gives, the layer would lose {loss} dB and "
+            "clip {clipped} of its values. Nothing in the other layers could tell: the scale "
+            "has to be [[calibration|calibrated]].",
+            loss=signed(guess.loss_db, 1),
+            clipped=percent(guess.saturation_rate),
+        )
+    )
 
 
 STEP = Step("ratios", introduce, controls, screen, on="model")

@@ -95,35 +95,62 @@ def screen(spread: float, say: Language) -> Screen:
             "are [[stranded]], so a [[symmetric]] scale can use {reachable} of INT8 at best.",
             input_amax=number(shape.silu_input.absmax, 2),
             least=number(shape.silu_output.min, 2),
-            output_amax=number(shape.silu_output.absmax, 2), share=percent(shape.reach),
-            bend=1 - lowest, lowest=number(lowest), stranded=stranded,
+            output_amax=number(shape.silu_output.absmax, 2),
+            share=percent(shape.reach),
+            bend=1 - lowest,
+            lowest=number(lowest),
+            stranded=stranded,
             reachable=percent(1 - stranded / (QMAX - QMIN + 1)),
         ),
         question=Question(
-            say("The output's range is to reach {amax}. How many of the {negative} negative codes "
-                "can ever occur?", amax=number(ASKED_AMAX), negative=-QMIN),
+            say(
+                "The output's range is to reach {amax}. How many of the {negative} negative codes "
+                "can ever occur?",
+                amax=number(ASKED_AMAX),
+                negative=-QMIN,
+            ),
             (
-                Answer(str(-QMIN), False,
-                       say("Code {low} would stand for {value}, but SiLU never goes below {least}.",
-                           low=number(QMIN), value=number(QMIN * ASKED_AMAX / QMAX, 2),
-                           least=signed(SILU_MIN, 4))),
-                Answer(str(-QMIN // 2), False,
-                       say("Fewer: {least} divided by the scale {scale} is only {code}.",
-                           least=signed(SILU_MIN, 4), scale=number(ASKED_AMAX / QMAX, 4),
-                           code=number(SILU_MIN / (ASKED_AMAX / QMAX), 1))),
-                Answer(str(usable), True,
-                       say("{stranded} codes are stranded: the price of a symmetric scale after "
-                           "SiLU.", stranded=asked)),
+                Answer(
+                    str(-QMIN),
+                    False,
+                    say(
+                        "Code {low} would stand for {value}, but SiLU never goes below {least}.",
+                        low=number(QMIN),
+                        value=number(QMIN * ASKED_AMAX / QMAX, 2),
+                        least=signed(SILU_MIN, 4),
+                    ),
+                ),
+                Answer(
+                    str(-QMIN // 2),
+                    False,
+                    say(
+                        "Fewer: {least} divided by the scale {scale} is only {code}.",
+                        least=signed(SILU_MIN, 4),
+                        scale=number(ASKED_AMAX / QMAX, 4),
+                        code=number(SILU_MIN / (ASKED_AMAX / QMAX), 1),
+                    ),
+                ),
+                Answer(
+                    str(usable),
+                    True,
+                    say(
+                        "{stranded} codes are stranded: the price of a symmetric scale after SiLU.",
+                        stranded=asked,
+                    ),
+                ),
             ),
         ),
         note=say(
             "The output reaches {low} of the input's range at spread {small}, and {high} of it at "
             "spread {large}: no fixed factor leads from one to the other. An [[asymmetric]] scale "
             "strands nothing: here it would gain {gain} dB.",
-            small=number(SMALL), low=percent(small), large=number(LARGE), high=percent(large),
+            small=number(SMALL),
+            low=percent(small),
+            large=number(LARGE),
+            high=percent(large),
             gain=signed(shape.asymmetric_gain_db, 1),
         ),
-    )  # fmt: skip
+    )
 
 
 STEP = Step("silu_shape", introduce, controls, screen)

@@ -24,8 +24,12 @@ from kernels.reference import silu
 
 FINE = 10_001  # points of the grid on which every conv output is as likely as any other
 COARSE_ALPHA = 0.995  # the α whose quantile the published percentile scale is
-SCALES = tuple(sorted({round(0.02 + 0.004 * i, 3) for i in range(26)}
-                      | {TOY.straightforward.scale, TOY.percentile.scale}))  # fmt: skip
+SCALES = tuple(
+    sorted(
+        {round(0.02 + 0.004 * i, 3) for i in range(26)}
+        | {TOY.straightforward.scale, TOY.percentile.scale}
+    )
+)
 
 
 def grid(points: str) -> torch.Tensor:
@@ -121,7 +125,9 @@ def introduce(say: Language) -> Introduction:
             "from {low} to {high} and compares scale {plain} with a percentile's {percentile}: "
             "utilization {before} against {after}, mean error {first} against {second}. That shows "
             "that the scale matters, but not yet why it should be a percentile's.",
-            low=number(TOY.low), high=number(TOY.high), plain=number(TOY.straightforward.scale),
+            low=number(TOY.low),
+            high=number(TOY.high),
+            plain=number(TOY.straightforward.scale),
             percentile=number(TOY.percentile.scale, 4),
             before=percent(TOY.straightforward.utilization, digits=4),
             after=percent(TOY.percentile.utilization, digits=4),
@@ -129,7 +135,7 @@ def introduce(say: Language) -> Introduction:
             second=number(TOY.percentile.mean_error, 4),
         ),
         task=say("Drag the scale to the least mean error. Then change the points and look again."),
-    )  # fmt: skip
+    )
 
 
 def controls(say: Language) -> tuple[Control, ...]:
@@ -139,10 +145,11 @@ def controls(say: Language) -> tuple[Control, ...]:
         "fine": say("evenly spread"),
     }
     return (
-        Control("points", say("Convolution outputs"), tuple(names), "step", names.__getitem__,
-                "choices"),
+        Control(
+            "points", say("Convolution outputs"), tuple(names), "step", names.__getitem__, "choices"
+        ),
         Control("toy_scale", say("Scale"), SCALES, TOY.straightforward.scale),
-    )  # fmt: skip
+    )
 
 
 def screen(points: str, toy_scale: float, say: Language) -> Screen:
@@ -163,31 +170,48 @@ def screen(points: str, toy_scale: float, say: Language) -> Screen:
     ]  # fmt: skip
     least = toy_scale == least_error_scale(points)
     return Screen(
-        figure=figures.toy_example(chosen.scale, chosen.v, chosen.errors,
-                         (chosen.lowest_code, chosen.highest_code), beside.scale, beside.errors,
-                         say),
+        figure=figures.toy_example(
+            chosen.scale,
+            chosen.v,
+            chosen.errors,
+            (chosen.lowest_code, chosen.highest_code),
+            beside.scale,
+            beside.errors,
+            say,
+        ),
         reading=say(
             "At scale {scale} the codes run from {low} to {high}: {top} by the "
             "[[top_code_utilization|published measure]], which looks at the largest code alone, "
             "and {reachable} of the 256 codes. The mean error is {error}.",
-            scale=number(toy_scale, 4), low=number(chosen.lowest_code),
-            high=number(chosen.highest_code), top=percent(chosen.utilization, digits=4),
+            scale=number(toy_scale, 4),
+            low=number(chosen.lowest_code),
+            high=number(chosen.highest_code),
+            top=percent(chosen.utilization, digits=4),
             reachable=percent(chosen.reachable_share, digits=4),
             error=number(chosen.mean_error, 4),
-        ) + "\n\n" + say(
+        )
+        + "\n\n"
+        + say(
             "What differs: the published {plain} is what evenly spread values give ({fine}); the "
             "step of {step} itself gives {own}. The published {percentile} comes out on no such "
             "grid.",
-            plain=number(TOY.straightforward.mean_error, 4), fine=number(others["fine"], 4),
-            step=number(TOY.step), own=number(others["step"], 4),
+            plain=number(TOY.straightforward.mean_error, 4),
+            fine=number(others["fine"], 4),
+            step=number(TOY.step),
+            own=number(others["step"], 4),
             percentile=number(TOY.percentile.mean_error, 4),
         ),
         success=say("No scale of the slider has a smaller mean error on these points.")
         if least
         else "",
         table=Table(
-            (say("scale"), say("top code"), say("codes spanned"), say("mean error"),
-             say("published")),
+            (
+                say("scale"),
+                say("top code"),
+                say("codes spanned"),
+                say("mean error"),
+                say("published"),
+            ),
             tuple(
                 (
                     name,
@@ -204,35 +228,65 @@ def screen(points: str, toy_scale: float, say: Language) -> Screen:
             spoils=True,
         ),
         question=Question(
-            say("Which scale needs no knowledge of SiLU and still errs as little as {percentile}?",
-                percentile=number(TOY.percentile.scale, 4)),
+            say(
+                "Which scale needs no knowledge of SiLU and still errs as little as {percentile}?",
+                percentile=number(TOY.percentile.scale, 4),
+            ),
             (
-                Answer(number(TOY.straightforward.scale), False,
-                       say("It errs {times} times as much. Nobody would choose it: code {top} "
-                           "would stand for {reach}, and nothing here exceeds {high}.",
-                           times=number(plain.mean_error / percentile.mean_error, 1), top=QMAX,
-                           reach=number(QMAX * plain.scale), high=number(TOY.high))),
-                Answer(say("{scale}: the largest magnitude before SiLU, over {top}",
-                           scale=number(absmax.scale, 4), top=QMAX), True,
-                       say("{error} against {percentile}: SiLU hardly changes large positive "
-                           "values, so plain absmax does as well. The comparison with {plain} "
-                           "fights a straw man.", error=number(absmax.mean_error, 4),
-                           percentile=number(percentile.mean_error, 4),
-                           plain=number(TOY.straightforward.scale))),
-                Answer(say("none: without SiLU there is no scale"), False,
-                       say("There is one: the largest magnitude before SiLU gives it, over {top}.",
-                           top=QMAX)),
+                Answer(
+                    number(TOY.straightforward.scale),
+                    False,
+                    say(
+                        "It errs {times} times as much. Nobody would choose it: code {top} "
+                        "would stand for {reach}, and nothing here exceeds {high}.",
+                        times=number(plain.mean_error / percentile.mean_error, 1),
+                        top=QMAX,
+                        reach=number(QMAX * plain.scale),
+                        high=number(TOY.high),
+                    ),
+                ),
+                Answer(
+                    say(
+                        "{scale}: the largest magnitude before SiLU, over {top}",
+                        scale=number(absmax.scale, 4),
+                        top=QMAX,
+                    ),
+                    True,
+                    say(
+                        "{error} against {percentile}: SiLU hardly changes large positive "
+                        "values, so plain absmax does as well. The comparison with {plain} "
+                        "fights a straw man.",
+                        error=number(absmax.mean_error, 4),
+                        percentile=number(percentile.mean_error, 4),
+                        plain=number(TOY.straightforward.scale),
+                    ),
+                ),
+                Answer(
+                    say("none: without SiLU there is no scale"),
+                    False,
+                    say(
+                        "There is one: the largest magnitude before SiLU gives it, over {top}.",
+                        top=QMAX,
+                    ),
+                ),
             ),
         ),
-        note=say("Blue is the chosen scale, grey {scale}; dashed, their means.",
-                 scale=number(beside.scale, 4)) + "\n\n" + say(
+        note=say(
+            "Blue is the chosen scale, grey {scale}; dashed, their means.",
+            scale=number(beside.scale, 4),
+        )
+        + "\n\n"
+        + say(
             "The published percentile scale is the {coarse} quantile of this grid's outputs over "
             "{top}: {scale}. That of α = {alpha} would be {proper}, nearly MinMax's, for the grid "
             "has few points.",
-            coarse=percent(COARSE_ALPHA), top=QMAX, scale=number(quantile_scale(COARSE_ALPHA), 6),
+            coarse=percent(COARSE_ALPHA),
+            top=QMAX,
+            scale=number(quantile_scale(COARSE_ALPHA), 6),
             alpha=format_alpha(PUBLISHED_ALPHAS[0]),
-            proper=number(quantile_scale(PUBLISHED_ALPHAS[0]), 5)),
-    )  # fmt: skip
+            proper=number(quantile_scale(PUBLISHED_ALPHAS[0]), 5),
+        ),
+    )
 
 
 STEP = Step("toy_example", introduce, controls, screen)

@@ -74,18 +74,24 @@ def introduce(say: Language) -> None:
             "measurements: another checkpoint may give others.",
             models=(*ANALYSIS_NAMES, PA_RUN),
         ),
-        say, "claim",
-    )  # fmt: skip
+        say,
+        "claim",
+    )
     speaking.write(
         say(
             "The analysis is two notes in Chinese, {documents}, in {repository}, folder {folder}, "
             "commit {commit}; other notes beside them are quoted where they bear on it. The "
             "method: {first}. The checkpoints: {second}.",
-            documents=(ANALYSIS, CONCLUSION), repository=REPOSITORY, folder=FOLDER,
-            commit=COMMIT, first=QUAMBA, second=QUAMBA2,
+            documents=(ANALYSIS, CONCLUSION),
+            repository=REPOSITORY,
+            folder=FOLDER,
+            commit=COMMIT,
+            first=QUAMBA,
+            second=QUAMBA2,
         ),
-        say, "note",
-    )  # fmt: skip
+        say,
+        "note",
+    )
 
 
 def quotation(quote: Quote, say: Language) -> str:
@@ -115,8 +121,11 @@ def count(measured: tuple[Claim, ...], say: Language) -> str:
     )
     return say(
         "Of {all} claims {holds} hold, {part} hold in part, {not_so} do not follow.",
-        all=len(measured), holds=holds, part=in_part, not_so=not_so,
-    )  # fmt: skip
+        all=len(measured),
+        holds=holds,
+        part=in_part,
+        not_so=not_so,
+    )
 
 
 @dataclass(frozen=True)
@@ -132,7 +141,7 @@ class Card:
         """The frame with what is claimed, in HTML."""
         with st.container(border=True, key=f"claim_{key}"):
             verdict = st.empty()
-            st.html(f'<div class="said">{claimed}</div>')
+            st.html(f'<div class="quoted">{claimed}</div>')
             return Card(verdict, st.empty(), st.empty())
 
     def fill(self, claim: Claim, checkpoint: str, say: Language) -> None:

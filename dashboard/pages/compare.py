@@ -261,9 +261,13 @@ def _short(name: str) -> str:
 def _quantity_box(say: Language) -> str:
     kept("quantity", one_of(QUANTITIES))
     quantity = st.segmented_control(
-        say("Quantity"), QUANTITIES, default=QUANTITY, key="quantity", required=True,
+        say("Quantity"),
+        QUANTITIES,
+        default=QUANTITY,
+        key="quantity",
+        required=True,
         label_visibility="collapsed",
-    )  # fmt: skip
+    )
     return keep("quantity", quantity, QUANTITY)
 
 
@@ -284,9 +288,12 @@ def _show_side_by_side(
     with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
         st.markdown("### " + say("A and B, side by side"), width="content")
         layer = st.selectbox(
-            say("Layer of B"), outline.layers, outline.layers.index(default), key="layer_b",
+            say("Layer of B"),
+            outline.layers,
+            outline.layers.index(default),
+            key="layer_b",
             width=110,
-        )  # fmt: skip
+        )
     keep("layer_b", layer, default)
     sides = st.container(horizontal=True, gap="medium")
     with sides.container(key="side_a"):

@@ -148,10 +148,12 @@ def count_the_rest(choice: Choice, frame: Frame) -> None:
     say = frame.say
     if STATE.get("stopped") == choice.source:
         frame.progress.info(
-            say("Stopped. The charts show the first of {count} batches.",
-                count=choice.source.batches),
+            say(
+                "Stopped. The charts show the first of {count} batches.",
+                count=choice.source.batches,
+            ),
             icon=":material/pause_circle:",
-        )  # fmt: skip
+        )
         frame.stop.button(say("Calibrate"), key="resume", on_click=lambda: STATE.pop("stopped"))
         st.stop()
     frame.stop.button(
@@ -173,10 +175,8 @@ def checkpoint_box(say: Language, default: str = "") -> str:
         key="checkpoint",
         width=230,
         accept_new_options=True,
-        help=say(
-            "A sample, or type a directory, a Hub id (owner/name) or a calibration file."
-        ),
-    )  # fmt: skip
+        help=say("A sample, or type a directory, a Hub id (owner/name) or a calibration file."),
+    )
     return keep("checkpoint", name) or default or names[0]
 
 
@@ -197,12 +197,10 @@ def _calibration_box(name: str, say: Language) -> loading.Source:
             accept_new_options=True,
             help=say("A text that comes with the project, or type the path of a UTF-8 file."),
         )
-        batches = st.number_input(
-            say("Batches"), 1, MOST_BATCHES, DEFAULT_BATCHES, key="batches"
-        )  # fmt: skip
+        batches = st.number_input(say("Batches"), 1, MOST_BATCHES, DEFAULT_BATCHES, key="batches")
         seq_len = st.number_input(
             say("Tokens in each batch"), 1, MOST_TOKENS, DEFAULT_SEQ_LEN, key="seq_len"
-        )  # fmt: skip
+        )
     return loading.Source(
         name,
         keep("text", text, DEFAULT_TEXT) or DEFAULT_TEXT,
@@ -268,8 +266,13 @@ def _asymmetric_toggle(observer: str, rules: Sequence[str], say: Language, reaso
     if not reason and not set(rules) - set(SYMMETRIC_RULES):
         reason = say("Scales on this page are symmetric; Explore and Layers have asymmetric ones.")
     if not reason and observer not in SYMMETRIC_RULES:
-        st.toggle(say("asymmetric"), True, key="only_asymmetric", disabled=True,
-                  help=say("The rule on show has no symmetric scale."))  # fmt: skip
+        st.toggle(
+            say("asymmetric"),
+            True,
+            key="only_asymmetric",
+            disabled=True,
+            help=say("The rule on show has no symmetric scale."),
+        )
         return False
     if not reason and observer not in ASYMMETRIC_RULES:
         reason = say("The rule on show has no asymmetric scale.")

@@ -182,5 +182,5 @@ def _show_table(choice: Choice, study: SliceStudy, say: Language) -> None:
     show_figure(table, "table", choice, say, pick_row)
     st.caption(captions.table_caption(study.rows, say))
     if choice.complete:
-        found = loading.recommendation(choice.source, choice.rule.symmetric)
-        st.markdown(captions.recommendation(found, say))
+        recommended = loading.recommendation(choice.source, choice.rule.symmetric)
+        st.markdown(captions.recommendation(recommended, say))

@@ -21,8 +21,12 @@ from dashboard.rules.observers import ScaleRule
 from dashboard.text import captions
 from dashboard.text.language import Language
 
-MIME = {"csv": "text/csv", "json": "application/json", "html": "text/html",
-        "bin": "application/octet-stream"}  # fmt: skip
+MIME = {
+    "csv": "text/csv",
+    "json": "application/json",
+    "html": "text/html",
+    "bin": "application/octet-stream",
+}
 
 
 def origin_of(choice: Choice, rule: ScaleRule | None) -> Provenance:
@@ -144,8 +148,12 @@ def layer_report_html(
     """What Explore shows of a slice, as one file."""
     others = [(study.beside, "beside"), (study.best, "best")]
     return documents.report_html(
-        say("{checkpoint}, layer {layer}, slice {slice}", checkpoint=origin.checkpoint,
-            layer=choice.layer, slice=choice.slice_name),
+        say(
+            "{checkpoint}, layer {layer}, slice {slice}",
+            checkpoint=origin.checkpoint,
+            layer=choice.layer,
+            slice=choice.slice_name,
+        ),
         origin.sentence(say),
         [
             documents.Section(
@@ -166,7 +174,7 @@ def layer_report_html(
             documents.Section(say("Every measure"), rows=rows),
         ],
         say,
-    )  # fmt: skip
+    )
 
 
 def quamba_file(

@@ -65,17 +65,26 @@ def filtered(rows: Sequence[dict], say: Language) -> list[dict]:
         STATE.filter = None
     with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
         name = st.selectbox(
-            say("Filter by"), numbers, index=None, key="filter", width=200,
+            say("Filter by"),
+            numbers,
+            index=None,
+            key="filter",
+            width=200,
             placeholder=say("no filter"),
-        )  # fmt: skip
+        )
         keep("filter", name)
         values = [row[name] for row in rows] if name else [0.0]
         if name and max(values) > min(values):
             ends = min(values), max(values)
             low, high = st.slider(
-                name, *ends, ends, (ends[1] - ends[0]) / RANGE_STEPS, key=f"within_{name}",
-                format="%.4g", width=376,
-            )  # fmt: skip
+                name,
+                *ends,
+                ends,
+                (ends[1] - ends[0]) / RANGE_STEPS,
+                key=f"within_{name}",
+                format="%.4g",
+                width=376,
+            )
             return [row for row in rows if low <= row[name] <= high]
     return list(rows)
 
@@ -143,9 +152,13 @@ def _show(
         lead_to_layer(layers[row], rule_of(row), slices[row] if slices else None)
 
     config["open"] = st.column_config.ButtonColumn(
-        "", width=64, type="tertiary", key=f"{key}_open", on_click=open_row,
+        "",
+        width=64,
+        type="tertiary",
+        key=f"{key}_open",
+        on_click=open_row,
         help=say("This layer in Explore."),
-    )  # fmt: skip
+    )
     shaded = frame.style.apply(_shades, axis=0, subset=list(shades)) if shades else frame.style
     st.dataframe(
         shaded.format({name: _share for name in SHARES if name in frame}),

@@ -16,8 +16,10 @@ ALPHA_WIDTH = 376  # px of the slider, and of the figure under it
 def draw(title: str, question: str, say: Language) -> Frame:
     """Draw the head; where the page below it has its controls, and reports what it waits for."""
     with st.container(horizontal=True, vertical_alignment="center", key="head"):
-        st.html(f'<div class="page" lang="{say.code}"><h1>{html.escape(title)}</h1>'
-                f"<p>{html.escape(question)}</p></div>")  # fmt: skip
+        st.html(
+            f'<div class="page" lang="{say.code}"><h1>{html.escape(title)}</h1>'
+            f"<p>{html.escape(question)}</p></div>"
+        )
         status = st.container(key="status", width="content")
     with st.container(horizontal=True, width="content", gap="small", key="language"):
         presenting.button(say)
@@ -29,6 +31,6 @@ def draw(title: str, question: str, say: Language) -> Frame:
             alpha = st.container(key="alpha_slot", width=ALPHA_WIDTH)
             own = st.container(
                 horizontal=True, vertical_alignment="bottom", gap="medium", key="own_controls"
-            )  # fmt: skip
+            )
     with st.container(horizontal=True, vertical_alignment="center"):
         return Frame(say, status, lead, bar, alpha, own, st.empty(), st.empty())

@@ -5,7 +5,7 @@ from dataclasses import replace
 import streamlit as st
 
 from dashboard import figures
-from dashboard.analysis.report import judge_layers
+from dashboard.analysis.report import evaluate_held_out_layers
 from dashboard.calibration import text_names
 from dashboard.export import tables
 from dashboard.messages import Message
@@ -39,7 +39,7 @@ def held_out(frame: Frame, say: Language) -> None:
         other = replace(choice.source, text=_second_text(say))
     elsewhere = waiting.calibrated(frame, other)
     index, layers = choice.slice_index, choice.outline.layers
-    judged = judge_layers(choice.calibration, elsewhere, index, choice.rule)
+    judged = evaluate_held_out_layers(choice.calibration, elsewhere, index, choice.rule)
     names = (choice.calibration.origin.text, elsewhere.origin.text)
     pairs = [
         (loading.landscape(choice.source, layer, index), loading.landscape(other, layer, index))

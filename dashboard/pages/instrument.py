@@ -80,9 +80,12 @@ def follow(choice: Choice, study: SliceStudy, log_counts: bool, say: Language) -
             controls.use(replace(best, alpha=alpha))
 
     subject = _subject(choice, study, log_counts, say)
-    table = loading.table(subject, lambda: json.dumps(
-        _table(subject, choice, study, log_counts, say), separators=(",", ":"), allow_nan=False
-    ))  # fmt: skip
+    table = loading.table(
+        subject,
+        lambda: json.dumps(
+            _table(subject, choice, study, log_counts, say), separators=(",", ":"), allow_nan=False
+        ),
+    )
     _FOLLOW(key="follow", data={"table": table}, height=1, on_asked_change=choose)
 
 
@@ -101,8 +104,20 @@ def _subject(choice: Choice, study: SliceStudy, log_counts: bool, say: Language)
     chosen = study.report.chosen
     beyond = chosen.high if chosen.high > study.report.silu_output.absmax else None
     companion = (study.beside.high, say(study.beside.label))
-    return repr((choice.shown, choice.shown.edition, choice.layer, choice.slice_index, log_counts,
-                 choice.rule.symmetric, choice.alphas, companion, beyond, say.code))  # fmt: skip
+    return repr(
+        (
+            choice.shown,
+            choice.shown.edition,
+            choice.layer,
+            choice.slice_index,
+            log_counts,
+            choice.rule.symmetric,
+            choice.alphas,
+            companion,
+            beyond,
+            say.code,
+        )
+    )
 
 
 def cuts_beside(study: SliceStudy) -> list[tuple[ScaleReport, str]]:
@@ -163,15 +178,19 @@ def _texts(answers: Answers, study: SliceStudy, say: Language) -> dict[str, list
         texts.setdefault(selector, []).append(prose.inline(text))
 
     for report in answers.reports:
-        add(".st-key-verdict [data-testid=stMarkdown]",
-            captions.verdict(report, study.landscape, say))  # fmt: skip
+        add(
+            ".st-key-verdict [data-testid=stMarkdown]",
+            captions.verdict(report, study.landscape, say),
+        )
         add(".st-key-proof [data-testid=stMarkdown]", captions.proof(report, study.landscape, say))
-        add(".st-key-transfer_note [data-testid=stCaptionContainer]",
-            captions.transfer_caption(report, say))  # fmt: skip
-        add(".st-key-sweep_note [data-testid=stCaptionContainer]",
-            captions.sweep_caption(report, say))  # fmt: skip
+        add(
+            ".st-key-transfer_note [data-testid=stCaptionContainer]",
+            captions.transfer_caption(report, say),
+        )
+        add(
+            ".st-key-sweep_note [data-testid=stCaptionContainer]",
+            captions.sweep_caption(report, say),
+        )
         for metric in captions.metrics(report, study.beside, say):
             add(f".st-key-metric_{metric.name} [data-testid=stMetricValue]", metric.value)
     return texts
-
-

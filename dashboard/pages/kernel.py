@@ -83,9 +83,14 @@ def _place_boxes(choice: controls.Choice, say: Language) -> tuple[int, int, int]
     batch = st.number_input(say("Batch"), 0, most["batch"], key="batch", width=130)
     last = most["position"]
     position = st.slider(
-        say("Position"), 0, max(last, 1), min(POSITION, last), key="position", width=376,
+        say("Position"),
+        0,
+        max(last, 1),
+        min(POSITION, last),
+        key="position",
+        width=376,
         disabled=last == 0,
-    )  # fmt: skip
+    )
     for key, value in (("channel", channel), ("batch", batch), ("position", position)):
         keep(key, value)
     return int(channel), int(batch), min(int(position), last)

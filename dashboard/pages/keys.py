@@ -24,5 +24,6 @@ def listen(step: int, present: bool, on_press: Callable[[], None], key: str = "k
         on_press: called when a key was pressed; ``st.session_state[key].pressed`` is then "next",
             "previous" or "leave".
     """
-    _COMPONENT(key=key, data={"step": step, "present": present}, height=1,
-               on_pressed_change=on_press)  # fmt: skip
+    _COMPONENT(
+        key=key, data={"step": step, "present": present}, height=1, on_pressed_change=on_press
+    )

@@ -28,8 +28,9 @@ from dashboard.text.language import Language
 )
 def layers(frame: Frame, say: Language) -> None:
     """Every layer under one rule in a table, and under every rule in a heatmap."""
-    choice = controls.choose(frame, without={"layer": say("This page shows every layer.")},
-                             stored=True)  # fmt: skip
+    choice = controls.choose(
+        frame, without={"layer": say("This page shows every layer.")}, stored=True
+    )
     if choice.outline.stored:
         show_stored(choice, frame, say)
         return

@@ -150,9 +150,14 @@ def tools(say: Language) -> int:
         answers = STATE.get("answers", {})
         done = {number for number, (_, right) in answers.items() if right}
         number = st.segmented_control(
-            say("Step"), range(1, len(STEPS) + 1), default=1, key="step", required=True,
-            label_visibility="collapsed", format_func=lambda n: f"{n}✓" if n in done else str(n),
-        )  # fmt: skip
+            say("Step"),
+            range(1, len(STEPS) + 1),
+            default=1,
+            key="step",
+            required=True,
+            label_visibility="collapsed",
+            format_func=lambda n: f"{n}✓" if n in done else str(n),
+        )
         keep("step", number)
         with st.container(horizontal=True, width="content", vertical_alignment="center"):
             settings = STATE.kept
@@ -257,9 +262,12 @@ def draw_controls(controls: Sequence[Control], row: DeltaGenerator) -> dict[str,
                     values[control.key] = number_box(control)
             elif control.kind == "choices":
                 values[control.key] = speaking.named(
-                    control.key, tuple(control.options), control.default, control.label,
+                    control.key,
+                    tuple(control.options),
+                    control.default,
+                    control.label,
                     format_func=control.form,
-                )  # fmt: skip
+                )
             elif control.kind == "switch":
                 kept(control.key, switched)
                 shown = st.toggle(control.label, control.default, key=control.key)
@@ -274,8 +282,9 @@ def slider(control: Control) -> Any:
     """A slider over the options, kept in the link and while another step is on show."""
     if kept(control.key, one_of(control.options, control.form)) is not None:
         STATE[control.key] = control.nearest(STATE[control.key])
-    value = st.select_slider(control.label, control.options, control.default, control.form,
-                             control.key)  # fmt: skip
+    value = st.select_slider(
+        control.label, control.options, control.default, control.form, control.key
+    )
     return keep(control.key, value, control.default)
 
 
@@ -283,8 +292,7 @@ def number_box(control: Control) -> int:
     first, last = control.options[0], control.options[-1]
     if (kept(control.key, whole(first, last)) or first) > last:
         STATE[control.key] = last
-    value = st.number_input(control.label, first, last, control.default, key=control.key,
-                            width=110)  # fmt: skip
+    value = st.number_input(control.label, first, last, control.default, key=control.key, width=110)
     return keep(control.key, value)
 
 

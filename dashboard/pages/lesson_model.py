@@ -41,9 +41,12 @@ def model_box(say: Language) -> loading.Source:
     kept("checkpoint")
     names = sample_names()
     name = st.selectbox(
-        say("Checkpoint"), names, names.index(DEFAULT_MODEL), key="checkpoint",
+        say("Checkpoint"),
+        names,
+        names.index(DEFAULT_MODEL),
+        key="checkpoint",
         accept_new_options=True,
-    )  # fmt: skip
+    )
     return source_of(keep("checkpoint", name) or DEFAULT_MODEL)
 
 

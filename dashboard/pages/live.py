@@ -47,9 +47,14 @@ def show(choice: Choice, study: SliceStudy, kernel: KernelRun | None, say: Langu
     if not choice.source.from_file:
         source, conv = choice.source, loading.checkpoint(choice.source.checkpoint)
         code = documents.snippet(
-            source.checkpoint, source.text, source.batches, source.seq_len, choice.layer,
-            conv.slices[choice.slice_index], choice.rule,
-        )  # fmt: skip
+            source.checkpoint,
+            source.text,
+            source.batches,
+            source.seq_len,
+            choice.layer,
+            conv.slices[choice.slice_index],
+            choice.rule,
+        )
         if code:
             with st.expander(say("This scale again, in plain torch")):
                 st.code(code)

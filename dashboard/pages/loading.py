@@ -154,8 +154,8 @@ def _text_edition(name: str) -> Edition:
 
 
 def _stamp(path: Path) -> tuple[str | int, ...]:
-    found = path.stat()
-    return path.name, found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino
+    status = path.stat()
+    return path.name, status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
 
 
 @dataclass(frozen=True)
@@ -174,8 +174,8 @@ class Source:
     edition: tuple[Edition, Edition] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        found = (edition(self.checkpoint), _text_edition(self.text))
-        object.__setattr__(self, "edition", found)
+        editions = (edition(self.checkpoint), _text_edition(self.text))
+        object.__setattr__(self, "edition", editions)
 
     @property
     def from_file(self) -> bool:
@@ -219,12 +219,16 @@ def outline(source: Source) -> Outline:
     A text that is too short, a bad file, or more batches than a page has memory for is an error.
     """
     if source.from_file:
-        found = calibration(source, lambda _: None)
-        known = replace(source, text=found.origin.text, batches=found.origin.batches,
-                        seq_len=found.origin.seq_len)  # fmt: skip
-        _shelves()["calibration"].put(known, found)
-        slices = tuple(part.name for part in found.layers[0].slices)
-        return Outline(known, tuple(layer.layer for layer in found.layers), slices, ())
+        counted = calibration(source, lambda _: None)
+        known = replace(
+            source,
+            text=counted.origin.text,
+            batches=counted.origin.batches,
+            seq_len=counted.origin.seq_len,
+        )
+        _shelves()["calibration"].put(known, counted)
+        slices = tuple(conv_slice.name for conv_slice in counted.layers[0].slices)
+        return Outline(known, tuple(layer.layer for layer in counted.layers), slices, ())
     loaded = checkpoint(source.checkpoint)
     if not loaded.is_quantized:
         _check_size(source, loaded)
@@ -232,8 +236,8 @@ def outline(source: Source) -> Outline:
     return Outline(
         source,
         loaded.layers,
-        tuple(part.name for part in loaded.slices),
-        tuple(part.width for part in loaded.slices),
+        tuple(conv_slice.name for conv_slice in loaded.slices),
+        tuple(conv_slice.width for conv_slice in loaded.slices),
         loaded.is_quantized,
     )
 
@@ -308,15 +312,15 @@ def checked(
     quantized = checkpoint(name)
 
     def make() -> health.Health:
-        found = health.inspect(quantized)
+        report = health.inspect(quantized)
         if against is None:
-            return found
+            return report
         known = checkpoint(against.checkpoint)
         health.check_same_model(quantized, known)
         if _fits(against):
             counted = calibration(against, on_progress)
             return health.evaluate(
-                found,
+                report,
                 quantized,
                 known,
                 counted,
@@ -333,21 +337,21 @@ def checked(
                 on_progress,
             ):
                 outputs = channels_of(counted, known)
-                found = health.evaluate(found, quantized, known, counted, outputs)
-        return found
+                report = health.evaluate(report, quantized, known, counted, outputs)
+        return report
 
     return _shelves()["health"].get_or_make((name, edition(name), against), make)
 
 
 def model(name: str) -> Model:
     shelf, key = _shelves()["model"], (name, edition(name))
-    found = shelf.get(key)
-    if found is None:
+    shared = shelf.get(key)
+    if shared is None:
         with _loading():
-            found = shelf.get_or_make(
+            shared = shelf.get_or_make(
                 key, lambda: Model(load_backbone(checkpoint(name)), threading.Lock())
             )
-    return found
+    return shared
 
 
 def text(source: Source) -> CalibrationText:
@@ -370,26 +374,26 @@ def is_calibrated(source: Source) -> bool:
 def calibration(source: Source, on_progress: Callable[[Progress], None]) -> Calibration:
     """Every layer's histograms, from the shelf or made now."""
     shelf = _shelves()["calibration"]
-    found = shelf.get(source)
-    if found is not None:
-        return found
+    counted = shelf.get(source)
+    if counted is not None:
+        return counted
     if source.from_file:
-        found = archive.load_calibration(source.checkpoint)
-        shelf.put(source, found)
-        return found
+        counted = archive.load_calibration(source.checkpoint)
+        shelf.put(source, counted)
+        return counted
     loaded = model(source.checkpoint)
     tokens = text(source)
     with loaded.lock:
-        found = shelf.get(source)  # somebody else may have made it in the meantime
-        if found is None:
+        counted = shelf.get(source)  # somebody else may have made it in the meantime
+        if counted is None:
             known = checkpoint(source.checkpoint)
             keep = known.layers if _fits(source) else ()
             made = calibrate(known, loaded.backbone, tokens, keep=keep, on_progress=on_progress)
             if keep:
                 _shelves()["captures"].put(source, made.captures)
-            found = replace(made, captures=())
-            shelf.put(source, found)
-    return found
+            counted = replace(made, captures=())
+            shelf.put(source, counted)
+    return counted
 
 
 def _fits(source: Source) -> bool:
@@ -406,7 +410,7 @@ def quantized_conv(
 
     def make() -> QuantizedConv:
         counted = calibration(source, on_progress)
-        scales = [part.scales for part in counted.layer(layer).slices]
+        scales = [conv_slice.scales for conv_slice in counted.layer(layer).slices]
         capture = _capture(source, layer, on_progress)
         slices = checkpoint(source.checkpoint).slices
         return quantize_conv(capture, slices, scales, default_device())
@@ -501,7 +505,7 @@ def column(
     """
 
     def make() -> Column:
-        layers = [each.layer for each in calibration(source, on_progress).layers]
+        layers = [entry.layer for entry in calibration(source, on_progress).layers]
         alphas = [alpha or landscape(source, layer, 0).best_alpha for layer in layers]
         return calibrated_column(
             "",
@@ -578,10 +582,13 @@ def recommendation(source: Source, symmetric: bool = True) -> Recommendation:
 
     def make() -> Recommendation:
         layers = calibration(source, lambda _: None).layers
-        return recommend({
-            (layer.layer, part.name): landscape(source, layer.layer, i, symmetric)
-            for layer in layers for i, part in enumerate(layer.slices)
-        })  # fmt: skip
+        return recommend(
+            {
+                (layer.layer, counted.name): landscape(source, layer.layer, i, symmetric)
+                for layer in layers
+                for i, counted in enumerate(layer.slices)
+            }
+        )
 
     return _shelves()["recommendation"].get_or_make((source, symmetric), make)
 

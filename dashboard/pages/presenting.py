@@ -17,7 +17,7 @@ STYLE = """
 html{font-size:clamp(16px,1.15vw,30px)}
 [data-testid=stHeader],[data-testid=stSidebar],.st-key-language{display:none}
 [data-testid=stMainBlockContainer]{padding-top:1.2rem}
-.st-key-bar>*{flex:1 1 auto;width:auto!important}
+.st-key-bar>*{width:auto!important;min-width:7rem}
 div:has(>.st-key-alpha_slot),div:has(>.st-key-side){width:30%!important}
 .st-key-alpha_slot,.st-key-side{width:100%!important}
 """

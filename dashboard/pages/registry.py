@@ -30,8 +30,19 @@ from dashboard.rules.observers import ScaleRule
 from dashboard.text.language import Language
 
 # The modules of this folder that have pages, in the order of the navigation.
-FILES = ("explore", "kernel", "layers", "groups", "compare", "sweep", "batches", "held_out",
-         "lesson", "claims", "terms")  # fmt: skip
+FILES = (
+    "explore",
+    "kernel",
+    "layers",
+    "groups",
+    "compare",
+    "sweep",
+    "batches",
+    "held_out",
+    "lesson",
+    "claims",
+    "terms",
+)
 
 # The groups of the navigation. Pages of a group without a title stand by themselves, before all.
 GROUPS = {
@@ -142,8 +153,11 @@ def _run(entry: Page) -> None:
         STATE.welcome = False
     if not entry.own_keys:
         order = list(pages())
-        keys.listen(order.index(entry.key), presenting.is_presenting(),
-                    partial(presenting.turned, order, entry.key))  # fmt: skip
+        keys.listen(
+            order.index(entry.key),
+            presenting.is_presenting(),
+            partial(presenting.turned, order, entry.key),
+        )
     entry.body(heading.draw(say(entry.title), say(entry.question), say), say)
 
 

@@ -30,21 +30,21 @@ def take_link() -> None:
     """
     STATE.setdefault("kept", {})
     STATE.setdefault("asked", {})  # what the link says and no widget has taken yet
-    said = {key: text for key, text in st.query_params.items() if key not in APART}
-    if said == STATE.get("written", {}) or _is_late(said):
+    linked = {key: text for key, text in st.query_params.items() if key not in APART}
+    if linked == STATE.get("written", {}) or _is_late(linked):
         return
-    if not said:
+    if not linked:
         st.query_params.update(STATE.written)
         return
-    STATE.written = said
+    STATE.written = linked
     for key, value in list(STATE.kept.items()):
-        if key not in APART and said.get(key) != in_link(value):
+        if key not in APART and linked.get(key) != in_link(value):
             del STATE.kept[key]
             STATE.pop(key, None)
-    STATE.asked = {key: text for key, text in said.items() if key not in STATE.kept}
+    STATE.asked = {key: text for key, text in linked.items() if key not in STATE.kept}
 
 
-def _is_late(said: dict[str, str]) -> bool:
+def _is_late(linked: dict[str, str]) -> bool:
     """Whether a link is one that was written over a moment ago, on the same page.
 
     With each key press the browser sends the link that it has, and the next press may leave before
@@ -52,7 +52,7 @@ def _is_late(said: dict[str, str]) -> bool:
     """
     now = time.monotonic()
     return any(
-        said == link and page == st.context.url and now - since < LATE_SECONDS
+        linked == link and page == st.context.url and now - since < LATE_SECONDS
         for since, page, link in STATE.get("over", ())
     )
 
@@ -90,13 +90,13 @@ def put_in_link(key: str, value: Any) -> None:
     text = None if value is None else in_link(value)
     if st.query_params.get(key) == text:
         return
-    said = {name: word for name, word in st.query_params.items() if name not in APART | {key}}
+    linked = {name: word for name, word in st.query_params.items() if name not in APART | {key}}
     if text is not None and key not in APART:
-        said[key] = text
+        linked[key] = text
     now = time.monotonic()
     over = [entry for entry in STATE.get("over", ()) if now - entry[0] < LATE_SECONDS]
     STATE.over = [*over, (now, st.context.url, STATE.get("written", {}))]
-    STATE.written = said  # first: a run can be ended where it tells the browser
+    STATE.written = linked  # first: a run can be ended where it tells the browser
     if text is None:
         del st.query_params[key]
     else:

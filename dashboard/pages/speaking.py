@@ -28,9 +28,13 @@ def spoken() -> Language:
 def language_switch() -> Language:
     """The switch, and the language that it is set to."""
     code = named(
-        "lang", tuple(LANGUAGES), spoken().code, "Language / 语言",
-        format_func=lambda code: LANGUAGES[code][1], label_visibility="collapsed",
-    )  # fmt: skip
+        "lang",
+        tuple(LANGUAGES),
+        spoken().code,
+        "Language / 语言",
+        format_func=lambda code: LANGUAGES[code][1],
+        label_visibility="collapsed",
+    )
     if code != preferred(st.context.locale) and st.query_params.get("lang") != code:
         st.query_params["lang"] = code  # after a change of page, which empties the link
     return language(code)
@@ -60,9 +64,15 @@ def named(
     # On a new page the key still holds the old page's value, which the new widget does not take:
     # so the default says it.
     value = st.segmented_control(
-        label, options, default=held if linked is None else linked, key=key, required=True,
-        on_change=note, format_func=format_func, label_visibility=label_visibility,
-    )  # fmt: skip
+        label,
+        options,
+        default=held if linked is None else linked,
+        key=key,
+        required=True,
+        on_change=note,
+        format_func=format_func,
+        label_visibility=label_visibility,
+    )
     STATE.kept[key] = value
     return value
 
@@ -79,10 +89,10 @@ padding:.1em .25em;border-radius:3px}
 .reply{border-left:4px solid;padding:.1rem 0 .1rem .8rem;line-height:1.5}
 .reply.right,.verdict.right{border-color:light-dark(#00806E,#3FD0B4)}
 .reply.wrong,.verdict.wrong{border-color:light-dark(#D9480F,#FF8A57)}
-.said{line-height:1.5;margin-bottom:.4rem}
-.said blockquote{margin:.35rem 0 0;padding:0;border:0}
-.said q{quotes:"“" "”"}
-.said cite{display:block;font-style:normal;font-size:.8125rem;opacity:.8}
+.quoted{line-height:1.5;margin-bottom:.4rem}
+.quoted blockquote{margin:.35rem 0 0;padding:0;border:0}
+.quoted q{quotes:"“" "”"}
+.quoted cite{display:block;font-style:normal;font-size:.8125rem;opacity:.8}
 .verdict{display:inline-block;border:1.5px solid;border-radius:99px;padding:0 .7em;
 margin-right:.7em;font-size:.8125rem;white-space:nowrap}
 [data-testid=stTopNavLink]:focus-visible,[data-testid=stSidebarNavLink]:focus-visible{
@@ -103,5 +113,5 @@ def write(text: str, say: Language, kind: str = "prose") -> None:
     st.html(f'<div class="{kind}" lang="{say.code}">{prose.to_html(text, glossary(say))}</div>')
 
 
-def table(found: Table, say: Language) -> None:
-    st.html(prose.table_html(found.header, found.rows, found.chosen, glossary(say)))
+def table(content: Table, say: Language) -> None:
+    st.html(prose.table_html(content.header, content.rows, content.chosen, glossary(say)))

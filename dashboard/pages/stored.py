@@ -22,8 +22,13 @@ FORMATS = {"x_scale": "%.8f", "w_scale": "%.8f", "scale_wx": "%.3e", "least x_ou
            "ratio_wx": "%.1f"}  # fmt: skip
 
 
-JUDGED = {"stored / nearest": "%.4f", "reaches α": "%.6f",
-          "sqnr_db": "%.2f", "best gains": "%+.2f", "input scale / text's": "%.3f"}  # fmt: skip
+JUDGED = {
+    "stored / nearest": "%.4f",
+    "reaches α": "%.6f",
+    "sqnr_db": "%.2f",
+    "best gains": "%+.2f",
+    "input scale / text's": "%.3f",
+}
 
 
 def show_stored(choice: Choice, frame: Frame, say: Language) -> None:

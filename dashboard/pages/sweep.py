@@ -55,14 +55,14 @@ def sweep(frame: Frame, say: Language) -> None:
     st.markdown(say("The best α of every layer, and one for the whole model."))
     recommendation = loading.recommendation(choice.source)
     st.markdown(captions.recommendation(recommendation, say))
-    found = recommendation.layers
+    bests = recommendation.layers
     show_layers(
         captions.recommendation_rows(recommendation, say),
-        [best.layer for best in found],
-        lambda row: ScaleRule("percentile", found[row].alpha),
+        [best.layer for best in bests],
+        lambda row: ScaleRule("percentile", bests[row].alpha),
         "recommended",
         say,
-        [best.slice for best in found],
+        [best.slice for best in bests],
     )
 
     st.divider()

@@ -31,9 +31,9 @@ def terms(frame: Frame, say: Language) -> None:
     with frame.bar:
         wanted = st.text_input(say("Find a term"), key="term", width=320)
     keep("term", wanted, "")
-    found = [term for term in glossary(say).values() if matches(term, wanted)]
-    if found:
-        st.html(f'<dl class="glossary" lang="{say.code}">{"".join(map(entry, found))}</dl>')
+    terms = [term for term in glossary(say).values() if matches(term, wanted)]
+    if terms:
+        st.html(f'<dl class="glossary" lang="{say.code}">{"".join(map(entry, terms))}</dl>')
     else:
         st.markdown(say("No term, meaning or formula has these letters."))
 

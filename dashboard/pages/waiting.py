@@ -50,9 +50,11 @@ class Frame:
             STATE.progress_shown_at = now
             words = self.say(
                 self.calibrating if progress.batches > 1 else CALIBRATING,
-                batch=progress.batch + 1, batches=progress.batches, layer=progress.layer,
+                batch=progress.batch + 1,
+                batches=progress.batches,
+                layer=progress.layer,
                 **self.subject,
-            )  # fmt: skip
+            )
             self.progress.progress(progress.share, words)
 
 

@@ -15,7 +15,7 @@ def draw(say: Language) -> None:
         STATE.welcome = not set(st.query_params) - APART
     if not STATE.welcome:
         return
-    with st.container(border=True, key="welcome"):
+    with st.container(border=True, horizontal=True, vertical_alignment="center", key="welcome"):
         st.markdown(
             say.sentences(
                 say(
@@ -28,11 +28,7 @@ def draw(say: Language) -> None:
                 say("Every number is computed here, and the kernel runs live."),
             )
         )
-        with st.container(horizontal=True, vertical_alignment="center"):
-            st.button(
-                say("Explore this layer"),
-                key="begin",
-                type="primary",
-                on_click=lambda: STATE.update(welcome=False),
-            )
-            registry.link("lesson", say("Take the lesson"))
+        st.button(
+            say("Explore this layer"), key="begin", on_click=lambda: STATE.update(welcome=False)
+        )
+        registry.link("lesson", say("Take the lesson"))

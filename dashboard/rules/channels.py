@@ -71,16 +71,18 @@ def channel_outputs(capture: ConvCapture, conv_slice: ConvSlice) -> tuple[Histog
     return tuple(_exact(channel) for channel in y.transpose(0, 1))
 
 
-def channel_gradients(capture: ConvCapture, part: ConvSlice) -> tuple[GradientSums, ...]:
+def channel_gradients(capture: ConvCapture, conv_slice: ConvSlice) -> tuple[GradientSums, ...]:
     """Σ g² and Σ g of each channel of a slice, over all batches: D of them.
 
     Raises ValueError where the gradient was not kept.
     """
     if capture.gradient is None:
         raise ValueError(f"the gradient of layer {capture.layer} was not kept")
-    x = capture.x[:, part.channels]
-    y = F.silu(causal_conv1d(x, capture.weight[part.channels], capture.bias[part.channels]))
-    gradient = capture.gradient[:, part.channels]
+    x = capture.x[:, conv_slice.channels]
+    y = F.silu(
+        causal_conv1d(x, capture.weight[conv_slice.channels], capture.bias[conv_slice.channels])
+    )
+    gradient = capture.gradient[:, conv_slice.channels]
     tokens = y.shape[0] * (y.shape[2] - 1)  # the last of a batch has no next one
     return tuple(
         GradientSums.of(own, g, tokens)

@@ -87,8 +87,12 @@ def sort_and_cluster(
         raise Refusal(
             "sizes has shape {shape}; it must be (D,), finite and not negative", shape=size.shape
         )
-    counts = {"head_dim": head_dim, "n_groups": n_groups, "head_groups": head_groups,
-              "channel_groups": channel_groups}  # fmt: skip
+    counts = {
+        "head_dim": head_dim,
+        "n_groups": n_groups,
+        "head_groups": head_groups,
+        "channel_groups": channel_groups,
+    }
     for name, number in counts.items():
         if number < 1:
             raise Refusal("{field} is {value}; it must be at least 1", field=name, value=number)

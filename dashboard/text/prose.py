@@ -40,7 +40,7 @@ box-shadow:0 4px 14px rgb(0 0 0/.16);text-align:left}
 .term:hover>.tip,.term:focus>.tip{display:block}
 .tip b{font-weight:650}
 .tip code{font-size:.9em;background:none;padding:0;color:inherit;white-space:pre-wrap}
-.wide .tip,.reply .tip,.said .tip{position:fixed;left:10px;right:auto;top:auto;bottom:12px;
+.wide .tip,.reply .tip,.quoted .tip{position:fixed;left:10px;right:auto;top:auto;bottom:12px;
 justify-self:auto;max-width:420px}
 @media(max-width:700px){.term>.tip{position:fixed;left:10px;right:10px;top:auto;bottom:12px;
 justify-self:auto;width:auto;max-width:none}}
@@ -94,8 +94,12 @@ def _term(term: Term, words: str) -> str:
     )
 
 
-def table_html(header: Sequence[str], rows: Sequence[Sequence[str]], chosen: int | None = None,
-               terms: Mapping[str, Term] | None = None) -> str:  # fmt: skip
+def table_html(
+    header: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    chosen: int | None = None,
+    terms: Mapping[str, Term] | None = None,
+) -> str:
     """A table of messages; its first column names the rows. ``chosen`` is the row to stress."""
     head = "".join(f'<th scope="col">{inline(cell, terms)}</th>' for cell in header)
     body = ""

@@ -6,7 +6,12 @@ from dashboard.text.captions.batches import (
     average_verdict,
     orders_caption,
 )
-from dashboard.text.captions.compare import compare_headline, compare_rows, compare_verdict
+from dashboard.text.captions.compare import (
+    column_names,
+    compare_headline,
+    compare_rows,
+    compare_verdict,
+)
 from dashboard.text.captions.explore import (
     NO_KERNEL_ASYMMETRIC,
     NO_KERNEL_FILE,
@@ -101,6 +106,7 @@ __all__ = [
     "average_caption",
     "average_headline",
     "average_verdict",
+    "column_names",
     "compare_headline",
     "compare_rows",
     "compare_verdict",

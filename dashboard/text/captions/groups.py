@@ -68,8 +68,9 @@ def groups_verdict(
             gain=decibels(-gain_db, 1),
         )
     elif gain_db < 0.05:
-        verdict = say("{values}, so here a better rule alone would have done as well.",
-                      values=values)  # fmt: skip
+        verdict = say(
+            "{values}, so here a better rule alone would have done as well.", values=values
+        )
     else:
         verdict = say(
             "{values}, so here a better rule alone would have done {gain} better.",

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from dashboard.analysis.report import Judged, format_alpha
+from dashboard.analysis.report import HeldOut, format_alpha
 from dashboard.messages import Message
 from dashboard.rules.landscape import NEGLIGIBLE_DB, Landscape
 from dashboard.text.language import Language
 from dashboard.text.numbers import decibels, percent, scale_text
 
 
-def held_out_headline(here: Judged, names: tuple[str, str], there: Landscape, say: Language) -> str:
+def held_out_headline(
+    here: HeldOut, names: tuple[str, str], there: Landscape, say: Language
+) -> str:
     """What the calibrated scale loses on the other text, against the best α there.
 
     ``names`` are those of the calibration text and of the other.
@@ -27,7 +29,7 @@ def held_out_headline(here: Judged, names: tuple[str, str], there: Landscape, sa
 
 
 def held_out_verdict(
-    here: Judged, names: tuple[str, str], pair: Sequence[Landscape], say: Language
+    here: HeldOut, names: tuple[str, str], pair: Sequence[Landscape], say: Language
 ) -> str:
     """The same scale on both texts: SQNR and saturation.
 
@@ -69,7 +71,7 @@ def held_out_caption(pair: Sequence[Landscape], names: tuple[str, str], say: Lan
 
 
 def held_out_rows(
-    rows: Sequence[Judged],
+    rows: Sequence[HeldOut],
     bests: Sequence[tuple[Landscape, Landscape]],
     names: tuple[str, str],
     say: Language,

@@ -79,8 +79,11 @@ def pipeline_headline(trace: ChannelTrace, at: int, say: Language) -> str:
 def pipeline_caption(trace: ChannelTrace, at: int, say: Language) -> str:
     """What the code stands for, and whether the kernel that ran agrees."""
     value = float(trace.code[at]) * trace.scale_out
-    code = {"code": signed(float(trace.code[at]), 0), "value": signed(value, 5),
-            "error": signed(value - float(trace.s[at]), 5)}  # fmt: skip
+    code = {
+        "code": signed(float(trace.code[at]), 0),
+        "value": signed(value, 5),
+        "error": signed(value - float(trace.s[at]), 5),
+    }
     return say.sentences(
         say("Code {code} stands for {value}: an error of {error}, by clipping.", **code)
         if trace.rounded[at] != trace.code[at]

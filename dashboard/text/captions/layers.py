@@ -43,8 +43,11 @@ def layers_verdict(reports: Sequence[LayerReport], index: int, say: Language) ->
         "layers": len(gains),
         "middle": decibels(abs(middle), 1),
     }
-    spread = {"low": format_alpha(min(alphas)), "high": format_alpha(max(alphas)),
-              "factor": f"{max(scales) / min(scales):.1f}"}  # fmt: skip
+    spread = {
+        "low": format_alpha(min(alphas)),
+        "high": format_alpha(max(alphas)),
+        "factor": f"{max(scales) / min(scales):.1f}",
+    }
     if not reports[0].bests[index].rule.symmetric:
         return say.sentences(
             say(

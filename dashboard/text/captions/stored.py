@@ -102,8 +102,13 @@ def _copies(layers: Sequence[StoredLayer], say: Language) -> str:
     if not wrong:
         return say("{copies} copies in the modules that follow all agree with them.", copies=copies)
     layer, first = wrong[0]
-    values = {"wrong": len(wrong), "copies": copies, "layer": layer, "name": first.name,
-              "copy": first.copy}  # fmt: skip
+    values = {
+        "wrong": len(wrong),
+        "copies": copies,
+        "layer": layer,
+        "name": first.name,
+        "copy": first.copy,
+    }
     if first.largest_difference is None:
         return say(
             "**{wrong} of {copies} copies disagree**: first, in layer {layer}, {name} and {copy} "

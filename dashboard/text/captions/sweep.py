@@ -115,11 +115,10 @@ def kind_rows(kinds: Sequence[tuple[str, dict[str, float]]], say: Language) -> l
     """
     rules = list(dict.fromkeys(rule for _, sqnr_db in kinds for rule in sqnr_db))
     return [
-        {say("scale"): say(name)} | {
-            rule: decibels(sqnr_db[rule]) if rule in sqnr_db else "–" for rule in rules
-        }
+        {say("scale"): say(name)}
+        | {rule: decibels(sqnr_db[rule]) if rule in sqnr_db else "–" for rule in rules}
         for name, sqnr_db in kinds
-    ]  # fmt: skip
+    ]
 
 
 def kinds_caption(
@@ -136,10 +135,12 @@ def kinds_caption(
         say("{kind} {gain}", kind=say(name), gain=decibels(sqnr_db["mse"] - base, 1))
         for name, sqnr_db in kinds[1:]
     )
-    alphas = say.both([
-        say("{alpha} {kind}", alpha=format_alpha(landscape.best_alpha), kind=say(kind))
-        for kind, landscape in bests.items()
-    ])  # fmt: skip
+    alphas = say.both(
+        [
+            say("{alpha} {kind}", alpha=format_alpha(landscape.best_alpha), kind=say(kind))
+            for kind, landscape in bests.items()
+        ]
+    )
     return say(
         "By mse, against one symmetric scale a tensor: {gains}. Percentiles are at the tensor's "
         "best α: {alphas}.",
