@@ -1,8 +1,8 @@
 """Puts a figure on the page: one component that keeps every plot alive and changes it in place.
 
-``st.plotly_chart`` makes a chart anew whenever its data change, which takes a browser some 130 ms a
-chart; ``Plotly.react`` upon a plot that stands takes 10 to 40. plotly.js and the component's module
-(``browser/figure.js``) are fetched once, from this server. Colours come from the theme on show; a
+``st.plotly_chart`` takes a chart's data for its identity, so that a change of data makes the chart
+anew; here ``Plotly.react`` changes the plot that stands. plotly.js and the component's module
+(``browser/figure.js``) come from this server. Colours come from the theme on show; a
 bar saves the figure as PNG or SVG, without asking the server.
 """
 
