@@ -31,6 +31,7 @@ from dashboard.figures.transfer import (
     all_words,
     cut_lines,
     kept_and_lost,
+    ladder,
     preimage,
     ruler,
     stranded_heights,
@@ -51,10 +52,11 @@ def transfer_moves(
 ) -> dict[str, Any]:
     """Of ``figures.transfer`` with the same first three arguments."""
     space = Space.of(report, [report.chosen, *(cut for cut, _ in others)], log_counts)
-    words, lines, marks, numbers, ends, below = [], [], [], [], [], []
+    words, lines, marks, numbers, ends, below, rungs = [], [], [], [], [], [], []
     kept, lost, stranded = [], [], []
     for chosen in answers.scales:
         words.append(all_words(space, [(chosen, "chosen"), *others], say))
+        rungs.append(_texts(ladder(space, [chosen, *(cut for cut, _ in others)])))
         lines.append([_points(trace) for trace in cut_lines(space, [(chosen, "chosen")], say)])
         drawn = {trace["name"]: trace for trace in ruler(space, chosen)}
         marks.append(_points(drawn["ruler"]))
@@ -110,6 +112,7 @@ def transfer_moves(
                     ("ruler numbers", numbers),
                     ("ruler ends", ends),
                     ("ruler below", below),
+                    ("ladder", rungs),
                 )
             ),
             *(

@@ -39,9 +39,9 @@ USED, BITS, SATURATED = 0.55, 0.62, 0.745
 # Of a row's height: the foot of what is drawn, the tallest histogram, an error bar.
 FOOT, TALLEST, BAR = 0.08, 0.62, (0.22, 0.5)
 
-# An error of more than a tenth of the signal would leave the others' bars a pixel wide: such bars
-# are cut and say how many times the least error they are.
-SHOWN_ERROR = 0.1
+# An error of many times the least would leave the others' bars a pixel wide: such bars are cut and
+# say how many times the least error they are.
+SHOWN_ERRORS = 4
 CUT = 0.5  # of the column, the length of a bar that is cut
 
 
@@ -245,11 +245,10 @@ def _code_sensors(rows: Sequence[ScaleReport], say: Language) -> dict[str, Any]:
 
 
 def greatest_error(rows: Sequence[ScaleReport]) -> float:
-    """The squared error that fills the column; the chosen row's has no say, and may be cut."""
+    """The squared error that fills the column: the same whichever row is the chosen one."""
     held_to = rows[1:] or rows
-    error = np.array([float(row.output.rounding_sse + row.output.clipping_sse) for row in held_to])
-    fits = error <= max(SHOWN_ERROR * rows[0].output.signal, error.min())
-    return max(float(error[fits].max()), 1e-300)
+    error = [float(row.output.rounding_sse + row.output.clipping_sse) for row in held_to]
+    return max(SHOWN_ERRORS * min(error), 1e-300)
 
 
 @dataclass(frozen=True, eq=False)

@@ -34,7 +34,7 @@ _FIGURE = st.components.v2.component(
 const exchange = {exchanges("dark")!r}, library = root + {assets.library()!r}, narrow = {NARROW};
 export default ({{ data, parentElement, setTriggerValue }}) => {{
   const figure = parentElement.querySelector(".scalescope-figure");
-  module.then(({{ show }}) => show(figure, {{ data, exchange, library, narrow, setTriggerValue }}));
+  modules.then(([{{ show }}]) => show(figure, {{ data, exchange, library, narrow, setTriggerValue }}));
   return () => figure.end?.();
 }};""",
     isolate_styles=False,

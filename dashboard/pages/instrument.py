@@ -32,20 +32,25 @@ from dashboard.text import captions, prose
 from dashboard.text.language import Language
 
 
-def _component(name: str, call: str) -> Any:
+def _component(name: str, call: str, end: str = "") -> Any:
     return st.components.v2.component(
         f"scalescope_{name}",
         html=f"<span class='scalescope-{name}'></span>",
-        js=f"""{assets.module_loader("instrument.js")}
+        js=f"""{assets.module_loader("instrument.js", "figure.js")}
+const module = modules.then(([instrument, figure]) => (instrument.begin(figure), instrument));
 export default ({{ data, setTriggerValue }}) => {{
   module.then((instrument) => {{ {call} }});
-  return () => module.then((instrument) => instrument.stop());
+  {end}
 }};""",
         isolate_styles=False,
     )
 
 
-_ARRIVED = _component("arrived", "instrument.arrived(data)")
+_ARRIVED = _component(
+    "arrived",
+    "instrument.arrived(data)",
+    "return () => module.then((instrument) => instrument.stop());",
+)
 _FOLLOW = _component(
     "follow",
     "instrument.follows(JSON.parse(data.table), (asked) => setTriggerValue('asked', asked))",
@@ -64,6 +69,11 @@ def arrived(choice: Choice, study: SliceStudy, log_counts: bool, say: Language) 
             "chosen": choice.alphas.index(rule.alpha) if on_axis else None,
             "high": chosen.high,
             "v": preimage(chosen.high),
+            "ruler": RULER,
+            "words": {
+                "handle": say("Cut line: code 127 stands for this value"),
+                "value": f"α {format_alpha(rule.alpha)}" if on_axis else say(chosen.label),
+            },
             "run": _count_runs(),
         },
         height=1,
@@ -152,11 +162,6 @@ def _table(
         "names": [format_alpha(alpha) for alpha in choice.alphas],
         "cut": highs,
         "vCut": [preimage(high) for high in highs],
-        "ruler": RULER,
-        "words": {
-            "handle": say("Cut line: code 127 stands for this value"),
-            "rule": say(study.report.chosen.label),
-        },
         "figures": {
             "strip": moving.strip_moves(layers, reports, choice.layer, cuts, gains, say),
             "landscape": moving.landscape_moves(study.landscape, choice.alphas, answers),

@@ -12,16 +12,12 @@ const PIXELS = 2; // of a saved PNG, to one of the page
 
 // The figures on show, by their keys; while they are held, what comes for them waits.
 export const figures = new Map();
+export const onDrawn = new Set(); // called with the key of each figure that was drawn
 let held = false;
 
-export function hold(whether, anew = []) {
+export function hold(whether) {
   held = whether;
-  if (held) return;
-  for (const key of anew) {
-    const root = figures.get(key);
-    if (root) root.painted = null;
-  }
-  for (const root of figures.values()) paint(root);
+  if (!held) for (const root of figures.values()) paint(root);
 }
 
 let library;
@@ -77,12 +73,9 @@ async function paint(root) {
   const { data } = root.shown;
   const state = [data.figure, data.zoom, root.clientWidth, isDark(root)].join("\n");
   if (state === root.painted) return;
-  const anew = root.painted === null; // something else has drawn on it
   root.painted = state;
   const { figure, zoom } = prepared(root);
   const { layout } = figure;
-  if (anew) root.edition = (root.edition ?? 0) + 1;
-  layout.datarevision = root.edition ?? 0;
   root.dataset.theme = isDark(root) ? "dark" : "light";
   root.scale = zoom;
   root.meta = layout.meta;
@@ -108,6 +101,7 @@ async function paint(root) {
   }
   await settle(root);
   root.dataset.drawn = String(Number(root.dataset.drawn ?? 0) + 1);
+  for (const call of onDrawn) call(data.key);
 }
 
 // After a drawing and after a zoom: axes that follow another do so, picks lie where they belong.

@@ -1,18 +1,25 @@
 // Explore under the hand: a cut line is dragged, and every figure, number and sentence follows.
 //
 // Python has answered for every α of the axis (dashboard/figures/moving.py). Here the answer for one
-// α is shown: outlines of Plotly's own drawings are redrawn in place, words are moved, and once the
-// hand lets go the server is asked, whose figures and numbers then stand in place of these.
-
-import { figures, hold } from "./figure.js";
+// α is shown: outlines and words stand in for those that Plotly has drawn, and once the hand lets go
+// the server is asked, whose figures and numbers then take their place.
 
 const NEAR = { mouse: 9, pen: 14, touch: 26 }; // px from a cut line within which it is taken hold of
 const REST = 400; // ms after the last key until the server is asked
 
-let state = null; // what the page on show is about
+let figures, hold; // of figure.js, as the page's figures have it
+let table = null; // an answer for every α of the axis, for one subject
+let shown = null; // what the server's figures show: subject, index of α or null, cut, codes
+let ask = null; // tells the server an α
+let live = null; // the index of the α that is shown here, ahead of the server; null: nothing is
+let drawn = null; // the index that was drawn last
 let frame = 0; // the animation frame that is asked for
 let pressed = null; // the pointer that holds the cut line, and where
 let resting = 0; // the timer after a key
+let following = false; // whether the slider is being told, and does not tell
+
+const ready = () => table !== null && shown !== null && table.subject === shown.subject;
+const current = () => live ?? shown?.chosen ?? null;
 
 // Numbers of the browser are float64; the kernel divides and rounds in float32.
 const silu = (v) => v / (1 + Math.exp(-Math.min(Math.max(v, -700), 700)));
@@ -23,22 +30,76 @@ export function code(y, scale, zero) {
   return Math.min(Math.max(whole + zero, -128), 127);
 }
 
-// Drawing: what Plotly has drawn, changed in place.
+// Drawing: each trace that moves has a stand-in where Plotly has drawn it, and Plotly's own is hidden.
+// Nothing of Plotly's is changed, so that nothing has to be put right afterwards.
 
-const axes = (plot, trace) => [
-  plot._fullLayout[trace.xaxis.replace("x", "xaxis")],
-  plot._fullLayout[trace.yaxis.replace("y", "yaxis")],
-];
+const SVG = "http://www.w3.org/2000/svg";
+const standIns = new Map(); // of a plot: name -> {trace, node, path, own, axes}
 
-function traceOf(plot, name, nth = 0) {
-  const found = plot._fullData.filter((trace) => trace.name === name);
-  const trace = found[nth];
-  return trace && { trace, node: plot.querySelector(`.trace${trace.uid}`) };
+function axesOf(plot, trace) {
+  const axis = (name, letter) => plot._fullLayout[(name ?? letter).replace(letter, `${letter}axis`)];
+  return [axis(trace.xaxis, "x"), axis(trace.yaxis, "y")];
+}
+
+const drawnNode = (plot, index) =>
+  plot._fullData[index].visible === true && plot.querySelector(`.trace${plot._fullData[index].uid}`);
+
+// Of the nth trace of a name; null where the figure has none.
+function standIn(plot, name, nth = 0) {
+  if (!standIns.has(plot)) standIns.set(plot, new Map());
+  const known = standIns.get(plot), key = `${name} ${nth}`;
+  if (!known.has(key)) known.set(key, made(plot, name, nth));
+  return known.get(key);
+}
+
+function made(plot, name, nth) {
+  const index = plot.data.flatMap((trace, i) => (trace.name === name ? [i] : []))[nth];
+  if (index === undefined) return null;
+  const trace = plot.data[index], own = drawnNode(plot, index) || null;
+  if (trace.visible === false) return null; // a phone has no room for it
+  const paths = trace.mode === "lines";
+  const node = paths || !own ? document.createElementNS(SVG, "g") : own.cloneNode(true);
+  node.setAttribute("class", "stand-in");
+  if (own) {
+    own.after(node);
+    own.style.display = "none";
+  } else {
+    const [x, y] = [trace.xaxis ?? "x", trace.yaxis ?? "y"];
+    const under = plot.querySelector(`.subplot.${x}${y} .scatterlayer`);
+    if (!under) return null;
+    // Plotly draws nothing for a trace without points: it stands under what follows it.
+    const next = plot.data.findIndex((other, i) =>
+      i > index && (other.xaxis ?? "x") === x && (other.yaxis ?? "y") === y &&
+      drawnNode(plot, i)?.parentNode === under);
+    under.insertBefore(node, next < 0 ? null : drawnNode(plot, next));
+  }
+  let path = null;
+  if (paths) {
+    path = document.createElementNS(SVG, "path");
+    const style = own?.querySelector(trace.fill ? ".js-fill" : ".js-line")?.getAttribute("style");
+    path.setAttribute("style", style ?? plainStyle(trace));
+    node.append(path);
+  }
+  const { x, y } = plot._fullData[index]; // numbers, where the JSON has them packed
+  return { trace, node, path, own, x, y, axes: axesOf(plot, trace) };
+}
+
+function plainStyle({ fill, fillcolor, line }) {
+  return fill ? `fill:${fillcolor};stroke-width:0`
+    : `fill:none;stroke:${line.color};stroke-width:${line.width}px`;
+}
+
+function removeStandIns() {
+  for (const known of standIns.values())
+    for (const entry of known.values()) {
+      entry?.node.remove();
+      entry?.own?.style.removeProperty("display");
+    }
+  standIns.clear();
 }
 
 // Points as a path; null parts it.
-function path(plot, trace, x, y, closed) {
-  const [across, up] = axes(plot, trace);
+function outlined([across, up], x, y, closed) {
   let d = "", begin = true;
   for (let i = 0; i < x.length; i++) {
     if (x[i] === null || y[i] === null || Number.isNaN(x[i]) || Number.isNaN(y[i])) {
@@ -53,18 +114,12 @@ function path(plot, trace, x, y, closed) {
 }
 
 function draw(plot, name, x, y, nth) {
-  const found = traceOf(plot, name, nth);
-  if (!found?.node) return;
-  const { trace, node } = found;
-  if (trace.mode === "markers") {
-    const [across, up] = axes(plot, trace);
-    const place = `translate(${across.l2p(x[0])},${up.l2p(y[0])})`;
-    node.querySelector(".point")?.setAttribute("transform", place);
-    return;
-  }
-  const filled = trace.fill === "toself";
-  const shape = node.querySelector(filled ? ".js-fill" : ".js-line");
-  shape?.setAttribute("d", path(plot, trace, x, y, filled) || "M0,0");
+  const found = standIn(plot, name, nth);
+  if (!found) return;
+  const { trace, node, path, axes } = found;
+  if (path) path.setAttribute("d", outlined(axes, x, y, Boolean(trace.fill)) || "M0,0");
+  else node.querySelector(".point")?.setAttribute(
+    "transform", `translate(${axes[0].l2p(x[0])},${axes[1].l2p(y[0])})`);
 }
 
 // A histogram's outline over some stretches of its axis, as transfer.py has it.
@@ -105,15 +160,16 @@ const KINDS = {
     });
   },
   points(plot, move, i) {
+    const known = standIn(plot, move.trace, move.nth);
+    if (!known) return;
     const { x, y } = move.points[i];
-    const known = traceOf(plot, move.trace, move.nth);
-    draw(plot, move.trace, x ?? known?.trace.x, y ?? known?.trace.y, move.nth);
+    draw(plot, move.trace, x ?? known.x, y ?? known.y, move.nth);
   },
   clamp(plot, move, i) {
-    const { trace } = traceOf(plot, move.trace) ?? {};
-    if (!trace) return;
-    const y = Array.from(trace.x, (v) => Math.min(Math.max(silu(v), move.low[i]), move.high[i]));
-    draw(plot, move.trace, trace.x, y);
+    const { x } = standIn(plot, move.trace) ?? {};
+    if (!x) return;
+    const y = Array.from(x, (v) => Math.min(Math.max(silu(v), move.low[i]), move.high[i]));
+    draw(plot, move.trace, x, y);
   },
   wedge(plot, move, i) {
     const from = move.from[i], to = Math.max(move.to, from);
@@ -122,11 +178,11 @@ const KINDS = {
     draw(plot, move.area, [...v, to], [...v.map(silu), move.high[i]]);
   },
   stairs(plot, move, i) {
-    const { trace } = traceOf(plot, move.trace) ?? {};
-    if (!trace) return;
+    const { x } = standIn(plot, move.trace) ?? {};
+    if (!x) return;
     const { [i]: scale } = move.scale, { [i]: zero } = move.zero;
-    const y = Array.from(trace.x, (v) => (code(silu(v), scale, zero) - zero) * scale);
-    draw(plot, move.trace, trace.x, y);
+    const y = Array.from(x, (v) => (code(silu(v), scale, zero) - zero) * scale);
+    draw(plot, move.trace, x, y);
   },
   ticks(plot, move, i) {
     const x = move.cuts.flatMap((cut) => [cut[i], cut[i], null]);
@@ -165,11 +221,11 @@ const KINDS = {
     draw(plot, stranded, hatched, hatched.length ? [foot, foot + 0.26, foot + 0.26, foot] : []);
   },
   bar(plot, move, i) {
-    const found = traceOf(plot, move.trace);
-    const bar = found?.node?.querySelectorAll(".point path")[move.bar];
+    const { trace, node, axes, y } = standIn(plot, move.trace) ?? {};
+    const bar = node?.querySelectorAll(".point path")[move.bar];
     if (!bar) return;
-    const [across, up] = axes(plot, found.trace);
-    const middle = found.trace.y[move.bar], half = found.trace.width / 2;
+    const [across, up] = axes;
+    const middle = y[move.bar], half = trace.width / 2;
     const [left, right] = [move.from[i], move.to[i]].map((value) => across.l2p(value));
     const [top, bottom] = [middle + half, middle - half].map((value) => up.l2p(value));
     bar.setAttribute("d", `M${left},${top}V${bottom}H${right}V${top}Z`);
@@ -182,15 +238,15 @@ const KINDS = {
     node.setAttribute("transform", `translate(${axis.l2p(move.x[i]) - axis.l2p(shape.x0)},0)`);
   },
   texts(plot, move, i) {
-    const found = traceOf(plot, move.trace);
-    if (!found) return;
-    if (found.node) found.node.style.display = "none";
-    const [across, up] = axes(plot, found.trace);
-    const { size, color } = found.trace.textfont;
+    const { trace, node, axes } = standIn(plot, move.trace) ?? {};
+    if (!trace) return;
+    node.style.display = "none";
+    const [across, up] = axes;
+    const { size, color } = trace.textfont;
     const { x, y, text } = move.texts[i];
     text.forEach((words, k) => {
       const place = { x: across._offset + across.l2p(x[k]), y: up._offset + up.l2p(y[k]) };
-      const [vertical, horizontal] = String(found.trace.textposition).split(" ");
+      const [vertical, horizontal] = String(trace.textposition).split(" ");
       write(plot, words, place, {
         xanchor: { left: "right", center: "center", right: "left" }[horizontal],
         yanchor: { top: "bottom", middle: "middle", bottom: "top" }[vertical],
@@ -231,29 +287,61 @@ function placed(plot, ref, value) {
   return axis._offset + axis.l2p(value);
 }
 
+// Where a note stands, in px of the plot, with some of its words.
+function noted(plot, note, x, y) {
+  const { _size: size } = plot._fullLayout;
+  return {
+    x: (placed(plot, note.xref, x) ?? size.l + x * size.w) + (note.xshift ?? 0),
+    y: (placed(plot, note.yref, y) ?? size.t + (1 - y) * size.h) - (note.yshift ?? 0),
+  };
+}
+
+// How far from there Plotly's own words are: it measures them, and pads them, in its own way.
+function shift(plot, note, node, { xanchor, yanchor, font, opacity }) {
+  const text = opacity > 0 && node?.querySelector(".annotation-text");
+  if (!text) return { x: 0, y: 0 };
+  const frame = plot.getBoundingClientRect(), box = text.getBoundingClientRect();
+  const scale = frame.width / plot._fullLayout.width;
+  const at = noted(plot, note, note.x, note.y);
+  const tall = 1.3 * font.size * note.text.split("<br>").length;
+  const side = { left: box.left, center: (box.left + box.right) / 2, right: box.right }[xanchor];
+  const middle = at.y + { top: tall / 2, middle: 0, bottom: -tall / 2 }[yanchor];
+  return {
+    x: (side - frame.left) / scale - at.x,
+    y: ((box.top + box.bottom) / 2 - frame.top) / scale - middle,
+  };
+}
+
 function moveWords(plot, words, i) {
-  const full = plot._fullLayout, size = full._size;
+  const full = plot._fullLayout;
   plot.layout.annotations?.forEach((note, index) => {
     const change = words[note.name];
     if (!change || note.visible === false) return;
-    const node = plot.querySelector(`.annotation[data-index="${index}"]`);
-    if (node) node.style.visibility = "hidden";
-    const text = change.text ? change.text[i] : note.text;
+    const style = full.annotations[index];
+    if (!hidden.has(note)) {
+      const node = plot.querySelector(`.annotation[data-index="${index}"]`);
+      hidden.set(note, { node, shift: shift(plot, note, node, style) });
+      if (node) node.style.visibility = "hidden";
+    }
+    const text = change.text ? change.text[i] : style.opacity > 0 ? note.text : null;
     // A phone has the words of cuts in a list, where they do not move.
     const x = note.xref !== "paper" && change.x ? change.x[i] : note.x;
     const y = note.yref !== "paper" && change.y ? change.y[i] : note.y;
     if (text === null || x === null || y === null) return;
-    const place = {
-      x: (placed(plot, note.xref, x) ?? size.l + x * size.w) + (note.xshift ?? 0),
-      y: (placed(plot, note.yref, y) ?? size.t + (1 - y) * size.h) - (note.yshift ?? 0),
-    };
-    const { xanchor, yanchor, font, bgcolor } = full.annotations[index];
+    const place = noted(plot, note, x, y), off = hidden.get(note).shift;
     const bold = note.text.startsWith("<b>") && !text.startsWith("<b>");
-    write(plot, bold ? `<b>${text}</b>` : text, place, {
-      xanchor, yanchor, size: font.size, color: font.color,
-      ground: note.bgcolor ? bgcolor : undefined,
+    write(plot, bold ? `<b>${text}</b>` : text, { x: place.x + off.x, y: place.y + off.y }, {
+      xanchor: style.xanchor, yanchor: style.yanchor, size: style.font.size,
+      color: style.font.color, ground: note.bgcolor ? style.bgcolor : undefined, pad: 0,
     });
   });
+}
+
+const hidden = new Map(); // of a figure's notes: Plotly's node, and how far off it stands
+
+function showOwnWords() {
+  for (const { node } of hidden.values()) node?.style.removeProperty("visibility");
+  hidden.clear();
 }
 
 // Sentences and numbers of the page: copies in their places, so that Streamlit's own stay untouched.
@@ -274,7 +362,9 @@ function say(selector, html) {
   while (inner.children.length === 1 && !["P", "H2"].includes(inner.tagName)) {
     inner = inner.firstElementChild;
   }
+  const action = inner.querySelector("[data-testid=stHeaderActionElements]");
   inner.innerHTML = html;
+  if (action) inner.append(action);
 }
 
 function unsay() {
@@ -288,29 +378,28 @@ function unsay() {
 // One α on show, everywhere.
 
 function show(i) {
-  state.live = i;
-  for (const [key, { moves, words }] of Object.entries(state.figures)) {
+  for (const [key, { moves, words }] of Object.entries(table.figures)) {
     const plot = figures.get(key)?.querySelector(".plot");
     if (!plot?._fullLayout) continue;
     layer(plot).replaceChildren();
     for (const move of moves) KINDS[move.kind](plot, move, i);
     moveWords(plot, words, i);
   }
-  for (const [selector, texts] of Object.entries(state.texts)) say(selector, texts[i]);
+  for (const [selector, texts] of Object.entries(table.texts)) say(selector, texts[i]);
   document.body.classList.add("scalescope-live");
-  handle();
-  state.shown = i;
+  drawn = i;
+  furnish();
 }
 
 function want(i) {
-  i = Math.min(Math.max(i, 0), state.alphas.length - 1);
-  if (state.live === null) hold(true);
-  if (i === state.live) return;
-  state.live = i;
+  i = Math.min(Math.max(i, 0), table.alphas.length - 1);
+  if (i === current()) return;
+  if (live === null) hold(true);
+  live = i;
   follow(i);
   frame ||= requestAnimationFrame(() => {
     frame = 0;
-    if (state?.live !== null && state.live !== state.shown) show(state.live);
+    if (live !== null && live !== drawn) show(live);
   });
 }
 
@@ -318,54 +407,49 @@ function want(i) {
 function follow(i) {
   const slider = thumb();
   if (!slider || slider.disabled || Number(slider.value) === i) return;
-  state.following = true;
+  following = true;
   Object.getOwnPropertyDescriptor(HTMLInputElement.prototype, "value").set.call(slider, String(i));
   slider.dispatchEvent(new Event("input", { bubbles: true }));
-  state.following = false;
+  following = false;
 }
 
 const thumb = () => document.querySelector(".st-key-alpha input[type=range]");
 
 function release() {
-  const i = state.live;
-  if (i === null) return;
-  state.asked = i;
+  if (live === null) return;
   document.body.classList.add("scalescope-asked");
-  state.ask({ alpha: state.alphas[i], at: performance.now() });
+  ask({ alpha: table.alphas[live], at: performance.now() });
 }
 
-// The server's figures for the α that is on show, or for another thing altogether, are there.
+// What the server shows takes the place of what was drawn here.
 function settle() {
-  if (state.live !== null) {
-    for (const key of Object.keys(state.figures)) {
-      const plot = figures.get(key)?.querySelector(".plot");
-      if (plot?.parentElement) layer(plot).replaceChildren();
-      for (const node of plot?.querySelectorAll(".annotation") ?? []) node.style.visibility = "";
-      for (const trace of plot?._fullData ?? [])
-        plot.querySelector(`.trace${trace.uid}`)?.style.removeProperty("display");
-      for (const node of plot?.querySelectorAll(".shapelayer path") ?? [])
-        node.removeAttribute("transform");
-    }
-    // Drawn in place, Plotly does not know it: each figure is drawn again, as the server has it.
-    hold(false, Object.keys(state.figures));
+  if (live === null) return;
+  live = drawn = null;
+  cancelAnimationFrame(frame);
+  frame = 0;
+  for (const root of figures.values()) {
+    const plot = root.querySelector(".plot");
+    layer(plot).replaceChildren();
+    for (const node of plot.querySelectorAll(".shapelayer path")) node.removeAttribute("transform");
   }
+  showOwnWords();
+  removeStandIns();
   unsay();
   document.body.classList.remove("scalescope-live");
-  state.live = state.shown = state.asked = null;
-  handle();
+  hold(false);
+  furnish();
 }
 
 // Taking hold.
 
 function nearest(value) {
-  const { cut } = state;
+  const { cut } = table;
   let best = 0;
   for (let i = 1; i < cut.length; i++)
     if (Math.abs(cut[i] - value) < Math.abs(cut[best] - value)) best = i;
   return best;
 }
 
-const current = () => state.live ?? state.chosen;
 
 // Where the cut lies at present, in px of the hero's plot, and which panel the pointer is in.
 function seen(event) {
@@ -386,17 +470,16 @@ function seen(event) {
 
 // Which way the cut line can be dragged from here: "y", "x", or not at all.
 function grip(event) {
-  if (!state?.ready) return null;
+  if (!ready()) return null;
   const at = seen(event);
   if (!at?.panel || at.panel === "close-up") return null;
   const near = NEAR[event.pointerType] ?? NEAR.mouse;
-  const i = current();
-  const cut = i === null ? state.high : state.cut[i];
-  const v = i === null ? state.v : state.vCut[i];
+  const cut = live === null ? shown.high : table.cut[live];
+  const v = live === null ? shown.v : table.vCut[live];
   const up = at.yaxis3._offset + at.yaxis3.l2p(cut);
   const across = at.xaxis._offset + at.xaxis.l2p(v);
   if (at.panel === "output") {
-    const onRuler = (at.x - at.xaxis3._offset) / at.xaxis3._length > state.ruler;
+    const onRuler = (at.x - at.xaxis3._offset) / at.xaxis3._length > shown.ruler;
     return Math.abs(at.y - up) <= (onRuler ? 3 * near : near) ? "y" : null;
   }
   if (at.panel === "input") return Math.abs(at.x - across) <= near ? "x" : null;
@@ -417,8 +500,8 @@ const onPointer = {
     if (event.button !== 0 || event.target.closest?.(".bar")) return;
     const way = grip(event);
     if (!way) return;
-    const at = seen(event), i = current();
-    const cut = i === null ? state.high : state.cut[i], v = i === null ? state.v : state.vCut[i];
+    const at = seen(event);
+    const cut = live === null ? shown.high : table.cut[live], v = live === null ? shown.v : table.vCut[live];
     const off = way === "y"
       ? at.y - (at.yaxis3._offset + at.yaxis3.l2p(cut))
       : at.x - (at.xaxis._offset + at.xaxis.l2p(v));
@@ -457,7 +540,7 @@ const shield = (event) => {
 // The cut line as a slider of its own: it can be reached and moved by keys.
 function handle() {
   const root = figures.get("transfer"), plot = root?.querySelector(".plot");
-  if (!plot?._fullLayout?.yaxis3 || !state) return;
+  if (!plot?._fullLayout?.yaxis3) return;
   let knob = root.querySelector(".cut-handle");
   if (!knob) {
     knob = document.createElement("div");
@@ -467,24 +550,25 @@ function handle() {
     knob.onkeydown = onKey;
     root.append(knob);
   }
-  const i = current(), { xaxis3, yaxis3 } = plot._fullLayout;
-  const cut = i === null ? state.high : state.cut[i];
+  const { xaxis3, yaxis3 } = plot._fullLayout;
+  const cut = live === null ? shown.high : table.cut[live];
   const up = (yaxis3._offset + yaxis3.l2p(cut)) * root.scale;
   Object.assign(knob.style, {
-    left: `${(xaxis3._offset + state.ruler * xaxis3._length) * root.scale}px`, top: `${up}px`,
+    left: `${(xaxis3._offset + shown.ruler * xaxis3._length) * root.scale}px`, top: `${up}px`,
   });
-  knob.setAttribute("aria-label", state.words.handle);
+  knob.setAttribute("aria-label", shown.words.handle);
   knob.setAttribute("aria-valuemin", "0");
-  knob.setAttribute("aria-valuemax", String(state.alphas.length - 1));
-  knob.setAttribute("aria-valuenow", String(i ?? 0));
-  knob.setAttribute("aria-valuetext", i === null ? state.words.rule : `α ${state.names[i]}`);
+  knob.setAttribute("aria-valuemax", String(ready() ? table.alphas.length - 1 : 0));
+  knob.setAttribute("aria-valuenow", String(current() ?? 0));
+  knob.setAttribute("aria-valuetext", live === null ? shown.words.value : `α ${table.names[live]}`);
 }
 
 const STEPS = { ArrowUp: 1, ArrowRight: 1, ArrowDown: -1, ArrowLeft: -1, PageUp: 10, PageDown: -10 };
 
 function onKey(event) {
-  const last = state.alphas.length - 1;
-  const from = current() ?? nearest(state.high);
+  if (!ready()) return;
+  const last = table.alphas.length - 1;
+  const from = current() ?? nearest(shown.high);
   const to = { Home: 0, End: last }[event.key] ?? from + (STEPS[event.key] ?? NaN);
   if (Number.isNaN(to)) return;
   event.preventDefault();
@@ -495,17 +579,19 @@ function onKey(event) {
 }
 
 // The slider under the hand or a key: its thumb says where it is long before it reports it.
+let watched = null, observer = null;
 function watch() {
   const slider = thumb();
-  if (!slider || slider === state.watched) return;
-  state.observer?.disconnect();
-  state.watched = slider;
-  state.observer = new MutationObserver(() => {
-    if (state.following || pressed || slider.disabled) return;
-    const i = state.names.indexOf(slider.getAttribute("aria-valuetext"));
-    if (i >= 0 && i !== current()) want(i);
+  if (slider === watched) return;
+  observer?.disconnect();
+  watched = slider;
+  if (!slider) return;
+  observer = new MutationObserver(() => {
+    if (following || pressed || slider.disabled || !ready()) return;
+    const i = table.names.indexOf(slider.getAttribute("aria-valuetext"));
+    if (i >= 0) want(i);
   });
-  state.observer.observe(slider, { attributes: true, attributeFilter: ["aria-valuetext", "value"] });
+  observer.observe(slider, { attributes: true, attributeFilter: ["aria-valuetext", "value"] });
 }
 
 function listen() {
@@ -513,34 +599,37 @@ function listen() {
   if (!root || root.listening) return;
   root.listening = true;
   for (const [name, on] of Object.entries(onPointer)) root.addEventListener(name, on, true);
-  for (const name of ["mousedown", "touchstart"]) root.addEventListener(name, shield, true);
-  window.addEventListener("pointerup", letGo, true);
-  window.addEventListener("pointercancel", letGo, true);
+  for (const name of ["mousedown", "mousemove", "touchstart"]) root.addEventListener(name, shield, true);
 }
 
-// The table of answers: what ``show`` needs for every α of what is on show.
-export function follows(data, ask) {
-  const { live = null, shown = null, asked = null, observer, watched } = state ?? {};
-  const same = state?.subject === data.subject;
-  if (!same && live !== null) settle();
-  const kept = same ? { live, shown, asked } : { live: null, shown: null, asked: null };
-  state = { ...data, ...latest, ask, observer, watched, ...kept };
+function furnish() {
+  if (!shown) return;
   listen();
   watch();
   handle();
 }
 
-// What the server shows now: the α that was asked for, or another choice.
-let latest = {};
+export function begin(figure) {
+  if (figures) return;
+  ({ figures, hold } = figure);
+  figure.onDrawn.add((key) => key === "transfer" && furnish());
+  window.addEventListener("pointerup", letGo, true);
+  window.addEventListener("pointercancel", letGo, true);
+}
 
+// The table of answers.
+export function follows(answers, report) {
+  table = answers;
+  ask = report;
+  if (!ready()) settle();
+  furnish();
+}
+
+// What the server's figures show: the α that was asked for, or another choice altogether.
 export function arrived(data) {
-  latest = data;
-  if (!state) return hold(false);
-  const { subject } = state;
-  Object.assign(state, data, { subject });
-  state.ready = data.subject === subject;
-  if (state.live === null || !state.ready) return settle();
-  if (data.chosen === state.live && !pressed) settle();
+  shown = data;
+  if (!ready() || (shown.chosen === live && !pressed)) settle();
+  furnish();
 }
 
 // The kernel has run with what is on show.
@@ -548,16 +637,11 @@ export function confirmed() {
   document.body.classList.remove("scalescope-asked");
 }
 
+// The page has gone.
 export function stop() {
-  if (!state) return;
-  state.observer?.disconnect();
-  cancelAnimationFrame(frame);
-  frame = 0;
-  pressed = null;
+  observer?.disconnect();
   clearTimeout(resting);
-  if (state.live !== null) settle();
+  settle();
   document.body.classList.remove("scalescope-asked", "scalescope-live");
-  hold(false);
-  unsay();
-  state = null;
+  table = shown = pressed = watched = observer = null;
 }
