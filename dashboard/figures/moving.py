@@ -102,8 +102,6 @@ def transfer_moves(
                 "kind": "stairs",
                 "trace": "stairs",
                 "window": list(space.window_v),
-                "scale": [scale.x_out_scale for scale in answers.scales],
-                "zero": [scale.zero_point for scale in answers.scales],
             },
             {"kind": "points", "trace": "ruler", "points": marks},
             *(

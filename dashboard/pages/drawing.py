@@ -34,7 +34,8 @@ _FIGURE = st.components.v2.component(
 const exchange = {exchanges("dark")!r}, library = root + {assets.library()!r}, narrow = {NARROW};
 export default ({{ data, parentElement, setTriggerValue }}) => {{
   const figure = parentElement.querySelector(".scalescope-figure");
-  modules.then(([{{ show }}]) => show(figure, {{ data, exchange, library, narrow, setTriggerValue }}));
+  const shown = {{ data, exchange, library, narrow, setTriggerValue }};
+  modules.then(([{{ show }}]) => show(figure, shown));
   return () => figure.end?.();
 }};""",
     isolate_styles=False,

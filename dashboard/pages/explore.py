@@ -52,10 +52,12 @@ def explore(frame: Frame, say: Language) -> None:
         with st.container(key="hero"):
             _show_verdict(choice, study, say)
             _show_transfer(choice, study, say)
+            way_slot = st.container()
             kernel_slot = st.container()
     st.divider()
     _show_table(choice, study, say)
-    instrument.arrived(choice, study, _log_counts(), say)
+    with way_slot:
+        instrument.arrived(choice, study, _log_counts(), say)
     if not choice.complete:
         controls.count_the_rest(choice, frame)
     kernel = live.run(choice, study, frame)

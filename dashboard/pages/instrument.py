@@ -35,10 +35,10 @@ from dashboard.text.language import Language
 def _component(name: str, call: str, end: str = "") -> Any:
     return st.components.v2.component(
         f"scalescope_{name}",
-        html=f"<span class='scalescope-{name}'></span>",
+        html=f"<div class='scalescope-{name}'></div>",
         js=f"""{assets.module_loader("instrument.js", "figure.js")}
 const module = modules.then(([instrument, figure]) => (instrument.begin(figure), instrument));
-export default ({{ data, setTriggerValue }}) => {{
+export default ({{ data, parentElement, setTriggerValue }}) => {{
   module.then((instrument) => {{ {call} }});
   {end}
 }};""",
@@ -48,7 +48,7 @@ export default ({{ data, setTriggerValue }}) => {{
 
 _ARRIVED = _component(
     "arrived",
-    "instrument.arrived(data)",
+    "instrument.arrived(data, parentElement.querySelector('.scalescope-arrived'))",
     "return () => module.then((instrument) => instrument.stop());",
 )
 _FOLLOW = _component(
@@ -70,14 +70,43 @@ def arrived(choice: Choice, study: SliceStudy, log_counts: bool, say: Language) 
             "high": chosen.high,
             "v": preimage(chosen.high),
             "ruler": RULER,
+            "scale": chosen.x_out_scale,
+            "zero": chosen.zero_point,
+            "counts": chosen.output.code_counts.tolist(),
             "words": {
+                "ruler": RULER,
+                **_probe_words(say),
                 "handle": say("Cut line: code 127 stands for this value"),
                 "value": f"α {format_alpha(rule.alpha)}" if on_axis else say(chosen.label),
             },
             "run": _count_runs(),
         },
-        height=1,
     )
+
+
+def _probe_words(say: Language) -> dict[str, str]:
+    """What the probe says, with places for the numbers that it puts in."""
+    places = {
+        name: f"**{{{name}}}**"
+        for name in ("v", "y", "quotient", "code", "back", "error", "sharing")
+    }
+    sentences = {
+        "probe": say("Probe: a value of SiLU's input"),
+        "idle": say(
+            "Point at a value: its whole way to a code and back lights up; a click keeps it."
+        ),
+        "way": say(
+            "v = {v} → SiLU(v) = {y} → y / scale = {quotient} → code {code} → back {back}: error "
+            "{error}. {sharing} values share this code.",
+            **places,
+        ),
+        "clipped": say(
+            "v = {v} → SiLU(v) = {y} → y / scale = {quotient} → clipped to code {code} → back "
+            "{back}: error {error}. {sharing} values share this code.",
+            **places,
+        ),
+    }
+    return {name: prose.inline(text) for name, text in sentences.items()}
 
 
 def follow(choice: Choice, study: SliceStudy, log_counts: bool, say: Language) -> None:
@@ -160,6 +189,9 @@ def _table(
         "subject": subject,
         "alphas": list(choice.alphas),
         "names": [format_alpha(alpha) for alpha in choice.alphas],
+        "scale": [scale.x_out_scale for scale in answers.scales],
+        "zero": [scale.zero_point for scale in answers.scales],
+        "counts": [scale.output.code_counts.tolist() for scale in answers.scales],
         "cut": highs,
         "vCut": [preimage(high) for high in highs],
         "figures": {

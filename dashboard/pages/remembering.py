@@ -19,7 +19,8 @@ import streamlit as st
 
 STATE = st.session_state
 LATE_SECONDS = 2.0  # for a link that is on its way while the next is written
-APART = {"lang", "present"}  # parts of a link that say how a page is shown, not what
+VIEW = {"zoom", "probe"}  # parts that the browser keeps in the link by itself, a page's own
+APART = {"lang", "present", *VIEW}  # parts of a link that say how a page is shown, not what
 
 
 def take_link() -> None:

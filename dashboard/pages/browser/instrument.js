@@ -4,10 +4,14 @@
 // α is shown: outlines and words stand in for those that Plotly has drawn, and once the hand lets go
 // the server is asked, whose figures and numbers then take their place.
 
+import { Probe } from "./probe.js";
+import { code, silu } from "./silu.js";
+
 const NEAR = { mouse: 9, pen: 14, touch: 26 }; // px from a cut line within which it is taken hold of
+const STILL = 3; // px that a pointer may move and still click
 const REST = 400; // ms after the last key until the server is asked
 
-let figures, hold; // of figure.js, as the page's figures have it
+let figures, hold, putInLink; // of figure.js, as the page's figures have it
 let table = null; // an answer for every α of the axis, for one subject
 let shown = null; // what the server's figures show: subject, index of α or null, cut, codes
 let ask = null; // tells the server an α
@@ -18,17 +22,14 @@ let pressed = null; // the pointer that holds the cut line, and where
 let resting = 0; // the timer after a key
 let following = false; // whether the slider is being told, and does not tell
 
+let line = null; // where the probe writes
+
 const ready = () => table !== null && shown !== null && table.subject === shown.subject;
 const current = () => live ?? shown?.chosen ?? null;
 
-// Numbers of the browser are float64; the kernel divides and rounds in float32.
-const silu = (v) => v / (1 + Math.exp(-Math.min(Math.max(v, -700), 700)));
-
-export function code(y, scale, zero) {
-  const quotient = Math.fround(Math.fround(y) / Math.fround(scale));
-  const whole = Math.sign(quotient) * Math.floor(Math.abs(quotient) + 0.5);
-  return Math.min(Math.max(whole + zero, -128), 127);
-}
+// The scale that is on show, and how many values each code has under it.
+const answer = (i = live) => i === null
+  ? shown : { scale: table.scale[i], zero: table.zero[i], counts: table.counts[i] };
 
 // Drawing: each trace that moves has a stand-in where Plotly has drawn it, and Plotly's own is hidden.
 // Nothing of Plotly's is changed, so that nothing has to be put right afterwards.
@@ -180,7 +181,7 @@ const KINDS = {
   stairs(plot, move, i) {
     const { x } = standIn(plot, move.trace) ?? {};
     if (!x) return;
-    const { [i]: scale } = move.scale, { [i]: zero } = move.zero;
+    const { scale, zero } = answer(i);
     const y = Array.from(x, (v) => (code(silu(v), scale, zero) - zero) * scale);
     draw(plot, move.trace, x, y);
   },
@@ -499,6 +500,7 @@ const onPointer = {
   pointerdown(event) {
     if (event.button !== 0 || event.target.closest?.(".bar")) return;
     const way = grip(event);
+    began = way ? null : { x: event.clientX, y: event.clientY, pointer: event.pointerId };
     if (!way) return;
     const at = seen(event);
     const cut = live === null ? shown.high : table.cut[live], v = live === null ? shown.v : table.vCut[live];
@@ -516,14 +518,33 @@ const onPointer = {
       event.stopImmediatePropagation();
     } else if (!event.buttons) {
       const way = grip(event);
-      const { classList } = event.currentTarget;
+      const { classList, probe } = event.currentTarget;
       classList.toggle("grip-y", way === "y");
       classList.toggle("grip-x", way === "x");
+      probe?.point(way ? null : pointedAt(event));
     }
+  },
+  pointerleave(event) {
+    if (event.target === event.currentTarget) event.currentTarget.probe?.point(null);
   },
 };
 
+// The v that the pointer is at, by the panel that it is in.
+function pointedAt(event) {
+  const at = seen(event);
+  return at?.panel ? figures.get("transfer").probe.at(at.panel, at.x, at.y) : null;
+}
+
+// Where a pointer went down that holds no cut line: let go there, it fixes the probe.
+let began = null;
+
 function letGo(event) {
+  if (began?.pointer === event.pointerId && event.type === "pointerup") {
+    const moved = Math.hypot(event.clientX - began.x, event.clientY - began.y);
+    const v = moved <= STILL && shown ? pointedAt(event) : null;
+    if (v !== null) figures.get("transfer").probe.fix(v);
+    began = null;
+  }
   if (!pressed || event.pointerId !== pressed.pointer) return;
   pressed = null;
   release();
@@ -607,11 +628,16 @@ function furnish() {
   listen();
   watch();
   handle();
+  const root = figures.get("transfer");
+  if (!root?.querySelector(".plot")._fullLayout || !line) return;
+  root.probe ??= new Probe(root, putInLink);
+  root.probe.line = line;
+  root.probe.over(answer(), shown.words);
 }
 
 export function begin(figure) {
   if (figures) return;
-  ({ figures, hold } = figure);
+  ({ figures, hold, putInLink } = figure);
   figure.onDrawn.add((key) => key === "transfer" && furnish());
   window.addEventListener("pointerup", letGo, true);
   window.addEventListener("pointercancel", letGo, true);
@@ -626,8 +652,9 @@ export function follows(answers, report) {
 }
 
 // What the server's figures show: the α that was asked for, or another choice altogether.
-export function arrived(data) {
+export function arrived(data, element) {
   shown = data;
+  line = element;
   if (!ready() || (shown.chosen === live && !pressed)) settle();
   furnish();
 }
