@@ -15,7 +15,7 @@ from streamlit.testing.v1 import AppTest
 
 from benchmarks.page import served
 from dashboard.checkpoints import SAMPLES_DIR
-from dashboard.pages import loading
+from dashboard.pages import outlining
 from dashboard.pages.access import CLOSED, is_loopback, is_open
 
 EVERYWHERE = (None, "", "0.0.0.0", "::", "192.168.1.7", "example.org", "unix:///run/scalescope")
@@ -213,7 +213,7 @@ def test_no_line_of_a_traceback_reaches_a_visitor(monkeypatch):
     def broken(*_arguments) -> None:
         raise RuntimeError("what only the log may hold")
 
-    monkeypatch.setattr(loading, "outline", broken)
+    monkeypatch.setattr(outlining, "outline", broken)
     (shown,) = opened("layers").exception
     assert "what only" not in f"{shown.message} {list(shown.stack_trace)}"
     assert "broken" not in str(list(shown.stack_trace))

@@ -23,7 +23,7 @@ from dashboard.analysis.compare import (
     stored_column,
 )
 from dashboard.checkpoints import SAMPLES_DIR, load_checkpoint
-from dashboard.pages import loading, waiting
+from dashboard.pages import calibrating, waiting
 from dashboard.text import captions
 from dashboard.text.language import ENGLISH, language
 
@@ -194,9 +194,9 @@ def test_columns_stay_when_their_calibrations_have_been_dropped(monkeypatch):
             ("text", ("calibration.txt", "out-of-domain.txt")[i // 3]),
         )
     }
-    made, calibrate = [], loading.calibrate
+    made, calibrate = [], calibrating.calibrate
     monkeypatch.setattr(
-        loading,
+        calibrating,
         "calibrate",
         lambda checkpoint, *rest, **more: (
             made.append(checkpoint) or calibrate(checkpoint, *rest, **more)

@@ -11,7 +11,8 @@ from streamlit.testing.v1 import AppTest
 
 from dashboard import cli
 from dashboard.checkpoints import SAMPLES_DIR
-from dashboard.pages import loading
+from dashboard.pages import calibrating, loading
+from dashboard.pages.sources import Source
 from dashboard.rules.observers import ALPHA_RULES, RULES, SYMMETRIC_RULES
 from dashboard.text import captions
 
@@ -159,23 +160,23 @@ def test_activations_that_are_not_finite_are_told_with_layer_and_batch(monkeypat
 
 def test_the_first_batch_is_shown_while_the_rest_is_counted(monkeypatch):
     """A stop in the middle leaves the first batch's charts, and the calibration can be resumed."""
-    calibrate = loading.calibrate
+    calibrate = calibrating.calibrate
 
     def stopped_by_the_user(checkpoint, backbone, text, **options):
         if text.batches > 1:
             import streamlit as st
 
-            st.session_state.stopped = loading.Source("mamba-tiny", "calibration.txt", 3, 48)
+            st.session_state.stopped = Source("mamba-tiny", "calibration.txt", 3, 48)
             st.rerun()  # what a press on Stop does to a running page
         return calibrate(checkpoint, backbone, text, **options)
 
-    monkeypatch.setattr(loading, "calibrate", stopped_by_the_user)
+    monkeypatch.setattr(calibrating, "calibrate", stopped_by_the_user)
     app = opened(checkpoint="mamba-tiny", batches="3", seq_len="48")
     assert app.info[0].value == "Stopped. The charts show the first of 3 batches."
     assert metrics(app)  # of the first batch
     assert "differ from the reference" not in told(app)
 
-    monkeypatch.setattr(loading, "calibrate", calibrate)
+    monkeypatch.setattr(calibrating, "calibrate", calibrate)
     app.button(key="resume").click().run()
     assert not app.exception and not app.info
     assert "differ from the reference" in told(app)

@@ -19,7 +19,7 @@ from dashboard.calibration import calibrate, read_text
 from dashboard.calibration.archive import save_calibration
 from dashboard.calibration.histogram import Histogram
 from dashboard.checkpoints import load_backbone, load_checkpoint
-from dashboard.pages import loading
+from dashboard.pages import calibrating, shelves
 from dashboard.rules.grouping import sort_and_cluster
 from dashboard.rules.observers import ScaleRule, fine_alphas, moving_average
 from dashboard.text import captions
@@ -445,8 +445,8 @@ def test_what_the_kernel_refuses_is_a_sentence_on_every_page(page, monkeypatch):
     def refused(*_):
         raise ValueError("scale_x is inf; a scale must be finite")
 
-    monkeypatch.setattr(loading, "quantize_conv", refused)
-    loading._shelves.clear()
+    monkeypatch.setattr(calibrating, "quantize_conv", refused)
+    shelves.clear()
     app = opened(page, checkpoint="mamba2-tiny", seq_len="48")
     assert app.error[0].value.startswith("scale\\_x is inf")
 

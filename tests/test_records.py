@@ -14,7 +14,7 @@ import kernels
 from dashboard.calibration import ConvCapture, LayerCalibration, SliceCalibration
 from dashboard.calibration.histogram import Histogram
 
-PAGES = re.compile(r"dashboard\.(pages\.(?!shelf|access|loading)|__main__)")  # run when imported
+RUN = ("dashboard.__main__", "kernels.compiled")  # when imported, or compiled for a GPU
 # Their == gives no single answer, and a tensor is no value to hash.
 ARRAYS = re.compile(r"\b(ndarray|Tensor)\b")
 
@@ -23,7 +23,7 @@ def records() -> dict[str, type]:
     found = {}
     for package in (dashboard, kernels):
         for info in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
-            if PAGES.match(info.name) or info.name == "kernels.compiled":
+            if info.name in RUN:
                 continue
             module = importlib.import_module(info.name)
             for name, value in vars(module).items():
