@@ -155,7 +155,7 @@ def cost(ours: Tensor, theirs: Tensor, tokens: Tensor) -> dict[str, float]:
     }
 
 
-def judge(model: LanguageModel, held_out: Tensor) -> dict:
+def evaluate(model: LanguageModel, held_out: Tensor) -> dict:
     """What INT8 outputs cost a model by each α; ``held_out`` (2 · BATCHES, L) tokens."""
     calibration, windows = held_out.split(BATCHES)
     outputs = observed(model, calibration)
@@ -170,18 +170,18 @@ def judge(model: LanguageModel, held_out: Tensor) -> dict:
     with torch.no_grad():
         ours = model(windows)
     loss = F.cross_entropy(ours[:, :-1].flatten(0, 1), windows[:, 1:].flatten())
-    found = {"loss": float(loss)}
+    costs = {"loss": float(loss)}
     for alpha in ALPHAS:
-        found[f"{alpha}"] = cost(ours, quantized_logits(model, windows, scales[alpha]), windows)
-    found["alone"] = [
+        costs[f"{alpha}"] = cost(ours, quantized_logits(model, windows, scales[alpha]), windows)
+    costs["alone"] = [
         cost(ours, quantized_logits(model, windows, {layer: own}), windows)["kl"]
         for layer, own in scales[ALPHAS[0]].items()
     ]
-    found["reach"] = [  # how far beyond the 0.9995-quantile x goes
+    costs["reach"] = [  # how far beyond the 0.9995-quantile x goes
         float(y[..., spans[0]].abs().max()) / (127 * scales[ALPHAS[0]][layer][0])
         for layer, y in enumerate(outputs)
     ]
-    return found
+    return costs
 
 
 def main() -> None:
@@ -208,7 +208,7 @@ def main() -> None:
         }
         judged.load_state_dict(state)
         torch.set_float32_matmul_precision("highest")
-        found = judge(judged, held_out)
+        costs = evaluate(judged, held_out)
         torch.set_float32_matmul_precision("high")
         line = {
             "run": arguments.run,
@@ -216,7 +216,7 @@ def main() -> None:
             "step": step,
             "bits": bits,
             "seconds": time.perf_counter() - began,
-            **found,
+            **costs,
         }
         with (arguments.out / f"run-{arguments.run:02}.jsonl").open("a") as log:
             log.write(json.dumps(line) + "\n")

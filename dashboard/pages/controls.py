@@ -122,7 +122,7 @@ def choose(
         if not stored:
             _lead_to_stored(frame)
         reason = say("This checkpoint is quantized already: its scales are stored.")
-        reasons = {part: reason for part in ("rule", "alpha", "asymmetric")} | reasons
+        reasons = {control: reason for control in ("rule", "alpha", "asymmetric")} | reasons
     with frame.bar:
         layer = layer_box(outline.layers, say, reasons.get("layer", ""))
         index = _slice_box(outline, say, reasons.get("slice", ""))

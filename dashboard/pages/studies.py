@@ -81,12 +81,12 @@ def best(source: Source, layer: int, index: int, symmetric: bool = True) -> Scal
 
 def layer_report(source: Source, layer: int, rule: ScaleRule) -> LayerReport:
     """One layer under a rule, from the counts alone: no kernel runs."""
-    parts = range(len(calibrating.calibration(source, lambda _: None).layer(layer).slices))
+    indices = range(len(calibrating.calibration(source, lambda _: None).layer(layer).slices))
     return LayerReport(
         layer,
-        tuple(slice_report(source, layer, i, rule) for i in parts),
+        tuple(slice_report(source, layer, i, rule) for i in indices),
         kernel=None,
-        bests=tuple(best(source, layer, i, rule.symmetric) for i in parts),
+        bests=tuple(best(source, layer, i, rule.symmetric) for i in indices),
     )
 
 
