@@ -6,7 +6,7 @@ from functools import partial
 
 import opening
 import pytest
-from opening import told
+from opening import page_text
 from streamlit.testing.v1 import AppTest
 
 from dashboard import cli
@@ -85,7 +85,7 @@ def test_alpha_the_layer_and_the_slice_change_the_numbers():
 @pytest.mark.parametrize("rule", RULES)
 def test_every_rule_is_shown(rule):
     app = opened(rule=rule)
-    assert ("differ from the reference" in told(app)) == (rule in SYMMETRIC_RULES)
+    assert ("differ from the reference" in page_text(app)) == (rule in SYMMETRIC_RULES)
     assert app.select_slider(key="alpha").disabled == (rule not in ALPHA_RULES)
 
 
@@ -174,12 +174,12 @@ def test_the_first_batch_is_shown_while_the_rest_is_counted(monkeypatch):
     app = opened(checkpoint="mamba-tiny", batches="3", seq_len="48")
     assert app.info[0].value == "Stopped. The charts show the first of 3 batches."
     assert metrics(app)  # of the first batch
-    assert "differ from the reference" not in told(app)
+    assert "differ from the reference" not in page_text(app)
 
     monkeypatch.setattr(calibrating, "calibrate", calibrate)
     app.button(key="resume").click().run()
     assert not app.exception and not app.info
-    assert "differ from the reference" in told(app)
+    assert "differ from the reference" in page_text(app)
 
 
 def test_the_link_always_names_the_checkpoint():

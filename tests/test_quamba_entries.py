@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from opening import opened, told
+from opening import opened, page_text
 from oracles import conv_by_torch, requantize
 from random_checkpoints import (
     LAYOUTS,
@@ -202,9 +202,9 @@ def test_scales_of_another_models_weights_are_refused(tmp_path, capsys):
 def test_the_pages_offer_the_file_or_say_why_not():
     settings = {"checkpoint": "mamba2-tiny", "batches": "2", "seq_len": "64"}
     for page in ("explore", "layers"):
-        assert "Quamba entries: output scales" in told(opened(page, **settings))
+        assert "Quamba entries: output scales" in page_text(opened(page, **settings))
         asymmetric = opened(page, **settings, asymmetric="true")
-        assert "no place for a zero point" in told(asymmetric)
+        assert "no place for a zero point" in page_text(asymmetric)
 
 
 @pytest.mark.parametrize(
