@@ -44,8 +44,8 @@ def plain_text(app: AppTest) -> str:
 def layers() -> list[Landscape]:
     """The x slice of every layer, as the lesson calibrates it."""
     checkpoint = load_checkpoint("mamba2-tiny")
-    found = calibrate(checkpoint, load_backbone(checkpoint), read_text(checkpoint))
-    return [Landscape.of(layer.slices[0].silu_output) for layer in found.layers]
+    calibration = calibrate(checkpoint, load_backbone(checkpoint), read_text(checkpoint))
+    return [Landscape.of(layer.slices[0].silu_output) for layer in calibration.layers]
 
 
 @pytest.mark.parametrize("code", LANGUAGES)
@@ -215,8 +215,8 @@ def test_a_state_spaces_mamba_2_has_heads(tmp_path):
 
 def test_one_recommendation_for_a_model_everywhere():
     checkpoint = load_checkpoint("mamba2-tiny")
-    found = calibrate(checkpoint, load_backbone(checkpoint), read_text(checkpoint))
-    alpha = format_alpha(recommend(landscapes(found)).alpha)
+    calibration = calibrate(checkpoint, load_backbone(checkpoint), read_text(checkpoint))
+    alpha = format_alpha(recommend(landscapes(calibration)).alpha)
     app = opened(step="9")
     options = app.radio(key="answer_9").options
     app.radio(key="answer_9").set_value(options.index(alpha)).run()
@@ -228,7 +228,7 @@ def test_one_recommendation_for_a_model_everywhere():
 def test_the_score_is_the_mean_loss(layers):
     app = opened(step="9", alpha_0="0.999", alpha_1="0.99999")
     alphas = [0.999, 0.99999, 0.9995, 0.9995]
-    mean = sum(each.loss_db(a) for each, a in zip(layers, alphas, strict=True)) / 4
+    mean = sum(landscape.loss_db(a) for landscape, a in zip(layers, alphas, strict=True)) / 4
     assert f"this loses {mean:.2f} dB" in plain_text(app)
 
 
@@ -283,5 +283,5 @@ def test_a_task_that_is_done_says_so():
 def test_claims_stand_there_for_a_checkpoint_that_cannot_be_used():
     app = opened("claims", checkpoint="no/such place")
     assert app.error
-    for quote in (each for quotes in QUOTES.values() for each in quotes):
+    for quote in (entry for quotes in QUOTES.values() for entry in quotes):
         assert quote.original in html.unescape(plain_text(app))

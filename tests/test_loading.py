@@ -65,8 +65,8 @@ def test_a_page_shows_an_edited_text(tmp_path):
 
 def test_a_replaced_checkpoint_is_read_and_calibrated_anew(model):
     def scales() -> tuple[float, float]:
-        found = calibrating.calibration(Source(str(model), "calibration.txt", 2, 64), silent)
-        return found.layers[0].slices[0].w_amax, found.layers[1].slices[0].x_amax
+        counted = calibrating.calibration(Source(str(model), "calibration.txt", 2, 64), silent)
+        return counted.layers[0].slices[0].w_amax, counted.layers[1].slices[0].x_amax
 
     before = scales()
     state = load_file(model / "model.safetensors")
@@ -93,14 +93,14 @@ def test_what_is_not_read_is_not_waited_for(model):
 
 
 @pytest.mark.parametrize(
-    ("batches", "seq_len", "told"),
+    ("batches", "seq_len", "message"),
     [
         (1024, 8192, r"one layer of 1024 batches of 8192 tokens takes about .* GB in mamba2-tiny"),
         (1, 400_000, "the forward of one batch of 400000 tokens"),
     ],
 )
-def test_more_than_a_page_has_memory_for_is_one_sentence(batches, seq_len, told):
-    with pytest.raises(CalibrationError, match=told):
+def test_more_than_a_page_has_memory_for_is_one_sentence(batches, seq_len, message):
+    with pytest.raises(CalibrationError, match=message):
         outlining.outline(Source("mamba2-tiny", "calibration.txt", batches, seq_len))
 
 

@@ -48,9 +48,9 @@ def test_the_sweep_names_the_best_alpha_and_its_gains(calibrations, capsys):
     counted = calibrations["calibration.txt"].layer(2).slices[0]
     (headline,) = [m.value for m in app.markdown if "Best α" in m.value]
     best = float(headline.split()[3].rstrip(":"))
-    found = float(report_scale(counted, ScaleRule("percentile", best)).output.sqnr_db)
+    best_db = float(report_scale(counted, ScaleRule("percentile", best)).output.sqnr_db)
     for alpha, name in ((0.9995, "0.9995"), (0.99999, "0.99999"), (1.0, "MinMax")):
-        gain = found - float(report_scale(counted, ScaleRule("percentile", alpha)).output.sqnr_db)
+        gain = best_db - float(report_scale(counted, ScaleRule("percentile", alpha)).output.sqnr_db)
         assert f"{gain:.2f} dB over {name}" in headline
     options = ["--batches", "3", "--seq-len", "64", "--recommend"]
     assert cli.main(["analyze", "mamba2-tiny", *options]) == 0
@@ -457,13 +457,13 @@ def test_what_the_kernel_refuses_is_a_sentence_on_every_page(page, monkeypatch):
 def test_a_model_that_gives_zeros_alone_is_no_lesson(calibrations, tmp_path, page):
     counted = calibrations["calibration.txt"]
     zeros = Histogram(np.zeros(1, np.float32), np.array([3 * 64 * 256]))
-    each = Histogram(np.zeros(1, np.float32), np.array([64 * 256]))
+    silent = Histogram(np.zeros(1, np.float32), np.array([64 * 256]))
     layers = tuple(
         replace(
             layer,
             slices=tuple(
-                replace(part, silu_output=zeros, silu_input=zeros, batches=(each,) * 3)
-                for part in layer.slices
+                replace(own, silu_output=zeros, silu_input=zeros, batches=(silent,) * 3)
+                for own in layer.slices
             ),
         )
         for layer in counted.layers

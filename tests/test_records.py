@@ -20,7 +20,7 @@ ARRAYS = re.compile(r"\b(ndarray|Tensor)\b")
 
 
 def records() -> dict[str, type]:
-    found = {}
+    classes = {}
     for package in (dashboard, kernels):
         for info in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
             if info.name in RUN:
@@ -28,8 +28,8 @@ def records() -> dict[str, type]:
             module = importlib.import_module(info.name)
             for name, value in vars(module).items():
                 if dataclasses.is_dataclass(value) and value.__module__ == info.name:
-                    found[f"{info.name}.{name}"] = value
-    return found
+                    classes[f"{info.name}.{name}"] = value
+    return classes
 
 
 @pytest.mark.parametrize("name", sorted(records()))
