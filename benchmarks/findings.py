@@ -63,13 +63,13 @@ def by_best(measure: str) -> Plan:
 
     def plan(checkpoint: Checkpoint, calibration: Calibration) -> Planned:
         def scale(own) -> float:
-            found = Landscape.of(own.silu_output, gradients=own.gradients, by=measure)
-            return float(found.scales[found.best])
+            landscape = Landscape.of(own.silu_output, gradients=own.gradients, by=measure)
+            return float(landscape.scales[landscape.best])
 
         def layer(counted: LayerCalibration) -> PlannedLayer:
             slices = tuple(
-                SliceQuantization(part, own.scales, np.asarray(scale(own), np.float32))
-                for part, own in zip(checkpoint.slices, counted.slices, strict=True)
+                SliceQuantization(conv_slice, own.scales, np.asarray(scale(own), np.float32))
+                for conv_slice, own in zip(checkpoint.slices, counted.slices, strict=True)
             )
             quantization = LayerQuantization(counted.layer, slices)
             return PlannedLayer(quantization, predict_layer(counted, quantization))
@@ -137,23 +137,23 @@ def examine(name: str, on_line: Callable[[str], None]) -> dict:
         own: float_run(checkpoint, model, read_text(checkpoint, own, WINDOWS, first=WINDOWS)),
         OTHER_TEXT: float_run(checkpoint, model, read_text(checkpoint, OTHER_TEXT, WINDOWS)),
     }
-    found: dict = {"text": own, "loss": {t: vars(run.loss_nats) for t, run in runs.items()}}
-    found["rules"] = {}
+    findings: dict = {"text": own, "loss": {t: vars(run.loss_nats) for t, run in runs.items()}}
+    findings["rules"] = {}
     for label, plan in PLANS.items():
         planned = plan(checkpoint, calibration)
         layers = [entry.quantization for entry in planned.values()]
-        found["rules"][label] = {
+        findings["rules"][label] = {
             "predicted_nats": sum(entry.predicted_nats or 0.0 for entry in planned.values()),
             **{t: summary(measure(checkpoint, model, run, layers)) for t, run in runs.items()},
         }
-        kl = found["rules"][label][own]
+        kl = findings["rules"][label][own]
         on_line(f"{name}, {label}: {with_error(kl['kl_nats'], kl['kl_nats_error'])}")
     few = first_windows(runs[own], ALONE_WINDOWS)
-    found["alone"] = []
+    findings["alone"] = []
     for label, plan in ALONE.items():
         for layer, entry in plan(checkpoint, calibration).items():
             impact = measure(checkpoint, model, few, [entry.quantization])
-            found["alone"].append(
+            findings["alone"].append(
                 {
                     "rule": label,
                     "layer": layer,
@@ -163,13 +163,13 @@ def examine(name: str, on_line: Callable[[str], None]) -> dict:
                 }
             )
         on_line(f"{name}, {label}, each layer alone")
-    return found
+    return findings
 
 
 def tables(recorded: dict) -> dict[str, str]:
     """The document's tables, by the name that stands in its markers."""
     return {
-        **{f"cost {name}": cost_table(found) for name, found in recorded.items()},
+        **{f"cost {name}": cost_table(sample) for name, sample in recorded.items()},
         "trust": trust_table(recorded),
         "published": published_table(recorded),
     }
@@ -178,8 +178,8 @@ def tables(recorded: dict) -> dict[str, str]:
 def paired(one: dict, other: dict) -> str:
     """How two settings differ, paired by window, or that it is noise."""
     impacts = [
-        Impact(np.array(each["kl_windows"])[:, None], np.zeros((1, 1)), np.zeros((1, 1)))
-        for each in (one, other)
+        Impact(np.array(setting["kl_windows"])[:, None], np.zeros((1, 1)), np.zeros((1, 1)))
+        for setting in (one, other)
     ]
     difference = kl_difference(*impacts)
     if difference.is_noise:
@@ -187,17 +187,17 @@ def paired(one: dict, other: dict) -> str:
     return with_error(difference.mean, difference.error)
 
 
-def cost_table(found: dict) -> str:
+def cost_table(sample: dict) -> str:
     """A row a rule; the last column is against MinMax, paired."""
-    own = found["text"]
+    own = sample["text"]
     lines = [
         f"| scales | predicted | KL, {own} | against MinMax | loss, {own} | top stays | "
         f"KL, {OTHER_TEXT} |",
         "|---|---|---|---|---|---|---|",
     ]
-    for label, row in found["rules"].items():
+    for label, row in sample["rules"].items():
         here, there = row[own], row[OTHER_TEXT]
-        against = "" if label == "MinMax" else paired(here, found["rules"]["MinMax"][own])
+        against = "" if label == "MinMax" else paired(here, sample["rules"]["MinMax"][own])
         lines.append(
             f"| {label} | {small(row['predicted_nats'])} | "
             f"{with_error(here['kl_nats'], here['kl_nats_error'])} | {against} | "
@@ -215,8 +215,8 @@ def trust_table(recorded: dict) -> str:
         "measured: median | least | greatest |",
         "|---|---|---|---|---|---|---|",
     ]
-    for name, found in recorded.items():
-        alone = found["alone"]
+    for name, sample in recorded.items():
+        alone = sample["alone"]
         kl = [row["kl_nats"] for row in alone]
         ratio = [row["predicted_nats"] / row["kl_nats"] for row in alone]
         lines.append(
@@ -240,8 +240,8 @@ def published_table(recorded: dict) -> str:
         f"| sample | α 0.9995 | {' | '.join(labels)} |",
         "|---|---" + "|---" * len(labels) + "|",
     ]
-    for name, found in recorded.items():
-        rows = {label: row[found["text"]] for label, row in found["rules"].items()}
+    for name, sample in recorded.items():
+        rows = {label: row[sample["text"]] for label, row in sample["rules"].items()}
         base = rows["α 0.9995"]
         cells = [paired(rows[label], base) for label in labels]
         cells = [c if c == "noise" or c.startswith("−") else f"+{c}" for c in cells]

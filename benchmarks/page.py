@@ -134,9 +134,9 @@ def after_key(page: Page, key: str) -> dict[str, float]:
 
 
 def median_after(page: Page, keys: list[str]) -> dict[str, float]:
-    found = [after_key(page, key) for key in keys]
-    names = sorted({name for times in found for name in times})
-    return {name: statistics.median(t[name] for t in found if name in t) for name in names}
+    runs = [after_key(page, key) for key in keys]
+    names = sorted({name for times in runs for name in times})
+    return {name: statistics.median(t[name] for t in runs if name in t) for name in names}
 
 
 def main() -> None:

@@ -61,6 +61,6 @@ def go_to(page: Page, key: str, code: str = "en") -> None:
         page.get_by_test_id("stTopNavLink").filter(has_text=say(entry.title)).click()
 
 
-def told(app: AppTest) -> str:
+def page_text(app: AppTest) -> str:
     """Every text, caption and note of the page, as Markdown."""
     return "\n".join(item.value for item in [*app.markdown, *app.caption, *app.info])

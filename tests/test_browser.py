@@ -67,14 +67,14 @@ def drawing(page: Page, key: str) -> str:
     return page.evaluate(DRAWN, key)
 
 
-def box_of(found: Locator) -> dict[str, float]:
+def box_of(locator: Locator) -> dict[str, float]:
     """Where an element lies; a drawing may be replaced at the very moment of asking."""
     for _ in range(40):
-        box = found.bounding_box()
+        box = locator.bounding_box()
         if box:
             return box
-        found.page.wait_for_timeout(50)
-    raise AssertionError(f"{found} has no place on the page")
+        locator.page.wait_for_timeout(50)
+    raise AssertionError(f"{locator} has no place on the page")
 
 
 def seen(page: Page) -> dict[str, str]:
@@ -367,9 +367,9 @@ def test_no_figure_is_a_scroll_box_and_its_menu_opens_at_a_click(browser, server
 def history(page: Page) -> list[str]:
     """The links of the browser's history up to here, first to last."""
     session = page.context.new_cdp_session(page)
-    found = session.send("Page.getNavigationHistory")
+    entries = session.send("Page.getNavigationHistory")
     session.detach()
-    return [entry["url"] for entry in found["entries"][: found["currentIndex"] + 1]]
+    return [entry["url"] for entry in entries["entries"][: entries["currentIndex"] + 1]]
 
 
 def test_a_change_of_page_is_one_step_and_back_restores_the_page_with_its_choices(browser, server):

@@ -33,19 +33,19 @@ class Answers:
     def scales(self) -> tuple[ScaleReport, ...]:
         return tuple(report.chosen for report in self.reports)
 
-    def agrees(self, found: ScaleReport) -> bool:
+    def agrees(self, scale: ScaleReport) -> bool:
         """Whether a scale that was computed now is the one that the table has, in all numbers.
 
         Raises ValueError for a scale of an α that the table lacks.
         """
-        if found.rule.alpha not in self.alphas:
-            raise ValueError(f"alpha {found.rule.alpha} is none of the {len(self.alphas)} answers")
-        known = self.scales[self.alphas.index(found.rule.alpha)]
+        if scale.rule.alpha not in self.alphas:
+            raise ValueError(f"alpha {scale.rule.alpha} is none of the {len(self.alphas)} answers")
+        known = self.scales[self.alphas.index(scale.rule.alpha)]
         return (
-            known.x_out_scale == found.x_out_scale
-            and known.zero_point == found.zero_point
-            and np.array_equal(known.output.code_counts, found.output.code_counts)
-            and float(known.output.sqnr_db) == float(found.output.sqnr_db)
+            known.x_out_scale == scale.x_out_scale
+            and known.zero_point == scale.zero_point
+            and np.array_equal(known.output.code_counts, scale.output.code_counts)
+            and float(known.output.sqnr_db) == float(scale.output.sqnr_db)
         )
 
 

@@ -20,6 +20,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from dashboard.analysis.answers import Answers
 from dashboard.analysis.report import ScaleReport, SliceReport, format_alpha
@@ -77,15 +78,17 @@ def transfer_moves(
                 "kind": "split",
                 "traces": ["input kept", "input lost"],
                 "upright": True,
-                "parts": [_part(space.v_edges, space.v_heights) | {"stretches": [kept, lost]}],
+                "histograms": [
+                    _histogram(space.v_edges, space.v_heights) | {"stretches": [kept, lost]}
+                ],
             },
             {
                 "kind": "split",
                 "traces": ["output kept", "output lost"],
                 "upright": False,
-                "parts": [
-                    _part(space.y_edges, space.across(space.y_heights), space.across(0.0))
-                    | {"stretches": [[[each] for each in within], outside]}
+                "histograms": [
+                    _histogram(space.y_edges, space.across(space.y_heights), space.across(0.0))
+                    | {"stretches": [[[stretch] for stretch in within], outside]}
                 ],
             },
             {"kind": "points", "trace": "stranded", "points": stranded},
@@ -200,22 +203,22 @@ def strip_moves(
     groups = {"current": [current], "others": [i for i in range(len(layers)) if i != current]}
     moves: list[dict[str, Any]] = []
     for who, shown in groups.items():
-        parts = []
+        histograms = []
         for i in shown:
             edges = cells.across(i, cells.edges)
             cut = _rounded(cells.across(i, cuts[i]))
-            parts.append(_part(edges, cells.heights[i]) | {"cut": cut})
+            histograms.append(_histogram(edges, cells.heights[i]) | {"cut": cut})
         moves += [
             {
                 "kind": "split",
                 "traces": [f"output {who}", f"saturated {who}"],
                 "upright": True,
-                "parts": parts,
+                "histograms": histograms,
             },
             {
                 "kind": "ticks",
                 "trace": f"cut {who}",
-                "cuts": [part["cut"] for part in parts],
+                "cuts": [entry["cut"] for entry in histograms],
                 "top": 1.06,
             },
         ]
@@ -290,7 +293,9 @@ def _errors(rows: Sequence[ScaleReport], answers: Answers) -> tuple[list[float],
     return _rounded(rounding * shown), _rounded(whole * shown)
 
 
-def _part(edges: np.ndarray, heights: np.ndarray, foot: float | np.ndarray = 0.0) -> dict[str, Any]:
+def _histogram(
+    edges: np.ndarray, heights: ArrayLike, foot: float | np.ndarray = 0.0
+) -> dict[str, Any]:
     """A histogram of even bins, whose outline is cut."""
     return {
         "edges": [float(edges[0]), float(edges[-1])],
@@ -322,18 +327,14 @@ def _words(figures: Sequence[Sequence[Mapping[str, Any]]]) -> dict[str, dict[str
     """The named annotations of a figure under every α -> how each changes, where it does."""
     named = [{word["name"]: word for word in words if "name" in word} for words in figures]
     changes: dict[str, dict[str, list]] = {}
-
-    def seen(entry: Mapping[str, Any] | None) -> bool:
-        return entry is not None and entry.get("opacity", 1) > 0
-
-    for name in {name: None for words in named for name in words}:
-        entries = [words.get(name) for words in named]
-        found: dict[str, list] = {
-            "text": [entry["text"] if seen(entry) else None for entry in entries],
-            "x": [_end(entry["x"]) if entry else None for entry in entries],
-            "y": [_end(entry["y"]) if entry else None for entry in entries],
+    for name in named[0]:
+        entries = [words[name] for words in named]
+        lists: dict[str, list] = {
+            "text": [entry["text"] if entry.get("opacity", 1) else None for entry in entries],
+            "x": [_end(entry["x"]) for entry in entries],
+            "y": [_end(entry["y"]) for entry in entries],
         }
-        changing = {key: values for key, values in found.items() if len(set(values)) > 1}
+        changing = {key: values for key, values in lists.items() if len(set(values)) > 1}
         if changing:
             changes[name] = changing
     return changes

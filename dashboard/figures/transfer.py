@@ -527,13 +527,11 @@ def _cut_words(
                 **shown(not place.hidden),
             )
         )
-    clipped = _clipped_place(space, [cut.high for cut, _ in cuts])
-    place: dict[str, Any] = {"axes": ("x", "y"), "xshift": -3, "name": "clipped"}
-    seen = shown(clipped is not None)
-    words.append(
-        label(*clipped or (0, 0), say("clipped"), "saturated", "middle left", **place, **seen)
-    )
-    return words
+    room = _clipped_place(space, [cut.high for cut, _ in cuts])
+    v, y = room or (0.0, 0.0)
+    clipped = label(v, y, say("clipped"), "saturated", "middle left", axes=("x", "y"), xshift=-3,
+                    name="clipped", **shown(room is not None))  # fmt: skip
+    return [*words, clipped]
 
 
 def _clipped_place(space: Space, cuts: Sequence[float]) -> tuple[float, float] | None:

@@ -116,14 +116,14 @@ def live_run(model: CalibratedModel) -> KernelRun | None:
 
 def count(measured: tuple[Claim, ...], say: Language) -> str:
     """How many hold, hold in part and do not follow."""
-    holds, in_part, not_so = (
+    holds, partly, not_so = (
         sum(claim.verdict == verdict for claim in measured) for verdict in KINDS
     )
     return say(
-        "Of {all} claims {holds} hold, {part} hold in part, {not_so} do not follow.",
+        "Of {all} claims {holds} hold, {partly} hold in part, {not_so} do not follow.",
         all=len(measured),
         holds=holds,
-        part=in_part,
+        partly=partly,
         not_so=not_so,
     )
 

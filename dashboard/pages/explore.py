@@ -14,13 +14,13 @@ import streamlit as st
 from dashboard import figures
 from dashboard.analysis.report import format_alpha
 from dashboard.messages import Message
-from dashboard.pages import controls, instrument, live, loading, welcome
+from dashboard.pages import controls, instrument, live, pinning, studies, welcome
 from dashboard.pages.controls import Choice
 from dashboard.pages.exporting import export_layer, show_figure
 from dashboard.pages.heading import ALPHA_WIDTH
-from dashboard.pages.loading import SliceStudy
 from dashboard.pages.registry import page
 from dashboard.pages.remembering import STATE, keep, kept, one_of
+from dashboard.pages.studies import SliceStudy
 from dashboard.pages.waiting import Frame
 from dashboard.text import captions
 from dashboard.text.language import Language
@@ -40,7 +40,7 @@ def explore(frame: Frame, say: Language) -> None:
     choice = controls.choose(frame, preview=True)
     with frame.bar:
         beside = controls.companion(choice.rule, say)
-    study = loading.study_slice(choice.shown, choice.layer, choice.slice_index, choice.rule, beside)
+    study = studies.study_slice(choice.shown, choice.layer, choice.slice_index, choice.rule, beside)
 
     with frame.own:
         _show_strip(choice, say)
@@ -54,6 +54,7 @@ def explore(frame: Frame, say: Language) -> None:
             _show_transfer(choice, study, say)
             way_slot = st.container()
             kernel_slot = st.container()
+    pinning.show(choice, _log_counts(), say)
     st.divider()
     _show_table(choice, study, say)
     with way_slot:
@@ -75,8 +76,8 @@ def _show_strip(choice: Choice, say: Language) -> None:
         STATE.layer = STATE.strip.picked
 
     layers, index = choice.outline.layers, choice.slice_index
-    reports = [loading.slice_report(choice.shown, layer, index, choice.rule) for layer in layers]
-    bests = [loading.best(choice.shown, layer, index, choice.rule.symmetric) for layer in layers]
+    reports = [studies.slice_report(choice.shown, layer, index, choice.rule) for layer in layers]
+    bests = [studies.best(choice.shown, layer, index, choice.rule.symmetric) for layer in layers]
     strip = figures.layer_strip(layers, reports, bests, choice.layer, say)
     show_figure(strip, "strip", choice, say, pick_layer)
 
@@ -115,6 +116,7 @@ def _show_verdict(choice: Choice, study: SliceStudy, say: Language) -> None:
             on_click=controls.use,
             args=(best,),
         )
+        pinning.button(choice, say)
     with st.container(key="proof"):
         st.markdown(captions.proof(study.report, study.landscape, say))
 
@@ -184,5 +186,5 @@ def _show_table(choice: Choice, study: SliceStudy, say: Language) -> None:
     show_figure(table, "table", choice, say, pick_row)
     st.caption(captions.table_caption(study.rows, say))
     if choice.complete:
-        recommended = loading.recommendation(choice.source, choice.rule.symmetric)
+        recommended = studies.recommendation(choice.source, choice.rule.symmetric)
         st.markdown(captions.recommendation(recommended, say))

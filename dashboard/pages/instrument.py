@@ -24,10 +24,10 @@ from dashboard.analysis.answers import Answers, cuts_and_gains
 from dashboard.analysis.report import ScaleReport, format_alpha
 from dashboard.figures import moving
 from dashboard.figures.transfer import RULER, preimage
-from dashboard.pages import assets, controls, loading
+from dashboard.pages import assets, controls, studies
 from dashboard.pages.controls import Choice
-from dashboard.pages.loading import SliceStudy
 from dashboard.pages.remembering import STATE
+from dashboard.pages.studies import SliceStudy
 from dashboard.text import captions, prose
 from dashboard.text.language import Language
 
@@ -118,8 +118,14 @@ def follow(choice: Choice, study: SliceStudy, log_counts: bool, say: Language) -
         if alpha in choice.alphas:
             controls.use(replace(best, alpha=alpha))
 
+    chosen, index = study.report.chosen, choice.slice_index
+    known = studies.answers(choice.shown, choice.layer, index, choice.alphas, choice.rule.symmetric)
+    if chosen.rule.observer == "percentile" and not known.agrees(chosen):
+        st.error(
+            say("The table that the figures followed and the numbers computed now differ. Reload.")
+        )
     subject = _subject(choice, study, log_counts, say)
-    table = loading.table(
+    table = studies.table(
         subject,
         lambda: json.dumps(
             _table(subject, choice, study, log_counts, say), separators=(",", ":"), allow_nan=False
@@ -168,15 +174,15 @@ def cuts_beside(study: SliceStudy) -> list[tuple[ScaleReport, str]]:
 def _table(
     subject: str, choice: Choice, study: SliceStudy, log_counts: bool, say: Language
 ) -> dict[str, Any]:
-    answers = loading.answers(
+    answers = studies.answers(
         choice.shown, choice.layer, choice.slice_index, choice.alphas, choice.rule.symmetric
     )
     layers, index = choice.outline.layers, choice.slice_index
-    reports = [loading.slice_report(choice.shown, layer, index, choice.rule) for layer in layers]
+    reports = [studies.slice_report(choice.shown, layer, index, choice.rule) for layer in layers]
     cuts, gains = zip(
         *(
             cuts_and_gains(
-                loading.landscape(choice.shown, layer, index, choice.rule.symmetric),
+                studies.landscape(choice.shown, layer, index, choice.rule.symmetric),
                 choice.calibration.layer(layer).slices[index],
                 choice.alphas,
             )

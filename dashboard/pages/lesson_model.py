@@ -17,9 +17,10 @@ from dashboard.calibration import (
 from dashboard.checkpoints import sample_names
 from dashboard.lesson.calibrated import MOST_LAYERS, Activations, CalibratedLayer, CalibratedModel
 from dashboard.lesson.group_scales import group_channels
-from dashboard.pages import loading, waiting
+from dashboard.pages import calibrating, loading, outlining, studies, waiting
 from dashboard.pages.refusing import refusals
 from dashboard.pages.remembering import STATE, keep, kept
+from dashboard.pages.sources import Source, is_calibration_file
 from dashboard.pages.waiting import Frame
 from dashboard.rules.channels import GroupScales
 from dashboard.rules.grouping import ChannelGrouping
@@ -29,14 +30,14 @@ from kernels.int8 import scale_from_amax
 DEFAULT_MODEL = "mamba2-small"
 
 
-def source_of(checkpoint: str) -> loading.Source:
+def source_of(checkpoint: str) -> Source:
     """A checkpoint on the default text, or a calibration file as it is."""
-    if loading.is_calibration_file(checkpoint):
-        return loading.Source(checkpoint, "", 0, 0)
-    return loading.Source(checkpoint, DEFAULT_TEXT, DEFAULT_BATCHES, DEFAULT_SEQ_LEN)
+    if is_calibration_file(checkpoint):
+        return Source(checkpoint, "", 0, 0)
+    return Source(checkpoint, DEFAULT_TEXT, DEFAULT_BATCHES, DEFAULT_SEQ_LEN)
 
 
-def model_box(say: Language) -> loading.Source:
+def model_box(say: Language) -> Source:
     """The box that chooses the model."""
     kept("checkpoint")
     names = sample_names()
@@ -57,7 +58,7 @@ def layer_box(say: Language, layers: tuple[int, ...]) -> int:
     return keep("layer", st.selectbox(say("Layer"), layers, key="layer"))
 
 
-def calibrated_model(source: loading.Source, frame: Frame | None = None) -> CalibratedModel:
+def calibrated_model(source: Source, frame: Frame | None = None) -> CalibratedModel:
     """The model, calibrated, with every α tried in its first layers.
 
     Args:
@@ -66,25 +67,25 @@ def calibrated_model(source: loading.Source, frame: Frame | None = None) -> Cali
     """
     if frame:
         with refusals(frame):
-            source = loading.outline(source).source
+            source = outlining.outline(source).source
             check(waiting.calibrated(frame, source), source)
-    source = loading.outline(source).source
-    calibration = loading.calibration(source, _silent)
-    layers = loading.outline(source).layers[:MOST_LAYERS]
+    source = outlining.outline(source).source
+    calibration = calibrating.calibration(source, _silent)
+    layers = outlining.outline(source).layers[:MOST_LAYERS]
     return CalibratedModel(
         source.checkpoint,
         tuple(
             CalibratedLayer(
-                layer, calibration.layer(layer).slices[0], loading.landscape(source, layer, 0)
+                layer, calibration.layer(layer).slices[0], studies.landscape(source, layer, 0)
             )
             for layer in layers
         ),
-        loading.recommendation(source),
+        studies.recommendation(source),
         None if source.from_file else _activations(source, frame.show if frame else _silent),
     )
 
 
-def check(calibration: Calibration, source: loading.Source) -> None:
+def check(calibration: Calibration, source: Source) -> None:
     """Raise CalibrationError where a layer gives nothing to learn from."""
     for layer in calibration.layers:
         if layer.slices[0].silu_output.absmax == 0:
@@ -96,17 +97,17 @@ def check(calibration: Calibration, source: loading.Source) -> None:
             )
 
 
-def _activations(source: loading.Source, show: Callable[[Progress], None]) -> Activations:
+def _activations(source: Source, show: Callable[[Progress], None]) -> Activations:
     checkpoint = loading.checkpoint(source.checkpoint)
     first = loading.text(source).tokens[0]
 
     def minmax(layer: int) -> list[float]:
-        slices = loading.calibration(source, show).layer(layer).slices
+        slices = calibrating.calibration(source, show).layer(layer).slices
         return [scale_from_amax(conv_slice.silu_output.absmax) for conv_slice in slices]
 
     return Activations(
         minmax=minmax,
-        conv=lambda layer: loading.quantized_conv(source, layer, show),
+        conv=lambda layer: calibrating.quantized_conv(source, layer, show),
         groups=lambda layer: _groups(source, layer),
         has_heads=checkpoint.architecture.head_dim is not None,
         text=bytes(first.tolist()) if checkpoint.reads_bytes else None,
@@ -114,9 +115,9 @@ def _activations(source: loading.Source, show: Callable[[Progress], None]) -> Ac
 
 
 @st.cache_resource(max_entries=32, show_spinner=False)
-def _groups(source: loading.Source, layer: int) -> tuple[ChannelGrouping, GroupScales]:
+def _groups(source: Source, layer: int) -> tuple[ChannelGrouping, GroupScales]:
     architecture = loading.checkpoint(source.checkpoint).architecture
-    outputs = loading.channels(source, layer, 0)
+    outputs = calibrating.channels(source, layer, 0)
     return group_channels(outputs, architecture.head_dim, architecture.n_groups)
 
 

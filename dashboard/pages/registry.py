@@ -23,7 +23,7 @@ from streamlit.navigation.page import StreamlitPage
 from dashboard.analysis.report import format_alpha
 from dashboard.messages import Message
 from dashboard.pages import address, heading, keys, presenting, speaking
-from dashboard.pages.remembering import STATE, VIEW
+from dashboard.pages.remembering import STATE, VIEW, note_settings
 from dashboard.pages.speaking import spoken
 from dashboard.pages.waiting import Frame
 from dashboard.rules.observers import ScaleRule
@@ -113,6 +113,7 @@ def navigation(home: str = HOME) -> Callable[[], None]:
         home: the key of the page that is opened where the address names none.
     """
     STATE.home = home
+    note_settings()
     st.html(STYLE)
     speaking.style()
     say = spoken()

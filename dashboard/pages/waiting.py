@@ -11,9 +11,10 @@ from streamlit.delta_generator import DeltaGenerator
 
 from dashboard.calibration import Calibration, Progress
 from dashboard.messages import Message
-from dashboard.pages import loading
+from dashboard.pages import calibrating
 from dashboard.pages.refusing import plain, refusals, refuse
 from dashboard.pages.remembering import STATE
+from dashboard.pages.sources import Source
 from dashboard.text.language import Language
 
 PROGRESS_SECONDS = 0.1  # between two updates of the bar: each costs the browser as much as a layer
@@ -58,11 +59,11 @@ class Frame:
             self.progress.progress(progress.share, words)
 
 
-def calibrated(frame: Frame, source: loading.Source) -> Calibration:
+def calibrated(frame: Frame, source: Source) -> Calibration:
     """A source's calibration, made now if need be; one that cannot be used ends the run."""
     with refusals(frame):
-        if not loading.is_calibrated(source):
+        if not calibrating.is_calibrated(source):
             frame.wait_for(source.checkpoint)
-        calibration = loading.calibration(source, frame.show)
+        calibration = calibrating.calibration(source, frame.show)
     frame.progress.empty()
     return calibration

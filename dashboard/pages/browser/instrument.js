@@ -124,21 +124,21 @@ function draw(plot, name, x, y, nth) {
 }
 
 // A histogram's outline over some stretches of its axis, as transfer.py has it.
-function outline(part, stretches) {
-  const [first, last] = part.edges, n = part.heights.length, wide = (last - first) / n;
+function outline(histogram, stretches) {
+  const [first, last] = histogram.edges, n = histogram.heights.length, wide = (last - first) / n;
   const at = [], tall = [];
   for (const [low, high] of stretches) {
     const from = Math.max(low ?? -Infinity, first), to = Math.min(high ?? Infinity, last);
     if (!(from < to)) continue;
     at.push(from);
-    tall.push(part.foot);
+    tall.push(histogram.foot);
     const begin = Math.max(0, Math.floor((from - first) / wide - 1e-9));
     for (let i = begin; i < n && first + i * wide < to; i++) {
       at.push(Math.max(first + i * wide, from), Math.min(first + (i + 1) * wide, to));
-      tall.push(part.heights[i], part.heights[i]);
+      tall.push(histogram.heights[i], histogram.heights[i]);
     }
     at.push(to, null);
-    tall.push(part.foot, null);
+    tall.push(histogram.foot, null);
   }
   return [at, tall];
 }
@@ -147,12 +147,12 @@ const KINDS = {
   split(plot, move, i) {
     move.traces.forEach((name, side) => {
       let at = [], tall = [];
-      for (const part of move.parts) {
-        const cut = part.cut?.[i];
-        const stretches = part.cut
+      for (const histogram of move.histograms) {
+        const cut = histogram.cut?.[i];
+        const stretches = histogram.cut
           ? [side ? [cut, null] : [null, cut]]
-          : part.stretches[side][i];
-        const [more, higher] = outline(part, stretches);
+          : histogram.stretches[side][i];
+        const [more, higher] = outline(histogram, stretches);
         at = at.concat(more);
         tall = tall.concat(higher);
       }
