@@ -17,6 +17,7 @@ from dashboard.figures.theme import (
     line,
     new_figure,
     pick,
+    plain,
     sensors,
     steps,
 )
@@ -163,8 +164,9 @@ class Cells:
 
 
 def gain_words(gain: float, say: Language) -> str:
-    """What a layer's best α has over the scale on show."""
-    return f"+{decibels(gain, 1)}" if gain >= NEGLIGIBLE_DB else say("at best")
+    """What a layer's best α has over the scale on show, as plotly's markup."""
+    words = f"+{decibels(gain, 1)}" if gain >= NEGLIGIBLE_DB else say("at best")
+    return f"<b>{plain(words)}</b>" if gain >= NEGLIGIBLE_DB else plain(words)
 
 
 def _labels(
@@ -173,9 +175,7 @@ def _labels(
     """Each layer's name, and under it what its best α would gain."""
     labels = []
     for i, (layer, gain) in enumerate(zip(layers, gains, strict=True)):
-        better = gain >= NEGLIGIBLE_DB
         on_show = i == current
-        words = gain_words(gain, say)
         labels += [
             label(
                 i,
@@ -190,15 +190,15 @@ def _labels(
             label(
                 i,
                 1,
-                words,
-                "best" if better else "muted",
-                bold=better,
+                "",
+                "best",
                 size=12,
                 yshift=-15,
                 name=f"gain {layer}",
                 anchor="bottom right",
                 axes=("x", "paper"),
-            ),
+            )
+            | {"text": gain_words(gain, say)},
         ]
     return labels
 

@@ -233,7 +233,7 @@ def strip_moves(
         }
     )
     words = {
-        f"gain {layer}": {"text": [plain(gain_words(float(gain), say)) for gain in gains[i]]}
+        f"gain {layer}": {"text": [gain_words(float(gain), say) for gain in gains[i]]}
         for i, layer in enumerate(layers)
     }
     return {"moves": moves, "words": words}

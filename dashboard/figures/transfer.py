@@ -56,6 +56,7 @@ INPUT_SHARE = 0.33  # of the height: everything under the curve
 AXIS = 42  # px between the curve and the input histogram: the numbers of v, and its name
 INSET = ((0.0, 0.185), (0.7, 0.9))  # the close-up's x and y, of the whole
 WIDTH = 868  # px: the width that labels are placed for; they fit wider figures too, and down to 700
+MARGIN_FOR_CUTS = 1.01  # times the greatest value: a cut up to here does not move the axis
 BINS = 200
 
 LADDER = (0.999999, 0.99999, 0.9999, 0.999, 0.99, 0.9)
@@ -186,7 +187,9 @@ class Space:
     @staticmethod
     def of(report: SliceReport, cuts: Sequence[ScaleReport], log_counts: bool) -> Space:
         silu_input, silu_output = report.silu_input, report.silu_output
-        top = max(silu_output.absmax, *(cut.high for cut in cuts), 1e-6)
+        # A zero point is rounded: an asymmetric cut may lie a step beyond all values.
+        beyond = [cut.high for cut in cuts if cut.high > MARGIN_FOR_CUTS * silu_output.absmax]
+        top = max(silu_output.absmax, *beyond, 1e-6)
         v_max = max(silu_input.max, preimage(top))
         # SiLU folds what lies far to the left onto 0, and the close-up wants room there.
         v_low = -min(max(-silu_input.min, 0.9 * v_max), 1.5 * v_max) * 1.03

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from hashlib import sha256
 from typing import Any
 
 import streamlit as st
@@ -23,7 +24,7 @@ import streamlit as st
 from dashboard.analysis.answers import Answers, cuts_and_gains
 from dashboard.analysis.report import ScaleReport, format_alpha
 from dashboard.figures import moving
-from dashboard.figures.transfer import RULER, preimage
+from dashboard.figures.transfer import MARGIN_FOR_CUTS, RULER, preimage
 from dashboard.pages import assets, controls, studies
 from dashboard.pages.controls import Choice
 from dashboard.pages.remembering import STATE
@@ -53,7 +54,8 @@ _ARRIVED = _component(
 )
 _FOLLOW = _component(
     "follow",
-    "instrument.follows(JSON.parse(data.table), (asked) => setTriggerValue('asked', asked))",
+    "instrument.follows(JSON.parse(data.table), (asked) => setTriggerValue('asked', asked)); "
+    "parentElement.querySelector('.scalescope-follow').dataset.ready = data.subject",
 )
 _CONFIRM = _component("confirm", "instrument.confirmed(data)")
 
@@ -131,7 +133,12 @@ def follow(choice: Choice, study: SliceStudy, log_counts: bool, say: Language) -
             _table(subject, choice, study, log_counts, say), separators=(",", ":"), allow_nan=False
         ),
     )
-    _FOLLOW(key="follow", data={"table": table}, height=1, on_asked_change=choose)
+    _FOLLOW(
+        key="follow",
+        data={"table": table, "subject": sha256(subject.encode()).hexdigest()[:12]},
+        height=1,
+        on_asked_change=choose,
+    )
 
 
 def confirm() -> None:
@@ -147,7 +154,8 @@ def _count_runs() -> int:
 def _subject(choice: Choice, study: SliceStudy, log_counts: bool, say: Language) -> str:
     """What the answers are about, apart from α: two runs with one subject share a table."""
     chosen = study.report.chosen
-    beyond = chosen.high if chosen.high > study.report.silu_output.absmax else None
+    limit = MARGIN_FOR_CUTS * study.report.silu_output.absmax
+    beyond = chosen.high if chosen.high > limit else None  # it widens the axes
     companion = (study.beside.high, say(study.beside.label))
     return repr(
         (

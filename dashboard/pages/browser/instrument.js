@@ -330,8 +330,7 @@ function moveWords(plot, words, i) {
     const y = note.yref !== "paper" && change.y ? change.y[i] : note.y;
     if (text === null || x === null || y === null) return;
     const place = noted(plot, note, x, y), off = hidden.get(note).shift;
-    const bold = note.text.startsWith("<b>") && !text.startsWith("<b>");
-    write(plot, bold ? `<b>${text}</b>` : text, { x: place.x + off.x, y: place.y + off.y }, {
+    write(plot, text, { x: place.x + off.x, y: place.y + off.y }, {
       xanchor: style.xanchor, yanchor: style.yanchor, size: style.font.size,
       color: style.font.color, ground: note.bgcolor ? style.bgcolor : undefined, pad: 0,
     });
