@@ -19,7 +19,7 @@ from dashboard.pages.controls import Choice
 from dashboard.pages.exporting import export_layer, show_figure
 from dashboard.pages.heading import ALPHA_WIDTH
 from dashboard.pages.registry import page
-from dashboard.pages.remembering import STATE, keep, kept, one_of
+from dashboard.pages.remembering import STATE
 from dashboard.pages.studies import SliceStudy
 from dashboard.pages.waiting import Frame
 from dashboard.text import captions
@@ -51,21 +51,21 @@ def explore(frame: Frame, say: Language) -> None:
             _show_metrics(study, say)
         with st.container(key="hero"):
             _show_verdict(choice, study, say)
-            _show_transfer(choice, study, say)
+            instrument.transfer(choice, study, say)
             way_slot = st.container()
             kernel_slot = st.container()
-    pinning.show(choice, _log_counts(), say)
+    pinning.show(choice, instrument.log_counts(), say)
     st.divider()
     _show_table(choice, study, say)
     with way_slot:
-        instrument.arrived(choice, study, _log_counts(), say)
+        instrument.arrived(choice, study, say)
     if not choice.complete:
         controls.count_the_rest(choice, frame)
     kernel = live.run(choice, study, frame)
     with kernel_slot:
         live.show(choice, study, kernel, say)
     instrument.confirm()
-    instrument.follow(choice, study, _log_counts(), say)
+    instrument.follow(choice, study, say)
     export_layer(choice, study, kernel, say)
 
 
@@ -134,39 +134,6 @@ def _show_metrics(study: SliceStudy, say: Language) -> None:
                     delta_arrow="off",
                     help=metric.help,
                 )
-
-
-def _show_transfer(choice: Choice, study: SliceStudy, say: Language) -> None:
-    """From SiLU's input to the code, with the cuts of the other scales."""
-    counts = {"log counts": say("log counts"), "linear counts": say("linear counts")}
-    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-        st.markdown(
-            "### " + say("From SiLU input to INT8 code"),
-            help=say(
-                "Follow a value: up from the input, across the curve, onto the ruler of codes."
-            ),
-        )
-        kept("counts", one_of(tuple(counts)))
-        kind = st.segmented_control(
-            say("Counts"),
-            counts,
-            default="log counts",
-            key="counts",
-            format_func=counts.__getitem__,
-            required=True,
-            label_visibility="collapsed",
-            help=say("How tall a count is drawn in both histograms."),
-        )
-        keep("counts", kind, "log counts")
-    hero = figures.transfer(study.report, instrument.cuts_beside(study), _log_counts(), say)
-    show_figure(hero, "transfer", choice, say)
-    with st.container(key="transfer_note"):
-        st.caption(captions.transfer_caption(study.report, say))
-
-
-def _log_counts() -> bool:
-    """Whether counts are drawn logarithmically, as the switch over the figure has it."""
-    return STATE.counts == "log counts"
 
 
 def _show_table(choice: Choice, study: SliceStudy, say: Language) -> None:

@@ -1,6 +1,7 @@
 """Explore under the hand: drag the cut line, and all that is on show follows without the server.
 
-Three parts without looks of their own stand on the page, in the order in which a run knows more:
+``transfer`` draws the figure that is dragged. Three parts without looks of their own stand on the
+page, in the order in which a run knows more:
 
     arrived     after the figures: which α they show, so that the browser lets go of its own
     follow      after the kernel: the table of answers, made once a slice and kept
@@ -21,13 +22,15 @@ from typing import Any
 
 import streamlit as st
 
+from dashboard import figures
 from dashboard.analysis.answers import Answers, cuts_and_gains
 from dashboard.analysis.report import ScaleReport, format_alpha
 from dashboard.figures import moving
 from dashboard.figures.transfer import MARGIN_FOR_CUTS, RULER, preimage
 from dashboard.pages import assets, controls, studies
 from dashboard.pages.controls import Choice
-from dashboard.pages.remembering import STATE
+from dashboard.pages.exporting import show_figure
+from dashboard.pages.remembering import STATE, keep, kept, one_of
 from dashboard.pages.studies import SliceStudy
 from dashboard.text import captions, prose
 from dashboard.text.language import Language
@@ -60,14 +63,54 @@ _FOLLOW = _component(
 _CONFIRM = _component("confirm", "instrument.confirmed(data)")
 
 
-def arrived(choice: Choice, study: SliceStudy, log_counts: bool, say: Language) -> None:
+def transfer(choice: Choice, study: SliceStudy, say: Language) -> None:
+    """The figure that is taken in the hand: from SiLU's input to the code, every scale's cut."""
+    counts = {"log counts": say("log counts"), "linear counts": say("linear counts")}
+    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+        st.markdown(
+            "### " + say("From SiLU input to INT8 code"),
+            help=say(
+                "Follow a value: up from the input, across the curve, onto the ruler of codes. "
+                "Drag the cut line; click to keep a value's way."
+            ),
+        )
+        kept("counts", one_of(tuple(counts)))
+        kind = st.segmented_control(
+            say("Counts"),
+            counts,
+            default="log counts",
+            key="counts",
+            format_func=counts.__getitem__,
+            required=True,
+            label_visibility="collapsed",
+            help=say("How tall a count is drawn in both histograms."),
+        )
+        keep("counts", kind, "log counts")
+    figure = figures.transfer(study.report, _other_cuts(study), log_counts(), say)
+    show_figure(figure, "transfer", choice, say)
+    with st.container(key="transfer_note"):
+        st.caption(captions.transfer_caption(study.report, say))
+
+
+def log_counts() -> bool:
+    """Whether counts are drawn logarithmically, as the switch over the figure has it."""
+    return STATE.counts == "log counts"
+
+
+def _other_cuts(study: SliceStudy) -> list[tuple[ScaleReport, str]]:
+    """The other cuts of the transfer figure, and how each is drawn."""
+    rows = [row for row in study.rows if row.observer in ("minmax", "scale-wx")]
+    return [(study.beside, "beside"), (study.best, "best"), *((row, "baseline") for row in rows)]
+
+
+def arrived(choice: Choice, study: SliceStudy, say: Language) -> None:
     """Tell the browser what the figures of this run show."""
     chosen, rule = study.report.chosen, choice.rule
     on_axis = rule.observer == "percentile" and rule.alpha in choice.alphas
     _ARRIVED(
         key="arrived",
         data={
-            "subject": _subject(choice, study, log_counts, say),
+            "subject": _subject(choice, study, say),
             "chosen": choice.alphas.index(rule.alpha) if on_axis else None,
             "high": chosen.high,
             "v": preimage(chosen.high),
@@ -111,7 +154,7 @@ def _probe_words(say: Language) -> dict[str, str]:
     return {name: prose.inline(text) for name, text in sentences.items()}
 
 
-def follow(choice: Choice, study: SliceStudy, log_counts: bool, say: Language) -> None:
+def follow(choice: Choice, study: SliceStudy, say: Language) -> None:
     """Give the browser the table of answers, and choose the α that a hand leaves the line at."""
     best = study.landscape.best_rule
 
@@ -126,11 +169,11 @@ def follow(choice: Choice, study: SliceStudy, log_counts: bool, say: Language) -
         st.error(
             say("The table that the figures followed and the numbers computed now differ. Reload.")
         )
-    subject = _subject(choice, study, log_counts, say)
+    subject = _subject(choice, study, say)
     table = studies.table(
         subject,
         lambda: json.dumps(
-            _table(subject, choice, study, log_counts, say), separators=(",", ":"), allow_nan=False
+            _table(subject, choice, study, say), separators=(",", ":"), allow_nan=False
         ),
     )
     _FOLLOW(
@@ -151,7 +194,7 @@ def _count_runs() -> int:
     return STATE.runs
 
 
-def _subject(choice: Choice, study: SliceStudy, log_counts: bool, say: Language) -> str:
+def _subject(choice: Choice, study: SliceStudy, say: Language) -> str:
     """What the answers are about, apart from α: two runs with one subject share a table."""
     chosen = study.report.chosen
     limit = MARGIN_FOR_CUTS * study.report.silu_output.absmax
@@ -163,7 +206,7 @@ def _subject(choice: Choice, study: SliceStudy, log_counts: bool, say: Language)
             choice.shown.edition,
             choice.layer,
             choice.slice_index,
-            log_counts,
+            log_counts(),
             choice.rule.symmetric,
             choice.alphas,
             companion,
@@ -173,15 +216,7 @@ def _subject(choice: Choice, study: SliceStudy, log_counts: bool, say: Language)
     )
 
 
-def cuts_beside(study: SliceStudy) -> list[tuple[ScaleReport, str]]:
-    """The other cuts of the transfer figure, and how each is drawn."""
-    rows = [row for row in study.rows if row.observer in ("minmax", "scale-wx")]
-    return [(study.beside, "beside"), (study.best, "best"), *((row, "baseline") for row in rows)]
-
-
-def _table(
-    subject: str, choice: Choice, study: SliceStudy, log_counts: bool, say: Language
-) -> dict[str, Any]:
+def _table(subject: str, choice: Choice, study: SliceStudy, say: Language) -> dict[str, Any]:
     answers = studies.answers(
         choice.shown, choice.layer, choice.slice_index, choice.alphas, choice.rule.symmetric
     )
@@ -213,7 +248,7 @@ def _table(
             "landscape": moving.landscape_moves(study.landscape, choice.alphas, answers),
             "sweep": moving.sweep_moves(answers, say),
             "transfer": moving.transfer_moves(
-                study.report, cuts_beside(study), log_counts, answers, say
+                study.report, _other_cuts(study), log_counts(), answers, say
             ),
             "table": moving.table_moves(study.rows, answers, say),
         },
