@@ -21,34 +21,40 @@ function uses(element, key) {
     element.closest("[role=slider], [role=radiogroup], [role=tablist], input") !== null;
 }
 
-export default function ({ data, parentElement, setTriggerValue }) {
-  const root = parentElement.querySelector(".keys");
-  if (root.dataset.step !== undefined && root.dataset.step !== String(data.step))
-    main()?.scrollTo({ top: 0 });
-  root.dataset.step = data.step;
-  root.presenting = data.present;
-  root.press = (move) => setTriggerValue("pressed", move);
-  root.listen ??= listening(root);
-  return () => {
-    document.removeEventListener("keydown", root.listen, true);
-    root.listen = undefined;
-  };
-}
-
-// One listener for as long as the page lasts: each run of it only says whether it is presented.
-function listening(root) {
-  const listen = (event) => {
+// One listener and one queue for as long as the browser shows the app: a page's component comes and
+// goes. `page` is the one on show, or null between two.
+function presenter() {
+  if (window.scalescopePresenter) return window.scalescopePresenter;
+  const state = { page: null, presenting: false, number: 0, waiting: [] };
+  document.addEventListener("keydown", (event) => {
     const move = MOVES[event.key];
     const scroll = SCROLLS[event.key];
-    if (!root.presenting || !(move || scroll) || event.defaultPrevented) return;
+    if (!state.presenting || !(move || scroll) || event.defaultPrevented) return;
     if (event.ctrlKey || event.altKey || event.metaKey || event.shiftKey) return;
     const path = event.composedPath();
     if (uses(path[0], event.key) || uses(document.activeElement, event.key)) return;
     event.preventDefault();
     if (scroll) return main()?.scrollBy({ top: scroll * innerHeight, behavior: "smooth" });
-    if (move === "leave") root.presenting = false; // from the next key on, not from the next run on
-    root.press(move);
+    if (move === "leave") state.presenting = false; // from the next key on, not from the next run on
+    state.waiting.push({ move, number: ++state.number });
+    state.page?.send(state.waiting[0]); // the next in the queue leaves when this one was taken
+  }, true);
+  return window.scalescopePresenter = state;
+}
+
+export default function ({ data, parentElement, setTriggerValue }) {
+  const root = parentElement.querySelector(".keys");
+  if (root.dataset.step !== undefined && root.dataset.step !== String(data.step))
+    main()?.scrollTo({ top: 0 });
+  root.dataset.step = data.step;
+  const state = presenter();
+  state.number = Math.max(state.number, data.presses);
+  state.waiting = state.waiting.filter((press) => press.number > data.presses);
+  state.presenting = data.present && !state.waiting.some((press) => press.move === "leave");
+  root.send = (press) => setTriggerValue("pressed", press);
+  state.page = root;
+  if (state.waiting.length) root.send(state.waiting[0]);
+  return () => {
+    if (state.page === root) state.page = null;
   };
-  document.addEventListener("keydown", listen, true);
-  return listen;
 }

@@ -178,9 +178,8 @@ def turn(by: int) -> None:
     STATE.step = min(max((STATE.get("step") or 1) + by, 1), len(STEPS))
 
 
-def pressed() -> None:
-    """A presenter's key."""
-    move = STATE["keys"].pressed
+def pressed(move: str) -> None:
+    """A presenter's key, as ``keys.listen`` says it."""
     if move == "leave":
         presenting.leave()
     else:

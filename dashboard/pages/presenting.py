@@ -77,14 +77,14 @@ def button(say: Language) -> None:
     )
 
 
-def turned(keys: list[str], current: str) -> None:
+def turned(keys: list[str], current: str, move: str) -> None:
     """For a presenter's key: which page comes now is in ``STATE.turned``.
 
     Args:
         keys: of all pages, in their order.
         current: the one on show.
+        move: as ``keys.listen`` says it.
     """
-    move = STATE["keys"].pressed
     if move == "leave":
         leave()
         return
