@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from playwright.sync_api import Page
     from streamlit.testing.v1 import AppTest
 
@@ -59,6 +61,16 @@ def go_to(page: Page, key: str, code: str = "en") -> None:
         page.get_by_test_id("stTopNavDropdownLink").filter(has_text=say(entry.title)).click()
     else:
         page.get_by_test_id("stTopNavLink").filter(has_text=say(entry.title)).click()
+
+
+def eventually(page: Page, check: Callable[[], None]) -> None:
+    """A check that holds once the page has arranged itself anew."""
+    for _ in range(50):
+        try:
+            return check()
+        except AssertionError:
+            page.wait_for_timeout(100)
+    check()
 
 
 def page_text(app: AppTest) -> str:
