@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,11 +20,21 @@ registry.navigation({key!r})()
 """
 
 
+@cache
+def scan_once() -> None:
+    """Let Streamlit look through all installed distributions for components once, not at each run:
+    that takes as long as a page."""
+    from streamlit.components.v2 import manifest_scanner
+
+    manifest_scanner.scan_component_manifests = cache(manifest_scanner.scan_component_manifests)
+
+
 def asked(key: str, **settings: str) -> AppTest:
     """A page that a link with these settings asks for, by its key; "app" is app.py. Not run yet."""
     # Imported here: on a GPU machine the kernels' tests run without Streamlit.
     from streamlit.testing.v1 import AppTest
 
+    scan_once()
     if key == "app":
         app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60)
     else:
