@@ -168,13 +168,6 @@ def page(browser) -> Iterator[Page]:
     page.close()
 
 
-def test_a_served_page_refuses_a_path_where_others_can_reach_it(page):
-    with served(listen="0.0.0.0") as address:
-        for link in ("?text=/etc/passwd", f"?checkpoint={quote(str(SAMPLES_DIR / 'mamba-tiny'))}"):
-            page.goto(f"{address}/layers{link}")
-            page.get_by_role("alert").get_by_text("No such name is open").wait_for(timeout=60_000)
-
-
 def outward_address() -> str | None:
     """An address of this machine that is not its loopback; nothing is sent."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
@@ -196,9 +189,9 @@ def test_the_app_as_the_readme_starts_it_listens_to_this_machine_alone(server):
         socket.create_connection((outward, port), 5)
 
 
-def test_the_app_runs_from_any_directory_and_explore_has_its_own_address(page, tmp_path):
+def test_from_any_directory_explore_has_its_address_and_others_reach_no_path(page, tmp_path):
     log = tmp_path / "log"
-    with log.open("w") as output, served(output, directory=tmp_path) as address:
+    with log.open("w") as output, served(output, "0.0.0.0", tmp_path) as address:
         page.goto(f"{address}/explore?checkpoint=mamba2-tiny&layer=2&batches=2&seq_len=64")
         page.get_by_text("differ from the reference").wait_for(timeout=60_000)
         assert page.get_by_role("combobox", name="Checkpoint").input_value() == "mamba2-tiny"
@@ -206,6 +199,9 @@ def test_the_app_runs_from_any_directory_and_explore_has_its_own_address(page, t
         assert settings["layer"] == ["2"] and settings["batches"] == ["2"]
         assert not page.get_by_text("Page not found").count()
         assert page.locator("[data-testid=stTopNavLink]", has_text="Explore").count() == 1
+        for link in ("?text=/etc/passwd", f"?checkpoint={quote(str(SAMPLES_DIR / 'mamba-tiny'))}"):
+            page.goto(f"{address}/layers{link}")
+            page.get_by_role("alert").get_by_text("No such name is open").wait_for(timeout=60_000)
     assert "Traceback" not in log.read_text()
 
 

@@ -74,12 +74,6 @@ assert hasattr(kernels, "quant_causal_conv1d") and kernels.reference.__file__.st
 """
 
 
-def test_models_load_beside_another_distribution_called_kernels(stand_in, tmp_path):
-    code = MODEL.replace("{root!r}", repr(str(ROOT)))
-    layers, kernels = run([ROOT, stand_in], tmp_path, "-c", code).split()
-    assert layers == "4" and Path(kernels).parent == ROOT / "kernels"
-
-
 def test_the_command_line_runs_behind_it_and_sets_its_imports_aside_from_collection(
     stand_in, tmp_path
 ):
@@ -136,5 +130,9 @@ assert (gc.get_freeze_count(), gc.isenabled()) == (before[0], False)
 """
 
 
-def test_importing_the_project_changes_nothing_of_the_process(tmp_path):
-    run([ROOT], tmp_path, "-c", NEUTRAL)
+def test_importing_the_project_changes_nothing_and_models_load_beside_the_other_kernels(
+    stand_in, tmp_path
+):
+    code = NEUTRAL + MODEL.replace("{root!r}", repr(str(ROOT)))
+    layers, kernels = run([ROOT, stand_in], tmp_path, "-c", code).split()
+    assert layers == "4" and Path(kernels).parent == ROOT / "kernels"
