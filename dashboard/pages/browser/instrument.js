@@ -607,7 +607,8 @@ function watch() {
   watched = slider;
   if (!slider) return;
   observer = new MutationObserver(() => {
-    if (following || pressed || slider.disabled || !ready()) return;
+    const inHand = slider === document.activeElement || slider.closest(".st-key-alpha").matches(":active");
+    if (!inHand || following || pressed || slider.disabled || !ready()) return;
     const i = table.names.indexOf(slider.getAttribute("aria-valuetext"));
     if (i >= 0) want(i);
   });
