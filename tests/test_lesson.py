@@ -78,17 +78,17 @@ def test_a_scale_of_nothing_is_refused():
 
 @pytest.mark.parametrize("spread", [0.2, 1.0, 3.0])
 def test_the_reshaped_curve_is_silu_of_normal_quantiles(spread):
-    found = silu_shape.reshape(spread)
+    reshaped = silu_shape.reshape(spread)
     v = np.sort(np.random.default_rng(0).normal(0, spread, 200_001))
     for share in (0.01, 0.3, 0.5, 0.9, 0.99):
         drawn = np.quantile(v, share)
         # 200,001 draws: the quantile's own error, five sigma
         slack = 5 * spread * np.sqrt(share * (1 - share) / 200_001) / 0.03
-        assert found.silu_input.quantile(share) == pytest.approx(drawn, abs=slack)
-    back = np.repeat(found.silu_output.values, found.silu_output.counts)
-    expected = np.sort(silu(np.repeat(found.silu_input.values, found.silu_input.counts)))
+        assert reshaped.silu_input.quantile(share) == pytest.approx(drawn, abs=slack)
+    back = np.repeat(reshaped.silu_output.values, reshaped.silu_output.counts)
+    expected = np.sort(silu(np.repeat(reshaped.silu_input.values, reshaped.silu_input.counts)))
     assert np.abs(np.sort(back) - expected).max() < 2e-3 * max(1, expected.max())  # float16
-    assert found.silu_output.quantize(found.scale).saturated == 0
+    assert reshaped.silu_output.quantize(reshaped.scale).saturated == 0
 
 
 @pytest.mark.parametrize(("amax", "stranded"), [(5.0, 121), (127.0, 128), (0.1, 0)])
@@ -98,16 +98,16 @@ def test_stranded_codes_by_hand(amax, stranded):
 
 
 def test_an_asymmetric_scale_strands_nothing_and_gains():
-    found = silu_shape.reshape(1.0)
-    y = np.repeat(found.silu_output.values, found.silu_output.counts).astype(np.float64)
+    reshaped = silu_shape.reshape(1.0)
+    y = np.repeat(reshaped.silu_output.values, reshaped.silu_output.counts).astype(np.float64)
     step = (y.max() - y.min()) / 255
     zero = -128 + round(-y.min() / step)
     codes = np.clip(half_away(y / step) + zero, -128, 127)
     assert codes.min() == -128 and codes.max() == 127
     noise = (((codes - zero) * step - y) ** 2).sum()
-    symmetric = ((half_away(y / found.scale) * found.scale - y) ** 2).sum()
-    assert found.asymmetric_gain_db == pytest.approx(10 * np.log10(symmetric / noise), abs=0.01)
-    assert found.asymmetric_gain_db > 4
+    symmetric = ((half_away(y / reshaped.scale) * reshaped.scale - y) ** 2).sum()
+    assert reshaped.asymmetric_gain_db == pytest.approx(10 * np.log10(symmetric / noise), abs=0.01)
+    assert reshaped.asymmetric_gain_db > 4
 
 
 def test_a_spread_of_nothing_is_refused():
@@ -128,20 +128,20 @@ def test_the_toy_example_against_numpy(points, scale):
     }[points]
     y = silu(v)
     codes = np.clip(half_away(y / scale), -128, 127)
-    found = toy_example.run(scale, points)
-    assert (found.lowest_code, found.highest_code) == (codes.min(), codes.max())
-    assert found.codes_used == len(set(codes))
-    assert found.mean_error == pytest.approx(np.abs(codes * scale - y).mean(), rel=1e-4)  # float32
+    toy = toy_example.run(scale, points)
+    assert (toy.lowest_code, toy.highest_code) == (codes.min(), codes.max())
+    assert toy.codes_used == len(set(codes))
+    assert toy.mean_error == pytest.approx(np.abs(codes * scale - y).mean(), rel=1e-4)  # float32
 
 
 def test_the_published_codes_and_utilizations_come_out_again():
     for printed in (TOY.straightforward, TOY.percentile):
-        found = toy_example.run(printed.scale)
-        assert (found.lowest_code, found.highest_code) == (
+        toy = toy_example.run(printed.scale)
+        assert (toy.lowest_code, toy.highest_code) == (
             printed.lowest_code,
             printed.highest_code,
         )
-        assert found.utilization == pytest.approx(printed.utilization, abs=5e-4)
+        assert toy.utilization == pytest.approx(printed.utilization, abs=5e-4)
 
 
 def test_the_straw_man_falls():
@@ -161,11 +161,11 @@ def test_points_that_are_none_are_refused():
 
 @pytest.mark.parametrize(("size", "share"), [(10.0, 0.0005), (3.0, 0.01), (30.0, 0.0), (7.5, 0.01)])
 def test_outliers_against_numpy(size, share):
-    found = outliers.with_outliers(size, share)
+    example = outliers.with_outliers(size, share)
     count = round(share * 20_000)
     bulk = np.linspace(0, 3, 20_000 - count).astype(np.float16).astype(np.float64)
     y = np.concatenate([bulk, np.full(count, size)])
-    for cut, amax in ((found.minmax, y.max()), (found.percentile, 3.0)):
+    for cut, amax in ((example.minmax, y.max()), (example.percentile, 3.0)):
         scale = amax / 127
         back = np.clip(half_away(y / scale), -128, 127) * scale
         assert cut.scale == pytest.approx(scale)
@@ -174,16 +174,16 @@ def test_outliers_against_numpy(size, share):
         assert cut.outlier_error == pytest.approx(
             np.abs(back - y)[-count:].mean() if count else 0, rel=1e-5, abs=1e-6
         )
-    assert found.best_amax <= y.max()
-    amaxes, made = found.sweep
+    assert example.best_amax <= y.max()
+    amaxes, made = example.sweep
     assert amaxes[0] == pytest.approx(1.5) and (np.diff(made.clipping_mse) <= 1e-12).all()
 
 
 def test_the_published_example_gains_in_the_mean_and_loses_in_the_square():
-    found = outliers.with_outliers(10.0, 0.0005)
-    assert (found.minmax.code, found.percentile.code) == (13, 42)
-    assert found.percentile.mean_error < found.minmax.mean_error
-    assert found.percentile.mse > 40 * found.minmax.mse
+    example = outliers.with_outliers(10.0, 0.0005)
+    assert (example.minmax.code, example.percentile.code) == (13, 42)
+    assert example.percentile.mean_error < example.minmax.mean_error
+    assert example.percentile.mse > 40 * example.minmax.mse
 
 
 @pytest.mark.parametrize(("size", "share"), [(2.0, 0.1), (float("nan"), 0.1), (10.0, 1.0)])
@@ -222,22 +222,22 @@ def trained(calibration):
 def test_a_trace_is_integer_arithmetic_and_what_the_kernel_wrote(
     checkpoint, calibration, channel, position
 ):
-    scales = [part.scales for part in calibration.layer(1).slices]
+    scales = [counted.scales for counted in calibration.layer(1).slices]
     conv = quantize_conv(calibration.capture(1), checkpoint.slices, scales)
-    found = trace_channel(conv, 0.02, 2, channel, first=position, count=1)
+    traced = trace_channel(conv, 0.02, 2, channel, first=position, count=1)
     x = [int(conv.x_q[2, channel, i]) if i >= 0 else 0 for i in range(position - 3, position + 1)]
-    assert found.window[0].tolist() == x
-    assert found.weight.tolist() == conv.weight_q[channel].tolist()
-    assert found.acc[0] == sum(a * b for a, b in zip(x, found.weight.tolist(), strict=True))
-    v = found.scale_w * found.scale_x * int(found.acc[0]) + found.bias * found.scale_b
-    assert found.v[0] == pytest.approx(v, rel=1e-5, abs=1e-7)  # float32
-    assert found.s[0] == pytest.approx(silu(v), rel=1e-5, abs=1e-7)
-    assert found.code[0] == int(np.clip(half_away(found.s[0] / 0.02), -128, 127))
-    assert found.written[0] == found.code[0]
+    assert traced.window[0].tolist() == x
+    assert traced.weight.tolist() == conv.weight_q[channel].tolist()
+    assert traced.acc[0] == sum(a * b for a, b in zip(x, traced.weight.tolist(), strict=True))
+    v = traced.scale_w * traced.scale_x * int(traced.acc[0]) + traced.bias * traced.scale_b
+    assert traced.v[0] == pytest.approx(v, rel=1e-5, abs=1e-7)  # float32
+    assert traced.s[0] == pytest.approx(silu(v), rel=1e-5, abs=1e-7)
+    assert traced.code[0] == int(np.clip(half_away(traced.s[0] / 0.02), -128, 127))
+    assert traced.written[0] == traced.code[0]
 
 
 def test_a_trace_outside_the_input_is_refused(checkpoint, calibration):
-    scales = [part.scales for part in calibration.layer(0).slices]
+    scales = [counted.scales for counted in calibration.layer(0).slices]
     conv = quantize_conv(calibration.capture(0), checkpoint.slices, scales)
     for place, name in (((3, 0, 0), "batch"), ((0, 384, 0), "channel"), ((0, 0, 64), "position")):
         with pytest.raises(ValueError, match=f"{name} is {max(place)}"):
@@ -269,7 +269,7 @@ def test_a_guess_that_is_right_costs_nothing_and_a_wrong_one_does(trained):
 
 
 def test_a_choice_scores_against_each_layers_best(trained):
-    bests = tuple(each.landscape.best_alpha for each in trained.layers)
+    bests = tuple(layer.landscape.best_alpha for layer in trained.layers)
     assert AlphaChoice(trained, bests).mean_loss_db == 0
     worse = AlphaChoice(trained, (0.99, *bests[1:]))
     assert worse.worst == 0

@@ -120,7 +120,7 @@ def test_curves_of_the_error_are_the_sweeps():
 
 def test_the_chosen_alpha_stands_on_its_layers_curve_and_the_cut_at_its_scale(model):
     layer = model.layers[2]
-    landscapes = {each.number: each.landscape for each in model.layers}
+    landscapes = {entry.number: entry.landscape for entry in model.layers}
     figure = best_alpha(landscapes, layer.number, 0.999, layer.silu_output, ENGLISH)
     y = np.repeat(layer.silu_output.values, layer.silu_output.counts).astype(np.float64)
     scale = np.float32(np.quantile(np.abs(y), 0.999)) / np.float32(127)
@@ -135,7 +135,7 @@ def test_the_chosen_alpha_stands_on_its_layers_curve_and_the_cut_at_its_scale(mo
 
 def test_a_hidden_ratio_is_not_in_the_figure():
     own = {0: 100.5, 1: 77.7}
-    hidden, shown = (ratios("m", own, 1, 90.0, told, ENGLISH) for told in (False, True))
+    hidden, shown = (ratios("m", own, 1, 90.0, revealed, ENGLISH) for revealed in (False, True))
     assert "77.7" not in hidden.to_json() and "77.7" in shown.to_json()
     assert np.log10(77.7) not in [pytest.approx(x, abs=1e-4) for x, _ in points(hidden, "output")]
     assert (pytest.approx(np.log10(90.0)), -27 * 5 - 44 - 27) in points(hidden, "chosen")

@@ -165,8 +165,7 @@ def lesson_loss_over_alpha(
             estimates,
             "saturated",
             [
-                say("α {alpha}: {nats} nats", alpha=format_alpha(a),
-                    nats=with_error(one.mean, one.error))
+                f"α {format_alpha(a)}: {with_error(one.mean, one.error)} nats"
                 + (f"\n{say('within its error')}" if one.is_noise else "")
                 for a, one in zip(costs.alphas, estimates, strict=True)
             ],

@@ -21,9 +21,10 @@ from dashboard.checkpoints import sample_names
 from dashboard.lesson.calibrated import MOST_LAYERS, Activations, CalibratedLayer, CalibratedModel
 from dashboard.lesson.group_scales import group_channels
 from dashboard.lesson.screen import StepSample
-from dashboard.pages import loading, measuring, waiting
+from dashboard.pages import calibrating, costing, loading, measuring, outlining, studies, waiting
 from dashboard.pages.refusing import refusals
 from dashboard.pages.remembering import STATE, keep, kept
+from dashboard.pages.sources import Source, is_calibration_file
 from dashboard.pages.waiting import Frame
 from dashboard.rules.channels import GroupScales
 from dashboard.rules.grouping import ChannelGrouping
@@ -34,23 +35,23 @@ from kernels.int8 import scale_from_amax
 DEFAULT_MODEL = "mamba2-small"
 
 
-def source_of(checkpoint: str) -> loading.Source:
+def source_of(checkpoint: str) -> Source:
     """A checkpoint on the default text, or a calibration file as it is."""
-    if loading.is_calibration_file(checkpoint):
-        return loading.Source(checkpoint, "", 0, 0)
-    return loading.Source(checkpoint, DEFAULT_TEXT, DEFAULT_BATCHES, DEFAULT_SEQ_LEN)
+    if is_calibration_file(checkpoint):
+        return Source(checkpoint, "", 0, 0)
+    return Source(checkpoint, DEFAULT_TEXT, DEFAULT_BATCHES, DEFAULT_SEQ_LEN)
 
 
-def sample_source(sample: StepSample) -> loading.Source:
+def sample_source(sample: StepSample) -> Source:
     """A sample on its own text."""
-    return loading.Source(*sample, DEFAULT_BATCHES, DEFAULT_SEQ_LEN)
+    return Source(*sample, DEFAULT_BATCHES, DEFAULT_SEQ_LEN)
 
 
 def sample_model(sample: StepSample) -> CalibratedModel:
     return calibrated_model(sample_source(sample))
 
 
-def model_box(say: Language) -> loading.Source:
+def model_box(say: Language) -> Source:
     """The box that chooses the model."""
     kept("checkpoint")
     names = sample_names()
@@ -71,7 +72,7 @@ def layer_box(say: Language, layers: tuple[int, ...]) -> int:
     return keep("layer", st.selectbox(say("Layer"), layers, key="layer"))
 
 
-def calibrated_model(source: loading.Source, frame: Frame | None = None) -> CalibratedModel:
+def calibrated_model(source: Source, frame: Frame | None = None) -> CalibratedModel:
     """The model, calibrated, with every α tried in its first layers.
 
     Args:
@@ -80,25 +81,25 @@ def calibrated_model(source: loading.Source, frame: Frame | None = None) -> Cali
     """
     if frame:
         with refusals(frame):
-            source = loading.outline(source).source
+            source = outlining.outline(source).source
             check(waiting.calibrated(frame, source), source)
-    source = loading.outline(source).source
-    calibration = loading.calibration(source, _silent)
-    layers = loading.outline(source).layers[:MOST_LAYERS]
+    source = outlining.outline(source).source
+    calibration = calibrating.calibration(source, _silent)
+    layers = outlining.outline(source).layers[:MOST_LAYERS]
     return CalibratedModel(
         source.checkpoint,
         tuple(
             CalibratedLayer(
-                layer, calibration.layer(layer).slices[0], loading.landscape(source, layer, 0)
+                layer, calibration.layer(layer).slices[0], studies.landscape(source, layer, 0)
             )
             for layer in layers
         ),
-        loading.recommendation(source),
+        studies.recommendation(source),
         None if source.from_file else _activations(source, frame),
     )
 
 
-def check(calibration: Calibration, source: loading.Source) -> None:
+def check(calibration: Calibration, source: Source) -> None:
     """Raise CalibrationError where a layer gives nothing to learn from."""
     for layer in calibration.layers:
         if layer.slices[0].silu_output.absmax == 0:
@@ -110,18 +111,18 @@ def check(calibration: Calibration, source: loading.Source) -> None:
             )
 
 
-def _activations(source: loading.Source, frame: Frame | None) -> Activations:
+def _activations(source: Source, frame: Frame | None) -> Activations:
     show = frame.show if frame else _silent
     checkpoint = loading.checkpoint(source.checkpoint)
     first = loading.text(source).tokens[0]
 
     def minmax(layer: int) -> list[float]:
-        slices = loading.calibration(source, show).layer(layer).slices
+        slices = calibrating.calibration(source, show).layer(layer).slices
         return [scale_from_amax(conv_slice.silu_output.absmax) for conv_slice in slices]
 
     return Activations(
         minmax=minmax,
-        conv=lambda layer: loading.quantized_conv(source, layer, show),
+        conv=lambda layer: calibrating.quantized_conv(source, layer, show),
         groups=lambda layer: _groups(source, layer),
         has_heads=checkpoint.architecture.head_dim is not None,
         text=bytes(first.tolist()) if checkpoint.reads_bytes else None,
@@ -130,15 +131,15 @@ def _activations(source: loading.Source, frame: Frame | None) -> Activations:
 
 
 def _costs(
-    source: loading.Source, rules: Sequence[ScaleRule], frame: Frame | None
+    source: Source, rules: Sequence[ScaleRule], frame: Frame | None
 ) -> dict[ScaleRule, Impact]:
     """What rules cost in all layers, on the windows that the Impact page has without a choice."""
-    held_out = loading.HeldOutText(source, "", loading.WINDOWS)
-    if frame and not loading.has_float_run(held_out):
+    held_out = costing.HeldOutText(source, "", costing.WINDOWS)
+    if frame and not costing.has_float_run(held_out):
         frame.wait_for(source.checkpoint)
-    run = loading.float_run(held_out, _silent_window)
-    asked = loading.measurements(held_out, run, "output")
-    layers = loading.outline(source).layers
+    run = costing.float_run(held_out, _silent_window)
+    asked = costing.measurements(held_out, run, "output")
+    layers = outlining.outline(source).layers
     settings = {rule: Setting(rule, layers) for rule in rules}
 
     def show(progress: ImpactProgress) -> None:
@@ -147,7 +148,7 @@ def _costs(
 
     missing = asked.missing(list(settings.values()))
     if missing:
-        loading.measure_settings(held_out, asked, missing, (0, 0.0), math.inf, show)
+        costing.measure_settings(held_out, asked, missing, (0, 0.0), math.inf, show)
     if frame:
         frame.progress.empty()
     measured = {rule: asked.impact(setting) for rule, setting in settings.items()}
@@ -155,9 +156,9 @@ def _costs(
 
 
 @st.cache_resource(max_entries=32, show_spinner=False)
-def _groups(source: loading.Source, layer: int) -> tuple[ChannelGrouping, GroupScales]:
+def _groups(source: Source, layer: int) -> tuple[ChannelGrouping, GroupScales]:
     architecture = loading.checkpoint(source.checkpoint).architecture
-    outputs = loading.channels(source, layer, 0)
+    outputs = calibrating.channels(source, layer, 0)
     return group_channels(outputs, architecture.head_dim, architecture.n_groups)
 
 
