@@ -94,9 +94,9 @@ def main() -> None:
     checkpoint = load_checkpoint(MEMORY_SAMPLE)
     backbone = load_backbone(checkpoint)
     for batches in MEMORY_BATCHES:
-        found = calibrate(checkpoint, backbone, random_text(batches))
+        calibration = calibrate(checkpoint, backbone, random_text(batches))
         print(f"{MEMORY_SAMPLE}, {batches} × {SEQ_LEN}: {anonymous_mb():.0f} MB")
-        del found
+        del calibration
     for family in arguments.family:
         with tempfile.TemporaryDirectory() as directory:
             build(family, Path(directory))

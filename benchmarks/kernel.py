@@ -126,10 +126,10 @@ def int8_conv(
 
 def count_differing(x: Tensor, arguments: dict, mode: str, backend: str) -> int:
     """How many codes of x are not the reference's."""
-    found = quant_causal_conv1d(x, mode=mode, backend=backend, **arguments)
+    codes = quant_causal_conv1d(x, mode=mode, backend=backend, **arguments)
     # The reference needs 20 bytes a value on the way: one batch at a time.
     return sum(
-        int((found[i] != quant_causal_conv1d(x[i : i + 1], backend="torch", **arguments)[0]).sum())
+        int((codes[i] != quant_causal_conv1d(x[i : i + 1], backend="torch", **arguments)[0]).sum())
         for i in range(len(x))
     )
 
@@ -207,7 +207,7 @@ def peers(shape: tuple, inputs: list[Tensor], row: Callable, device: str, repeat
 
         ways.append(("kernels.reference", by_reference, inputs, (), 2))
     rows = []
-    for mode, way, given, others, bytes_each in ways:
+    for mode, way, given, others, bytes_per_value in ways:
         count = min(copies, len(given))
         ms = median_ms(
             lambda i, way=way, given=given, others=others, count=count: way(
@@ -216,7 +216,7 @@ def peers(shape: tuple, inputs: list[Tensor], row: Callable, device: str, repeat
             device,
             max(5, repeats // 5),
         )
-        rows.append(row("peer", "sequence-last", "scalar", mode, ms, bytes_each * elements))
+        rows.append(row("peer", "sequence-last", "scalar", mode, ms, bytes_per_value * elements))
     return rows
 
 
@@ -250,20 +250,20 @@ def statistics_rows(shape: tuple[int, int, int], device: str) -> list[dict]:
 
 def machine() -> dict:
     """What ran it: names and versions, for the record."""
-    found = {
+    facts = {
         "date": datetime.date.today().isoformat(),
         "device": platform.processor() or platform.machine(),
         "python": platform.python_version(),
         "torch": torch.__version__,
     }
     if torch.cuda.is_available():
-        found["device"] = torch.cuda.get_device_name()
-        found["cuda"] = torch.version.cuda
+        facts["device"] = torch.cuda.get_device_name()
+        facts["cuda"] = torch.version.cuda
     if available_backends()[0] != "torch":
         import triton
 
-        found["triton"] = triton.__version__
-    return found
+        facts["triton"] = triton.__version__
+    return facts
 
 
 def main() -> None:

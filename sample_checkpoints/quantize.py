@@ -86,17 +86,17 @@ def quantized_weights(values: Tensor) -> tuple[Tensor, float]:
 def quantized_layer(checkpoint: Checkpoint, capture: ConvCapture) -> dict[str, Tensor | float]:
     """The entries of one mixer: tensors and plain numbers, by their names inside it."""
     architecture = checkpoint.architecture
-    x_part, *others = checkpoint.slices
+    x_slice, *others = checkpoint.slices
     y = F.silu(causal_conv1d(capture.x, capture.weight, capture.bias)).half()  # (N, D, L)
     grouping = sort_and_cluster(
-        channel_means(capture, x_part),
+        channel_means(capture, x_slice),
         architecture.head_dim,
         architecture.n_groups,
         as_quamba2=True,
     )
     x_out = torch.stack(
         [
-            observed_scale(y[:, x_part.channels][:, grouping.group == g], torch.float32)
+            observed_scale(y[:, x_slice.channels][:, grouping.group == g], torch.float32)
             for g in range(grouping.group.max() + 1)
         ]
     ).reshape(grouping.shape)
@@ -110,23 +110,27 @@ def quantized_layer(checkpoint: Checkpoint, capture: ConvCapture) -> dict[str, T
         **{f"conv1d.{name}": ends for name, ends in ranges.items()},
         **{f"{SCAN}.{name}": ends.clone() for name, ends in ranges.items()},
     }
-    for part in others:
-        by_group = y[:, part.channels].chunk(architecture.n_groups, dim=1)
+    for conv_slice in others:
+        by_group = y[:, conv_slice.channels].chunk(architecture.n_groups, dim=1)
         scales = torch.stack([observed_scale(values) for values in by_group])
-        entries[f"conv1d.{part.name}_out_scales"] = scales
-        entries[f"{SCAN}.{part.name}_scale"] = scales.clone()
+        entries[f"conv1d.{conv_slice.name}_out_scales"] = scales
+        entries[f"{SCAN}.{conv_slice.name}_scale"] = scales.clone()
 
     # Only x's channels move; B and C keep theirs.
     order = np.arange(checkpoint.conv_dim)
-    order[x_part.channels] = grouping.channel_order
+    order[x_slice.channels] = grouping.channel_order
     codes: dict[str, list[Tensor]] = {"weight": [], "bias": []}
-    for part in checkpoint.slices:
-        entries[f"conv1d.{part.name}_scale"] = float(observed_scale(capture.x[:, part.channels]))
+    for conv_slice in checkpoint.slices:
+        entries[f"conv1d.{conv_slice.name}_scale"] = float(
+            observed_scale(capture.x[:, conv_slice.channels])
+        )
         for field, values in (("weight", capture.weight), ("bias", capture.bias)):
-            quantized, scale = quantized_weights(values[order[part.channels]])
+            quantized, scale = quantized_weights(values[order[conv_slice.channels]])
             codes[field].append(quantized)
-            entries[f"conv1d.{field[0]}{part.name}_scale"] = scale
-    return entries | {f"conv1d.{field}": torch.cat(parts) for field, parts in codes.items()}
+            entries[f"conv1d.{field[0]}{conv_slice.name}_scale"] = scale
+    return entries | {
+        f"conv1d.{field}": torch.cat(slice_codes) for field, slice_codes in codes.items()
+    }
 
 
 def quantized_state(

@@ -89,11 +89,11 @@ def slices_of(model: LanguageModel) -> list[slice]:
 
 def quantile(values: Tensor, alpha: float) -> float:
     """The α-quantile of |values|, linearly interpolated; ``torch.quantile`` takes no as many."""
-    ascending = values.abs().flatten().sort().values
-    rank = alpha * (len(ascending) - 1)
+    sizes = values.abs().flatten()
+    rank = alpha * (len(sizes) - 1)
     low = int(rank)
-    high = min(low + 1, len(ascending) - 1)
-    return float(torch.lerp(ascending[low], ascending[high], rank - low))
+    above = sizes.topk(len(sizes) - low).values  # few: α is near 1; largest first
+    return float(torch.lerp(above[-1], above[max(len(above) - 2, 0)], rank - low))
 
 
 @torch.no_grad()
@@ -155,8 +155,18 @@ def cost(ours: Tensor, theirs: Tensor, tokens: Tensor) -> dict[str, float]:
     }
 
 
-def judge(model: LanguageModel, held_out: Tensor) -> dict:
-    """What INT8 outputs cost a model by each α; ``held_out`` (2 · BATCHES, L) tokens."""
+@dataclass(frozen=True, eq=False)
+class Observed:
+    """A model on held-out text, and the scales that another text gives its outputs."""
+
+    tokens: Tensor  # (BATCHES, L), the windows that it is judged on
+    logits: Tensor  # (BATCHES, L, vocabulary), the float model's
+    outputs: list[Tensor]  # SiLU(conv1d) of each layer on the windows of the scales, (W, L, D)
+    scales: dict[float, dict[int, list[float]]]  # by α and layer, one a slice
+
+
+def observe(model: LanguageModel, held_out: Tensor) -> Observed:
+    """Scales from the first half of ``held_out`` (2 · BATCHES, L), logits on the other."""
     calibration, windows = held_out.split(BATCHES)
     outputs = observed(model, calibration)
     spans = slices_of(model)
@@ -168,20 +178,39 @@ def judge(model: LanguageModel, held_out: Tensor) -> dict:
         for alpha in ALPHAS
     }
     with torch.no_grad():
-        ours = model(windows)
-    loss = F.cross_entropy(ours[:, :-1].flatten(0, 1), windows[:, 1:].flatten())
-    found = {"loss": float(loss)}
-    for alpha in ALPHAS:
-        found[f"{alpha}"] = cost(ours, quantized_logits(model, windows, scales[alpha]), windows)
-    found["alone"] = [
-        cost(ours, quantized_logits(model, windows, {layer: own}), windows)["kl"]
-        for layer, own in scales[ALPHAS[0]].items()
-    ]
-    found["reach"] = [  # how far beyond the 0.9995-quantile x goes
-        float(y[..., spans[0]].abs().max()) / (127 * scales[ALPHAS[0]][layer][0])
-        for layer, y in enumerate(outputs)
-    ]
-    return found
+        return Observed(windows, model(windows), outputs, scales)
+
+
+def by_alpha(model: LanguageModel, seen: Observed) -> dict:
+    """The float model's loss, and what INT8 outputs of all layers cost it by each α; nats."""
+    loss = F.cross_entropy(seen.logits[:, :-1].flatten(0, 1), seen.tokens[:, 1:].flatten())
+    return {"loss": float(loss)} | {
+        str(alpha): cost(seen.logits, quantized_logits(model, seen.tokens, scales), seen.tokens)
+        for alpha, scales in seen.scales.items()
+    }
+
+
+def by_layer(model: LanguageModel, seen: Observed) -> dict:
+    """What each layer alone costs at the first α, and how far beyond its quantile its x goes."""
+    first = seen.scales[ALPHAS[0]]
+    return {
+        "alone": [
+            cost(seen.logits, quantized_logits(model, seen.tokens, {layer: scales}), seen.tokens)[
+                "kl"
+            ]
+            for layer, scales in first.items()
+        ],
+        "reach": [
+            float(y[..., slices_of(model)[0]].abs().max()) / (127 * first[layer][0])
+            for layer, y in enumerate(seen.outputs)
+        ],
+    }
+
+
+def evaluate(model: LanguageModel, held_out: Tensor) -> dict:
+    """What INT8 outputs cost a model; ``held_out`` (2 · BATCHES, L) tokens."""
+    seen = observe(model, held_out)
+    return by_alpha(model, seen) | by_layer(model, seen)
 
 
 def main() -> None:
@@ -208,7 +237,7 @@ def main() -> None:
         }
         judged.load_state_dict(state)
         torch.set_float32_matmul_precision("highest")
-        found = judge(judged, held_out)
+        costs = evaluate(judged, held_out)
         torch.set_float32_matmul_precision("high")
         line = {
             "run": arguments.run,
@@ -216,7 +245,7 @@ def main() -> None:
             "step": step,
             "bits": bits,
             "seconds": time.perf_counter() - began,
-            **found,
+            **costs,
         }
         with (arguments.out / f"run-{arguments.run:02}.jsonl").open("a") as log:
             log.write(json.dumps(line) + "\n")

@@ -89,11 +89,11 @@ def _pieces(speech: str) -> list[str]:
     return pieces
 
 
-def _fill(parts: list[str], separator: str) -> bytes:
+def _fill(pieces: list[str], separator: str) -> bytes:
     """As many whole parts, in order, as fit into TEXT_BYTES."""
     text = b""
-    for part in parts:
-        grown = text + (part + separator).encode()
+    for piece in pieces:
+        grown = text + (piece + separator).encode()
         if len(grown) > TEXT_BYTES:
             break
         text = grown

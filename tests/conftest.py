@@ -1,11 +1,16 @@
 """Shared by all tests: kernels first, so that Triton is interpreted wherever there is no GPU."""
 
+from __future__ import annotations
+
 import os
 import shutil
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
 
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # two torch processes share the cores
 os.environ["SCALESCOPE_RESULTS"] = ""  # what is measured here is kept nowhere, and read nowhere
@@ -82,14 +87,40 @@ def browser():
         assert not os.environ.get("SCALESCOPE_REQUIRE_BROWSER"), "chromium is required, not found"
         pytest.skip("chromium is not installed")
     # Imported here: on a GPU machine the kernels' tests run without Playwright.
-    from playwright.sync_api import sync_playwright
+    from playwright.sync_api import expect, sync_playwright
 
     from benchmarks.page import launched
 
+    expect.set_options(timeout=60_000)  # a busy machine is slow, not wrong
     with sync_playwright() as playwright:
         browser = launched(playwright)
         yield browser
         browser.close()
+
+
+@pytest.fixture(scope="session")
+def _tab(browser) -> Iterator[Page]:
+    tab = browser.new_page(locale="en-US")
+    tab.set_default_timeout(60_000)
+    tab.thrown = []
+    tab.on("pageerror", lambda error: tab.thrown.append(str(error)))
+    yield tab
+    tab.close()
+
+
+@pytest.fixture
+def tab(_tab) -> Iterator[Page]:
+    """A page at a desk, in the light; afterwards no script has failed.
+
+    It is the same for all tests, so that the app's code is fetched and compiled once; each opens an
+    address in it, which is a new visit.
+    """
+    _tab.set_viewport_size({"width": 1440, "height": 900})
+    _tab.emulate_media(color_scheme="light")
+    _tab.mouse.move(0, 0)
+    _tab.thrown.clear()
+    yield _tab
+    assert _tab.thrown == []
 
 
 @pytest.fixture(scope="module")

@@ -53,7 +53,7 @@ function isSeen(node) {
 const meet = (a, b) =>
   a.right > b.left && b.right > a.left && a.bottom > b.top && b.bottom > a.top;
 
-// A line's points, 2 px apart, as boxes without a size; of a curve those within its axes.
+// A line's points, at most 2 px apart, as boxes without a size; of a curve those within its axes.
 function along(plot, path) {
   const style = getComputedStyle(path);
   if (style.stroke === "none" || !Number(style.strokeOpacity) || !parseFloat(style.strokeWidth))
@@ -61,12 +61,44 @@ function along(plot, path) {
   const area = path.closest("g.subplot") ? axes(plot, path.closest("g.subplot")) : null;
   const matrix = path.getCTM();
   const points = [];
-  for (let at = 0; at <= path.getTotalLength(); at += 2) {
-    const { x, y } = path.getPointAtLength(at).matrixTransform(matrix);
-    const point = { left: x - 0.01, right: x + 0.01, top: y - 0.01, bottom: y + 0.01 };
-    if (!area || meet(point, area)) points.push(point);
+  for (const [x1, y1, x2, y2] of segments(path)) {
+    const steps = Math.ceil(Math.hypot(x2 - x1, y2 - y1) / 2) || 1;
+    for (let step = 0; step <= steps; step += 1) {
+      const [x, y] = [x1 + ((x2 - x1) * step) / steps, y1 + ((y2 - y1) * step) / steps];
+      const placed = { x: matrix.a * x + matrix.c * y + matrix.e, y: matrix.b * x + matrix.d * y + matrix.f };
+      const point = {
+        left: placed.x - 0.01, right: placed.x + 0.01, top: placed.y - 0.01, bottom: placed.y + 0.01,
+      };
+      if (!area || meet(point, area)) points.push(point);
+    }
   }
   return points;
+}
+
+// The straight pieces of a path. getPointAtLength walks a path from its beginning at each call, so
+// that a staircase of 2000 steps would take minutes; it is asked where a path has curves alone.
+function segments(path) {
+  const pieces = [];
+  let [x, y, fromX, fromY] = [0, 0, 0, 0];
+  for (const [, command, rest] of path.getAttribute("d").matchAll(/([a-zA-Z])([^a-zA-Z]*)/g)) {
+    const values = (rest.match(/-?[\d.]+(?:e-?\d+)?/g) ?? []).map(Number);
+    if (!"MLHVZ".includes(command)) return curved(path);
+    if (command === "Z") values.push(fromX, fromY);
+    const size = "HV".includes(command) ? 1 : 2;
+    for (let at = 0; at < values.length; at += size) {
+      const to = { H: [values[at], y], V: [x, values[at]] }[command] ?? values.slice(at, at + 2);
+      if (command === "M" && at === 0) [fromX, fromY] = to;
+      else pieces.push([x, y, ...to]);
+      [x, y] = to;
+    }
+  }
+  return pieces;
+}
+
+function curved(path) {
+  const points = [];
+  for (let at = 0; at <= path.getTotalLength(); at += 2) points.push(path.getPointAtLength(at));
+  return points.slice(1).map((point, i) => [points[i].x, points[i].y, point.x, point.y]);
 }
 
 function axes(plot, subplot) {

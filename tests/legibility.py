@@ -38,8 +38,8 @@ class Paper:
     def faults(self, figure: go.Figure, width: int) -> list[str]:
         """What of the figure cannot be read at a width in px, a sentence each."""
         asked = [figure.to_json(), width, theme.NARROW, FONT]
-        found: list[str] = self.page.evaluate("(asked) => window.faults(asked)", asked)
-        return found + self.errors
+        faults: list[str] = self.page.evaluate("(asked) => window.faults(asked)", asked)
+        return faults + self.errors
 
     def check(self, figure: go.Figure, widths: tuple[int, ...] = WIDTHS) -> None:
         """Fails where a label cannot be read."""

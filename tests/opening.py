@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from playwright.sync_api import Page
     from streamlit.testing.v1 import AppTest
 
@@ -17,11 +20,21 @@ registry.navigation({key!r})()
 """
 
 
+@cache
+def scan_once() -> None:
+    """Let Streamlit look through all installed distributions for components once, not at each run:
+    that takes as long as a page."""
+    from streamlit.components.v2 import manifest_scanner
+
+    manifest_scanner.scan_component_manifests = cache(manifest_scanner.scan_component_manifests)
+
+
 def asked(key: str, **settings: str) -> AppTest:
     """A page that a link with these settings asks for, by its key; "app" is app.py. Not run yet."""
     # Imported here: on a GPU machine the kernels' tests run without Streamlit.
     from streamlit.testing.v1 import AppTest
 
+    scan_once()
     if key == "app":
         app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60)
     else:
@@ -61,6 +74,16 @@ def go_to(page: Page, key: str, code: str = "en") -> None:
         page.get_by_test_id("stTopNavLink").filter(has_text=say(entry.title)).click()
 
 
-def told(app: AppTest) -> str:
+def eventually(page: Page, check: Callable[[], None]) -> None:
+    """A check that holds once the page has arranged itself anew."""
+    for _ in range(50):
+        try:
+            return check()
+        except AssertionError:
+            page.wait_for_timeout(100)
+    check()
+
+
+def page_text(app: AppTest) -> str:
     """Every text, caption and note of the page, as Markdown."""
     return "\n".join(item.value for item in [*app.markdown, *app.caption, *app.info])

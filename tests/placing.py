@@ -60,14 +60,14 @@ def text_size(text: str, size: float) -> tuple[float, float]:
 
 def narrowed(figure: go.Figure) -> dict:
     """The figure's JSON as a phone shows it: ``meta["narrow"]`` entered."""
-    found = json.loads(figure.to_json())
+    layout = json.loads(figure.to_json())
     for name, value in figure.layout.meta.get("narrow", {}).items():
-        where = found if name.startswith("data[") else found["layout"]
+        where = layout if name.startswith("data[") else layout["layout"]
         *steps, last = re.sub(r"\[(\d+)\]", r".\1", name).split(".")
         for step in steps:
             where = where[int(step)] if isinstance(where, list) else where.setdefault(step, {})
         where[last] = value
-    return found
+    return layout
 
 
 def decoded(values) -> np.ndarray:
@@ -75,8 +75,8 @@ def decoded(values) -> np.ndarray:
     if isinstance(values, dict):
         import base64
 
-        found = np.frombuffer(base64.b64decode(values["bdata"]), dtype=values["dtype"])
-        return found.astype(float)
+        array = np.frombuffer(base64.b64decode(values["bdata"]), dtype=values["dtype"])
+        return array.astype(float)
     return np.array([np.nan if value is None else value for value in values], dtype=float)
 
 
@@ -123,7 +123,7 @@ class Placed:
     def _annotations(self) -> list[Box]:
         boxes = []
         for note in self.layout.get("annotations", []):
-            if note.get("visible") is False:
+            if note.get("visible") is False or note.get("opacity") == 0:
                 continue
             x = float(self.place(note["xref"], note["x"], "x")) + note.get("xshift", 0)
             y = float(self.place(note["yref"], note["y"], "y")) - note.get("yshift", 0)
@@ -170,7 +170,7 @@ class Placed:
 
     def lines(self) -> list[tuple[str, np.ndarray]]:
         """Points on every visible polyline that is not faint, less than a px apart: (P, 2)."""
-        found = []
+        strokes = []
         faint = {"#EEF1F5"}
         for trace in self.json["data"]:
             drawn = trace.get("type") == "scatter" and trace.get("mode") == "lines"
@@ -186,14 +186,14 @@ class Placed:
                 )
                 within = (points[:, 0] >= left) & (points[:, 0] <= right)
                 points = points[within & (points[:, 1] <= bottom) & (points[:, 1] >= top)]
-            found.append((trace.get("name") or trace["line"]["color"], points))
+            strokes.append((trace.get("name") or trace["line"]["color"], points))
         for shape in self.layout.get("shapes", []):
             if shape["type"] != "line" or shape["line"]["color"] in faint:
                 continue
             x = [float(self.place(shape["xref"], shape[key], "x")) for key in ("x0", "x1")]
             y = [float(self.place(shape["yref"], shape[key], "y")) for key in ("y0", "y1")]
-            found.append((shape.get("name", "shape"), along(np.column_stack([x, y]))))
-        return found
+            strokes.append((shape.get("name", "shape"), along(np.column_stack([x, y]))))
+        return strokes
 
 
 def _box(text: str, size: float, x: float, y: float, xanchor: str, yanchor: str) -> Box:
@@ -225,21 +225,21 @@ def faults(figure: go.Figure, width: float) -> list[str]:
     """What is wrong with where the words are; empty if nothing."""
     placed = Placed(figure, width)
     words = [box for box in placed.words() if box.text]
-    found = [
+    sentences = [
         f"{box.text!r} leaves the figure at {width}: {box}"
         for box in words
         if box.left < -1 or box.right > width + 1 or box.top < -1 or box.bottom > placed.height + 1
     ]
-    found += [
+    sentences += [
         f"{first.text!r} lies upon {second.text!r} at {width}: {first} {second}"
         for first, second in combinations(words, 2)
         if first.meets(second)
     ]
     lines = placed.lines()
-    found += [
+    sentences += [
         f"{name} runs through {box.text!r} at {width}: {box}"
         for box in words
         for name, line in lines
         if inside(box, line, 1.5)
     ]
-    return found
+    return sentences

@@ -153,12 +153,12 @@ def quantized_state(name: str, scales: list[dict]) -> dict:
     for conv, own in zip(checkpoint.convs, scales, strict=True):
         prefix = f"backbone.layers.{conv.layer}.mixer.conv1d."
         for field, values in (("weight", conv.weight), ("bias", conv.bias)):
-            parts = []
-            for part in checkpoint.slices:
+            pieces = []
+            for conv_slice in checkpoint.slices:
                 one_kind = len(checkpoint.slices) == 1
-                scale = own[f"{field}_scale" if one_kind else f"{field[0]}{part.name}_scale"]
-                parts.append((values[part.channels] / scale).round().clamp(-128, 127))
-            state[prefix + field] = torch.cat(parts).to(torch.int8)
+                scale = own[f"{field}_scale" if one_kind else f"{field[0]}{conv_slice.name}_scale"]
+                pieces.append((values[conv_slice.channels] / scale).round().clamp(-128, 127))
+            state[prefix + field] = torch.cat(pieces).to(torch.int8)
         for field, value in own.items():
             is_buffer = field.endswith("_out_scales")
             state[prefix + field] = torch.tensor(value) if is_buffer else value

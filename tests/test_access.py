@@ -15,7 +15,7 @@ from streamlit.testing.v1 import AppTest
 
 from benchmarks.page import served
 from dashboard.checkpoints import SAMPLES_DIR
-from dashboard.pages import loading
+from dashboard.pages import outlining
 from dashboard.pages.access import CLOSED, is_loopback, is_open
 
 EVERYWHERE = (None, "", "0.0.0.0", "::", "192.168.1.7", "example.org", "unix:///run/scalescope")
@@ -109,7 +109,7 @@ def opened(page: str, **settings: str) -> AppTest:
     return opening.asked(page, **({"batches": "2", "seq_len": "64"} | settings)).run()
 
 
-def told(app: AppTest) -> list[str]:
+def error_texts(app: AppTest) -> list[str]:
     """Errors, without the Markdown that escapes them."""
     assert not app.exception
     return [error.value.replace("\\", "") for error in app.error]
@@ -134,12 +134,12 @@ def test_every_box_refuses_every_path_in_the_same_words(page, box, reachable, tm
     if page == "against":  # stands beside a quantized checkpoint alone
         page, box, more = "layers", "against", {"checkpoint": "mamba2-small-quamba2"}
     for path in ("/etc/passwd", "/etc/no-such-file", "/etc", "~nobody-here/x", str(here)):
-        assert told(opened(page, **more, **{box: path})) == [CLOSED], path
+        assert error_texts(opened(page, **more, **{box: path})) == [CLOSED], path
 
 
 @pytest.mark.parametrize("path", PATHS)
 def test_a_checkpoint_that_is_there_and_one_that_is_not_are_told_alike(path, reachable):
-    assert told(opened("layers", checkpoint=path)) == [CLOSED]
+    assert error_texts(opened("layers", checkpoint=path)) == [CLOSED]
 
 
 def test_samples_texts_and_hub_ids_stay_open(reachable, monkeypatch):
@@ -148,7 +148,7 @@ def test_samples_texts_and_hub_ids_stay_open(reachable, monkeypatch):
     monkeypatch.chdir(SAMPLES_DIR.parent)
     # A path of that form exists, and is not looked up.
     for name in ("sample_checkpoints/mamba-tiny", "sample_checkpoints/none"):
-        (sentence,) = told(opened("layers", checkpoint=name))
+        (sentence,) = error_texts(opened("layers", checkpoint=name))
         assert sentence.startswith(f"{name} could not be fetched from the Hub")
 
 
@@ -158,7 +158,7 @@ def test_a_directory_that_the_administrator_opens_can_be_read(reachable, monkeyp
     text.write_text("The quick brown fox. " * 40)
     monkeypatch.setenv("SCALESCOPE_ROOTS", str(tmp_path))
     assert opened("layers", checkpoint=str(model), text=str(text)).dataframe
-    assert told(opened("layers", checkpoint=str(model), text="/etc/passwd")) == [CLOSED]
+    assert error_texts(opened("layers", checkpoint=str(model), text="/etc/passwd")) == [CLOSED]
 
 
 @pytest.fixture
@@ -166,13 +166,6 @@ def page(browser) -> Iterator[Page]:
     page = browser.new_page(viewport={"width": 1440, "height": 900})
     yield page
     page.close()
-
-
-def test_a_served_page_refuses_a_path_where_others_can_reach_it(page):
-    with served(listen="0.0.0.0") as address:
-        for link in ("?text=/etc/passwd", f"?checkpoint={quote(str(SAMPLES_DIR / 'mamba-tiny'))}"):
-            page.goto(f"{address}/layers{link}")
-            page.get_by_role("alert").get_by_text("No such name is open").wait_for(timeout=60_000)
 
 
 def outward_address() -> str | None:
@@ -196,9 +189,9 @@ def test_the_app_as_the_readme_starts_it_listens_to_this_machine_alone(server):
         socket.create_connection((outward, port), 5)
 
 
-def test_the_app_runs_from_any_directory_and_explore_has_its_own_address(page, tmp_path):
+def test_from_any_directory_explore_has_its_address_and_others_reach_no_path(page, tmp_path):
     log = tmp_path / "log"
-    with log.open("w") as output, served(output, directory=tmp_path) as address:
+    with log.open("w") as output, served(output, "0.0.0.0", tmp_path) as address:
         page.goto(f"{address}/explore?checkpoint=mamba2-tiny&layer=2&batches=2&seq_len=64")
         page.get_by_text("differ from the reference").wait_for(timeout=60_000)
         assert page.get_by_role("combobox", name="Checkpoint").input_value() == "mamba2-tiny"
@@ -206,6 +199,9 @@ def test_the_app_runs_from_any_directory_and_explore_has_its_own_address(page, t
         assert settings["layer"] == ["2"] and settings["batches"] == ["2"]
         assert not page.get_by_text("Page not found").count()
         assert page.locator("[data-testid=stTopNavLink]", has_text="Explore").count() == 1
+        for link in ("?text=/etc/passwd", f"?checkpoint={quote(str(SAMPLES_DIR / 'mamba-tiny'))}"):
+            page.goto(f"{address}/layers{link}")
+            page.get_by_role("alert").get_by_text("No such name is open").wait_for(timeout=60_000)
     assert "Traceback" not in log.read_text()
 
 
@@ -213,7 +209,7 @@ def test_no_line_of_a_traceback_reaches_a_visitor(monkeypatch):
     def broken(*_arguments) -> None:
         raise RuntimeError("what only the log may hold")
 
-    monkeypatch.setattr(loading, "outline", broken)
+    monkeypatch.setattr(outlining, "outline", broken)
     (shown,) = opened("layers").exception
     assert "what only" not in f"{shown.message} {list(shown.stack_trace)}"
     assert "broken" not in str(list(shown.stack_trace))

@@ -27,20 +27,20 @@ def expected_error(clipping: float, bits: int) -> float:
 
 @pytest.mark.parametrize("bits", [2, 4, 8])
 def test_the_constant_has_the_least_expected_error(bits):
-    found = laplace_clipping(bits)
-    tried = np.linspace(0.9 * found, 1.1 * found, 101)
+    clipping = laplace_clipping(bits)
+    tried = np.linspace(0.9 * clipping, 1.1 * clipping, 101)
     least = int(np.argmin([expected_error(u, bits) for u in tried]))
-    assert tried[least] == pytest.approx(found, abs=tried[1] - tried[0])
+    assert tried[least] == pytest.approx(clipping, abs=tried[1] - tried[0])
     assert 0 < least < 100
 
 
 def test_the_constants_are_those_that_the_paper_prints():
     """For 2, 3 and 4 bits, some with digits cut off; 9.897 for 8 is of the same equation."""
-    found = [laplace_clipping(bits) for bits in (2, 3, 4, 8)]
-    assert found == pytest.approx([2.83, 3.89, 5.03, 9.89], abs=0.01)
+    constants = [laplace_clipping(bits) for bits in (2, 3, 4, 8)]
+    assert constants == pytest.approx([2.83, 3.89, 5.03, 9.89], abs=0.01)
     assert all(
         u == pytest.approx(3 * 4**bits * np.exp(-u))
-        for bits, u in zip((2, 3, 4, 8), found, strict=True)
+        for bits, u in zip((2, 3, 4, 8), constants, strict=True)
     )
 
 

@@ -169,11 +169,11 @@ def test_the_hash_of_a_text_is_that_of_its_bytes_and_of_ids_that_of_int64():
 
     words = "a line\n" * 9
     ids = torch.arange(38).view(2, 19)
-    found = Calibration.of("mamba-tiny", words, **SIZE).origin
-    assert found.text_sha256 == hashlib.sha256(words.encode()).hexdigest()
-    found = Calibration.of("mamba-tiny", ids.to(torch.int16)).origin
-    assert (found.text, found.batches, found.seq_len) == ("token ids", 2, 19)
-    assert found.text_sha256 == hashlib.sha256(np.arange(38, dtype="<i8").tobytes()).hexdigest()
+    origin = Calibration.of("mamba-tiny", words, **SIZE).origin
+    assert origin.text_sha256 == hashlib.sha256(words.encode()).hexdigest()
+    origin = Calibration.of("mamba-tiny", ids.to(torch.int16)).origin
+    assert (origin.text, origin.batches, origin.seq_len) == ("token ids", 2, 19)
+    assert origin.text_sha256 == hashlib.sha256(np.arange(38, dtype="<i8").tobytes()).hexdigest()
 
 
 def test_a_path_is_a_file_even_where_a_text_of_the_project_has_its_name(tmp_path, monkeypatch):
@@ -187,7 +187,7 @@ def test_a_path_is_a_file_even_where_a_text_of_the_project_has_its_name(tmp_path
 
 
 @pytest.mark.parametrize(
-    ("text", "options", "told"),
+    ("text", "options", "message"),
     [
         (torch.zeros(19, dtype=torch.int64), {}, r"shape \(19,\); they must be \(N, L\)"),
         (torch.zeros(0, 19, dtype=torch.int64), {}, r"shape \(0, 19\)"),
@@ -203,8 +203,8 @@ def test_a_path_is_a_file_even_where_a_text_of_the_project_has_its_name(tmp_path
         ("calibration.txt", {"seq_len": 0}, "16 batches of 0 tokens .* at least 1"),
     ],
 )
-def test_a_text_that_cannot_be_used_is_refused_with_what_is_allowed(text, options, told):
-    with pytest.raises(CalibrationError, match=told):
+def test_a_text_that_cannot_be_used_is_refused_with_what_is_allowed(text, options, message):
+    with pytest.raises(CalibrationError, match=message):
         Calibration.of("mamba-tiny", text, **options)
 
 
@@ -263,23 +263,24 @@ def test_a_scale_is_the_rule_of_the_definitions_and_every_measure_a_plain_number
 
 def test_the_best_of_a_landscape_is_what_its_scale_gives(small):
     for asymmetric in (False, True):
-        found = small.layer(1).landscape(asymmetric=asymmetric)
-        assert isinstance(found, landscape.Landscape)
-        best = small.layer(1).scale(alpha=found.best_alpha, asymmetric=asymmetric)
-        assert best.sqnr_db == found.best_db == found.sqnr_db.max()
+        curve = small.layer(1).landscape(asymmetric=asymmetric)
+        assert isinstance(curve, landscape.Landscape)
+        best = small.layer(1).scale(alpha=curve.best_alpha, asymmetric=asymmetric)
+        assert best.sqnr_db == curve.best_db == curve.sqnr_db.max()
 
 
 def test_the_recommendation_knows_every_layer_and_slice(small):
-    found = small.recommend()
-    assert [(each.layer, each.slice) for each in found.layers] == [
+    recommended = small.recommend()
+    assert [(entry.layer, entry.slice) for entry in recommended.layers] == [
         (layer.number, name) for layer in small.layers for name in ("x", "B", "C")
     ]
     losses = [
-        layer.slice(name).landscape().best_db - layer.slice(name).scale(alpha=found.alpha).sqnr_db
+        layer.slice(name).landscape().best_db
+        - layer.slice(name).scale(alpha=recommended.alpha).sqnr_db
         for layer in small.layers
         for name in layer.slices
     ]
-    assert found.mean_loss_db(found.alpha) == pytest.approx(np.mean(losses))
+    assert recommended.mean_loss_db(recommended.alpha) == pytest.approx(np.mean(losses))
 
 
 def test_a_table_has_a_row_a_layer_and_slice_under_the_names_of_the_measures(small):
@@ -314,7 +315,7 @@ def test_what_was_saved_is_loaded_and_a_path_leaves_its_fingerprint(small, tmp_p
 
 
 @pytest.mark.parametrize(
-    ("asked", "told"),
+    ("asked", "message"),
     [
         (lambda c: c.layer(9), "layer is 9; mamba2-tiny has the Mamba layers 0, 1, 2, 3"),
         (lambda c: c.layer("4"), "layer is '4'"),
@@ -327,8 +328,8 @@ def test_what_was_saved_is_loaded_and_a_path_leaves_its_fingerprint(small, tmp_p
         (lambda c: c.table("nothing"), "'nothing'; allowed are percentile,"),
     ],
 )
-def test_what_does_not_exist_is_answered_with_what_does(small, asked, told):
-    with pytest.raises(ValueError, match=told):
+def test_what_does_not_exist_is_answered_with_what_does(small, asked, message):
+    with pytest.raises(ValueError, match=message):
         asked(small)
 
 

@@ -26,9 +26,9 @@ from dashboard.checkpoints import SAMPLES_DIR, load_checkpoint
 
 @pytest.fixture(scope="module")
 def calibration(calibrated) -> Calibration:
-    checkpoint, found = calibrated("mamba2-tiny", 2, 64)
+    checkpoint, counted = calibrated("mamba2-tiny", 2, 64)
     return replace(
-        found, captures=(), origin=replace(found.origin, fingerprint=fingerprint(checkpoint))
+        counted, captures=(), origin=replace(counted.origin, fingerprint=fingerprint(checkpoint))
     )
 
 
@@ -40,15 +40,15 @@ def saved(calibration, tmp_path):
 
 
 def test_what_is_saved_comes_back_to_the_bit(calibration, saved):
-    found = load_calibration(saved)
-    assert found.origin == calibration.origin
-    for layer, expected in zip(found.layers, calibration.layers, strict=True):
+    loaded = load_calibration(saved)
+    assert loaded.origin == calibration.origin
+    for layer, expected in zip(loaded.layers, calibration.layers, strict=True):
         assert layer.layer == expected.layer
-        for part, wanted in zip(layer.slices, expected.slices, strict=True):
-            assert part.name == wanted.name
-            assert part.scales == wanted.scales
+        for counted, wanted in zip(layer.slices, expected.slices, strict=True):
+            assert counted.name == wanted.name
+            assert counted.scales == wanted.scales
             for one, other in zip(
-                (part.silu_input, part.silu_output, *part.batches),
+                (counted.silu_input, counted.silu_output, *counted.batches),
                 (wanted.silu_input, wanted.silu_output, *wanted.batches),
                 strict=True,
             ):
@@ -115,7 +115,7 @@ X = "layers.0.x"
 
 
 @pytest.mark.parametrize(
-    ("edit", "metadata", "told"),
+    ("edit", "metadata", "message"),
     [
         (lambda a: None, {"format": "other"}, "is not a calibration file"),
         (lambda a: None, {"batches": None}, "lack or misstate 'batches'"),
@@ -154,9 +154,9 @@ X = "layers.0.x"
         (lambda a: None, {"seq_len": "63"}, "a multiple of seq_len, 63"),
     ],
 )
-def test_a_file_that_does_not_hold_together_is_one_sentence(saved, edit, metadata, told):
+def test_a_file_that_does_not_hold_together_is_one_sentence(saved, edit, metadata, message):
     changed(saved, edit, **metadata)
-    with pytest.raises(CalibrationError, match=told) as caught:
+    with pytest.raises(CalibrationError, match=message) as caught:
         load_calibration(saved)
     assert str(saved) in str(caught.value) and "\n" not in str(caught.value)
 

@@ -8,12 +8,12 @@ import csv
 import io
 import json
 import re
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
-from opening import go_to
+from opening import eventually, go_to
 from playwright.sync_api import Locator, Page, expect
 
 from dashboard.analysis.report import baselines
@@ -27,16 +27,11 @@ OTHERS = {
 
 
 @pytest.fixture
-def page(browser, server):
-    page = browser.new_page(viewport={"width": 1440, "height": 900})
-    page.set_default_timeout(60_000)
-    page.thrown = []
-    page.on("pageerror", lambda error: page.thrown.append(str(error)))
-    page.goto(server.address)
-    ready(page)
-    yield page
-    assert page.thrown == []
-    page.close()
+def page(tab, server) -> Page:
+    """Explore, as whoever comes without a link sees it."""
+    tab.goto(server.address)
+    ready(tab)
+    return tab
 
 
 def ready(page: Page) -> None:
@@ -67,14 +62,14 @@ def drawing(page: Page, key: str) -> str:
     return page.evaluate(DRAWN, key)
 
 
-def box_of(found: Locator) -> dict[str, float]:
+def box_of(locator: Locator) -> dict[str, float]:
     """Where an element lies; a drawing may be replaced at the very moment of asking."""
     for _ in range(40):
-        box = found.bounding_box()
+        box = locator.bounding_box()
         if box:
             return box
-        found.page.wait_for_timeout(50)
-    raise AssertionError(f"{found} has no place on the page")
+        locator.page.wait_for_timeout(50)
+    raise AssertionError(f"{locator} has no place on the page")
 
 
 def seen(page: Page) -> dict[str, str]:
@@ -161,32 +156,26 @@ def lies_within(page: Page, drawings: list[str], width: int, scheme: str) -> Non
         assert outside == []
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_nothing_lies_outside_the_page_in_either_theme(browser, server, scheme):
-    """As each page is opened, and when its window is made narrower."""
-    page = browser.new_page(viewport={"width": 1440, "height": 900}, color_scheme=scheme)
-    page.set_default_timeout(60_000)
-    for name, drawings in {"": DRAWINGS, **OTHERS}.items():
-        page.set_viewport_size({"width": 1440, "height": 900})
-        page.goto(f"{server.address}/{name}?checkpoint=mamba2-tiny")
-        if name == "":
-            ready(page)
-        for key in drawings:
-            page.locator(f".st-key-{key} svg").first.wait_for()
-        lies_within(page, drawings, 1440, scheme)
-        page.set_viewport_size({"width": 800, "height": 900})
-        eventually(page, lambda: lies_within(page, drawings, 800, scheme))  # noqa: B023 (at once)
-    page.close()
+def test_nothing_lies_outside_the_page_in_either_theme(tab, server):
+    """In one theme and the other, at a desk and when the window is made narrower.
 
-
-def eventually(page: Page, check: Callable[[], None]) -> None:
-    """A check that holds once the page has arranged itself anew."""
-    for _ in range(50):
-        try:
-            return check()
-        except AssertionError:
-            page.wait_for_timeout(100)
-    check()
+    Every other page is opened in the dark, and the theme is changed while it is on show.
+    """
+    tab.goto(f"{server.address}?checkpoint=mamba2-tiny")
+    ready(tab)
+    schemes = ["light", "dark"]
+    for key, drawings in {"explore": DRAWINGS, **OTHERS}.items():
+        if key != "explore":
+            go_to(tab, key)
+        for name in drawings:
+            tab.locator(f".st-key-{name} svg").first.wait_for()
+        for scheme in schemes:
+            tab.emulate_media(color_scheme=scheme)
+            for width in (1440, 800):
+                tab.set_viewport_size({"width": width, "height": 900})
+                eventually(tab, partial(lies_within, tab, drawings, width, scheme))
+        schemes.reverse()
+        tab.set_viewport_size({"width": 1440, "height": 900})
 
 
 def test_what_was_chosen_is_kept_from_page_to_page(page):
@@ -213,51 +202,48 @@ def test_a_press_uses_the_best_alpha_and_clicks_choose_an_alpha_and_a_rule(page)
     expect(page.get_by_role("combobox", name="Scale rule")).to_have_value("minmax")
 
 
-def test_a_calibration_shows_how_far_it_is_and_can_be_stopped(browser, server):
-    page = browser.new_page(viewport={"width": 1440, "height": 900})
-    page.set_default_timeout(60_000)
-    page.goto(f"{server.address}/?checkpoint=mamba-small&batches=256")
-    page.get_by_text(
-        re.compile(r"batch \d+ of 256, layer \d; the charts show the first")
-    ).wait_for()
-    page.get_by_role("button", name="Stop calibrating").click()
-    page.get_by_text("Stopped. The charts show the first of 256 batches.").wait_for()
-    assert drawing(page, "transfer")
-    assert page.get_by_text("differ from the reference").count() == 0
-    page.close()
+def test_a_calibration_shows_how_far_it_is_and_can_be_stopped(tab, server):
+    tab.goto(f"{server.address}/?checkpoint=mamba-small&batches=256")
+    tab.get_by_text(re.compile(r"batch \d+ of 256, layer \d; the charts show the first")).wait_for()
+    tab.get_by_role("button", name="Stop calibrating").click()
+    tab.get_by_text("Stopped. The charts show the first of 256 batches.").wait_for()
+    assert drawing(tab, "transfer")
+    assert tab.get_by_text("differ from the reference").count() == 0
 
 
-def test_a_cell_of_the_layers_page_leads_to_its_layer_and_rule_in_explore(page):
-    go_to(page, "layers")
-    cells = page.locator(".st-key-rules .picks button")
+def test_a_cell_of_the_layers_page_leads_to_its_layer_and_rule_in_explore(tab, server):
+    tab.goto(f"{server.address}/layers")
+    tab.locator(".st-key-rules svg").first.wait_for()
+    cells = tab.locator(".st-key-rules .picks button")
     # The rule on show is one of the baselines; the recommended α is not.
     expect(cells).to_have_count(4 * (1 + len(baselines(ScaleRule()))))
-    page.locator('.st-key-rules .picks [aria-label^="Layer 2, least squared error"]').press("Enter")
-    ready(page)
-    expect(page.get_by_role("combobox", name="Layer")).to_have_value("2")
-    expect(page.get_by_role("combobox", name="Scale rule")).to_have_value("mse")
+    tab.locator('.st-key-rules .picks [aria-label^="Layer 2, least squared error"]').press("Enter")
+    ready(tab)
+    expect(tab.get_by_role("combobox", name="Layer")).to_have_value("2")
+    expect(tab.get_by_role("combobox", name="Scale rule")).to_have_value("mse")
 
 
-def test_a_row_of_a_table_of_layers_leads_to_its_layer_in_explore_in_the_same_tab(page):
+def test_a_row_of_a_table_of_layers_leads_to_its_layer_in_explore_in_the_same_tab(tab, server):
+    tab.goto(f"{server.address}/glossary")
     for key, drawn, left in (("layers", "rules", 88), ("held-out", "held_out", 88)):
-        go_to(page, key)
-        page.locator(f".st-key-{drawn} svg").first.wait_for()
-        table = page.get_by_test_id("stDataFrame").first
+        go_to(tab, key)
+        tab.locator(f".st-key-{drawn} svg").first.wait_for()
+        table = tab.get_by_test_id("stDataFrame").first
         table.scroll_into_view_if_needed()
         box = box_of(table)
         assert box["height"] >= 35 * 5 + 15  # the last row is not under the scrollbar
         x, y = box["x"] + left, box["y"] + 35 * 3.5  # the third row's button
-        page.mouse.move(x, y)  # the table is painted: it knows a button once the pointer is on it
-        page.wait_for_timeout(300)
-        page.mouse.click(x, y)
-        ready(page)
-        expect(page.get_by_role("combobox", name="Layer")).to_have_value("2")
-        assert len(page.context.pages) == 1
+        tab.mouse.move(x, y)  # the table is painted: it knows a button once the pointer is on it
+        tab.wait_for_timeout(300)
+        tab.mouse.click(x, y)
+        ready(tab)
+        expect(tab.get_by_role("combobox", name="Layer")).to_have_value("2")
+        assert len(tab.context.pages) == 1
 
 
-def test_the_layers_leave_as_files(page):
-    go_to(page, "layers")
-    page.locator(".st-key-rules svg").first.wait_for()  # until then the bar is Explore's
+def test_the_layers_leave_as_files(tab, server):
+    tab.goto(f"{server.address}/layers")
+    tab.locator(".st-key-rules svg").first.wait_for()
     written = {}
     for suffix, label in {
         "csv": "CSV",
@@ -265,8 +251,8 @@ def test_the_layers_leave_as_files(page):
         "bin": "Quamba entries",
         "html": "HTML report",
     }.items():
-        with page.expect_download() as download:
-            page.get_by_role("button", name=label, exact=True).click()
+        with tab.expect_download() as download:
+            tab.get_by_role("button", name=label, exact=True).click()
         name = "layers_mamba-tiny_percentile-0.9995_calibration-16x512_"
         assert re.fullmatch(
             re.escape(name) + rf"\d{{4}}-\d\d-\d\d\.{suffix}", download.value.suggested_filename
@@ -289,27 +275,25 @@ def test_the_layers_leave_as_files(page):
     assert written["html"].startswith(b"<!doctype html>") and b"<svg" in written["html"]
 
 
-def test_a_click_scrubs_through_the_kernels_positions(page):
-    go_to(page, "kernel")
-    heading = page.get_by_role("heading", name=re.compile(r"^Position 100: "))
+def test_a_click_scrubs_through_the_kernels_positions(tab, server):
+    tab.goto(f"{server.address}/kernel")
+    heading = tab.get_by_role("heading", name=re.compile(r"^Position 100: "))
     heading.wait_for()
-    plot = page.locator(".st-key-pipeline .plot")
+    plot = tab.locator(".st-key-pipeline .plot")
     plot.scroll_into_view_if_needed()
     box = box_of(plot)
-    page.mouse.click(box["x"] + 3.5 / 48 * box["width"], box["y"] + 0.5 * box["height"])
-    page.get_by_role("heading", name=re.compile(r"^Position 79: ")).wait_for()
-    expect(page).to_have_url(re.compile(r"position=79"))
+    tab.mouse.click(box["x"] + 3.5 / 48 * box["width"], box["y"] + 0.5 * box["height"])
+    tab.get_by_role("heading", name=re.compile(r"^Position 79: ")).wait_for()
+    expect(tab).to_have_url(re.compile(r"position=79"))
 
 
-def test_a_quantized_checkpoint_points_from_explore_to_its_layers(browser, server):
-    page = browser.new_page(viewport={"width": 1440, "height": 900})
-    page.goto(f"{server.address}?checkpoint=mamba2-small-quamba2")
-    page.get_by_text("is quantized already").wait_for()
-    page.get_by_role("link", name="Its layers").click()
-    page.get_by_role("heading", name=re.compile("α is never used")).wait_for()
-    page.get_by_role("link", name="Its groups").click()
-    page.locator(".st-key-groups svg").first.wait_for()
-    page.close()
+def test_a_quantized_checkpoint_points_from_explore_to_its_layers(tab, server):
+    tab.goto(f"{server.address}?checkpoint=mamba2-small-quamba2")
+    tab.get_by_text("is quantized already").wait_for()
+    tab.get_by_role("link", name="Its layers").click()
+    tab.get_by_role("heading", name=re.compile("α is never used")).wait_for()
+    tab.get_by_role("link", name="Its groups").click()
+    tab.locator(".st-key-groups svg").first.wait_for()
 
 
 SCROLLED = """() => {
@@ -331,45 +315,42 @@ SCROLLED = """() => {
 
 
 @pytest.mark.parametrize("place", ["", "layers", "compare", "sweep", "lesson"])
-def test_no_figure_is_a_scroll_box_and_its_menu_opens_at_a_click(browser, server, place):
-    page = browser.new_page(viewport={"width": 1440, "height": 900})
-    page.set_default_timeout(60_000)
-    page.goto(f"{server.address}/{place}?batches=2&seq_len=64")
+def test_no_figure_is_a_scroll_box_and_its_menu_opens_at_a_click(tab, server, place):
+    tab.goto(f"{server.address}/{place}?batches=2&seq_len=64")
     keys = {"": DRAWINGS, "lesson": ["lesson_1"]}.get(place) or OTHERS[place]
     for key in keys:
-        page.locator(f".st-key-{key} svg").first.wait_for()
+        tab.locator(f".st-key-{key} svg").first.wait_for()
     if place == "":
-        ready(page)
-    assert page.evaluate(SCROLLED) == []
+        ready(tab)
+    assert tab.evaluate(SCROLLED) == []
 
-    # A wheel over a figure scrolls the page.
-    page.set_viewport_size({"width": 1440, "height": 500})
-    main = page.get_by_test_id("stMain")
+    # A wheel over a figure scrolls the tab.
+    tab.set_viewport_size({"width": 1440, "height": 500})
+    main = tab.get_by_test_id("stMain")
     main.evaluate("main => main.scrollTo(0, 100)")
-    page.locator(f".st-key-{keys[0]} svg").first.scroll_into_view_if_needed()
+    tab.locator(f".st-key-{keys[0]} svg").first.scroll_into_view_if_needed()
     before = main.evaluate("main => main.scrollTop")
     assert before > 0
-    box = box_of(page.locator(f".st-key-{keys[0]} svg").first)
-    page.mouse.move(box["x"] + box["width"] / 2, max(box["y"], 60) + 20)
-    page.mouse.wheel(0, -50)
-    page.wait_for_function(
+    box = box_of(tab.locator(f".st-key-{keys[0]} svg").first)
+    tab.mouse.move(box["x"] + box["width"] / 2, max(box["y"], 60) + 20)
+    tab.mouse.wheel(0, -50)
+    tab.wait_for_function(
         "before => document.querySelector('[data-testid=stMain]').scrollTop < before", arg=before
     )
 
     for key in keys:
-        page.locator(f".st-key-{key} .plot").hover()
-        with page.expect_download() as download:
-            page.locator(f".st-key-{key}").get_by_role("button", name="SVG").click()
+        tab.locator(f".st-key-{key} .plot").hover()
+        with tab.expect_download() as download:
+            tab.locator(f".st-key-{key}").get_by_role("button", name="SVG").click()
         assert re.fullmatch(r"[\w.-]+\.svg", download.value.suggested_filename)
-    page.close()
 
 
 def history(page: Page) -> list[str]:
     """The links of the browser's history up to here, first to last."""
     session = page.context.new_cdp_session(page)
-    found = session.send("Page.getNavigationHistory")
+    entries = session.send("Page.getNavigationHistory")
     session.detach()
-    return [entry["url"] for entry in found["entries"][: found["currentIndex"] + 1]]
+    return [entry["url"] for entry in entries["entries"][: entries["currentIndex"] + 1]]
 
 
 def test_a_change_of_page_is_one_step_and_back_restores_the_page_with_its_choices(browser, server):
@@ -428,24 +409,21 @@ def test_a_click_on_a_layer_is_one_step_and_leads_on_with_the_choices(browser, s
     page.close()
 
 
-def test_any_page_is_shown_to_a_room_and_keys_turn_the_pages(browser, server):
-    page = browser.new_page(viewport={"width": 1440, "height": 900})
-    page.set_default_timeout(60_000)
-    page.goto(f"{server.address}/claims?checkpoint=mamba2-tiny&present=1")
-    heading = page.locator("h1").first
+def test_any_page_is_shown_to_a_room_and_keys_turn_the_pages(tab, server):
+    tab.goto(f"{server.address}/claims?checkpoint=mamba2-tiny&present=1")
+    heading = tab.locator("h1").first
     expect(heading).to_have_text("Claims")
-    expect(page.get_by_test_id("stHeader")).to_be_hidden()
-    page.locator("[class*=st-key-claim_]").first.wait_for()
-    page.keyboard.press("PageDown")
+    expect(tab.get_by_test_id("stHeader")).to_be_hidden()
+    tab.locator("[class*=st-key-claim_]").first.wait_for()
+    tab.keyboard.press("PageDown")
     expect(heading).to_have_text("Glossary")
-    expect(page).to_have_url(re.compile("/glossary.*present=1"))
-    page.keyboard.press("PageUp")
+    expect(tab).to_have_url(re.compile("/glossary.*present=1"))
+    tab.keyboard.press("PageUp")
     expect(heading).to_have_text("Claims")
-    page.locator("[class*=st-key-claim_]").first.wait_for()
-    page.keyboard.press("Escape")
-    expect(page.get_by_test_id("stHeader")).to_be_visible()
-    assert "present" not in page.url
-    page.close()
+    tab.locator("[class*=st-key-claim_]").first.wait_for()
+    tab.keyboard.press("Escape")
+    expect(tab.get_by_test_id("stHeader")).to_be_visible()
+    assert "present" not in tab.url
 
 
 def test_a_question_mark_shows_the_keys(page):
@@ -465,11 +443,11 @@ def test_a_first_visit_is_told_what_this_is_and_a_link_is_none(page, server):
     expect(welcome).to_have_count(0)
 
 
-def test_a_saved_figure_says_where_it_comes_from(page):
-    go_to(page, "batches")
-    figure = page.locator(".st-key-average")
+def test_a_saved_figure_says_where_it_comes_from(tab, server):
+    tab.goto(f"{server.address}/batches")
+    figure = tab.locator(".st-key-average")
     figure.locator(".plot").hover()
-    with page.expect_download() as download:
+    with tab.expect_download() as download:
         figure.get_by_role("button", name="SVG").click()
     name = download.value.suggested_filename
     assert re.fullmatch(

@@ -61,11 +61,13 @@ def test_the_captured_input_and_the_counts_are_those_of_a_plain_forward(name):
         with torch.no_grad():
             v = conv1d(capture.x)[..., :SEQ_LEN]
         y = torch.nn.functional.silu(v)
-        for part, counted in zip(checkpoint.slices, calibration.layer(layer).slices, strict=True):
-            assert counted.name == part.name
-            assert counted.x_amax == float(capture.x[:, part.channels].abs().max())
+        for conv_slice, counted in zip(
+            checkpoint.slices, calibration.layer(layer).slices, strict=True
+        ):
+            assert counted.name == conv_slice.name
+            assert counted.x_amax == float(capture.x[:, conv_slice.channels].abs().max())
             for values, histogram in ((v, counted.silu_input), (y, counted.silu_output)):
-                plain = values[:, part.channels].half().float().numpy()
+                plain = values[:, conv_slice.channels].half().float().numpy()
                 assert histogram.total == plain.size
                 counts = np.unique(plain, return_counts=True)
                 # Conv1d may add the taps in another order: a last bit of float32, which moves a
@@ -188,21 +190,21 @@ def test_what_is_set_aside_on_disk_comes_back_to_the_bit():
     generator = torch.Generator().manual_seed(0)
     put = [Histogram.of(torch.randn(n, generator=generator)) for n in (1, 2, 3, 1000, 4097)]
     store = BatchStore()
-    places = [store.put(each) for each in put]
+    places = [store.put(histogram) for histogram in put]
     for place, wanted in zip(places[::-1], put[::-1], strict=True):
-        found = store.get(place)
-        assert found.values.dtype == np.float32 and found.counts.dtype == np.int64
-        np.testing.assert_array_equal(found.values, wanted.values)
-        np.testing.assert_array_equal(found.counts, wanted.counts)
-        assert found.quantile(0.37) == wanted.quantile(0.37)
+        read = store.get(place)
+        assert read.values.dtype == np.float32 and read.counts.dtype == np.int64
+        np.testing.assert_array_equal(read.values, wanted.values)
+        np.testing.assert_array_equal(read.counts, wanted.counts)
+        assert read.quantile(0.37) == wanted.quantile(0.37)
 
 
 def test_the_batches_of_a_calibration_lie_on_disk():
     """Their arrays own no memory: they are views of the mapped file."""
     checkpoint = load_checkpoint("mamba-tiny")
     text = read_text(checkpoint, "calibration.txt", 3, 32)
-    found = calibrate(checkpoint, load_backbone(checkpoint), text)
-    for layer in found.layers:
+    calibration = calibrate(checkpoint, load_backbone(checkpoint), text)
+    for layer in calibration.layers:
         for batch in layer.slices[0].batches:
             assert not batch.counts.flags.owndata and not batch.values.flags.owndata
         merged = Histogram.sum(layer.slices[0].batches)

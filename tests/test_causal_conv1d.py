@@ -53,19 +53,19 @@ def operands(channels: int, width: int) -> dict:
 
 def assert_same_codes(x: torch.Tensor, **arguments) -> torch.Tensor:
     """Run the kernel on x and compare it with the reference; returns the codes."""
-    found = quant_causal_conv1d(x, backend=BACKEND, **arguments)
+    codes = quant_causal_conv1d(x, backend=BACKEND, **arguments)
     on_cpu = {
         name: value.cpu() if isinstance(value, torch.Tensor) else value
         for name, value in arguments.items()
     }
     expected = reference.quant_causal_conv1d(x.cpu(), **on_cpu)
-    assert found.shape == x.shape and found.dtype == torch.int8 and found.device == x.device
-    distance = (found.cpu().int() - expected.int()).abs()
+    assert codes.shape == x.shape and codes.dtype == torch.int8 and codes.device == x.device
+    distance = (codes.cpu().int() - expected.int()).abs()
     differing = int((distance > 0).sum())
     assert differing == 0, (
         f"{differing} of {expected.numel()} codes differ, by up to {int(distance.max())}"
     )
-    return found
+    return codes
 
 
 def channel_last(x: torch.Tensor) -> torch.Tensor:
@@ -102,9 +102,9 @@ def test_any_length_shorter_than_the_kernel_or_odd(length, width):
 @pytest.mark.parametrize("shape", [(2, 24, 40), (3, 17, 9), (1, 1, 64), (2, 130, 1)])
 def test_channel_last_memory_is_read_in_place_and_kept(shape):
     x = uniform(shape[0], shape[2], shape[1]).to(DEVICE).transpose(1, 2)
-    found = assert_same_codes(x, **operands(shape[1], 4))
+    codes = assert_same_codes(x, **operands(shape[1], 4))
     if shape[1] > 1 and shape[2] > 1:
-        assert found.stride() == x.stride()
+        assert codes.stride() == x.stride()
 
 
 def test_strided_views_are_read_where_they_lie():
@@ -237,9 +237,9 @@ def test_ties_round_away_from_zero():
     x = torch.arange(-128, 128, dtype=torch.int16).to(torch.int8).view(1, 1, 256).to(DEVICE)
     weight = torch.tensor([[0, 1]], dtype=torch.int8, device=DEVICE)
     unit = {"scale_x": 1.0, "scale_w": 1.0, "scale_b": 1.0, "scale_out": 2.0}
-    found = assert_same_codes(x, weight=weight, bias=None, activation=None, **unit)
+    codes = assert_same_codes(x, weight=weight, bias=None, activation=None, **unit)
     expected = [int(math.copysign((abs(c) + 1) // 2, c)) for c in range(-128, 128)]
-    assert found.flatten().tolist() == expected
+    assert codes.flatten().tolist() == expected
 
 
 def test_the_neighbours_of_a_half_are_told_apart():
@@ -248,7 +248,7 @@ def test_the_neighbours_of_a_half_are_told_apart():
     values = np.concatenate([np.nextafter(halves, 0), halves, np.nextafter(halves, 200)])
     rounded = np.floor(values.astype(np.float64) + 0.5)  # exact: float64 has bits to spare
     channels = len(values)
-    found = assert_same_codes(
+    codes = assert_same_codes(
         torch.tensor([1, -1], dtype=torch.int8, device=DEVICE).expand(1, channels, 2),
         weight=torch.tensor([0, 1], dtype=torch.int8, device=DEVICE).repeat(channels, 1),
         bias=None,
@@ -258,7 +258,7 @@ def test_the_neighbours_of_a_half_are_told_apart():
         scale_out=1.0,
         activation=None,
     )
-    np.testing.assert_array_equal(found[0].cpu(), np.stack([rounded, -rounded], axis=1))
+    np.testing.assert_array_equal(codes[0].cpu(), np.stack([rounded, -rounded], axis=1))
 
 
 @pytest.mark.parametrize("code", [-128, 0, 127])
@@ -300,7 +300,7 @@ def test_any_shape(batch, channels, length, width, d_contiguous, scale_out):
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
         ({"x": torch.zeros(2, 5, 8)}, r"x is torch\.float32; it must be a torch\.int8"),
         (
@@ -334,12 +334,12 @@ def test_any_shape(batch, channels, length, width, d_contiguous, scale_out):
         ({"backend": "cuda"}, r"backend is 'cuda'; allowed"),
     ],
 )
-def test_a_wrong_argument_is_named_with_its_rule(change, told):
+def test_a_wrong_argument_is_named_with_its_rule(change, message):
     arguments = {
         "x": uniform(2, 5, 8), "weight": uniform(5, 4), "bias": uniform(5),
         "scale_x": 0.1, "scale_w": 0.1, "scale_b": 0.1, "scale_out": 0.1,
     }  # fmt: skip
-    with pytest.raises(ValueError, match=told):
+    with pytest.raises(ValueError, match=message):
         quant_causal_conv1d(**(arguments | change))
 
 
@@ -366,8 +366,8 @@ def test_the_torch_backend_and_the_best_one_give_the_codes_worked_out_by_hand(wi
     expected = codes_by_hand(x, **arguments)
     assert len(np.unique(expected)) > 100
     for backend in ("torch", BACKEND):
-        found = quant_causal_conv1d(x, backend=backend, **arguments)
-        np.testing.assert_array_equal(found.cpu().numpy(), expected)
+        codes = quant_causal_conv1d(x, backend=backend, **arguments)
+        np.testing.assert_array_equal(codes.cpu().numpy(), expected)
 
 
 # Only the kernel compiled for NVIDIA GPUs has these to show.
@@ -450,7 +450,7 @@ def test_programs_meet_without_a_seam(walk, shape, monkeypatch):
     """Whatever a program's share of the way, along L, along B and along D."""
     from kernels import compiled
 
-    monkeypatch.setattr(compiled, "_groups", lambda walked, each: -(-walked // walk))
+    monkeypatch.setattr(compiled, "_groups", lambda walked, per_program: -(-walked // walk))
     compiled._plan.cache_clear()
     x = uniform(*shape).to(DEVICE)
     assert_same_codes(x, **operands(shape[1], 4))

@@ -40,19 +40,19 @@ def outputs(capture) -> tuple[Histogram, ...]:
 
 def test_each_channel_is_counted_over_all_batches(outputs, y):
     assert len(outputs) == 10
-    for channel, found in enumerate(outputs):
-        assert found.total == 600
+    for channel, histogram in enumerate(outputs):
+        assert histogram.total == 600
         # float32 and float64 convolutions round to neighbouring float16 values now and then
         exact = y[:, channel].abs().max().item()
-        assert found.absmax == pytest.approx(exact, rel=2e-3)
+        assert histogram.absmax == pytest.approx(exact, rel=2e-3)
 
 
 def test_the_channels_add_up_to_the_slice(outputs, capture):
     whole = Histogram.sum(outputs)
     from kernels.reference import causal_conv1d
 
-    part = PART.channels
-    plain = F.silu(causal_conv1d(capture.x, capture.weight, capture.bias))[:, part]
+    span = PART.channels
+    plain = F.silu(causal_conv1d(capture.x, capture.weight, capture.bias))[:, span]
     direct = Histogram.of(plain)
     assert whole.values.tobytes() == direct.values.tobytes()
     assert whole.counts.tobytes() == direct.counts.tobytes()
@@ -63,7 +63,7 @@ def test_the_channels_add_up_to_the_slice(outputs, capture):
 def test_groups_are_quantized_each_with_its_own_scale(outputs, observer, size):
     rule = ScaleRule(observer, 0.99)
     group = even_groups(len(outputs), size)
-    found = group_scales(outputs, group, rule)
+    scales = group_scales(outputs, group, rule)
     signal = noise = 0.0
     for number in range(group.max() + 1):
         own = np.flatnonzero(group == number)
@@ -74,18 +74,21 @@ def test_groups_are_quantized_each_with_its_own_scale(outputs, observer, size):
             "mse": lambda v: amax(rule, Histogram.of(torch.from_numpy(v))),
         }[observer](values)
         scale = np.float32(scale_from_amax(float(expected)))
-        assert found.scales[number] == scale
+        assert scales.scales[number] == scale
         plain = requantize(values, scale)
         noise, signal = noise + plain.noise, signal + plain.signal
-    assert found.sqnr_db == pytest.approx(10 * np.log10(signal / noise), abs=1e-6)
-    assert found.per_channel.tolist() == found.scales[group].tolist()
-    assert found.total == 6000
+    assert scales.sqnr_db == pytest.approx(10 * np.log10(signal / noise), abs=1e-6)
+    assert scales.per_channel.tolist() == scales.scales[group].tolist()
+    assert scales.total == 6000
 
 
 def test_finer_groups_never_lose_by_mse(outputs):
-    found = [group_scales(outputs, even_groups(10, size), ScaleRule("mse")) for size in (10, 5, 1)]
+    by_size = [
+        group_scales(outputs, even_groups(10, size), ScaleRule("mse")) for size in (10, 5, 1)
+    ]
     assert (
-        found[0].sqnr_db <= found[1].sqnr_db + 0.01 and found[1].sqnr_db <= found[2].sqnr_db + 0.01
+        by_size[0].sqnr_db <= by_size[1].sqnr_db + 0.01
+        and by_size[1].sqnr_db <= by_size[2].sqnr_db + 0.01
     )
 
 

@@ -46,23 +46,23 @@ def magnitudes(low: float = 1e-6, high: float = 100.0) -> st.SearchStrategy[floa
 
 def traces(figure: go.Figure, kind: str = "scatter", concept: str | None = None) -> list:
     """The figure's traces of a kind, and of a concept's colour where one is asked for."""
-    found = [trace for trace in figure.data if trace.type == kind]
+    matching = [trace for trace in figure.data if trace.type == kind]
     if concept is None:
-        return found
+        return matching
     colour = theme.LIGHT[concept]
-    return [t for t in found if colour in (t.line.color, t.marker.color)]
+    return [t for t in matching if colour in (t.line.color, t.marker.color)]
 
 
 def hovers(trace) -> list[str]:
     """What the pointer is told at each point, as the browser fills it in."""
-    told = []
+    texts = []
     for row in trace.customdata:
         text = trace.hovertemplate.removesuffix("<extra></extra>")
         for i, value in enumerate(np.atleast_1d(np.asarray(row, dtype=object))):
             text = text.replace(f"%{{customdata[{i}]}}", str(value))
             text = text.replace("%{customdata}", str(value))
-        told.append(text)
-    return told
+        texts.append(text)
+    return texts
 
 
 def check_meta(figure: go.Figure) -> None:
@@ -273,8 +273,8 @@ def test_the_rule_heatmap_has_every_sqnr_and_marks_the_best_of_each_row():
         counted = calibrated(v)
         rules = [ScaleRule("percentile", 0.99), ScaleRule("mse"), ScaleRule("scale-wx")]
         reports.append([report_scale(counted, rule) for rule in rules])
-        found = Landscape.of(counted.silu_output)
-        bests.append(report_scale(counted, found.best_rule))
+        landscape = Landscape.of(counted.silu_output)
+        bests.append(report_scale(counted, landscape.best_rule))
     figure = figures.rule_heatmap(layers, reports, bests, ENGLISH)
     y = [F.silu(v).half().double() for v in SAMPLES[:2]]
     for row, outputs in enumerate(y):
@@ -291,8 +291,8 @@ def test_the_rule_heatmap_has_every_sqnr_and_marks_the_best_of_each_row():
         assert figure.data[1].z[row].tolist() == pytest.approx(lost, abs=1e-3)
         assert figure.data[1].text[row][int(np.argmax(sqnr))].startswith("<b>")
     assert figure.layout.yaxis.ticktext == ("Layer 3", "Layer 8")
-    told = figure.data[1].customdata[1][2]
-    assert told.startswith("Layer 8, scale_wx<br>sqnr_db ") and "x_out_scale 0.0" in told
+    hover = figure.data[1].customdata[1][2]
+    assert hover.startswith("Layer 8, scale_wx<br>sqnr_db ") and "x_out_scale 0.0" in hover
     assert "scale_wx costs most" in figure.layout.meta["alt"]
 
 
@@ -304,8 +304,8 @@ def test_the_group_heatmap_has_each_groups_scale_and_how_much_finer_it_is():
         ["0.01000", "0.02000"],
         ["0.04000", "0.005000"],
     ]
-    told = figure.data[1].customdata[1][1]
-    assert told == "Heads 2, channels 2: 6 channels share 0.005,<br>8.00 times finer than 0.04"
+    hover = figure.data[1].customdata[1][1]
+    assert hover == "Heads 2, channels 2: 6 channels share 0.005,<br>8.00 times finer than 0.04"
     assert (
         "8 times finer" in figure.layout.meta["alt"]
         and "Heads 2, channels 2" in figure.layout.meta["alt"]
@@ -367,7 +367,7 @@ def swept(sample: int, observer: str, symmetric: bool) -> tuple[Landscape, list[
     rule = ScaleRule(observer, symmetric=symmetric)
     landscape = Landscape.of(counted.silu_output, symmetric=symmetric)
     rules = [rule, *baselines(rule)]
-    return landscape, distinct(report_scale(counted, each) for each in rules)
+    return landscape, distinct(report_scale(counted, one) for one in rules)
 
 
 @drawn_in_a_browser
@@ -427,10 +427,10 @@ def test_the_sweep_draws_every_measure_at_every_alpha_and_marks_every_rule():
         assert curve.x[nearest] == pytest.approx(t[i], rel=1e-6)
         assert curve.y[nearest] == pytest.approx(value, rel=1e-4), name
     points = [trace for trace in traces(figure) if trace.mode == "markers"]
-    told = [text for trace in points for text in hovers(trace)]
+    texts = [text for trace in points for text in hovers(trace)]
     minmax = next(row for row in rows if row.observer == "minmax")
-    assert f"<b>{minmax.label}</b><br>sqnr_db {float(minmax.output.sqnr_db):.2f} dB" in told
-    assert f"<b>{minmax.label}</b><br>saturation_rate 0 %" in told
+    assert f"<b>{minmax.label}</b><br>sqnr_db {float(minmax.output.sqnr_db):.2f} dB" in texts
+    assert f"<b>{minmax.label}</b><br>saturation_rate 0 %" in texts
     names = [words.text for words in figure.layout.annotations]
     for row in rows:
         assert any(row.short.replace(", ", "<br>") in name for name in names)
@@ -448,8 +448,8 @@ def test_a_click_on_the_sweep_answers_with_the_alpha_under_it():
     assert picks[-1]["label"] == "α 1"
     sensors = traces(figure, "bar")
     assert len(sensors) == 5  # one for each panel: the same numbers wherever the pointer is
-    told = [text.split("<br>")[0] for text in sensors[0].customdata]
-    assert told == [f"<b>{pick['label']}</b>" for pick in picks]
+    first_lines = [text.split("<br>")[0] for text in sensors[0].customdata]
+    assert first_lines == [f"<b>{pick['label']}</b>" for pick in picks]
     assert all(list(bar.customdata) == list(sensors[0].customdata) for bar in sensors)
     assert sensors[0].customdata[0].startswith(f"<b>α {landscape.alphas[0]:.10g}</b><br>sqnr_db ")
 

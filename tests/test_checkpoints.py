@@ -103,8 +103,8 @@ def test_mamba2_in_both_layouts_has_the_slices_x_b_and_c(tmp_path):
             ("C", 40, 48),
         ]
         assert checkpoint.conv_offset == 32
-        found = load_backbone(checkpoint, "cpu")(tokens).last_hidden_state
-        torch.testing.assert_close(found, expected)
+        hidden = load_backbone(checkpoint, "cpu")(tokens).last_hidden_state
+        torch.testing.assert_close(hidden, expected)
 
 
 def test_samples_are_found_by_name_smallest_first_and_cover_both_layouts():
@@ -270,9 +270,9 @@ def test_a_hub_id_that_cannot_be_fetched_is_one_sentence(monkeypatch):
     monkeypatch.setattr("huggingface_hub.snapshot_download", offline)
     with pytest.raises(
         CheckpointError, match="could not be fetched from the Hub: no route"
-    ) as told:
+    ) as error:
         load_checkpoint("someone/some-model")
-    assert "\n" not in str(told.value)
+    assert "\n" not in str(error.value)
 
 
 def test_a_hub_id_is_read_from_where_it_was_fetched_to(monkeypatch, hugging_face):

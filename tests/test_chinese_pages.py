@@ -113,16 +113,16 @@ def cells(table: Dataframe | Table) -> Iterator[tuple[str, str]]:
 SAID = ("text", "hovertext", "hovertemplate", "customdata", "alt", "label", "ticktext", "words")
 
 
-def drawn(data: object, said: bool = False) -> Iterator[tuple[str, str]]:
+def drawn(data: object, words: bool = False) -> Iterator[tuple[str, str]]:
     """What a figure says: in its drawing, at the pointer, on its buttons, to a screen reader."""
     if isinstance(data, dict):
         for key, value in data.items():
             value = json.loads(value) if key == "figure" else value
-            yield from drawn(value, key in SAID or (said and isinstance(value, dict | list)))
+            yield from drawn(value, key in SAID or (words and isinstance(value, dict | list)))
     elif isinstance(data, list):
         for value in data:
-            yield from drawn(value, said)
-    elif said and isinstance(data, str):
+            yield from drawn(value, words)
+    elif words and isinstance(data, str):
         yield "figure", data
 
 

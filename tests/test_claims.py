@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from opening import opened
-from test_lesson_pages import told
+from test_lesson_pages import plain_text
 
 import dashboard.lesson.claims as module
 from dashboard import cli
@@ -50,14 +50,14 @@ def kernel(differing: int) -> KernelRun:
 def trained() -> CalibratedModel:
     checkpoint = load_checkpoint("mamba2-tiny")
     text = read_text(checkpoint, batches=4, seq_len=128)
-    found = calibrate(checkpoint, load_backbone(checkpoint), text)
+    calibration = calibrate(checkpoint, load_backbone(checkpoint), text)
     return CalibratedModel(
         "mamba2-tiny",
         tuple(
             CalibratedLayer(layer.layer, layer.slices[0], Landscape.of(layer.slices[0].silu_output))
-            for layer in found.layers
+            for layer in calibration.layers
         ),
-        recommend(landscapes(found)),
+        recommend(landscapes(calibration)),
     )
 
 
@@ -72,38 +72,38 @@ def test_all_some_or_none():
 
 
 def test_the_corrections_come_out_of_the_measurements(trained):
-    found = by_key(trained, kernel(0))
-    assert found["widens"].verdict == DOES_NOT_FOLLOW
-    assert "45 to 239" in found["widens"].measured
-    assert found["alphas"].verdict == found["quantiles"].verdict == DOES_NOT_FOLLOW
-    assert found["default"].verdict == DOES_NOT_FOLLOW
-    assert found["outlier"].verdict == found["larger_models"].verdict == IN_PART
-    assert found["calibrate"].verdict == found["saturates"].verdict == HOLDS
-    assert found["shape"].verdict == found["direct"].verdict == HOLDS
+    verdicts = by_key(trained, kernel(0))
+    assert verdicts["widens"].verdict == DOES_NOT_FOLLOW
+    assert "45 to 239" in verdicts["widens"].measured
+    assert verdicts["alphas"].verdict == verdicts["quantiles"].verdict == DOES_NOT_FOLLOW
+    assert verdicts["default"].verdict == DOES_NOT_FOLLOW
+    assert verdicts["outlier"].verdict == verdicts["larger_models"].verdict == IN_PART
+    assert verdicts["calibrate"].verdict == verdicts["saturates"].verdict == HOLDS
+    assert verdicts["shape"].verdict == verdicts["direct"].verdict == HOLDS
 
 
 def test_every_quoted_claim_is_judged_once_and_says_what_decides(trained):
-    found = claims(trained, None, SAY)
-    assert [claim.key for claim in found] == list(QUOTES)
-    assert all(claim.quotes and claim.criterion and claim.verdict for claim in found)
+    measured = claims(trained, None, SAY)
+    assert [claim.key for claim in measured] == list(QUOTES)
+    assert all(claim.quotes and claim.criterion and claim.verdict for claim in measured)
     added = additions(trained, SAY)
     assert {claim.key for claim in added}.isdisjoint(QUOTES)
     assert all(claim.statement and not claim.quotes and not claim.verdict for claim in added)
 
 
 def test_a_quote_says_where_it_stands():
-    for quote in (each for quotes in QUOTES.values() for each in quotes):
+    for quote in (entry for quotes in QUOTES.values() for entry in quotes):
         assert quote.document in DOCUMENTS
         assert re.fullmatch(r"\d+(–\d+)?", quote.lines)
         assert quote.english and not re.search(r"[\u4e00-\u9fff]", quote.english)
 
 
 def test_conv1ds_own_scale_saturates_and_is_never_too_large(trained):
-    found = by_key(trained)
-    for each in trained.layers:  # its largest code stands for far less than the output reaches
-        assert 127 * each.calibration.scale_wx < each.silu_output.absmax / 10
-    assert "too small in 4 of 4 layers" in found["too_large_too_small"].measured
-    assert found["too_large_too_small"].verdict == IN_PART
+    verdicts = by_key(trained)
+    for layer in trained.layers:  # its largest code stands for far less than the output reaches
+        assert 127 * layer.calibration.scale_wx < layer.silu_output.absmax / 10
+    assert "too small in 4 of 4 layers" in verdicts["too_large_too_small"].measured
+    assert verdicts["too_large_too_small"].verdict == IN_PART
 
 
 def test_the_toys_values_do_not_concentrate_where_they_are_said_to():
@@ -162,51 +162,51 @@ def test_a_model_in_which_alpha_does_nothing_gets_another_verdict(trained):
         trained,
         layers=tuple(
             replace(
-                each,
+                layer,
                 landscape=landscape,
-                calibration=replace(each.calibration, silu_output=flat, batches=(flat,) * 4),
+                calibration=replace(layer.calibration, silu_output=flat, batches=(flat,) * 4),
             )
-            for each in trained.layers
+            for layer in trained.layers
         ),
         recommendation=recommend({(0, "x"): landscape}),
     )
-    found = by_key(same)
-    assert found["alphas"].verdict == found["quantiles"].verdict == HOLDS
-    assert found["default"].verdict == HOLDS
-    assert found["minmax"].verdict == DOES_NOT_FOLLOW  # nothing is larger, and nothing better
+    verdicts = by_key(same)
+    assert verdicts["alphas"].verdict == verdicts["quantiles"].verdict == HOLDS
+    assert verdicts["default"].verdict == HOLDS
+    assert verdicts["minmax"].verdict == DOES_NOT_FOLLOW  # nothing is larger, and nothing better
 
 
 def test_figures_are_those_of_the_layers(trained):
-    found = by_key(trained)
+    verdicts = by_key(trained)
     gains = trained.gains_db
-    assert f"{min(gains):.1f} to {max(gains):.1f} dB" in found["alphas"].measured
+    assert f"{min(gains):.1f} to {max(gains):.1f} dB" in verdicts["alphas"].measured
     shares = [e.silu_output.absmax / e.calibration.silu_input.absmax for e in trained.layers]
     assert all(share <= 1 for share in shares)
     wins = sum(e.sqnr_db(0.9995) > e.sqnr_db(1.0) for e in trained.layers)
-    assert f"By SQNR α = 0.9995 beats it in {wins} of 4 layers" in found["minmax"].measured
+    assert f"By SQNR α = 0.9995 beats it in {wins} of 4 layers" in verdicts["minmax"].measured
     closer = 0
-    for each in trained.layers:
-        y = np.repeat(each.silu_output.values, each.silu_output.counts).astype(np.float64)
+    for layer in trained.layers:
+        y = np.repeat(layer.silu_output.values, layer.silu_output.counts).astype(np.float64)
         errors = []
         for alpha in (0.9995, 1.0):
             scale = np.quantile(np.abs(y), alpha) / 127
             codes = np.clip(np.sign(y) * np.floor(np.abs(y / scale) + 0.5), -128, 127)
             errors.append(np.abs(codes * scale - y).mean())
         closer += errors[0] < errors[1]
-    assert f"by the mean error in {closer} and" in found["minmax"].measured
+    assert f"by the mean error in {closer} and" in verdicts["minmax"].measured
     worst = max(e.landscape.loss_db(0.9995) for e in trained.layers)
-    assert f"to {worst:.1f} dB against each layer's own best" in found["default"].measured
+    assert f"to {worst:.1f} dB against each layer's own best" in verdicts["default"].measured
 
 
 @pytest.mark.parametrize("code", LANGUAGES)
 def test_the_page_shows_every_claim_with_its_verdict_and_a_link(code, monkeypatch):
     app = opened("claims", checkpoint="mamba2-tiny", lang=code)
     links = app.get("page_link")
-    words = told(app)
+    words = plain_text(app)
     assert len(links) - len(QUOTES) in (2, 3)  # the third where its costs were measured at once
     for verdict in (module.HOLDS, module.DOES_NOT_FOLLOW):
         assert language(code)(verdict) in words
-    for quote in (each for quotes in QUOTES.values() for each in quotes):
+    for quote in (entry for quotes in QUOTES.values() for entry in quotes):
         assert quote.original in html.unescape(words)
         assert quote.document in words
 
@@ -278,7 +278,7 @@ def test_the_page_measures_and_says_what_the_command_says(capsys):
     if offers:
         app = offers[0].click().run(timeout=300)
     assert not app.exception
-    words = html.unescape(told(app))
+    words = html.unescape(plain_text(app))
     arguments = ["impact", "mamba-tiny", "--observer", "minmax", "--on-batches", "8"]
     assert cli.main([*arguments, "--format", "json"]) == 0
     (setting,) = json.loads(capsys.readouterr().out)["settings"]

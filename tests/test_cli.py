@@ -66,8 +66,8 @@ def test_the_published_columns_come_in_the_published_form(capsys):
         "least",
         "greatest",
     ]
-    found = json.loads(analyze(capsys, "mamba-tiny", "--format", "json"))["layers"]
-    for line, layer in zip(lines[1:], found, strict=True):
+    layers = json.loads(analyze(capsys, "mamba-tiny", "--format", "json"))["layers"]
+    for line, layer in zip(lines[1:], layers, strict=True):
         number, x_scale, wx_scale, x_out_scale, ratio, shape, least, greatest = line.split()
         assert (number, shape) == (str(layer["layer"]), "(1,)")
         assert x_scale == f"{layer['x_scale']:.8f}" and wx_scale == f"{layer['w_scale']:.8f}"
@@ -107,7 +107,7 @@ def test_csv_has_a_line_a_slice_with_the_jsons_numbers(capsys):
         )
     )
     names = [(row["layer"], row["slice"]) for row in rows]
-    assert names == [(n, part) for n in "023" for part in ("x", "B", "C")]
+    assert names == [(n, name) for n in "023" for name in ("x", "B", "C")]
     document = json.loads(analyze(capsys, "mamba2-tiny", "--layers", "2", "--format", "json"))
     (layer,) = document["layers"]
     for row, measures in zip(rows[3:6], (layer, layer["B"], layer["C"]), strict=True):
@@ -147,7 +147,7 @@ def test_layers_are_numbers_and_ranges(wanted, layers):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         (["nowhere"], "nowhere is neither a directory, nor a Hub id"),
         (["mamba-tiny", "--text", "missing.txt"], "missing.txt cannot be read"),
@@ -169,7 +169,7 @@ def test_layers_are_numbers_and_ranges(wanted, layers):
         ([], "CHECKPOINT"),
     ],
 )
-def test_what_is_wrong_is_one_line_and_status_2(capsys, arguments, told):
+def test_what_is_wrong_is_one_line_and_status_2(capsys, arguments, message):
     try:
         status = cli.main(["analyze", "--seq-len", "64", "--batches", "2", *arguments])
     except SystemExit as stop:  # argparse's own way out
@@ -177,7 +177,7 @@ def test_what_is_wrong_is_one_line_and_status_2(capsys, arguments, told):
     written = capsys.readouterr()
     assert status == 2
     assert written.out == ""
-    assert told in written.err
+    assert message in written.err
     assert written.err.count("\n") == 1
 
 
@@ -226,10 +226,10 @@ def test_a_calibration_file_gives_the_checkpoints_figures(capsys, tmp_path, opti
 
 
 def test_the_recommendation_is_in_table_and_json(capsys):
-    found = json.loads(analyze(capsys, "mamba2-tiny", "--recommend", "--format", "json"))
-    recommended = found["recommended"]
+    document = json.loads(analyze(capsys, "mamba2-tiny", "--recommend", "--format", "json"))
+    recommended = document["recommended"]
     rows = [(row["layer"], row["slice"]) for row in recommended["layers"]]
-    assert rows == [(n, part) for n in range(4) for part in ("x", "B", "C")]
+    assert rows == [(n, name) for n in range(4) for name in ("x", "B", "C")]
     assert min(row["loss_db"]["0.9995"] for row in recommended["layers"]) >= 0
     table = analyze(capsys, "mamba2-tiny", "--recommend")
     assert recommended["reason"] in table
@@ -238,21 +238,21 @@ def test_the_recommendation_is_in_table_and_json(capsys):
 
 def test_grouped_scales_are_lists_and_run_in_the_kernel(capsys):
     options = ["--group-size", "100", "--layers", "0", "--observer", "minmax"]
-    found = json.loads(analyze(capsys, "mamba-tiny", *options, "--format", "json"))["layers"][0]
-    assert found["shape"] == [3] and len(found["x_out_scale"]) == 3
-    assert found["kernel_differing_codes"] == 0
-    assert found["kernel_sqnr_db"] > 20
+    layer = json.loads(analyze(capsys, "mamba-tiny", *options, "--format", "json"))["layers"][0]
+    assert layer["shape"] == [3] and len(layer["x_out_scale"]) == 3
+    assert layer["kernel_differing_codes"] == 0
+    assert layer["kernel_sqnr_db"] > 20
     assert "3 scales" in analyze(capsys, "mamba-tiny", *options)
 
 
 @pytest.mark.parametrize(
-    ("out", "told"),
+    ("out", "message"),
     [("counts.json", "a calibration file ends in .safetensors"),
      ("no/such/place/c.safetensors", "is not a directory")],
 )  # fmt: skip
-def test_calibrate_says_what_is_wrong_with_its_file(capsys, out, told):
+def test_calibrate_says_what_is_wrong_with_its_file(capsys, out, message):
     assert cli.main(["calibrate", "mamba-tiny", *QUICK, "--out", out]) == 2
-    assert told in capsys.readouterr().err
+    assert message in capsys.readouterr().err
 
 
 def test_a_calibration_file_has_no_channels_and_a_broken_one_is_named(capsys, tmp_path):

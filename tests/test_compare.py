@@ -23,7 +23,7 @@ from dashboard.analysis.compare import (
     stored_column,
 )
 from dashboard.checkpoints import SAMPLES_DIR, load_checkpoint
-from dashboard.pages import loading, waiting
+from dashboard.pages import calibrating, waiting
 from dashboard.text import captions
 from dashboard.text.language import ENGLISH, language
 
@@ -39,8 +39,8 @@ def column(label: str, *x_out_scales: float, first: int = 0) -> Column:
 
 def test_layers_are_matched_by_their_own_numbers():
     pair = [column("a", 0.1, 0.2, 0.4), column("b", 0.3, 0.1, first=1)]
-    found = [(d.layer, d.first, d.value) for d in differences(pair, "x_out_scale")]
-    assert found == [(1, 0.2, 0.3), (2, 0.4, 0.1)]
+    matched = [(d.layer, d.first, d.value) for d in differences(pair, "x_out_scale")]
+    assert matched == [(1, 0.2, 0.3), (2, 0.4, 0.1)]
     assert [d.relative for d in differences(pair, "x_out_scale")] == pytest.approx([0.5, -0.75])
     most = largest(pair)
     assert (most.layer, most.value) == (2, 0.1)  # four times less is more than half as much again
@@ -84,16 +84,16 @@ def test_of_stored_groups_the_mean_is_compared_with_least_and_greatest_beside_it
     state = torch.load(
         SAMPLES_DIR / "mamba2-small-quamba2" / "pytorch_model.bin", weights_only=True
     )
-    found = stored_column("stored", checkpoint)
+    stored = stored_column("stored", checkpoint)
     for layer in range(6):
         prefix = f"backbone.layers.{layer}.mixer.conv1d."
         scales = state[f"{prefix}x_out_scales"].double()
         mean = sum(scales.ravel().tolist()) / 16
-        assert found.value(layer, "x_out_scale") == pytest.approx(mean, rel=1e-12)
-        assert found.value(layer, "x_out_scale_min") == float(scales.min())
-        assert found.value(layer, "x_out_scale_max") == float(scales.max())
+        assert stored.value(layer, "x_out_scale") == pytest.approx(mean, rel=1e-12)
+        assert stored.value(layer, "x_out_scale_min") == float(scales.min())
+        assert stored.value(layer, "x_out_scale_max") == float(scales.max())
         w_scale = float(torch.tensor(state[f"{prefix}wx_scale"], dtype=torch.float32))
-        assert found.value(layer, "ratio_weight") == pytest.approx(mean / w_scale, rel=1e-12)
+        assert stored.value(layer, "ratio_weight") == pytest.approx(mean / w_scale, rel=1e-12)
 
 
 def test_a_flat_row_for_each_value_that_is_known():
@@ -151,8 +151,8 @@ def test_each_layers_best_alpha_is_a_choice_and_nonsense_is_refused():
         ("alpha_b", "2", "α is '2'"),
         ("source_b", "nowhere", "nowhere is neither"),
     ):
-        told = opened(**{"checkpoint": "mamba-tiny", name: value}).error[0].value
-        assert words in told
+        message = opened(**{"checkpoint": "mamba-tiny", name: value}).error[0].value
+        assert words in message
 
 
 def test_the_same_source_twice_is_the_same():
@@ -194,9 +194,9 @@ def test_columns_stay_when_their_calibrations_have_been_dropped(monkeypatch):
             ("text", ("calibration.txt", "out-of-domain.txt")[i // 3]),
         )
     }
-    made, calibrate = [], loading.calibrate
+    made, calibrate = [], calibrating.calibrate
     monkeypatch.setattr(
-        loading,
+        calibrating,
         "calibrate",
         lambda checkpoint, *rest, **more: (
             made.append(checkpoint) or calibrate(checkpoint, *rest, **more)

@@ -17,16 +17,16 @@ def codes(*shape: int) -> torch.Tensor:
 
 
 def scales(channels: int, vectors: bool) -> dict:
-    found = {
+    factors = {
         "scale_x": scale_from_amax(5.0),
         "scale_w": scale_from_amax(0.9),
         "scale_b": scale_from_amax(0.6),
         "scale_out": scale_from_amax(3.1),
     }
     if not vectors:
-        return found
+        return factors
     spread = 0.5 + torch.rand(channels, generator=GENERATOR).to(DEVICE)
-    return {name: scale * spread for name, scale in found.items()}
+    return {name: scale * spread for name, scale in factors.items()}
 
 
 @backends
@@ -43,11 +43,11 @@ def test_steps_from_zeros_are_the_forward(backend, width, vectors, activation, w
     state = torch.zeros((batch, channels, width), dtype=torch.int8, device=DEVICE)
     memory = state.data_ptr()
     for position in range(length):
-        found = quant_causal_conv1d_update(
+        step = quant_causal_conv1d_update(
             x[:, :, position], state, weight, bias, **arguments, backend=backend
         )
-        assert found.shape == (batch, channels) and found.dtype == torch.int8
-        assert torch.equal(found, expected[:, :, position]), position
+        assert step.shape == (batch, channels) and step.dtype == torch.int8
+        assert torch.equal(step, expected[:, :, position]), position
         seen = x[:, :, max(0, position + 1 - width) : position + 1]
         assert torch.equal(state[:, :, -seen.shape[2] :], seen)
         assert not state[:, :, : width - seen.shape[2]].any()
@@ -63,8 +63,8 @@ def test_any_size(backend, batch, channels):
     after = torch.cat([state[..., 1:], x[..., None]], dim=-1)
     arguments = scales(channels, vectors=False)
     expected = reference.quant_causal_conv1d(after, weight, bias, **arguments)[..., -1]
-    found = quant_causal_conv1d_update(x, state, weight, bias, **arguments, backend=backend)
-    assert torch.equal(found, expected) and torch.equal(state, after)
+    stepped = quant_causal_conv1d_update(x, state, weight, bias, **arguments, backend=backend)
+    assert torch.equal(stepped, expected) and torch.equal(state, after)
 
 
 @backends
@@ -83,7 +83,7 @@ def test_the_state_may_lie_anywhere_and_its_surroundings_are_left_alone(backend)
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
         ({"x": codes(2, 3, 1)}, r"x has shape \(2, 3, 1\); it must be \(B, D\)"),
         ({"x": torch.zeros(2, 3, device=DEVICE)}, r"x is torch\.float32; it must be a torch\.int8"),
@@ -97,10 +97,10 @@ def test_the_state_may_lie_anywhere_and_its_surroundings_are_left_alone(backend)
         ({"backend": "cuda"}, r"backend is 'cuda'; allowed"),
     ],
 )
-def test_a_wrong_argument_is_named_and_changes_nothing(change, told):
+def test_a_wrong_argument_is_named_and_changes_nothing(change, message):
     state = codes(2, 3, 4)
     before = state.clone()
     arguments = {"x": codes(2, 3), "conv_state": state, "weight": codes(3, 4), "bias": codes(3)}
-    with pytest.raises(ValueError, match=told):
+    with pytest.raises(ValueError, match=message):
         quant_causal_conv1d_update(**(arguments | scales(3, vectors=False) | change))
     assert torch.equal(state, before)

@@ -32,8 +32,8 @@ def text_of(name: str) -> str:
 
 def section(document: str, heading: str) -> str:
     """What stands below a heading of the second rank, up to the next."""
-    (found,) = re.findall(rf"^## {re.escape(heading)}\n(.*?)(?=^## |\Z)", document, re.M | re.S)
-    return found
+    (body,) = re.findall(rf"^## {re.escape(heading)}\n(.*?)(?=^## |\Z)", document, re.M | re.S)
+    return body
 
 
 def test_every_measure_of_a_report_is_defined():
@@ -91,16 +91,16 @@ def rooms() -> list[str]:
 
 def imports(path: Path) -> set[str]:
     """Each room that a module imports from, at its top or within."""
-    found = set()
+    modules = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.ImportFrom):
-            names = [f"{node.module}.{each.name}" for each in node.names]
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
         elif isinstance(node, ast.Import):
-            names = [each.name for each in node.names]
+            names = [alias.name for alias in node.names]
         else:
             continue
-        found |= {name.split(".")[1] for name in names if name.startswith("dashboard.")}
-    return found
+        modules |= {name.split(".")[1] for name in names if name.startswith("dashboard.")}
+    return modules
 
 
 def test_the_rooms_on_the_page_are_the_rooms():

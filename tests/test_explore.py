@@ -6,12 +6,13 @@ from functools import partial
 
 import opening
 import pytest
-from opening import told
+from opening import page_text
 from streamlit.testing.v1 import AppTest
 
 from dashboard import cli
 from dashboard.checkpoints import SAMPLES_DIR
-from dashboard.pages import loading
+from dashboard.pages import calibrating, loading
+from dashboard.pages.sources import Source
 from dashboard.rules.observers import ALPHA_RULES, RULES, SYMMETRIC_RULES
 from dashboard.text import captions
 
@@ -84,7 +85,7 @@ def test_alpha_the_layer_and_the_slice_change_the_numbers():
 @pytest.mark.parametrize("rule", RULES)
 def test_every_rule_is_shown(rule):
     app = opened(rule=rule)
-    assert ("differ from the reference" in told(app)) == (rule in SYMMETRIC_RULES)
+    assert ("differ from the reference" in page_text(app)) == (rule in SYMMETRIC_RULES)
     assert app.select_slider(key="alpha").disabled == (rule not in ALPHA_RULES)
 
 
@@ -159,26 +160,26 @@ def test_activations_that_are_not_finite_are_told_with_layer_and_batch(monkeypat
 
 def test_the_first_batch_is_shown_while_the_rest_is_counted(monkeypatch):
     """A stop in the middle leaves the first batch's charts, and the calibration can be resumed."""
-    calibrate = loading.calibrate
+    calibrate = calibrating.calibrate
 
     def stopped_by_the_user(checkpoint, backbone, text, **options):
         if text.batches > 1:
             import streamlit as st
 
-            st.session_state.stopped = loading.Source("mamba-tiny", "calibration.txt", 3, 48)
+            st.session_state.stopped = Source("mamba-tiny", "calibration.txt", 3, 48)
             st.rerun()  # what a press on Stop does to a running page
         return calibrate(checkpoint, backbone, text, **options)
 
-    monkeypatch.setattr(loading, "calibrate", stopped_by_the_user)
+    monkeypatch.setattr(calibrating, "calibrate", stopped_by_the_user)
     app = opened(checkpoint="mamba-tiny", batches="3", seq_len="48")
     assert app.info[0].value == "Stopped. The charts show the first of 3 batches."
     assert metrics(app)  # of the first batch
-    assert "differ from the reference" not in told(app)
+    assert "differ from the reference" not in page_text(app)
 
-    monkeypatch.setattr(loading, "calibrate", calibrate)
+    monkeypatch.setattr(calibrating, "calibrate", calibrate)
     app.button(key="resume").click().run()
     assert not app.exception and not app.info
-    assert "differ from the reference" in told(app)
+    assert "differ from the reference" in page_text(app)
 
 
 def test_the_link_always_names_the_checkpoint():

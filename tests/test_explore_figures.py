@@ -155,8 +155,8 @@ BELL = torch.randn(50_000, generator=torch.Generator().manual_seed(0)) * 1.5
 
 
 def trace(figure: go.Figure, name: str):
-    (found,) = [trace for trace in figure.data if trace.name == name]
-    return found
+    (match,) = [trace for trace in figure.data if trace.name == name]
+    return match
 
 
 def pixels(figure: go.Figure, values) -> np.ndarray:
@@ -174,7 +174,7 @@ def test_a_cut_is_one_value_on_every_panel(observer, symmetric, alpha):
     figure = figures.transfer(report, [(rows[1], "baseline")], True, ENGLISH)
     scale, zero = report.chosen.x_out_scale, report.chosen.zero_point
     cut = (127 - zero) * scale
-    curve, below, across = [each for each in figure.data if each.name == "line chosen"]
+    curve, below, across = [line for line in figure.data if line.name == "line chosen"]
     assert curve.x[0] == curve.x[1] and F.silu(torch.tensor(curve.x[0])) == pytest.approx(cut, 1e-4)
     assert list(curve.y[1:]) == pytest.approx([cut, cut], rel=1e-6)
     assert list(below.x) == [curve.x[0]] * 2 and list(across.y) == pytest.approx([cut] * 2)
@@ -204,22 +204,22 @@ def test_a_hovered_bin_tells_its_exact_count():
         counted(torch.full((321,), 2.0)), "percentile", 0.99, True
     )
     figure = figures.transfer(report, [(rows[-1], "baseline")], True, ENGLISH)
-    told = [each.customdata for each in figure.data if each.type == "bar"]
-    assert [list(texts) for texts in told] == [
-        [text for text in texts if text.endswith("<br>321 values")] for texts in told
+    hovers = [bars.customdata for bars in figure.data if bars.type == "bar"]
+    assert [list(texts) for texts in hovers] == [
+        [text for text in texts if text.endswith("<br>321 values")] for texts in hovers
     ]
-    assert [len(texts) for texts in told] == [1, 1]  # of the input, and of the output
+    assert [len(texts) for texts in hovers] == [1, 1]  # of the input, and of the output
     code = round(2.0 / 0.0138678)  # SiLU(2) = 1.7616 = 127 codes
-    assert f"code {min(code, 127)}" in told[1][0]
+    assert f"code {min(code, 127)}" in hovers[1][0]
 
 
 def test_the_hovers_of_both_histograms_count_every_value():
     report, *_ = chosen_and_others(counted(BELL), "percentile", 0.999, True)
     figure = figures.transfer(report, [], True, ENGLISH)
-    for each in figure.data:
-        if each.type == "bar":
+    for bars in figure.data:
+        if bars.type == "bar":
             counts = [
-                int(text.split("<br>")[1].split()[0].replace(",", "")) for text in each.customdata
+                int(text.split("<br>")[1].split()[0].replace(",", "")) for text in bars.customdata
             ]
             assert sum(counts) == len(BELL)
 
@@ -228,7 +228,7 @@ def test_equal_scales_are_drawn_once_and_say_where_they_cut():
     report, _, rows, _ = chosen_and_others(counted(BELL), "minmax", 0.9995, True)
     best = rows[1]
     figure = figures.transfer(report, [(report.chosen, "beside"), (best, "best")], True, ENGLISH)
-    words = [words.text for words in figure.layout.annotations]
+    words = [note.text for note in figure.layout.annotations if note.opacity != 0]
     assert sum("MinMax cuts at" in text for text in words) == 1
     assert f"<b>MinMax cuts at {127 * report.chosen.x_out_scale:.4g}" in "".join(words)
 
@@ -314,7 +314,7 @@ def test_a_click_under_the_slider_answers_with_the_nearest_alpha():
 def test_the_table_counts_codes_and_splits_errors_on_one_scale():
     _, _, rows, _ = chosen_and_others(counted(BELL), "percentile", 0.999, True)
     figure = figures.scale_table(rows, True, ENGLISH)
-    (sensor,) = [each for each in figure.data if each.type == "bar" and each.orientation == "v"]
+    (sensor,) = [bars for bars in figure.data if bars.type == "bar" and bars.orientation == "v"]
     counts = sensor.customdata.reshape(len(rows), 256)
     y = F.silu(BELL).half().float()
     for row, codes in zip(rows, counts, strict=True):

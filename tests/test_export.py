@@ -59,7 +59,7 @@ class Outline(html.parser.HTMLParser):
 def test_the_report_stands_alone_and_keeps_markup_out(mamba):
     made = reports(mamba, ScaleRule("percentile"))
     document = documents.document(mamba.origin, ScaleRule("percentile"), made)
-    scales = [[part.chosen for part in each.slices] for each in made]
+    scales = [[conv_slice.chosen for conv_slice in layer.slices] for layer in made]
     heat = figures.rule_heatmap([0, 1, 2, 3], scales, [row[0] for row in scales], ENGLISH)
     rows = list(tables.slice_rows(document))
     rows[0] |= {"slice": "<script>x</script>"}
@@ -89,16 +89,16 @@ def test_a_wide_table_is_parted_and_no_column_is_lost(mamba2):
     rows = list(tables.slice_rows(documents.document(mamba2.origin, ScaleRule("percentile"), made)))
     rows[0] |= {"best_alpha": 0.999956}
     page = documents.report_html("t", "o", [documents.Section("h", rows=rows)], ENGLISH)
-    found = [
+    columns = [
         [cell_texts(row) for row in table.split("<tr>")[1:]] for table in page.split("<table>")[1:]
     ]
-    assert len(found) > 2
-    names = [name for table in found for name in table[0] if name not in ("slice", "layer")]
+    assert len(columns) > 2
+    names = [name for table in columns for name in table[0] if name not in ("slice", "layer")]
     assert names == [name for name in rows[0] if name not in ("slice", "layer")]
-    for table in found:
+    for table in columns:
         assert [line[:2] for line in table[1:]] == [[r["slice"], str(r["layer"])] for r in rows]
         assert all(sum(map(len, line)) + 2 * len(line) <= 110 for line in table)
-    cells = {name: table[1][i] for table in found for i, name in enumerate(table[0])}
+    cells = {name: table[1][i] for table in columns for i, name in enumerate(table[0])}
     assert cells["best_alpha"] == "0.999956" and cells["kernel_sqnr_db"] == "–"
     assert float(cells["sqnr_db"]) == pytest.approx(rows[0]["sqnr_db"], rel=1e-5)
 
@@ -109,7 +109,7 @@ def cell_texts(row: str) -> list[str]:
 
 def test_the_report_prints_light_within_the_page_and_asks_for_nothing(browser, mamba):
     made = reports(mamba, ScaleRule("percentile"))
-    scales = [[part.chosen for part in each.slices] for each in made]
+    scales = [[conv_slice.chosen for conv_slice in layer.slices] for layer in made]
     heat = figures.rule_heatmap([0, 1, 2, 3], scales, [row[0] for row in scales], ENGLISH)
     html = documents.report_html("t", "o", [documents.Section("h", figure=heat)], ENGLISH)
     context = browser.new_context(
@@ -142,8 +142,10 @@ def colour_of(text) -> str:
 def test_the_snippet_prints_the_scale_that_is_shown(mamba2, observer):
     checkpoint = load_checkpoint("mamba2-tiny")
     rule = ScaleRule(observer, 0.999)
-    for index, part in enumerate(checkpoint.slices):
-        code = documents.snippet("mamba2-tiny", "calibration.txt", BATCHES, SEQ_LEN, 1, part, rule)
+    for index, conv_slice in enumerate(checkpoint.slices):
+        code = documents.snippet(
+            "mamba2-tiny", "calibration.txt", BATCHES, SEQ_LEN, 1, conv_slice, rule
+        )
         written = io.StringIO()
         with contextlib.redirect_stdout(written):
             exec(code, {})
@@ -153,20 +155,22 @@ def test_the_snippet_prints_the_scale_that_is_shown(mamba2, observer):
 
 
 def test_rules_that_search_have_no_snippet():
-    part = load_checkpoint("mamba2-tiny").slices[0]
-    asked = ("mamba2-tiny", "calibration.txt", 1, 8, 0, part)
+    conv_slice = load_checkpoint("mamba2-tiny").slices[0]
+    asked = ("mamba2-tiny", "calibration.txt", 1, 8, 0, conv_slice)
     made = {rule: documents.snippet(*asked, ScaleRule(rule)) for rule in SYMMETRIC_RULES}
     assert made["mse"] is None and made["entropy"] is None
     assert {rule for rule, code in made.items() if code} == set(SNIPPET_RULES)
     asymmetric = ScaleRule("percentile", symmetric=False)
-    assert documents.snippet("mamba2-tiny", "calibration.txt", 1, 8, 0, part, asymmetric) is None
+    assert (
+        documents.snippet("mamba2-tiny", "calibration.txt", 1, 8, 0, conv_slice, asymmetric) is None
+    )
 
 
 def test_what_charts_are_made_of_leaves_as_rows(mamba):
     counted = mamba.layer(1).slices[0]
-    found = Landscape.of(counted.silu_output)
-    rows = tables.landscape_rows(found)
-    assert [row["alpha"] for row in rows] == found.alphas.tolist()
+    landscape = Landscape.of(counted.silu_output)
+    rows = tables.landscape_rows(landscape)
+    assert [row["alpha"] for row in rows] == landscape.alphas.tolist()
     chosen = report_scale(counted, ScaleRule("percentile", rows[-30]["alpha"]))
     assert rows[-30]["x_out_scale"] == chosen.x_out_scale
     for name in ("sqnr_db", "saturation_rate", "effective_bits", "clipping_mse"):

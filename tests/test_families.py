@@ -64,8 +64,10 @@ def test_the_captured_conv_input_is_what_transformers_convolves(family, saved, m
         assert torch.equal(conv.weight, own[0][1])
         assert torch.equal(conv.bias, own[0][2])
         y = torch.cat([y for _, _, _, y in own])
-        for part, counted in zip(checkpoint.slices, calibration.layer(layer).slices, strict=True):
-            values = y[:, part.channels].half().float()
+        for conv_slice, counted in zip(
+            checkpoint.slices, calibration.layer(layer).slices, strict=True
+        ):
+            values = y[:, conv_slice.channels].half().float()
             assert counted.silu_output.total == values.numel()
             # nn.functional.conv1d may add the taps in another order: a last bit, then float16.
             assert counted.silu_output.max == pytest.approx(float(values.max()), rel=2e-3)
@@ -77,7 +79,7 @@ def test_slices_heads_and_groups_are_those_of_the_model(family, saved):
     directory, model = saved[family]
     architecture = load_checkpoint(str(directory)).architecture
     mixer = next(m for m in model.modules() if hasattr(m, "conv1d"))
-    widths = {part.name: part.width for part in architecture.slices}
+    widths = {conv_slice.name: conv_slice.width for conv_slice in architecture.slices}
     assert widths["x"] == mixer.intermediate_size
     if hasattr(mixer, "head_dim"):
         assert widths["B"] == widths["C"] == mixer.n_groups * mixer.ssm_state_size
@@ -95,8 +97,8 @@ def test_a_backbone_is_the_model_it_was_saved_from(family, saved):
     tokens = torch.arange(SEQ_LEN)[None]
     with torch.no_grad():
         expected = model.base_model(tokens, use_cache=False).last_hidden_state
-        found = load_backbone(load_checkpoint(str(directory)), "cpu")(tokens, use_cache=False)
-    assert torch.equal(found.last_hidden_state, expected)
+        output = load_backbone(load_checkpoint(str(directory)), "cpu")(tokens, use_cache=False)
+    assert torch.equal(output.last_hidden_state, expected)
 
 
 @pytest.mark.parametrize("family", ["mamba2", "jamba", "zamba2", "nemotron_h"])
@@ -115,12 +117,12 @@ def test_names_without_a_prefix_load_as_those_with_one(family, saved, tmp_path):
         },
         bare / "model.safetensors",
     )
-    found = load_checkpoint(str(bare))
-    assert found.layers == whole.layers
+    loaded = load_checkpoint(str(bare))
+    assert loaded.layers == whole.layers
     tokens = torch.arange(SEQ_LEN)[None]
     with torch.no_grad():
         expected = load_backbone(whole, "cpu")(tokens, use_cache=False).last_hidden_state
-        given = load_backbone(found, "cpu")(tokens, use_cache=False).last_hidden_state
+        given = load_backbone(loaded, "cpu")(tokens, use_cache=False).last_hidden_state
     assert torch.equal(given, expected)
 
 
@@ -157,8 +159,8 @@ def test_shards_with_an_index_are_one_model(family, saved, tmp_path):
     tokens = torch.arange(SEQ_LEN)[None]
     with torch.no_grad():
         expected = model.base_model(tokens, use_cache=False).last_hidden_state
-        found = load_backbone(sharded, "cpu")(tokens, use_cache=False).last_hidden_state
-    assert torch.equal(found, expected)
+        hidden = load_backbone(sharded, "cpu")(tokens, use_cache=False).last_hidden_state
+    assert torch.equal(hidden, expected)
 
 
 def test_pickled_shards_with_an_index_are_one_model(saved, tmp_path):
@@ -170,9 +172,9 @@ def test_pickled_shards_with_an_index_are_one_model(saved, tmp_path):
     index = tmp_path / "pytorch_model.bin.index.json"
     index.write_text(json.dumps({"weight_map": shards}))
     shutil.copy(directory / "config.json", tmp_path)
-    found = load_checkpoint(str(tmp_path))
-    assert found.layers == MAMBA_LAYERS["bamba"]
-    load_backbone(found, "cpu")
+    loaded = load_checkpoint(str(tmp_path))
+    assert loaded.layers == MAMBA_LAYERS["bamba"]
+    load_backbone(loaded, "cpu")
 
 
 @pytest.mark.parametrize("suffix", [".safetensors", ".bin"])
@@ -186,10 +188,10 @@ def test_a_single_file_is_read_with_the_config_beside_it(suffix, saved, tmp_path
     shutil.copy(directory / "config.json", tmp_path)
     # Another checkpoint in the same directory is not what was asked for.
     torch.save({name: tensor + 1 for name, tensor in state.items()}, tmp_path / "pytorch_model.bin")
-    found = load_checkpoint(str(path))
-    assert found.name == path.name
-    assert torch.equal(found.conv(1).weight, load_checkpoint(str(directory)).conv(1).weight)
-    backbone = load_backbone(found, "cpu")
+    loaded = load_checkpoint(str(path))
+    assert loaded.name == path.name
+    assert torch.equal(loaded.conv(1).weight, load_checkpoint(str(directory)).conv(1).weight)
+    backbone = load_backbone(loaded, "cpu")
     assert torch.equal(backbone.layers[0].mixer.D, state["backbone.layers.0.mixer.D"])
 
 
@@ -202,27 +204,27 @@ def test_conv_weights_of_two_dimensions_are_those_of_three(saved, tmp_path):
         {k: v[:, 0].contiguous() if k.endswith("conv1d.weight") else v for k, v in state.items()},
         flat / "model.safetensors",
     )
-    whole, found = load_checkpoint(str(directory)), load_checkpoint(str(flat))
-    for one, other in zip(whole.convs, found.convs, strict=True):
+    whole, squeezed = load_checkpoint(str(directory)), load_checkpoint(str(flat))
+    for one, other in zip(whole.convs, squeezed.convs, strict=True):
         assert torch.equal(one.weight, other.weight)
     tokens = torch.arange(SEQ_LEN)[None]
     with torch.no_grad():
         assert torch.equal(
             load_backbone(whole, "cpu")(tokens).last_hidden_state,
-            load_backbone(found, "cpu")(tokens).last_hidden_state,
+            load_backbone(squeezed, "cpu")(tokens).last_hidden_state,
         )
 
 
 def test_progress_counts_mamba_layers_and_names_the_models_own(saved):
     checkpoint = load_checkpoint(str(saved["nemotron_h"][0]))
-    told = []
+    reported = []
     calibrate(
         checkpoint,
         load_backbone(checkpoint, "cpu"),
         read_text(checkpoint, batches=2, seq_len=5),
-        on_progress=lambda progress: told.append((str(progress), progress.share)),
+        on_progress=lambda progress: reported.append((str(progress), progress.share)),
     )
-    assert told == [
+    assert reported == [
         ("batch 1 of 2, layer 0", 0.25),
         ("batch 1 of 2, layer 4", 0.5),
         ("batch 2 of 2, layer 0", 0.75),
@@ -311,6 +313,6 @@ def test_nemotrons_older_pattern_of_letters_is_counted(saved, tmp_path):
         config.pop(name, None)
     config["hybrid_override_pattern"] = "ME*-M"
     (directory / "config.json").write_text(json.dumps(config))
-    found = load_checkpoint(str(directory))
-    assert (found.layers, found.architecture.model_layers) == ((0, 4), 5)
-    load_backbone(found, "cpu")
+    loaded = load_checkpoint(str(directory))
+    assert (loaded.layers, loaded.architecture.model_layers) == ((0, 4), 5)
+    load_backbone(loaded, "cpu")

@@ -74,11 +74,11 @@ CASES = {
 
 
 def drawn(report, rows, counted) -> list:
-    found = Landscape.of(counted.silu_output, symmetric=report.chosen.rule.symmetric)
-    best = report_scale(counted, found.best_rule)
+    landscape = Landscape.of(counted.silu_output, symmetric=report.chosen.rule.symmetric)
+    best = report_scale(counted, landscape.best_rule)
     others = [(rows[-1], "baseline"), (rows[1], "beside"), (best, "best")]
     average = moving_average(counted.batches, ScaleRule("percentile-ema", order=3))
-    grid = alpha_grid(counted.silu_output.total, (found.best_alpha,))
+    grid = alpha_grid(counted.silu_output.total, (landscape.best_alpha,))
     return [
         figures.layer_strip(range(3), [report] * 3, [best] * 3, 1, ENGLISH),
         figures.layer_strip(range(5, 25), [report] * 20, [best] * 20, 24, ENGLISH),
@@ -86,9 +86,9 @@ def drawn(report, rows, counted) -> list:
         figures.transfer(report, others, log_counts=False, say=ENGLISH),
         figures.scale_table(rows, beside=True, say=ENGLISH),
         figures.utilization_sweep(sweep_scales(counted), rows, ENGLISH),
-        figures.landscape_under_slider(found, grid, report.chosen, ENGLISH),
-        figures.alpha_sweep(found, rows, ENGLISH),
-        figures.held_out_landscapes(found, found, ("one", "two"), ENGLISH),
+        figures.landscape_under_slider(landscape, grid, report.chosen, ENGLISH),
+        figures.alpha_sweep(landscape, rows, ENGLISH),
+        figures.held_out_landscapes(landscape, landscape, ("one", "two"), ENGLISH),
         figures.moving_average_chart(average, 0.5, ENGLISH),
         figures.orders_chart(np.array(average.means), average.final, 0.5, ENGLISH),
     ]
@@ -119,14 +119,14 @@ def test_any_layer_and_any_rule_can_be_drawn_and_told(case, observer, symmetric)
     report, rows, counted = sliced(CASES[case], observer, symmetric=symmetric)
     for figure in drawn(report, rows, counted):
         check_numbers(figure)
-    found = Landscape.of(counted.silu_output, symmetric=symmetric)
+    landscape = Landscape.of(counted.silu_output, symmetric=symmetric)
     average = moving_average(counted.batches, ScaleRule("percentile-ema"))
     for sentence in (
-        captions.verdict(report, found, ENGLISH),
-        captions.proof(report, found, ENGLISH),
-        captions.landscape_caption(found, ENGLISH),
-        captions.sweep_verdict(found, ENGLISH),
-        captions.alpha_sweep_caption(found, rows, ENGLISH),
+        captions.verdict(report, landscape, ENGLISH),
+        captions.proof(report, landscape, ENGLISH),
+        captions.landscape_caption(landscape, ENGLISH),
+        captions.sweep_verdict(landscape, ENGLISH),
+        captions.alpha_sweep_caption(landscape, rows, ENGLISH),
         captions.average_headline(average, 0.5, ENGLISH),
         captions.average_verdict(average, 0.5, ENGLISH),
         captions.average_caption(average, 0.01, ENGLISH),
@@ -201,16 +201,16 @@ def test_numbers_as_text():
 
 
 def test_the_verdict_has_three_cases():
-    for observer, alpha, told in (
+    for observer, alpha, verdict in (
         ("percentile", 0.99, "clips too much: α"),
         ("conv-absmax", 0.99, "is too coarse: α"),
         ("mse", 0.99, "No percentile does better: "),
     ):
         report, _, counted = sliced(CASES["heavy tail"], observer, alpha)
-        found = Landscape.of(counted.silu_output)
-        sentence = captions.verdict(report, found, ENGLISH)
-        assert told in sentence
-        gain = found.best_db - float(report.chosen.output.sqnr_db)
+        landscape = Landscape.of(counted.silu_output)
+        sentence = captions.verdict(report, landscape, ENGLISH)
+        assert verdict in sentence
+        gain = landscape.best_db - float(report.chosen.output.sqnr_db)
         assert (f"gains {gain:.1f} dB" in sentence) == (gain >= 0.05)
 
 

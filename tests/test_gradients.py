@@ -106,12 +106,12 @@ def test_every_family_has_gradients_and_the_same_counts_with_them(family, tmp_pa
     plain = calibrate(checkpoint, load_backbone(checkpoint, "cpu"), text)
     assert [layer.layer for layer in counted.layers] == [*MAMBA_LAYERS[family]]
     for one, other in zip(counted.layers, plain.layers, strict=True):
-        for part, without in zip(one.slices, other.slices, strict=True):
-            assert part.silu_output.values.tobytes() == without.silu_output.values.tobytes()
-            assert part.silu_output.counts.tobytes() == without.silu_output.counts.tobytes()
+        for own, without in zip(one.slices, other.slices, strict=True):
+            assert own.silu_output.values.tobytes() == without.silu_output.values.tobytes()
+            assert own.silu_output.counts.tobytes() == without.silu_output.counts.tobytes()
             assert without.gradients is None
-            assert part.gradients.tokens == 2 * 18
-            assert (part.gradients.squares > 0).any()
+            assert own.gradients.tokens == 2 * 18
+            assert (own.gradients.squares > 0).any()
     # The slope along y of all layers: half of the loss's own change when y is put a little off.
     assert not any(module._forward_hooks for module in model.modules())
     assert all(parameter.grad is None for parameter in model.parameters())
@@ -142,10 +142,10 @@ def test_a_prediction_is_the_sum_over_values(entries, scale, zero_point):
     g = torch.tensor([entry[1] for entry in entries])
     sums = GradientSums.of(y, g, tokens=7)
     expected = brute_force(y.numpy(), g.numpy().astype(np.float64), scale, zero_point, 7)
-    found = float(sums.predicted_nats(scale, zero_point))
+    predicted = float(sums.predicted_nats(scale, zero_point))
     # Expanded squares: their rounding is of the order of the greatest g² y² there is.
     most = float((g.double().abs().max() * y.double().abs().max()) ** 2) + 1
-    assert found == pytest.approx(expected, rel=1e-9, abs=1e-13 * most * len(entries))
+    assert predicted == pytest.approx(expected, rel=1e-9, abs=1e-13 * most * len(entries))
     codes = np.clip(half_away(sums.values / np.float32(scale)) + zero_point, -128, 127)
     dequantized = (codes - zero_point) * np.float64(np.float32(scale))
     assert sums.predicted_of(dequantized) == pytest.approx(expected, rel=1e-9, abs=1e-15)
@@ -190,9 +190,9 @@ def counted():
 
 def test_the_channels_sums_add_up_to_the_slices(counted):
     checkpoint, calibration = counted
-    for part, own in zip(checkpoint.slices, calibration.layer(1).slices, strict=True):
-        channels = channel_gradients(calibration.capture(1), part)
-        assert len(channels) == part.width
+    for conv_slice, own in zip(checkpoint.slices, calibration.layer(1).slices, strict=True):
+        channels = channel_gradients(calibration.capture(1), conv_slice)
+        assert len(channels) == conv_slice.width
         merged = GradientSums.merge(channels, own.gradients.tokens)
         present = own.gradients.squares > 0
         assert np.array_equal(merged.values, own.gradients.values)
@@ -229,7 +229,7 @@ def test_a_file_without_gradients_opens_and_one_with_bad_ones_does_not(counted, 
     older = {name: array for name, array in arrays.items() if ".gradients." not in name}
     save_file(older, path, metadata)
     assert all(
-        part.gradients is None for layer in load_calibration(path).layers for part in layer.slices
+        own.gradients is None for layer in load_calibration(path).layers for own in layer.slices
     )
     name = "layers.1.B.gradients"
     for bad in (
@@ -270,8 +270,8 @@ def test_the_best_alpha_is_the_one_of_least_predicted_loss(counted):
     by_sqnr = Landscape.of(own.silu_output, gradients=own.gradients, by="sqnr_db")
     assert by_sqnr.best_db == max(by_sqnr.sqnr_db)
     assert by_sqnr.best_nats >= landscape.best_nats
-    part = landscape.at_least(0.9)
-    assert part.best_alpha == landscape.best_alpha
+    upper = landscape.at_least(0.9)
+    assert upper.best_alpha == landscape.best_alpha
     with pytest.raises(ValueError, match="needs gradients"):
         Landscape.of(own.silu_output, by="predicted_nats")
 
@@ -279,20 +279,21 @@ def test_the_best_alpha_is_the_one_of_least_predicted_loss(counted):
 def test_the_recommended_alpha_costs_least_in_all(counted):
     _, calibration = counted
     every = landscapes(calibration)
-    found = recommend(every)
-    assert found.by == "predicted_nats"
-    common = set.intersection(*(set(each.alphas.tolist()) for each in every.values()))
+    recommended = recommend(every)
+    assert recommended.by == "predicted_nats"
+    common = set.intersection(*(set(landscape.alphas.tolist()) for landscape in every.values()))
 
     def total(alpha):
         return sum(
-            float(each.predicted_nats[each.alphas.tolist().index(alpha)]) for each in every.values()
+            float(landscape.predicted_nats[landscape.alphas.tolist().index(alpha)])
+            for landscape in every.values()
         )
 
-    assert total(found.alpha) == pytest.approx(min(map(total, common)), rel=1e-12)
-    excess = total(found.alpha) - sum(each.best_nats for each in every.values())
-    assert found.total_excess_nats(found.alpha) == pytest.approx(excess, rel=1e-9)
-    assert found.worst.excess_nats[found.alpha] == max(
-        choice.excess_nats[found.alpha] for choice in found.layers
+    assert total(recommended.alpha) == pytest.approx(min(map(total, common)), rel=1e-12)
+    excess = total(recommended.alpha) - sum(landscape.best_nats for landscape in every.values())
+    assert recommended.total_excess_nats(recommended.alpha) == pytest.approx(excess, rel=1e-9)
+    assert recommended.worst.excess_nats[recommended.alpha] == max(
+        choice.excess_nats[recommended.alpha] for choice in recommended.layers
     )
     mixed = every | {next(iter(every)): landscapes(calibration, by="sqnr_db")[next(iter(every))]}
     with pytest.raises(ValueError, match="some by predicted loss"):

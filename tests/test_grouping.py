@@ -36,30 +36,34 @@ def same_partition(one: np.ndarray, other: np.ndarray) -> bool:
 @pytest.mark.parametrize("seed", range(4))
 def test_planted_heads_and_levels_are_found_again(seed, ssd_groups):
     amax, kinds, levels = planted(seed, ssd_groups)
-    found = sort_and_cluster(amax, head_dim=16, n_groups=ssd_groups)
-    assert found.shape == (ssd_groups, 4, 4)
+    grouping = sort_and_cluster(amax, head_dim=16, n_groups=ssd_groups)
+    assert grouping.shape == (ssd_groups, 4, 4)
     heads = np.arange(len(kinds))
     expected = (heads // 8)[:, None] * 16 + kinds[:, None] * 4 + levels.reshape(-1, 16)
-    assert same_partition(found.group, expected.ravel())
+    assert same_partition(grouping.group, expected.ravel())
     for i in range(ssd_groups):
-        assert set(found.head_order[8 * i : 8 * i + 8]) == set(range(8 * i, 8 * i + 8))
+        assert set(grouping.head_order[8 * i : 8 * i + 8]) == set(range(8 * i, 8 * i + 8))
     # Within a head group the smallest channels come first.
-    largest = np.array([amax[found.group == g].max() for g in range(ssd_groups * 16)])
+    largest = np.array([amax[grouping.group == g].max() for g in range(ssd_groups * 16)])
     assert (np.diff(largest.reshape(-1, 4), axis=1) > 0).all()
 
 
-def spelled_out(found) -> list[int]:
+def spelled_out(grouping) -> list[int]:
     """The group of each channel in the old layout, from the orders and ends, one by one."""
-    ssd_groups, head_groups, channel_groups = found.shape
-    heads = len(found.head_order) // ssd_groups
-    group = [-1] * len(found.channel_order)
-    for place, channel in enumerate(found.channel_order.tolist()):
-        head, dim = divmod(place, found.head_dim)
-        assert channel // found.head_dim == found.head_order[head]  # channels stay in their head
+    ssd_groups, head_groups, channel_groups = grouping.shape
+    heads = len(grouping.head_order) // ssd_groups
+    group = [-1] * len(grouping.channel_order)
+    for place, channel in enumerate(grouping.channel_order.tolist()):
+        head, dim = divmod(place, grouping.head_dim)
+        assert (
+            channel // grouping.head_dim == grouping.head_order[head]
+        )  # channels stay in their head
         ssd, head = divmod(head, heads)
-        part = next(m for m in range(head_groups) if head < found.head_group_range[ssd, m])
-        inner = next(n for n in range(channel_groups) if dim < found.dim_group_range[ssd, part, n])
-        group[channel] = (ssd * head_groups + part) * channel_groups + inner
+        head_group = next(m for m in range(head_groups) if head < grouping.head_group_range[ssd, m])
+        inner = next(
+            n for n in range(channel_groups) if dim < grouping.dim_group_range[ssd, head_group, n]
+        )
+        group[channel] = (ssd * head_groups + head_group) * channel_groups + inner
     return group
 
 
@@ -83,22 +87,22 @@ def test_any_maxima_make_whole_groups_that_the_tables_describe(data):
     )
     as_quamba2 = data.draw(st.booleans(), label="as_quamba2")
     counts = (head_dim, ssd_groups, head_groups, channel_groups, as_quamba2)
-    found = sort_and_cluster(amax, *counts)
-    assert sorted(found.channel_order.tolist()) == list(range(len(amax)))
-    assert sorted(found.head_order.tolist()) == list(range(ssd_groups * heads))
-    assert found.group.tolist() == spelled_out(found)
-    assert set(found.group.tolist()) == set(range(ssd_groups * head_groups * channel_groups))
+    grouping = sort_and_cluster(amax, *counts)
+    assert sorted(grouping.channel_order.tolist()) == list(range(len(amax)))
+    assert sorted(grouping.head_order.tolist()) == list(range(ssd_groups * heads))
+    assert grouping.group.tolist() == spelled_out(grouping)
+    assert set(grouping.group.tolist()) == set(range(ssd_groups * head_groups * channel_groups))
     again = sort_and_cluster(amax, *counts)
-    assert np.array_equal(again.channel_order, found.channel_order)
-    assert np.array_equal(again.dim_group_range, found.dim_group_range)
+    assert np.array_equal(again.channel_order, grouping.channel_order)
+    assert np.array_equal(again.dim_group_range, grouping.dim_group_range)
 
 
 def test_one_group_of_each_is_the_whole_tensor():
-    found = sort_and_cluster(np.array([3.0, 1.0, 2.0, 5.0]), 2, head_groups=1, channel_groups=1)
-    assert found.shape == (1, 1, 1)
-    assert found.group.tolist() == [0, 0, 0, 0]
-    assert found.head_order.tolist() == [0, 1]
-    assert found.channel_order.tolist() == [1, 0, 2, 3]
+    grouping = sort_and_cluster(np.array([3.0, 1.0, 2.0, 5.0]), 2, head_groups=1, channel_groups=1)
+    assert grouping.shape == (1, 1, 1)
+    assert grouping.group.tolist() == [0, 0, 0, 0]
+    assert grouping.head_order.tolist() == [0, 1]
+    assert grouping.channel_order.tolist() == [1, 0, 2, 3]
 
 
 def test_its_groups_buy_more_than_as_many_neighbours_on_a_trained_layer():
@@ -108,10 +112,10 @@ def test_its_groups_buy_more_than_as_many_neighbours_on_a_trained_layer():
     outputs = channel_outputs(calibration.capture(5), checkpoint.slices[0])
     amax = np.array([max(abs(h.min), abs(h.max)) for h in outputs])
     architecture = checkpoint.architecture
-    found = sort_and_cluster(amax, architecture.head_dim, architecture.n_groups)
+    grouping = sort_and_cluster(amax, architecture.head_dim, architecture.n_groups)
     rule = ScaleRule("minmax")
-    grouped = group_scales(outputs, found.group, rule)
-    by_hand = [amax[found.group == g].max() / 127 for g in range(16)]
+    grouped = group_scales(outputs, grouping.group, rule)
+    by_hand = [amax[grouping.group == g].max() / 127 for g in range(16)]
     assert grouped.scales == pytest.approx(by_hand, rel=1e-6)
     neighbours = group_scales(outputs, even_groups(len(amax), len(amax) // 16), rule)
     assert grouped.sqnr_db > neighbours.sqnr_db + 2  # 16 scales each
@@ -156,5 +160,5 @@ def test_tables_that_do_not_fit_are_refused(heads, dims, fault):
 
 def test_a_hand_worked_pair_of_tables():
     # Two head groups of 1 and 2 heads; channels of a head cut 1 + 2, and 2 + 1.
-    found = group_of_channel(np.array([[1, 3]]), np.array([[[1, 3], [2, 3]]]), 3)
-    assert found.tolist() == [0, 1, 1, 2, 2, 3, 2, 2, 3]
+    groups = group_of_channel(np.array([[1, 3]]), np.array([[[1, 3], [2, 3]]]), 3)
+    assert groups.tolist() == [0, 1, 1, 2, 2, 3, 2, 2, 3]

@@ -11,7 +11,7 @@ import pytest
 import streamlit as st
 import torch
 import torch.nn.functional as F
-from opening import opened, told
+from opening import opened, page_text
 from oracles import conv_by_torch, requantize
 from random_checkpoints import quamba_checkpoint, quantized_sample
 
@@ -60,15 +60,15 @@ def first_layers(count: int):
     return change
 
 
-def layer_of(found: health.Health, number: int) -> health.LayerHealth:
-    return next(layer for layer in found.layers if layer.layer == number)
+def layer_of(report: health.Health, number: int) -> health.LayerHealth:
+    return next(layer for layer in report.layers if layer.layer == number)
 
 
 def test_the_sample_is_sound_and_its_scales_are_float16_maxima():
-    found = health.inspect(load_checkpoint(SAMPLE))
-    assert found.is_sound and [layer.layer for layer in found.layers] == list(range(6))
-    assert all(layer.remarks == () for layer in found.layers)
-    assert health.sentence(found).startswith("No fault in 6 layers")
+    report = health.inspect(load_checkpoint(SAMPLE))
+    assert report.is_sound and [layer.layer for layer in report.layers] == list(range(6))
+    assert all(layer.remarks == () for layer in report.layers)
+    assert health.sentence(report).startswith("No fault in 6 layers")
 
 
 @pytest.mark.parametrize(
@@ -95,9 +95,9 @@ def test_the_sample_is_sound_and_its_scales_are_float16_maxima():
 )
 def test_each_kind_of_fault_is_found_in_its_layer_and_nowhere_else(change, fault, tmp_path, capsys):
     source = changed(tmp_path, change)
-    found = health.inspect(load_checkpoint(source, tolerant=True))
-    assert [layer.layer for layer in found.layers if layer.faults] == [3]
-    assert any(re.search(fault, sentence) for sentence in layer_of(found, 3).faults)
+    report = health.inspect(load_checkpoint(source, tolerant=True))
+    assert [layer.layer for layer in report.layers if layer.faults] == [3]
+    assert any(re.search(fault, sentence) for sentence in layer_of(report, 3).faults)
     assert cli.main(["check", source]) == 1
     written = capsys.readouterr().out
     assert written.startswith("1 of 6 layers have a fault: 3.")
@@ -109,9 +109,9 @@ def test_a_scale_that_minmax_did_not_choose_is_a_remark_and_no_fault(tmp_path):
         for name in ("conv1d.x_out_scales", "qchunk_scan.x_scales"):
             state[CONV.replace("conv1d.", "") + name] *= 0.87654321
 
-    found = health.inspect(load_checkpoint(changed(tmp_path, change)))
-    assert found.is_sound
-    (remark,) = layer_of(found, 3).remarks
+    report = health.inspect(load_checkpoint(changed(tmp_path, change)))
+    assert report.is_sound
+    (remark,) = layer_of(report, 3).remarks
     assert remark == "x: output scales that MinMax of float16 activations does not leave"
 
 
@@ -128,8 +128,8 @@ def test_a_float_convolution_and_a_percentile_are_sound(tmp_path):
     for name in ("mamba2-w4aX-listed", "mamba2-w8a8-ungrouped", "mamba-w4a16"):
         (tmp_path / name).mkdir()
         checkpoint, _ = quamba_checkpoint(tmp_path / name, name)
-        found = health.inspect(checkpoint)
-        floats = [layer for layer in found.layers if "A16" in layer.mixer]
+        report = health.inspect(checkpoint)
+        floats = [layer for layer in report.layers if "A16" in layer.mixer]
         assert [layer.layer for layer in floats] == [conv.layer for conv in checkpoint.convs]
         assert all("float convolution" in layer.remarks[0] for layer in floats)
 
@@ -171,9 +171,9 @@ def by_hand(stored, capture) -> list[tuple[float, float]]:
 
 def test_grouped_minmax_is_recognized_and_its_error_is_the_tensors(float_model):
     quantized = load_checkpoint(SAMPLE)
-    found = judged(quantized, float_model)
-    assert found.is_sound
-    for layer in found.layers:
+    report = judged(quantized, float_model)
+    assert report.is_sound
+    for layer in report.layers:
         stored, capture = quantized.stored_layer(layer.layer), float_model[1].capture(layer.layer)
         measured = by_hand(stored, capture)
         for judgement, (sqnr_db, saturation) in zip(layer.evaluations, measured, strict=True):
@@ -191,15 +191,15 @@ def test_quambas_own_percentile_is_recognized_in_its_own_scales(float_model, tmp
     quantized = quantized_sample(
         tmp_path, "mamba2-small", "mamba2-small, W8A8, ungrouped", "mamba2-w8a8-ungrouped"
     )
-    found = judged(quantized, float_model)
-    assert found.is_sound
-    for layer in found.layers:
+    report = judged(quantized, float_model)
+    assert report.is_sound
+    for layer in report.layers:
         x, *others = layer.evaluations
         assert (x.nearest.observer, x.nearest.alpha) == ("percentile-ema", 0.9995)
         # Its forward is float16 throughout, this one float32.
         assert x.ratio == pytest.approx(1, abs=2e-3)
         assert x.alpha == pytest.approx(0.9995, abs=1e-4)
-        assert [each.nearest.observer for each in others] == ["minmax", "minmax"]
+        assert [verdict.nearest.observer for verdict in others] == ["minmax", "minmax"]
 
 
 def test_of_a_mamba1_too(tmp_path, capsys):
@@ -253,11 +253,11 @@ def test_what_cannot_be_checked_is_one_line_and_status_2(arguments, fault, capsy
 
 def test_the_layers_page_shows_the_same_verdict(tmp_path):
     app = opened("layers", checkpoint=SAMPLE)
-    assert "No fault in 6 layers" in told(app)
+    assert "No fault in 6 layers" in page_text(app)
     app = opened(
         "layers", checkpoint=SAMPLE, against="mamba2-small", batches="2", seq_len="64", slice="B"
     )
-    assert "against mamba2-small on calibration.txt, 2 × 64 tokens" in told(app)
+    assert "against mamba2-small on calibration.txt, 2 × 64 tokens" in page_text(app)
     table = app.dataframe[1].value
     assert set(table["verdict"]) == {"sound"} and (table["best gains"] >= 0).all()
     app = opened("layers", checkpoint=SAMPLE, against="mamba2-tiny", batches="2", seq_len="64")
@@ -274,9 +274,9 @@ def test_what_was_not_examined_is_not_said(tmp_path):
     assert "equal to its copies" in sentence and "over the layers" not in sentence
     (tmp_path / "alone").mkdir()
     alone = quantized_sample(tmp_path / "alone", "mamba-tiny", "mamba-tiny, W8A8", "mamba-w8a8")
-    found = health.inspect(alone)
-    assert found.is_sound and "copies" not in health.sentence(found)
-    assert all("no other module repeats" in layer.remarks[0] for layer in found.layers)
+    report = health.inspect(alone)
+    assert report.is_sound and "copies" not in health.sentence(report)
+    assert all("no other module repeats" in layer.remarks[0] for layer in report.layers)
     (tmp_path / "float").mkdir()
     none, _ = quamba_checkpoint(tmp_path / "float", "mamba2-w4a16")
     assert "every convolution is float" in health.sentence(health.inspect(none))
@@ -339,7 +339,7 @@ def test_a_page_shows_the_layers_that_can_be_used_and_names_the_others(tmp_path)
     source = changed(tmp_path, lambda s: s.update({CONV + "x_scale": float("nan")}))
     app = opened("layers", checkpoint=source)
     assert "x\\_scale lies between nan and nan" in app.error[0].value
-    assert "1 of 6 layers have a fault: 3" in told(app)
+    assert "1 of 6 layers have a fault: 3" in page_text(app)
     assert list(app.dataframe[1].value["verdict"]) == ["sound"] * 3 + ["fault"] + ["sound"] * 2
 
 

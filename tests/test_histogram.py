@@ -116,12 +116,12 @@ def test_any_float_dtype_and_any_strides_are_rounded_to_float16(dtype):
 
 
 def test_merging_gives_the_same_bits_in_any_order():
-    parts = [Histogram.of(silu_like(5000, seed)) for seed in range(5)]
+    batches = [Histogram.of(silu_like(5000, seed)) for seed in range(5)]
     whole = Histogram.of(torch.cat([silu_like(5000, seed) for seed in range(5)]))
     for order in ([0, 1, 2, 3, 4], [4, 2, 0, 3, 1]):
-        merged = parts[order[0]]
+        merged = batches[order[0]]
         for i in order[1:]:
-            merged = merged + parts[i]
+            merged = merged + batches[i]
         assert merged.values.tobytes() == whole.values.tobytes()
         assert merged.counts.tobytes() == whole.counts.tobytes()
 
@@ -146,20 +146,22 @@ def test_quantized_counts_and_errors_are_those_of_a_loop_over_the_values(scale):
     clamped = np.clip(codes, -128, 127)
     beyond = codes != clamped
     error = (clamped * np.float64(np.float32(scale)) - values.astype(np.float64)) ** 2
-    found = Histogram.of(torch.from_numpy(values)).quantize(scale)
+    quantized = Histogram.of(torch.from_numpy(values)).quantize(scale)
 
-    np.testing.assert_array_equal(found.code_counts, np.bincount(clamped + 128, minlength=256))
-    assert found.saturated == beyond.sum()
-    assert found.saturated_low == (codes < -128).sum()
+    np.testing.assert_array_equal(quantized.code_counts, np.bincount(clamped + 128, minlength=256))
+    assert quantized.saturated == beyond.sum()
+    assert quantized.saturated_low == (codes < -128).sum()
     # float64 sums in another order: relative 1e-9 is far above their rounding.
-    assert found.rounding_sse == pytest.approx(error[~beyond].sum(), rel=1e-9, abs=1e-12)
-    assert found.clipping_sse == pytest.approx(error[beyond].sum(), rel=1e-9, abs=1e-12)
+    assert quantized.rounding_sse == pytest.approx(error[~beyond].sum(), rel=1e-9, abs=1e-12)
+    assert quantized.clipping_sse == pytest.approx(error[beyond].sum(), rel=1e-9, abs=1e-12)
     signal = (values.astype(np.float64) ** 2).sum()
-    assert float(found.sqnr_db) == pytest.approx(10 * math.log10(signal / error.sum()), abs=1e-8)
-    assert found.saturation_rate == beyond.mean()
-    assert found.codes_used == len(np.unique(clamped))
+    assert float(quantized.sqnr_db) == pytest.approx(
+        10 * math.log10(signal / error.sum()), abs=1e-8
+    )
+    assert quantized.saturation_rate == beyond.mean()
+    assert quantized.codes_used == len(np.unique(clamped))
     share = np.unique(clamped, return_counts=True)[1] / len(values)
-    assert float(found.effective_bits) == pytest.approx(-(share * np.log2(share)).sum())
+    assert float(quantized.effective_bits) == pytest.approx(-(share * np.log2(share)).sum())
 
 
 def test_every_value_gets_the_code_that_quantize_gives_it():
@@ -172,16 +174,16 @@ def test_every_value_gets_the_code_that_quantize_gives_it():
         scale32 = float(np.float32(scale))
         codes = quantize(values, scale32)
         expected = torch.bincount(codes.to(torch.int64) + 128, minlength=256)
-        found = Histogram.of(values).quantize(scale32)
-        np.testing.assert_array_equal(found.code_counts, expected.numpy(), err_msg=str(scale))
+        quantized = Histogram.of(values).quantize(scale32)
+        np.testing.assert_array_equal(quantized.code_counts, expected.numpy(), err_msg=str(scale))
 
 
 def test_halves_round_away_from_zero():
     values = torch.tensor([-2.5, -1.5, -0.5, 0.5, 1.5, 2.5, 127.4375, 127.5, -128.5, -128.0])
-    found = Histogram.of(values).quantize(1.0)
-    codes = {c - 128: n for c, n in enumerate(found.code_counts) if n}
+    quantized = Histogram.of(values).quantize(1.0)
+    codes = {c - 128: n for c, n in enumerate(quantized.code_counts) if n}
     assert codes == {-128: 2, -3: 1, -2: 1, -1: 1, 1: 1, 2: 1, 3: 1, 127: 2}
-    assert (found.saturated_low, found.saturated_high) == (1, 1)
+    assert (quantized.saturated_low, quantized.saturated_high) == (1, 1)
 
 
 def test_an_array_of_scales_gives_what_each_scale_gives_alone():
@@ -207,14 +209,14 @@ def test_a_zero_point_moves_the_range(scale, zero_point):
         (clamped - zero_point) * np.float64(np.float32(scale)) - values.astype(np.float64)
     ) ** 2
     beyond = moved != clamped
-    found = Histogram.of(torch.from_numpy(values)).quantize(scale, zero_point)
-    np.testing.assert_array_equal(found.code_counts, np.bincount(clamped + 128, minlength=256))
-    assert (found.saturated_low, found.saturated_high) == (
+    quantized = Histogram.of(torch.from_numpy(values)).quantize(scale, zero_point)
+    np.testing.assert_array_equal(quantized.code_counts, np.bincount(clamped + 128, minlength=256))
+    assert (quantized.saturated_low, quantized.saturated_high) == (
         (moved < -128).sum(),
         (moved > 127).sum(),
     )
-    assert found.rounding_sse == pytest.approx(error[~beyond].sum(), rel=1e-9, abs=1e-12)
-    assert found.clipping_sse == pytest.approx(error[beyond].sum(), rel=1e-9, abs=1e-12)
+    assert quantized.rounding_sse == pytest.approx(error[~beyond].sum(), rel=1e-9, abs=1e-12)
+    assert quantized.clipping_sse == pytest.approx(error[beyond].sum(), rel=1e-9, abs=1e-12)
 
 
 def test_scales_and_zero_points_broadcast():
@@ -228,37 +230,37 @@ def test_scales_and_zero_points_broadcast():
 def test_negated_is_the_histogram_of_the_turned_values():
     values = silu_like(5000)
     turned = Histogram.of(-values)
-    found = Histogram.of(values).negated
-    assert found.values.tobytes() == turned.values.tobytes()
-    assert found.counts.tobytes() == turned.counts.tobytes()
+    negated = Histogram.of(values).negated
+    assert negated.values.tobytes() == turned.values.tobytes()
+    assert negated.counts.tobytes() == turned.counts.tobytes()
 
 
 def test_hand_worked_case():
     """1, 2 and 300 at scale 1: codes 1, 2 and 127; the last is clipped by 173."""
-    found = Histogram.of(torch.tensor([1.0, 2.0, 300.0])).quantize(1.0)
-    assert found.rounding_sse == 0
-    assert found.clipping_sse == 173**2
-    assert float(found.clipping_mse) == pytest.approx(173**2 / 3)
-    assert float(found.clipping_share) == 1
-    assert float(found.sqnr_db) == pytest.approx(10 * math.log10(90005 / 173**2))
-    assert float(found.top_code_utilization) == 1
-    assert float(found.code_utilization) == 3 / 256
-    assert float(found.effective_bits) == pytest.approx(math.log2(3))
+    quantized = Histogram.of(torch.tensor([1.0, 2.0, 300.0])).quantize(1.0)
+    assert quantized.rounding_sse == 0
+    assert quantized.clipping_sse == 173**2
+    assert float(quantized.clipping_mse) == pytest.approx(173**2 / 3)
+    assert float(quantized.clipping_share) == 1
+    assert float(quantized.sqnr_db) == pytest.approx(10 * math.log10(90005 / 173**2))
+    assert float(quantized.top_code_utilization) == 1
+    assert float(quantized.code_utilization) == 3 / 256
+    assert float(quantized.effective_bits) == pytest.approx(math.log2(3))
 
 
 def test_measures_of_zeros_are_defined():
-    found: Quantized = Histogram.of(torch.zeros(7)).quantize(0.1)
-    assert float(found.sqnr_db) == math.inf
-    assert float(found.clipping_share) == 0
-    assert float(found.effective_bits) == 0
-    assert found.top_code == 0
+    quantized: Quantized = Histogram.of(torch.zeros(7)).quantize(0.1)
+    assert float(quantized.sqnr_db) == math.inf
+    assert float(quantized.clipping_share) == 0
+    assert float(quantized.effective_bits) == 0
+    assert quantized.top_code == 0
 
 
 def test_rebin_counts_every_value_once():
     values = silu_like(9999)
     edges = np.linspace(-1, 20, 57)
-    found = Histogram.of(values).rebin(edges)
-    np.testing.assert_array_equal(found, np.histogram(rounded(values).numpy(), bins=edges)[0])
+    bins = Histogram.of(values).rebin(edges)
+    np.testing.assert_array_equal(bins, np.histogram(rounded(values).numpy(), bins=edges)[0])
 
 
 def test_share_within_is_a_share_of_all_values():

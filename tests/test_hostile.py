@@ -77,9 +77,9 @@ def copy_of(originals, tmp_path):
 
 def refused(directory: Path, fault: str | None = None) -> str:
     """The one sentence that loading a checkpoint ends in."""
-    with pytest.raises(CheckpointError, match=fault) as told:
+    with pytest.raises(CheckpointError, match=fault) as error:
         load_backbone(load_checkpoint(str(directory)), "cpu")
-    sentence = str(told.value)
+    sentence = str(error.value)
     assert sentence.isprintable() and len(sentence) <= 601
     return sentence
 
@@ -173,8 +173,11 @@ def test_a_missing_or_broken_shard_is_named(form, copy_of):
 def test_an_index_may_name_nothing_but_weights_beside_it(weight_map, copy_of):
     directory = copy_of("shards")
     (directory / "model.safetensors.index.json").write_text(json.dumps({"weight_map": weight_map}))
-    told = refused(directory)
-    assert "model.safetensors.index.json" in told or "no tensor that ends in conv1d.weight" in told
+    message = refused(directory)
+    assert (
+        "model.safetensors.index.json" in message
+        or "no tensor that ends in conv1d.weight" in message
+    )
 
 
 BAD_JSON = {
@@ -273,9 +276,9 @@ def test_a_tokenizer_that_cannot_be_used_is_one_sentence_and_runs_nothing(fault,
     directory = copy_of("safetensors")
     for name, content in TOKENIZERS[fault].items():
         (directory / name).write_text(content)
-    with pytest.raises(CheckpointError, match="has a tokenizer that cannot be used") as told:
+    with pytest.raises(CheckpointError, match="has a tokenizer that cannot be used") as error:
         read_text(load_checkpoint(str(directory)), batches=1, seq_len=4)
-    assert str(told.value).isprintable()
+    assert str(error.value).isprintable()
 
 
 PANIC = {
@@ -313,9 +316,9 @@ def test_what_ends_a_program_is_no_fault_of_a_tokenizer(signal, copy_of, monkeyp
 
 @pytest.mark.parametrize("text", ["~nobody-here/x", "\x00", "x" * 5000, "/dev/zero", "/", "none"])
 def test_a_text_that_is_no_file_is_one_sentence(text):
-    with pytest.raises(CalibrationError, match="cannot be read") as told:
+    with pytest.raises(CalibrationError, match="cannot be read") as error:
         read_text(load_checkpoint("mamba-tiny"), text, 1, 4)
-    assert str(told.value).isprintable() and len(str(told.value)) <= 601
+    assert str(error.value).isprintable() and len(str(error.value)) <= 601
 
 
 def test_a_pipe_in_place_of_a_text_does_not_hang(tmp_path):
@@ -445,9 +448,9 @@ def test_a_model_without_a_convolution_says_so(copy_of):
 
 @pytest.mark.parametrize("source", ["a" * 5000, "a/" * 3000, "\x00", "~nobody-here/x", "\n", "."])
 def test_a_name_that_no_file_can_have_is_one_sentence(source):
-    with pytest.raises(CheckpointError) as told:
+    with pytest.raises(CheckpointError) as error:
         load_checkpoint(source)
-    assert str(told.value).isprintable() and len(str(told.value)) <= 601
+    assert str(error.value).isprintable() and len(str(error.value)) <= 601
 
 
 class Runs:
@@ -719,14 +722,14 @@ def test_a_mutated_calibration_file_gives_plain_json_or_is_refused(counted, tmp_
     def strict(constant: str) -> None:
         raise AssertionError(f"{constant} is no JSON")
 
-    def prefixes(part: str) -> list[str]:
-        return [name for name in arrays if part in name]
+    def prefixes(piece: str) -> list[str]:
+        return [name for name in arrays if piece in name]
 
     def changed(kind: str, array: np.ndarray) -> torch.Tensor:
         with np.errstate(all="ignore"), warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            found = ARRAY_CHANGES[kind](array)
-        return found if isinstance(found, torch.Tensor) else torch.from_numpy(found.copy())
+            made = ARRAY_CHANGES[kind](array)
+        return made if isinstance(made, torch.Tensor) else torch.from_numpy(made.copy())
 
     @settings(seeded, max_examples=150)
     @given(
@@ -735,7 +738,7 @@ def test_a_mutated_calibration_file_gives_plain_json_or_is_refused(counted, tmp_
             st.sampled_from(sorted(ARRAY_CHANGES)),
             max_size=2,
         ),
-        told=st.fixed_dictionaries(
+        entries=st.fixed_dictionaries(
             {},
             optional={
                 "layers": st.sampled_from(LAYERS),
@@ -747,11 +750,11 @@ def test_a_mutated_calibration_file_gives_plain_json_or_is_refused(counted, tmp_
         rule=st.sampled_from(rules),
         form=st.sampled_from(["json", "csv", "table", "published"]),
     )
-    def check(edits, told, rule, form):
+    def check(edits, entries, rule, form):
         mutated = {name: torch.from_numpy(array) for name, array in arrays.items()}
-        for part, kind in edits.items():
-            mutated |= {name: changed(kind, arrays[name]) for name in prefixes(part)}
-        save_file(mutated, path, metadata | told)
+        for piece, kind in edits.items():
+            mutated |= {name: changed(kind, arrays[name]) for name in prefixes(piece)}
+        save_file(mutated, path, metadata | entries)
         status = cli.main(["analyze", str(path), "--observer", *rule, "--format", form])
         captured = capsys.readouterr()
         if status:

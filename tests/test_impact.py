@@ -151,7 +151,7 @@ def test_a_measurement_is_that_of_a_plain_forward(name, rule, mode, samples):
     """Every layer quantized, in each mode, in the model of the papers' formulas."""
     loaded = samples[name]
     planned = loaded.plan(RULES[rule])
-    found = loaded.measure(planned, mode)
+    measured = loaded.measure(planned, mode)
     plain = PlainModel(SAMPLES_DIR / name)
     kl, delta, same = [], [], []
     for ids in loaded.held_out.tokens:
@@ -163,16 +163,16 @@ def test_a_measurement_is_that_of_a_plain_forward(name, rule, mode, samples):
         kl.append((p.exp() * (p - q)).sum(-1))
         delta.append((p - q).gather(1, ids[1:, None])[:, 0])
         same.append(p.argmax(-1) == q.argmax(-1))
-    kl, delta, same = (torch.stack(each).numpy() for each in (kl, delta, same))
+    kl, delta, same = (torch.stack(rows).numpy() for rows in (kl, delta, same))
     # float32 against float64: a y near a rounding tie gets another code now and then, which moves
     # a token's KL by some percent of itself.
-    assert found.kl_nats.mean == pytest.approx(kl.mean(), rel=0.05, abs=1e-7)
-    assert found.delta_nats.mean == pytest.approx(delta.mean(), abs=0.05 * np.abs(delta).mean())
-    assert np.median(np.abs(found.kl - kl)) < 0.02 * np.median(kl)
-    assert (found.same == same).mean() > 0.97
+    assert measured.kl_nats.mean == pytest.approx(kl.mean(), rel=0.05, abs=1e-7)
+    assert measured.delta_nats.mean == pytest.approx(delta.mean(), abs=0.05 * np.abs(delta).mean())
+    assert np.median(np.abs(measured.kl - kl)) < 0.02 * np.median(kl)
+    assert (measured.same == same).mean() > 0.97
     windows = kl.mean(1)
     error = windows.std(ddof=1) / math.sqrt(WINDOWS)
-    assert found.kl_nats.error == pytest.approx(error, rel=0.2)
+    assert measured.kl_nats.error == pytest.approx(error, rel=0.2)
     assert kl.mean() > 1e-5  # something was quantized
 
 
@@ -205,9 +205,9 @@ def test_the_float_models_loss_is_that_of_a_plain_forward(name, samples):
     expected = [
         float(loss(plain.logits(ids), ids)) / (SEQ_LEN - 1) for ids in loaded.held_out.tokens
     ]
-    found = loaded.run.loss_nats
-    assert found.mean == pytest.approx(np.mean(expected), rel=1e-5)
-    assert found.error == pytest.approx(np.std(expected, ddof=1) / math.sqrt(WINDOWS), rel=1e-4)
+    measured = loaded.run.loss_nats
+    assert measured.mean == pytest.approx(np.mean(expected), rel=1e-5)
+    assert measured.error == pytest.approx(np.std(expected, ddof=1) / math.sqrt(WINDOWS), rel=1e-4)
 
 
 @each_sample
@@ -309,12 +309,12 @@ def test_slices_alone_change_only_their_own_channels(samples):
     for mode in MODES:
         together = y_of(("x", "B", "C"), mode)
         for names in (("x",), ("C",), ("x", "C")):
-            found = y_of(names, mode)
-            for part in loaded.checkpoint.slices:
-                wanted = together if part.name in names else plain
+            y = y_of(names, mode)
+            for conv_slice in loaded.checkpoint.slices:
+                wanted = together if conv_slice.name in names else plain
                 # The same operations, but for other channels beside them.
                 torch.testing.assert_close(
-                    found[:, part.channels], wanted[:, part.channels], atol=1e-6, rtol=0
+                    y[:, conv_slice.channels], wanted[:, conv_slice.channels], atol=1e-6, rtol=0
                 )
         assert (together - plain).abs().max() > 0.01
 
@@ -447,8 +447,8 @@ def test_without_room_for_logits_the_float_model_runs_again(samples, monkeypatch
     run = float_run(loaded.checkpoint, loaded.model, loaded.held_out)
     assert run.logits == {}
     layers = [entry.quantization for entry in planned.values()]
-    found = measure(loaded.checkpoint, loaded.model, run, layers)
-    assert np.array_equal(found.kl, expected.kl)
+    again = measure(loaded.checkpoint, loaded.model, run, layers)
+    assert np.array_equal(again.kl, expected.kl)
 
 
 def test_subsets_of_layers():

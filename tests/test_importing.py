@@ -22,11 +22,11 @@ def stand_in(tmp_path_factory) -> Path:
     (site / "kernels").mkdir()
     names = "\n".join(f"def {name}(*_, **__):\n    raise AssertionError" for name in NAMES)
     (site / "kernels" / "__init__.py").write_text(names)
-    told = site / "kernels-0.18.2.dist-info"
-    told.mkdir()
-    (told / "METADATA").write_text("Metadata-Version: 2.1\nName: kernels\nVersion: 0.18.2\n")
-    (told / "top_level.txt").write_text("kernels\n")
-    (told / "RECORD").write_text("kernels/__init__.py,,\n")
+    installed = site / "kernels-0.18.2.dist-info"
+    installed.mkdir()
+    (installed / "METADATA").write_text("Metadata-Version: 2.1\nName: kernels\nVersion: 0.18.2\n")
+    (installed / "top_level.txt").write_text("kernels\n")
+    (installed / "RECORD").write_text("kernels/__init__.py,,\n")
     return site
 
 
@@ -74,12 +74,6 @@ assert hasattr(kernels, "quant_causal_conv1d") and kernels.reference.__file__.st
 """
 
 
-def test_models_load_beside_another_distribution_called_kernels(stand_in, tmp_path):
-    code = MODEL.replace("{root!r}", repr(str(ROOT)))
-    layers, kernels = run([ROOT, stand_in], tmp_path, "-c", code).split()
-    assert layers == "4" and Path(kernels).parent == ROOT / "kernels"
-
-
 def test_the_command_line_runs_behind_it_and_sets_its_imports_aside_from_collection(
     stand_in, tmp_path
 ):
@@ -102,8 +96,10 @@ print(len(app.exception), len(app.error), len(app.metric))
 
 
 def test_the_app_runs_beside_it(stand_in, tmp_path):
-    told = run([ROOT, stand_in], tmp_path, "-c", APP.replace("{app!r}", repr(str(ROOT / "app.py"))))
-    assert told.split() == ["0", "0", "6"]
+    output = run(
+        [ROOT, stand_in], tmp_path, "-c", APP.replace("{app!r}", repr(str(ROOT / "app.py")))
+    )
+    assert output.split() == ["0", "0", "6"]
 
 
 def test_the_tests_own_setting_up_hides_it(stand_in, tmp_path):
@@ -115,8 +111,8 @@ def test_a_process_that_has_imported_the_other_kernels_is_told(stand_in, tmp_pat
     code = (
         "import kernels\ntry:\n    import dashboard\nexcept ImportError as error:\n    print(error)"
     )
-    told = run([stand_in, ROOT], tmp_path, "-c", code)
-    assert told.startswith(f"another package called kernels is imported already, from {stand_in}")
+    output = run([stand_in, ROOT], tmp_path, "-c", code)
+    assert output.startswith(f"another package called kernels is imported already, from {stand_in}")
 
 
 NEUTRAL = """
@@ -134,5 +130,9 @@ assert (gc.get_freeze_count(), gc.isenabled()) == (before[0], False)
 """
 
 
-def test_importing_the_project_changes_nothing_of_the_process(tmp_path):
-    run([ROOT], tmp_path, "-c", NEUTRAL)
+def test_importing_the_project_changes_nothing_and_models_load_beside_the_other_kernels(
+    stand_in, tmp_path
+):
+    code = NEUTRAL + MODEL.replace("{root!r}", repr(str(ROOT)))
+    layers, kernels = run([ROOT, stand_in], tmp_path, "-c", code).split()
+    assert layers == "4" and Path(kernels).parent == ROOT / "kernels"

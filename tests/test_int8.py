@@ -18,8 +18,8 @@ def test_halves_round_away_from_zero_and_their_neighbours_do_not():
         0.5: 1, -0.5: -1, 1.5: 2, 2.5: 3, -2.5: -3, below_half: 0, -below_half: 0,
         126.5: 127, 0.0: 0, 8388607.5: 8388608, 1.4999999: 1,
     }  # fmt: skip
-    found = round_half_away(torch.tensor(list(cases), dtype=torch.float32))
-    assert found.tolist() == [float(v) for v in cases.values()]
+    rounded = round_half_away(torch.tensor(list(cases), dtype=torch.float32))
+    assert rounded.tolist() == [float(v) for v in cases.values()]
 
 
 @settings(max_examples=300, deadline=None)

@@ -31,38 +31,42 @@ def sqnr_by_hand(y: torch.Tensor, alpha: float) -> float:
 
 def test_the_best_alpha_is_the_best_of_a_loop_over_all():
     y = output(0, 1.5)
-    found = Landscape.of(Histogram.of(y))
+    landscape = Landscape.of(Histogram.of(y))
     alphas = fine_alphas(len(y))
     by_hand = [sqnr_by_hand(y, float(alpha)) for alpha in alphas]
-    np.testing.assert_allclose(found.sqnr_db, by_hand, atol=1e-6)
-    assert found.best_alpha == alphas[int(np.argmax(by_hand))]
-    assert found.loss_db(0.9995) == pytest.approx(max(by_hand) - sqnr_by_hand(y, 0.9995), abs=1e-6)
+    np.testing.assert_allclose(landscape.sqnr_db, by_hand, atol=1e-6)
+    assert landscape.best_alpha == alphas[int(np.argmax(by_hand))]
+    assert landscape.loss_db(0.9995) == pytest.approx(
+        max(by_hand) - sqnr_by_hand(y, 0.9995), abs=1e-6
+    )
     with pytest.raises(ValueError, match="was not tried"):
-        found.loss_db(0.99951234)
+        landscape.loss_db(0.99951234)
 
 
 def test_the_ceilings_lie_above_and_meet_in_power():
-    found = Landscape.of(Histogram.of(output(1, 2)))
-    noise = 10 ** (-found.rounding_ceiling_db / 10) + 10 ** (-found.clipping_ceiling_db / 10)
-    np.testing.assert_allclose(10 * np.log10(1 / noise), found.sqnr_db, atol=1e-9)
+    landscape = Landscape.of(Histogram.of(output(1, 2)))
+    noise = 10 ** (-landscape.rounding_ceiling_db / 10) + 10 ** (
+        -landscape.clipping_ceiling_db / 10
+    )
+    np.testing.assert_allclose(10 * np.log10(1 / noise), landscape.sqnr_db, atol=1e-9)
 
 
 def test_within_is_the_run_around_the_best():
-    found = Landscape.of(Histogram.of(output(2, 1)))
-    first, last = found.within(0.5)
-    inside = (found.alphas >= first) & (found.alphas <= last)
-    assert inside[found.best]
-    assert (found.sqnr_db[inside] >= found.best_db - 0.5).all()
+    landscape = Landscape.of(Histogram.of(output(2, 1)))
+    first, last = landscape.within(0.5)
+    inside = (landscape.alphas >= first) & (landscape.alphas <= last)
+    assert inside[landscape.best]
+    assert (landscape.sqnr_db[inside] >= landscape.best_db - 0.5).all()
     before = int(np.flatnonzero(inside)[0]) - 1
-    assert found.sqnr_db[before] < found.best_db - 0.5
-    assert found.within(0.0)[0] <= found.best_alpha <= found.within(0.0)[1]
+    assert landscape.sqnr_db[before] < landscape.best_db - 0.5
+    assert landscape.within(0.0)[0] <= landscape.best_alpha <= landscape.within(0.0)[1]
 
 
 def test_a_part_of_a_landscape_has_the_same_points():
-    found = Landscape.of(Histogram.of(output(2, 1)))
-    part = found.at_least(0.9)
-    assert part.alphas[0] == 0.9 and part.best_alpha == found.best_alpha
-    np.testing.assert_array_equal(part.sqnr_db, found.sqnr_db[-len(part.alphas) :])
+    whole = Landscape.of(Histogram.of(output(2, 1)))
+    upper = whole.at_least(0.9)
+    assert upper.alphas[0] == 0.9 and upper.best_alpha == whole.best_alpha
+    np.testing.assert_array_equal(upper.sqnr_db, whole.sqnr_db[-len(upper.alphas) :])
 
 
 def test_within_ends_where_the_values_of_alpha_do():
@@ -74,8 +78,8 @@ def test_within_ends_where_the_values_of_alpha_do():
 
 
 def test_a_part_without_the_best_is_not_taken():
-    found = by_hand([0.9, 0.99, 0.999, 1.0], [20.0, 30.0, 25.0, 20.0])
-    assert found.at_least(0.999) is found
+    landscape = by_hand([0.9, 0.99, 0.999, 1.0], [20.0, 30.0, 25.0, 20.0])
+    assert landscape.at_least(0.999) is landscape
     whole = Landscape.of(Histogram.of(output(2, 1)))
     assert whole.at_least(whole.best_alpha).alphas[0] == whole.best_alpha
 
@@ -85,8 +89,8 @@ def test_the_recommended_alpha_loses_least_on_average():
         (i, "x"): output(i, s, n)
         for i, (s, n) in enumerate([(0.5, 9_000), (1.5, 30_000), (4.0, 30_000)])
     }
-    found = {key: Landscape.of(Histogram.of(y)) for key, y in outputs.items()}
-    recommended = recommend(found)
+    every = {key: Landscape.of(Histogram.of(y)) for key, y in outputs.items()}
+    recommended = recommend(every)
     best = {
         key: max(sqnr_by_hand(y, float(a)) for a in fine_alphas(len(y)))
         for key, y in outputs.items()
@@ -117,20 +121,22 @@ def test_the_average_decides_and_not_the_worst_slice():
     }
     # 0.9995 loses 0, 0 and 6 dB; 0.99999 1, 1 and 4; 1 loses 2, 2 and 0, which is least on average
     # and at worst. With one more slice of the first kind 0.9995 loses 1.5 on average, like 1.
-    recommended = recommend({key: by_hand(alphas, each) for key, each in sqnr.items()})
+    recommended = recommend({key: by_hand(alphas, values) for key, values in sqnr.items()})
     assert recommended.alpha == 1.0
     for layer in (3, 4):
         sqnr[layer, "x"] = sqnr[0, "x"]
-    recommended = recommend({key: by_hand(alphas, each) for key, each in sqnr.items()})
+    recommended = recommend({key: by_hand(alphas, values) for key, values in sqnr.items()})
     assert recommended.alpha == 0.9995
     assert recommended.mean_loss_db(0.9995) == pytest.approx(6 / 5)
     assert (recommended.worst.layer, recommended.worst.loss_db[0.9995]) == (2, 6.0)
 
 
 def by_hand(alphas: list[float], sqnr_db: list[float]) -> Landscape:
-    found = Landscape(np.array(alphas), np.ones(len(alphas)), output=None)
-    found.__dict__["sqnr_db"] = np.array(sqnr_db)  # in place of what is computed from ``output``
-    return found
+    landscape = Landscape(np.array(alphas), np.ones(len(alphas)), output=None)
+    landscape.__dict__["sqnr_db"] = np.array(
+        sqnr_db
+    )  # in place of what is computed from ``output``
+    return landscape
 
 
 def test_silent_layers_lose_nothing():
@@ -142,29 +148,29 @@ def test_silent_layers_lose_nothing():
 
 def test_an_asymmetric_landscape_is_what_asymmetric_scales_report(calibration):
     counted = calibration.layers[0].slices[0]
-    found = Landscape.of(counted.silu_output, symmetric=False)
+    landscape = Landscape.of(counted.silu_output, symmetric=False)
     made = [
         report_scale(counted, ScaleRule("percentile", float(alpha), symmetric=False))
-        for alpha in found.alphas
+        for alpha in landscape.alphas
     ]
-    assert found.scales.tolist() == [each.x_out_scale for each in made]
-    assert found.output.zero_point.tolist() == [each.zero_point for each in made]
-    assert found.sqnr_db.tolist() == [float(each.output.sqnr_db) for each in made]
-    assert len(set(found.output.zero_point.tolist())) > 10
+    assert landscape.scales.tolist() == [report.x_out_scale for report in made]
+    assert landscape.output.zero_point.tolist() == [report.zero_point for report in made]
+    assert landscape.sqnr_db.tolist() == [float(report.output.sqnr_db) for report in made]
+    assert len(set(landscape.output.zero_point.tolist())) > 10
     assert (
-        found.best_alpha
-        == max(zip(found.sqnr_db, found.alphas, strict=True), key=lambda pair: pair)[1]
+        landscape.best_alpha
+        == max(zip(landscape.sqnr_db, landscape.alphas, strict=True), key=lambda pair: pair)[1]
     )
-    assert found.at_least(0.9).best_rule == ScaleRule(
-        "percentile", found.best_alpha, symmetric=False
+    assert landscape.at_least(0.9).best_rule == ScaleRule(
+        "percentile", landscape.best_alpha, symmetric=False
     )
 
 
 def test_a_slices_best_alpha_is_of_the_kind_of_its_scale(calibration):
     layer = calibration.layers[0]
     for symmetric in (True, False):
-        found = landscapes(calibration, symmetric)
-        for counted, best in zip(layer.slices, report_bests(layer, found), strict=True):
+        every = landscapes(calibration, symmetric)
+        for counted, best in zip(layer.slices, report_bests(layer, every), strict=True):
             others = [
                 report_scale(counted, ScaleRule("percentile", alpha, symmetric=symmetric))
                 for alpha in (0.99, 0.9995, 0.9999, 1.0)
@@ -174,12 +180,12 @@ def test_a_slices_best_alpha_is_of_the_kind_of_its_scale(calibration):
 
 
 def test_one_alpha_is_recommended_for_one_kind_of_scale(calibration):
-    found = landscapes(calibration, symmetric=False)
-    recommended = recommend(found)
+    every = landscapes(calibration, symmetric=False)
+    recommended = recommend(every)
     assert not recommended.symmetric
     assert "asymmetric" in captions.recommendation(recommended, ENGLISH)
-    losses = [each.loss_db(recommended.alpha) for each in found.values()]
+    losses = [landscape.loss_db(recommended.alpha) for landscape in every.values()]
     assert recommended.mean_loss_db(recommended.alpha) == pytest.approx(np.mean(losses))
-    mixed = found | {(9, "x"): next(iter(landscapes(calibration).values()))}
+    mixed = every | {(9, "x"): next(iter(landscapes(calibration).values()))}
     with pytest.raises(ValueError, match="some landscapes are symmetric"):
         recommend(mixed)

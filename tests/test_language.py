@@ -123,7 +123,7 @@ NUMBERS = re.compile(r"(?<![\w.])\d[\d,.]*(?:\s?%)?")
 def standing(pattern: re.Pattern, text: str) -> set[str]:
     """What a pattern finds outside of placeholders and of the terms' keys."""
     plain = re.sub(r"\{\w+\}", " ", TERM.sub(lambda match: match[2] or match[1], text))
-    return {found.rstrip(".,") for found in pattern.findall(plain)}
+    return {phrase.rstrip(".,") for phrase in pattern.findall(plain)}
 
 
 @pytest.mark.parametrize("code", CODES)

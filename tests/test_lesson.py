@@ -1,23 +1,36 @@
 """What each step of the lesson computes, against numpy and cases worked by hand."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from oracles import half_away
 
+from dashboard.analysis.impact import Impact
+from dashboard.analysis.loss_over_alpha import LossOverAlpha
 from dashboard.analysis.pipeline import trace_channel
 from dashboard.analysis.report import quantize_conv, stranded_codes
 from dashboard.calibration import calibrate, read_text
 from dashboard.calibration.histogram import Histogram
 from dashboard.checkpoints import load_backbone, load_checkpoint
-from dashboard.lesson import int8_range, kernel_steps, outliers, silu_shape, toy_example
+from dashboard.lesson import (
+    does_it_matter,
+    int8_range,
+    kernel_steps,
+    outliers,
+    silu_shape,
+    stop_caring,
+    toy_example,
+)
 from dashboard.lesson.alpha_choice import AlphaChoice
-from dashboard.lesson.calibrated import CalibratedLayer, CalibratedModel
+from dashboard.lesson.calibrated import Activations, CalibratedLayer, CalibratedModel
 from dashboard.lesson.group_scales import group_channels
 from dashboard.lesson.mean_error import mean_error
 from dashboard.lesson.ratios import evaluate_guess
 from dashboard.lesson.screen import Control, control_values
 from dashboard.lesson.steps import STEPS
+from dashboard.refusals import Refusal
 from dashboard.rules.channels import channel_outputs
 from dashboard.rules.landscape import Landscape, landscapes, recommend
 from dashboard.rules.published import TOY
@@ -65,17 +78,17 @@ def test_a_scale_of_nothing_is_refused():
 
 @pytest.mark.parametrize("spread", [0.2, 1.0, 3.0])
 def test_the_reshaped_curve_is_silu_of_normal_quantiles(spread):
-    found = silu_shape.reshape(spread)
+    reshaped = silu_shape.reshape(spread)
     v = np.sort(np.random.default_rng(0).normal(0, spread, 200_001))
     for share in (0.01, 0.3, 0.5, 0.9, 0.99):
         drawn = np.quantile(v, share)
         # 200,001 draws: the quantile's own error, five sigma
         slack = 5 * spread * np.sqrt(share * (1 - share) / 200_001) / 0.03
-        assert found.silu_input.quantile(share) == pytest.approx(drawn, abs=slack)
-    back = np.repeat(found.silu_output.values, found.silu_output.counts)
-    expected = np.sort(silu(np.repeat(found.silu_input.values, found.silu_input.counts)))
+        assert reshaped.silu_input.quantile(share) == pytest.approx(drawn, abs=slack)
+    back = np.repeat(reshaped.silu_output.values, reshaped.silu_output.counts)
+    expected = np.sort(silu(np.repeat(reshaped.silu_input.values, reshaped.silu_input.counts)))
     assert np.abs(np.sort(back) - expected).max() < 2e-3 * max(1, expected.max())  # float16
-    assert found.silu_output.quantize(found.scale).saturated == 0
+    assert reshaped.silu_output.quantize(reshaped.scale).saturated == 0
 
 
 @pytest.mark.parametrize(("amax", "stranded"), [(5.0, 121), (127.0, 128), (0.1, 0)])
@@ -85,16 +98,16 @@ def test_stranded_codes_by_hand(amax, stranded):
 
 
 def test_an_asymmetric_scale_strands_nothing_and_gains():
-    found = silu_shape.reshape(1.0)
-    y = np.repeat(found.silu_output.values, found.silu_output.counts).astype(np.float64)
+    reshaped = silu_shape.reshape(1.0)
+    y = np.repeat(reshaped.silu_output.values, reshaped.silu_output.counts).astype(np.float64)
     step = (y.max() - y.min()) / 255
     zero = -128 + round(-y.min() / step)
     codes = np.clip(half_away(y / step) + zero, -128, 127)
     assert codes.min() == -128 and codes.max() == 127
     noise = (((codes - zero) * step - y) ** 2).sum()
-    symmetric = ((half_away(y / found.scale) * found.scale - y) ** 2).sum()
-    assert found.asymmetric_gain_db == pytest.approx(10 * np.log10(symmetric / noise), abs=0.01)
-    assert found.asymmetric_gain_db > 4
+    symmetric = ((half_away(y / reshaped.scale) * reshaped.scale - y) ** 2).sum()
+    assert reshaped.asymmetric_gain_db == pytest.approx(10 * np.log10(symmetric / noise), abs=0.01)
+    assert reshaped.asymmetric_gain_db > 4
 
 
 def test_a_spread_of_nothing_is_refused():
@@ -115,20 +128,20 @@ def test_the_toy_example_against_numpy(points, scale):
     }[points]
     y = silu(v)
     codes = np.clip(half_away(y / scale), -128, 127)
-    found = toy_example.run(scale, points)
-    assert (found.lowest_code, found.highest_code) == (codes.min(), codes.max())
-    assert found.codes_used == len(set(codes))
-    assert found.mean_error == pytest.approx(np.abs(codes * scale - y).mean(), rel=1e-4)  # float32
+    toy = toy_example.run(scale, points)
+    assert (toy.lowest_code, toy.highest_code) == (codes.min(), codes.max())
+    assert toy.codes_used == len(set(codes))
+    assert toy.mean_error == pytest.approx(np.abs(codes * scale - y).mean(), rel=1e-4)  # float32
 
 
 def test_the_published_codes_and_utilizations_come_out_again():
     for printed in (TOY.straightforward, TOY.percentile):
-        found = toy_example.run(printed.scale)
-        assert (found.lowest_code, found.highest_code) == (
+        toy = toy_example.run(printed.scale)
+        assert (toy.lowest_code, toy.highest_code) == (
             printed.lowest_code,
             printed.highest_code,
         )
-        assert found.utilization == pytest.approx(printed.utilization, abs=5e-4)
+        assert toy.utilization == pytest.approx(printed.utilization, abs=5e-4)
 
 
 def test_the_straw_man_falls():
@@ -148,11 +161,11 @@ def test_points_that_are_none_are_refused():
 
 @pytest.mark.parametrize(("size", "share"), [(10.0, 0.0005), (3.0, 0.01), (30.0, 0.0), (7.5, 0.01)])
 def test_outliers_against_numpy(size, share):
-    found = outliers.with_outliers(size, share)
+    example = outliers.with_outliers(size, share)
     count = round(share * 20_000)
     bulk = np.linspace(0, 3, 20_000 - count).astype(np.float16).astype(np.float64)
     y = np.concatenate([bulk, np.full(count, size)])
-    for cut, amax in ((found.minmax, y.max()), (found.percentile, 3.0)):
+    for cut, amax in ((example.minmax, y.max()), (example.percentile, 3.0)):
         scale = amax / 127
         back = np.clip(half_away(y / scale), -128, 127) * scale
         assert cut.scale == pytest.approx(scale)
@@ -161,16 +174,16 @@ def test_outliers_against_numpy(size, share):
         assert cut.outlier_error == pytest.approx(
             np.abs(back - y)[-count:].mean() if count else 0, rel=1e-5, abs=1e-6
         )
-    assert found.best_amax <= y.max()
-    amaxes, made = found.sweep
+    assert example.best_amax <= y.max()
+    amaxes, made = example.sweep
     assert amaxes[0] == pytest.approx(1.5) and (np.diff(made.clipping_mse) <= 1e-12).all()
 
 
 def test_the_published_example_gains_in_the_mean_and_loses_in_the_square():
-    found = outliers.with_outliers(10.0, 0.0005)
-    assert (found.minmax.code, found.percentile.code) == (13, 42)
-    assert found.percentile.mean_error < found.minmax.mean_error
-    assert found.percentile.mse > 40 * found.minmax.mse
+    example = outliers.with_outliers(10.0, 0.0005)
+    assert (example.minmax.code, example.percentile.code) == (13, 42)
+    assert example.percentile.mean_error < example.minmax.mean_error
+    assert example.percentile.mse > 40 * example.minmax.mse
 
 
 @pytest.mark.parametrize(("size", "share"), [(2.0, 0.1), (float("nan"), 0.1), (10.0, 1.0)])
@@ -209,22 +222,22 @@ def trained(calibration):
 def test_a_trace_is_integer_arithmetic_and_what_the_kernel_wrote(
     checkpoint, calibration, channel, position
 ):
-    scales = [part.scales for part in calibration.layer(1).slices]
+    scales = [counted.scales for counted in calibration.layer(1).slices]
     conv = quantize_conv(calibration.capture(1), checkpoint.slices, scales)
-    found = trace_channel(conv, 0.02, 2, channel, first=position, count=1)
+    traced = trace_channel(conv, 0.02, 2, channel, first=position, count=1)
     x = [int(conv.x_q[2, channel, i]) if i >= 0 else 0 for i in range(position - 3, position + 1)]
-    assert found.window[0].tolist() == x
-    assert found.weight.tolist() == conv.weight_q[channel].tolist()
-    assert found.acc[0] == sum(a * b for a, b in zip(x, found.weight.tolist(), strict=True))
-    v = found.scale_w * found.scale_x * int(found.acc[0]) + found.bias * found.scale_b
-    assert found.v[0] == pytest.approx(v, rel=1e-5, abs=1e-7)  # float32
-    assert found.s[0] == pytest.approx(silu(v), rel=1e-5, abs=1e-7)
-    assert found.code[0] == int(np.clip(half_away(found.s[0] / 0.02), -128, 127))
-    assert found.written[0] == found.code[0]
+    assert traced.window[0].tolist() == x
+    assert traced.weight.tolist() == conv.weight_q[channel].tolist()
+    assert traced.acc[0] == sum(a * b for a, b in zip(x, traced.weight.tolist(), strict=True))
+    v = traced.scale_w * traced.scale_x * int(traced.acc[0]) + traced.bias * traced.scale_b
+    assert traced.v[0] == pytest.approx(v, rel=1e-5, abs=1e-7)  # float32
+    assert traced.s[0] == pytest.approx(silu(v), rel=1e-5, abs=1e-7)
+    assert traced.code[0] == int(np.clip(half_away(traced.s[0] / 0.02), -128, 127))
+    assert traced.written[0] == traced.code[0]
 
 
 def test_a_trace_outside_the_input_is_refused(checkpoint, calibration):
-    scales = [part.scales for part in calibration.layer(0).slices]
+    scales = [counted.scales for counted in calibration.layer(0).slices]
     conv = quantize_conv(calibration.capture(0), checkpoint.slices, scales)
     for place, name in (((3, 0, 0), "batch"), ((0, 384, 0), "channel"), ((0, 0, 64), "position")):
         with pytest.raises(ValueError, match=f"{name} is {max(place)}"):
@@ -256,7 +269,7 @@ def test_a_guess_that_is_right_costs_nothing_and_a_wrong_one_does(trained):
 
 
 def test_a_choice_scores_against_each_layers_best(trained):
-    bests = tuple(each.landscape.best_alpha for each in trained.layers)
+    bests = tuple(layer.landscape.best_alpha for layer in trained.layers)
     assert AlphaChoice(trained, bests).mean_loss_db == 0
     worse = AlphaChoice(trained, (0.99, *bests[1:]))
     assert worse.worst == 0
@@ -350,3 +363,75 @@ def test_a_ratio_of_the_weights_halves_when_they_double_and_the_other_stays():
 
     before, after = (published_and_like_for_like(x / k, weight * k) for k in (1, 2))
     assert after[0] == pytest.approx(before[0] / 2) and after[1] == pytest.approx(before[1])
+
+
+# 9 and 10
+
+
+def window_impact(kl: list[float], delta: list[float]) -> Impact:
+    """Windows of one token each."""
+    return Impact(np.array(kl)[:, None], np.array(delta)[:, None], np.ones((len(kl), 1), bool))
+
+
+SURE = window_impact([0.5, 0.51, 0.49, 0.5], [0.2, 0.21, 0.19, 0.2])
+NOISY = window_impact([0.002, 0.003, 0.001, 0.002], [0.01, -0.012, 0.004, 0.001])
+LESS = window_impact([0.001, 0.002, 0.0001, 0.001], [0.001, -0.002, 0.003, -0.001])
+
+
+def test_the_loss_is_quiet_from_where_it_stays_within_its_error_to_the_end():
+    alphas, lost = (0.9, 0.99, 0.999, 1.0), (9.0, 3.0, 1.0, 2.0)
+    made = [(NOISY, SURE, NOISY, LESS), (SURE, NOISY, LESS, NOISY), (NOISY, LESS, LESS, SURE)]
+    found = [LossOverAlpha(alphas, lost, impacts).quiet_from for impacts in made]
+    assert found == [0.999, 0.99, None]
+    costs = LossOverAlpha(alphas, lost, made[0])
+    assert costs.least == 3
+    # 0.001 more in every window, but 0.0009 in one: no noise
+    assert [costs.is_least(i) for i in range(4)] == [False, False, False, True]
+    same = LossOverAlpha(alphas, lost, (SURE, LESS, NOISY, LESS))
+    assert [same.is_least(i) for i in range(4)] == [False, True, False, True]
+
+
+def with_costs(model: CalibratedModel, by_alpha: dict[float, Impact]) -> CalibratedModel:
+    """The model as a page has it, with measurements that are given."""
+
+    def costs(rules):
+        return {rule: by_alpha.get(rule.alpha, LESS) for rule in rules}
+
+    names = ("conv", "minmax", "groups", "has_heads", "text")
+    return replace(model, activations=Activations(**dict.fromkeys(names), costs=costs))
+
+
+def test_a_guess_is_right_where_the_measurement_says_so_and_hidden_until_asked(trained):
+    model = with_costs(trained, {0.9: SURE, 0.99: SURE})
+    settings = {"quiet_from": 0.999, "loss_shown": False}
+    hidden = does_it_matter.screen(model, **settings, say=ENGLISH)
+    assert not hidden.success and hidden.table is None
+    assert "nats" not in hidden.reading and "0.2" not in hidden.figure.layout.meta["alt"]
+    assert "The model pays" not in hidden.figure.layout.meta["alt"]
+    shown = does_it_matter.screen(model, **settings | {"loss_shown": True}, say=ENGLISH)
+    assert shown.success and "From α = 0.999 on it moves within its error" in shown.reading
+    late = does_it_matter.screen(model, quiet_from=0.9995, loss_shown=True, say=ENGLISH)
+    assert not late.success
+    assert shown.question.right.text == "By less than can be measured here."
+    moved = does_it_matter.screen(with_costs(trained, {0.9995: SURE}), **settings, say=ENGLISH)
+    assert moved.question.right.text == "By 0.01 nats or more."
+    assert "At α = 0.9995 it moves by 0.1998" in moved.question.right.reply
+
+
+def test_what_sqnr_recommends_is_shipped_only_where_nothing_costs_less(trained):
+    best = trained.recommendation.alpha
+    good = stop_caring.screen(
+        with_costs(trained, {}), shipped_alpha=best, cost_shown=True, say=ENGLISH
+    )
+    assert good.question.right.text.startswith("Yes: measured") and good.success
+    bad = stop_caring.screen(
+        with_costs(trained, {best: SURE}), shipped_alpha=best, cost_shown=True, say=ENGLISH
+    )
+    assert bad.question.right.text.startswith("No") and not bad.success
+    assert "cost 0.5000 ± 0.0041 nats" in bad.reading and "0.4990 ± 0.0037 more" in bad.reading
+
+
+def test_a_calibration_file_has_no_loss(trained):
+    for step in (does_it_matter, stop_caring):
+        with pytest.raises(Refusal, match="no model to run"):
+            step.controls(replace(trained, activations=None), say=ENGLISH)

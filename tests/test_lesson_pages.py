@@ -31,11 +31,11 @@ def opened(page: str = "lesson", **settings: str) -> AppTest:
     return opening.opened(page, **({"checkpoint": "mamba2-tiny", "lang": "en"} | settings))
 
 
-def told(app: AppTest) -> str:
+def plain_text(app: AppTest) -> str:
     """Everything that the page says, without its marks."""
-    said = [item.value for item in app.markdown]
-    said += [item.proto.body for item in app.get("html")]
-    text = "\n".join(said)
+    blocks = [item.value for item in app.markdown]
+    blocks += [item.proto.body for item in app.get("html")]
+    text = "\n".join(blocks)
     text = re.sub(r"<style>.*?</style>|<span class=\"tip\".*?</span>", "", text, flags=re.S)
     return re.sub(r"<[^>]+>", "", text).replace("\u00a0", " ")
 
@@ -44,8 +44,8 @@ def told(app: AppTest) -> str:
 def layers() -> list[Landscape]:
     """The x slice of every layer, as the lesson calibrates it."""
     checkpoint = load_checkpoint("mamba2-tiny")
-    found = calibrate(checkpoint, load_backbone(checkpoint), read_text(checkpoint))
-    return [Landscape.of(layer.slices[0].silu_output) for layer in found.layers]
+    calibration = calibrate(checkpoint, load_backbone(checkpoint), read_text(checkpoint))
+    return [Landscape.of(layer.slices[0].silu_output) for layer in calibration.layers]
 
 
 @pytest.mark.parametrize("code", LANGUAGES)
@@ -67,7 +67,7 @@ def test_every_step_opens_and_every_answer_is_answered(step, code):
     assert sum(kinds) == 1
     # In Chinese nothing on the page is an English sentence.
     if code == "zh-CN":
-        words = told(app).replace("mamba2-tiny", "")
+        words = plain_text(app).replace("mamba2-tiny", "")
         assert not re.search(
             r"[a-z]{2,} [a-z]{2,} [a-z]{2,} [a-z]{2,}", re.sub(r".*Heaven.*|.*people.*", "", words)
         )
@@ -83,33 +83,33 @@ def test_a_checkpoint_that_is_none_is_told_and_the_controls_stay():
     app = opened(checkpoint="no/such place", step="6")
     assert "is neither a directory, nor a Hub id" in app.error[0].value
     app.selectbox(key="checkpoint").set_value("mamba2-tiny").run()
-    assert not app.error and "best α is" in told(app)
+    assert not app.error and "best α is" in plain_text(app)
 
 
 def test_the_scale_moves_what_saturates():
     app = opened(step="1", int8_scale="0.01")
-    assert "4 of 8 values saturate: they come back as 1.27 or −1.28" in told(app)
+    assert "4 of 8 values saturate: they come back as 1.27 or −1.28" in plain_text(app)
     app.select_slider(key="int8_scale").set_value(0.1).run()
-    assert "Nothing saturates" in told(app)
+    assert "Nothing saturates" in plain_text(app)
 
 
 def test_a_trace_is_the_kernels():
     app = opened(step="2", layer="1", channel="7", position="3")
-    assert "All numbers are mamba2-tiny's, layer 1." in told(app)
-    code = re.search(r"wrote (−?\d+),", told(app))[1]
-    assert f"gives the same code, {code}." in told(app)
+    assert "All numbers are mamba2-tiny's, layer 1." in plain_text(app)
+    code = re.search(r"wrote (−?\d+),", plain_text(app))[1]
+    assert f"gives the same code, {code}." in plain_text(app)
     app.select_slider(key="position").set_value(4).run()
     assert not app.exception
 
 
 def test_the_toy_example_stands_beside_the_published_figures():
-    words = told(opened(step="4"))
+    words = plain_text(opened(step="4"))
     assert "0.0286" in words and "0.0268" in words and "0.027" in words
     assert "39.37 %" in words and "39.4 %" in words
 
 
 def test_the_toys_percentile_scale_is_named_for_what_it_is():
-    words = told(opened(step="4"))
+    words = plain_text(opened(step="4"))
     v = torch.linspace(-5, 5, 101, dtype=torch.float64)
     y = torch.nn.functional.silu(v).abs()
     coarse, proper = (torch.quantile(y, q).item() / 127 for q in (0.995, 0.9995))
@@ -120,36 +120,42 @@ def test_the_toys_percentile_scale_is_named_for_what_it_is():
 def test_layers_say_what_the_landscape_says(layers):
     app = opened(step="6", layer="2", lesson_alpha="0.9995")
     best = layers[2].best_alpha
-    assert f"its best α is {best}, {layers[2].best_db:.1f} dB" in told(app)
-    assert "loss at 0.9995" not in told(app)  # it would give the answer away
+    assert f"its best α is {best}, {layers[2].best_db:.1f} dB" in plain_text(app)
+    assert "loss at 0.9995" not in plain_text(app)  # it would give the answer away
     app.radio(key="answer_6").set_value(0).run()
-    assert f"{layers[0].loss_db(0.9995):.1f} dB" in told(app)
+    assert f"{layers[0].loss_db(0.9995):.1f} dB" in plain_text(app)
 
 
 def test_the_answer_of_the_ratio_waits_until_it_is_asked_for(layers):
     app = opened(step="7", guess="40")
-    assert "What has layer 3?" in told(app)
+    assert "What has layer 3?" in plain_text(app)
     app.toggle(key="shown").set_value(True).run()
-    truth, off = re.search(r"Layer 3 has (\S+); your 40 is (\S+) % too small", told(app)).groups()
+    truth, off = re.search(
+        r"Layer 3 has (\S+); your 40 is (\S+) % too small", plain_text(app)
+    ).groups()
     assert float(off) == pytest.approx(100 * (1 - 40 / float(truth)), abs=0.6)  # two digits
     app.select_slider(key="guess").set_value(300).run()
-    truth, off = re.search(r"Layer 3 has (\S+); your 300 is (\S+) % too large", told(app)).groups()
+    truth, off = re.search(
+        r"Layer 3 has (\S+); your 300 is (\S+) % too large", plain_text(app)
+    ).groups()
     assert float(off) == pytest.approx(100 * (300 / float(truth) - 1), abs=0.6) and float(off) > 100
     for row in QUAMBA2_130M:
-        assert f"{row.ratio:.2f}" in told(app) and f"{row.ratio_wx:.3g}" in told(app)
+        assert f"{row.ratio:.2f}" in plain_text(app) and f"{row.ratio_wx:.3g}" in plain_text(app)
 
 
 def test_alpha_moves_one_scale_and_not_the_sixteen():
     app = opened(step="8")
-    fixed = re.search(r"run from (\S+) to (\S+) and give (\S+) dB", told(app)).groups()
-    moving = re.search(r"at α = \S+ is (\S+) and", told(app))[1]
+    fixed = re.search(r"run from (\S+) to (\S+) and give (\S+) dB", plain_text(app)).groups()
+    moving = re.search(r"at α = \S+ is (\S+) and", plain_text(app))[1]
     app.select_slider(key="lesson_alpha").set_value(0.99).run()
-    assert re.search(r"run from (\S+) to (\S+) and give (\S+) dB", told(app)).groups() == fixed
-    assert re.search(r"at α = \S+ is (\S+) and", told(app))[1] != moving
+    assert (
+        re.search(r"run from (\S+) to (\S+) and give (\S+) dB", plain_text(app)).groups() == fixed
+    )
+    assert re.search(r"at α = \S+ is (\S+) and", plain_text(app))[1] != moving
 
 
 def test_the_published_differences_stand_as_printed_and_as_their_digits_have_them():
-    words = told(opened(step="8"))
+    words = plain_text(opened(step="8"))
     for row, printed, step in zip(
         QUAMBA2_130M[1:], ("0.06", "0.03", "−0.05", "−0.05"), ("+8", "+4", "−8", "−6"), strict=True
     ):
@@ -160,18 +166,18 @@ def test_the_published_differences_stand_as_printed_and_as_their_digits_have_the
 
 
 def test_the_one_scale_printed_of_the_larger_model_is_shown():
-    words = told(opened(step="7"))
+    words = plain_text(opened(step="7"))
     assert "layer 0's: 0.01849" in words and "ratios of means" in words
 
 
 def test_mamba_1_has_groups_without_heads():
-    assert "Mamba-1 has no heads" in told(opened(step="8", checkpoint="mamba-tiny"))
+    assert "Mamba-1 has no heads" in plain_text(opened(step="8", checkpoint="mamba-tiny"))
 
 
 @pytest.mark.parametrize("family", ["nemotron_h", "falcon_h1"])
 def test_heads_are_the_ssms_and_not_attentions(family, tmp_path):
     save_model(family, tmp_path)
-    words = told(opened(step="8", checkpoint=str(tmp_path)))
+    words = plain_text(opened(step="8", checkpoint=str(tmp_path)))
     assert "Here 4 heads are grouped" in words
 
 
@@ -203,27 +209,27 @@ def test_a_state_spaces_mamba_2_has_heads(tmp_path):
         "ssm_cfg": {"layer": "Mamba2", "headdim": head_dim, "ngroups": groups, "d_state": state},
     }  # fmt: skip
     (tmp_path / "config.json").write_text(json.dumps(config))
-    words = told(opened(step="8", checkpoint=str(tmp_path)))
+    words = plain_text(opened(step="8", checkpoint=str(tmp_path)))
     assert "Here 8 heads are grouped" in words
 
 
 def test_one_recommendation_for_a_model_everywhere():
     checkpoint = load_checkpoint("mamba2-tiny")
-    found = calibrate(checkpoint, load_backbone(checkpoint), read_text(checkpoint))
-    alpha = format_alpha(recommend(landscapes(found)).alpha)
-    app = opened(step="9")
-    options = app.radio(key="answer_9").options
-    app.radio(key="answer_9").set_value(options.index(alpha)).run()
-    assert "Right." in told(app)
+    calibration = calibrate(checkpoint, load_backbone(checkpoint), read_text(checkpoint))
+    alpha = format_alpha(recommend(landscapes(calibration)).alpha)
+    app = opened(step="11")
+    options = app.radio(key="answer_11").options
+    app.radio(key="answer_11").set_value(options.index(alpha)).run()
+    assert "Right." in plain_text(app)
     app = opened("claims")
-    assert f"serves this model best, {alpha}," in told(app)
+    assert f"serves this model best, {alpha}," in plain_text(app)
 
 
 def test_the_score_is_the_mean_loss(layers):
-    app = opened(step="9", alpha_0="0.999", alpha_1="0.99999")
+    app = opened(step="11", alpha_0="0.999", alpha_1="0.99999")
     alphas = [0.999, 0.99999, 0.9995, 0.9995]
-    mean = sum(each.loss_db(a) for each, a in zip(layers, alphas, strict=True)) / 4
-    assert f"this loses {mean:.2f} dB" in told(app)
+    mean = sum(landscape.loss_db(a) for landscape, a in zip(layers, alphas, strict=True)) / 4
+    assert f"this loses {mean:.2f} dB" in plain_text(app)
 
 
 def test_pages_turn_and_stop_at_both_ends():
@@ -254,26 +260,28 @@ def test_a_link_names_a_choice_in_no_language():
 
 @pytest.mark.parametrize("code", LANGUAGES)
 def test_the_glossary_lists_every_term(code):
-    words = told(opened("glossary", lang=code))
+    words = plain_text(opened("glossary", lang=code))
     for formula in ("scale_wx = x_scale · w_scale", "10 · log₁₀(Σ y² / Σ (ŷ − y)²)"):
         assert formula in words
     assert bool(HAN.search(words.replace("简体中文", ""))) == (code == "zh-CN")
 
 
 def test_the_glossary_finds_a_term_by_its_letters():
-    words = told(opened("glossary", term="STRANDED"))
+    words = plain_text(opened("glossary", term="STRANDED"))
     assert "stranded codes" in words and "accumulator" not in words
-    assert "No term, meaning or formula has these letters" in told(opened("glossary", term="qzx"))
+    assert "No term, meaning or formula has these letters" in plain_text(
+        opened("glossary", term="qzx")
+    )
 
 
 def test_a_task_that_is_done_says_so():
-    words = told(opened(step="1", int8_scale="0.035"))
+    words = plain_text(opened(step="1", int8_scale="0.035"))
     finest = "This is the finest scale of the slider that holds all values."
-    assert finest in words and finest not in told(opened(step="1", int8_scale="0.2"))
+    assert finest in words and finest not in plain_text(opened(step="1", int8_scale="0.2"))
 
 
 def test_claims_stand_there_for_a_checkpoint_that_cannot_be_used():
     app = opened("claims", checkpoint="no/such place")
     assert app.error
-    for quote in (each for quotes in QUOTES.values() for each in quotes):
-        assert quote.original in html.unescape(told(app))
+    for quote in (entry for quotes in QUOTES.values() for entry in quotes):
+        assert quote.original in html.unescape(plain_text(app))

@@ -9,13 +9,13 @@ from kernels.listing import LAYOUTS, RECORDED, generated_ptx
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("mode", ["exact", "fast"])
 def test_the_listing_is_the_kernel(layout, mode):
-    found = generated_ptx(layout, mode)
-    assert found.recorded == ("triton" not in available_backends())
-    assert "Triton" in found.where
-    assert ".visible .entry _along_" + ("l" if layout == "sequence-last" else "d") in found.text
-    assert found.text.count("dp4a") >= 16 and found.text.count("ex2.approx") == 16
-    assert ("fma.rn.f64" in found.text) == (mode == "exact")
-    assert ".loc" not in found.text and "/" not in found.text.replace("//", "")
+    generated = generated_ptx(layout, mode)
+    assert generated.recorded == ("triton" not in available_backends())
+    assert "Triton" in generated.where
+    assert ".visible .entry _along_" + ("l" if layout == "sequence-last" else "d") in generated.text
+    assert generated.text.count("dp4a") >= 16 and generated.text.count("ex2.approx") == 16
+    assert ("fma.rn.f64" in generated.text) == (mode == "exact")
+    assert ".loc" not in generated.text and "/" not in generated.text.replace("//", "")
 
 
 def test_all_recorded_listings_are_there():

@@ -12,7 +12,8 @@ from streamlit.testing.v1 import AppTest
 from dashboard import cli
 from dashboard.calibration import CalibrationError
 from dashboard.checkpoints import SAMPLES_DIR
-from dashboard.pages import loading
+from dashboard.pages import calibrating, loading, outlining, shelves
+from dashboard.pages.sources import Source
 
 ONE, OTHER = "the quick brown fox " * 40, "THE QUICK BROWN FOX " * 40
 
@@ -44,11 +45,11 @@ def layers_table(**settings: str) -> AppTest:
 def test_an_edited_text_is_calibrated_anew(tmp_path):
     text = tmp_path / "text.txt"
     text.write_text(ONE)
-    source = loading.Source("mamba-tiny", str(text), 2, 64)
-    before = loading.calibration(source, silent)
-    assert loading.calibration(loading.Source("mamba-tiny", str(text), 2, 64), silent) is before
+    source = Source("mamba-tiny", str(text), 2, 64)
+    before = calibrating.calibration(source, silent)
+    assert calibrating.calibration(Source("mamba-tiny", str(text), 2, 64), silent) is before
     replace_file(text, OTHER.encode())  # as many bytes, of the same time
-    after = loading.calibration(loading.Source("mamba-tiny", str(text), 2, 64), silent)
+    after = calibrating.calibration(Source("mamba-tiny", str(text), 2, 64), silent)
     assert after.origin.text_sha256 != before.origin.text_sha256
     assert after.layers[2].slices[0].x_amax != before.layers[2].slices[0].x_amax
 
@@ -64,8 +65,8 @@ def test_a_page_shows_an_edited_text(tmp_path):
 
 def test_a_replaced_checkpoint_is_read_and_calibrated_anew(model):
     def scales() -> tuple[float, float]:
-        found = loading.calibration(loading.Source(str(model), "calibration.txt", 2, 64), silent)
-        return found.layers[0].slices[0].w_amax, found.layers[1].slices[0].x_amax
+        counted = calibrating.calibration(Source(str(model), "calibration.txt", 2, 64), silent)
+        return counted.layers[0].slices[0].w_amax, counted.layers[1].slices[0].x_amax
 
     before = scales()
     state = load_file(model / "model.safetensors")
@@ -86,21 +87,21 @@ def test_a_replaced_calibration_file_is_read_anew(tmp_path):
 
 
 def test_what_is_not_read_is_not_waited_for(model):
-    source = loading.Source(str(model), "calibration.txt", 2, 64)
+    source = Source(str(model), "calibration.txt", 2, 64)
     (model / "notes.md").write_text("not read")
-    assert loading.Source(str(model), "calibration.txt", 2, 64) == source
+    assert Source(str(model), "calibration.txt", 2, 64) == source
 
 
 @pytest.mark.parametrize(
-    ("batches", "seq_len", "told"),
+    ("batches", "seq_len", "message"),
     [
         (1024, 8192, r"one layer of 1024 batches of 8192 tokens takes about .* GB in mamba2-tiny"),
         (1, 400_000, "the forward of one batch of 400000 tokens"),
     ],
 )
-def test_more_than_a_page_has_memory_for_is_one_sentence(batches, seq_len, told):
-    with pytest.raises(CalibrationError, match=told):
-        loading.outline(loading.Source("mamba2-tiny", "calibration.txt", batches, seq_len))
+def test_more_than_a_page_has_memory_for_is_one_sentence(batches, seq_len, message):
+    with pytest.raises(CalibrationError, match=message):
+        outlining.outline(Source("mamba2-tiny", "calibration.txt", batches, seq_len))
 
 
 def test_a_page_says_so_and_goes_on():
@@ -112,14 +113,14 @@ def test_a_page_says_so_and_goes_on():
 
 
 def test_every_shelf_has_room_for_few_bytes_together():
-    assert sum(most for name, (_, most, _) in loading.SHELVES.items() if name != "model") < 2**31
+    assert sum(most for name, (_, most, _) in shelves.SHELVES.items() if name != "model") < 2**31
 
 
 def test_the_conv_inputs_of_a_model_are_made_once(monkeypatch):
-    source = loading.Source("mamba2-tiny", "out-of-domain.txt", 3, 32)
-    loading.calibration(source, silent)
+    source = Source("mamba2-tiny", "out-of-domain.txt", 3, 32)
+    calibrating.calibration(source, silent)
     passes = []
-    monkeypatch.setattr(loading, "calibrate", lambda *a, **k: passes.append(a))
+    monkeypatch.setattr(calibrating, "calibrate", lambda *a, **k: passes.append(a))
     for layer in loading.checkpoint("mamba2-tiny").layers:
-        loading.quantized_conv(source, layer, silent)
+        calibrating.quantized_conv(source, layer, silent)
     assert not passes

@@ -38,14 +38,14 @@ def test_info_names_the_model_the_calibration_and_its_time_and_leaves_the_output
     quiet = capsys.readouterr()
     assert quiet.err == ""
     assert cli.main([*wanted, "--log-level", "info"]) == 0
-    told = capsys.readouterr()
-    loaded, begun, done = told.err.splitlines()
+    written = capsys.readouterr()
+    loaded, begun, done = written.err.splitlines()
     assert "INFO dashboard.checkpoints.backbone: mamba-tiny (mamba) loaded on c" in loaded
     assert begun.endswith(
         "calibrating 2 layers of mamba-tiny on 2 batches of 32 tokens of calibration.txt"
     )
     assert "INFO dashboard.calibration.capture: calibrated mamba-tiny in " in done
-    columns = [row.split(",") for text in (quiet.out, told.out) for row in text.splitlines()]
+    columns = [row.split(",") for text in (quiet.out, written.out) for row in text.splitlines()]
     times = columns[0].index("kernel_time_ms")
     for row in columns:
         row[times] = ""

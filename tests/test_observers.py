@@ -45,13 +45,13 @@ class Seen:
     scale_wx: float = float(np.float32(0.00031))
 
 
-SEEN = Seen(Histogram.of(V), Histogram.of(Y), tuple(Histogram.of(part) for part in PARTS))
+SEEN = Seen(Histogram.of(V), Histogram.of(Y), tuple(Histogram.of(batch) for batch in PARTS))
 
 
 def scale(observer: str, alpha: float = 0.9995, **settings) -> float:
-    found = output_scale(ScaleRule(observer, alpha, **settings), SEEN)
-    assert found.zero_point == 0
-    return found.scale
+    chosen = output_scale(ScaleRule(observer, alpha, **settings), SEEN)
+    assert chosen.zero_point == 0
+    return chosen.scale
 
 
 def as_scale(amax: torch.Tensor) -> float:
@@ -93,15 +93,15 @@ def test_percentile_1_is_minmax():
 def test_a_silent_layer_gets_the_least_scale():
     zeros = Histogram.of(torch.zeros(10))
     for rule in SYMMETRIC_RULES:
-        found = output_scale(ScaleRule(rule), Seen(zeros, zeros, (zeros, zeros), 1e-6))
-        assert found.scale == pytest.approx(1e-6)
+        chosen = output_scale(ScaleRule(rule), Seen(zeros, zeros, (zeros, zeros), 1e-6))
+        assert chosen.scale == pytest.approx(1e-6)
     for rule in ASYMMETRIC_RULES:
-        found = output_scale(ScaleRule(rule, symmetric=False), Seen(zeros, zeros, (zeros,)))
-        assert found.scale == pytest.approx(1e-6)
+        chosen = output_scale(ScaleRule(rule, symmetric=False), Seen(zeros, zeros, (zeros,)))
+        assert chosen.scale == pytest.approx(1e-6)
 
 
 @pytest.mark.parametrize(
-    ("settings", "told"),
+    ("settings", "message"),
     [
         ({"observer": "median"}, r"'median'.*percentile, percentile-ema"),
         *(({"alpha": a}, r"alpha is .*0 < alpha <= 1") for a in (0.0, -1.0, 1.5, math.nan)),
@@ -111,8 +111,8 @@ def test_a_silent_layer_gets_the_least_scale():
         *(({"observer": o}, "asymmetric INT8 alone") for o in set(RULES) - set(SYMMETRIC_RULES)),
     ],
 )  # fmt: skip
-def test_a_rule_that_cannot_be_is_named(settings, told):
-    with pytest.raises(ValueError, match=told):
+def test_a_rule_that_cannot_be_is_named(settings, message):
+    with pytest.raises(ValueError, match=message):
         ScaleRule(**settings)
 
 
@@ -127,8 +127,8 @@ def test_the_moving_average_is_a_loop_over_the_batches_quantiles(sigma, order):
     mean = torch.quantile(PARTS[sequence[0]].abs(), 0.999).item()
     for i in sequence[1:]:
         mean = mean + sigma * (torch.quantile(PARTS[i].abs(), 0.999).item() - mean)
-    found = scale("percentile-ema", 0.999, sigma=sigma, order=order)
-    assert found == pytest.approx(mean / 127, rel=1e-6)  # one float32 rounding
+    averaged_scale = scale("percentile-ema", 0.999, sigma=sigma, order=order)
+    assert averaged_scale == pytest.approx(mean / 127, rel=1e-6)  # one float32 rounding
 
 
 def test_the_order_matters_and_a_shuffle_can_be_repeated():
@@ -182,10 +182,10 @@ def test_mse_is_as_good_as_brute_force_over_amax(case):
     most = np.abs(values).max()
     tried = np.geomspace(most * 2.0**-12, most, 4000)
     brute = min(squared_error(values, amax) for amax in tried)
-    found = least_error_amax(histogram)
-    assert 0 < found <= most
+    amax = least_error_amax(histogram)
+    assert 0 < amax <= most
     # 0.02 dB: between two of brute force's own steps the error dips by as much.
-    assert squared_error(values, found) <= brute * 1.005 + 1e-18
+    assert squared_error(values, amax) <= brute * 1.005 + 1e-18
 
 
 def test_mse_finds_a_bulk_that_lies_far_below_its_outlier():
@@ -193,8 +193,8 @@ def test_mse_finds_a_bulk_that_lies_far_below_its_outlier():
     of 129, which would make zeros of all the others."""
     values = np.append(np.linspace(0.5, 1, 200).astype(np.float16), 16384).astype(np.float32)
     counts = np.append(np.full(200, 10**10), 1)
-    found = least_error_amax(Histogram(values, counts))
-    assert found == pytest.approx(1, rel=0.02)
+    amax = least_error_amax(Histogram(values, counts))
+    assert amax == pytest.approx(1, rel=0.02)
 
 
 def test_mse_looks_closely_at_the_dip_that_it_found():
@@ -202,8 +202,8 @@ def test_mse_looks_closely_at_the_dip_that_it_found():
     values = np.array([1.619140625, 1.9248046875])
     amaxes = np.geomspace(values.max() / 64, values.max(), 20_000)
     brute = min(squared_error(values, amax) for amax in amaxes)
-    found = least_error_amax(Histogram.of(torch.from_numpy(values)))
-    assert squared_error(values, found) <= 1.2 * brute
+    amax = least_error_amax(Histogram.of(torch.from_numpy(values)))
+    assert squared_error(values, amax) <= 1.2 * brute
 
 
 # entropy
@@ -269,10 +269,10 @@ def test_a_range_is_spread_over_256_codes():
 
 
 def test_asymmetric_ends_are_quantiles_of_both_sides():
-    found = output_scale(ScaleRule("percentile", 0.999, symmetric=False), SEEN)
+    chosen = output_scale(ScaleRule("percentile", 0.999, symmetric=False), SEEN)
     low = -torch.quantile(-Y, 0.999).item()
     high = torch.quantile(Y, 0.999).item()
-    assert found == range_scale(low, high)
+    assert chosen == range_scale(low, high)
     assert output_scale(ScaleRule("minmax", symmetric=False), SEEN) == range_scale(
         Y.min().item(), Y.max().item()
     )
@@ -297,8 +297,8 @@ def test_asymmetric_mse_is_as_good_as_a_grid_over_both_ends(case):
     )
     brute = (tried.rounding_sse + tried.clipping_sse).min()
     best = least_error_range(histogram)
-    found = histogram.quantize(best.scale, best.zero_point)
-    assert found.rounding_sse + found.clipping_sse <= brute * 1.012 + 1e-15  # 0.05 dB
+    quantized = histogram.quantize(best.scale, best.zero_point)
+    assert quantized.rounding_sse + quantized.clipping_sse <= brute * 1.012 + 1e-15  # 0.05 dB
 
 
 # Values of α
@@ -324,29 +324,30 @@ def test_the_alpha_grid_gives_way_to_what_is_asked_for():
 
 
 def test_fine_alphas_have_two_digits_left_out():
-    found = fine_alphas(10_000)
-    assert list(found) == sorted(set(found)) and found[-1] == 1.0
-    for alpha in found[:-1]:
+    alphas = fine_alphas(10_000)
+    assert list(alphas) == sorted(set(alphas)) and alphas[-1] == 1.0
+    for alpha in alphas[:-1]:
         digits = f"{1 - alpha:.10e}".split("e")[0]
         assert float(digits) == pytest.approx(round(float(digits), 1), abs=1e-5)
-    assert {0.9, 0.9995, 0.99999, 0.9998, 0.99988} <= set(found.tolist())
-    assert found[-3] == 0.9999  # one of 10,000 left out; then come 0.99999 and 1
+    assert {0.9, 0.9995, 0.99999, 0.9998, 0.99988} <= set(alphas.tolist())
+    assert alphas[-3] == 0.9999  # one of 10,000 left out; then come 0.99999 and 1
 
 
 @pytest.mark.parametrize("order", [None, 1, 2])
 def test_the_average_of_known_quantiles_is_the_moving_average(order):
     generator = np.random.default_rng(0)
     values = [generator.standard_normal(500).astype(np.float32) * spread for spread in (1, 2, 5)]
-    batches = [Histogram.of(torch.from_numpy(each)) for each in values]
+    batches = [Histogram.of(torch.from_numpy(batch)) for batch in values]
     by_hand = [
-        float(torch.quantile(torch.from_numpy(each).half().float().abs(), 0.99)) for each in values
+        float(torch.quantile(torch.from_numpy(batch).half().float().abs(), 0.99))
+        for batch in values
     ]
     taken = range(3) if order is None else np.random.default_rng(order).permutation(3)
     mean = by_hand[taken[0]]
     for i in taken[1:]:
         mean = mean + 0.3 * (by_hand[i] - mean)
-    found = averaged([each.abs.quantile(0.99) for each in batches], 0.3, order)
-    assert found.final == pytest.approx(mean, rel=1e-12)
-    assert found == moving_average(batches, ScaleRule("percentile-ema", 0.99, 0.3, order))
+    average = averaged([batch.abs.quantile(0.99) for batch in batches], 0.3, order)
+    assert average.final == pytest.approx(mean, rel=1e-12)
+    assert average == moving_average(batches, ScaleRule("percentile-ema", 0.99, 0.3, order))
     with pytest.raises(ValueError, match="there is none"):
         averaged([], 0.3)

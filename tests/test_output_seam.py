@@ -72,9 +72,9 @@ def test_with_nothing_replaced_hidden_states_and_logits_are_the_same_bits(family
 
         replacements = {layer: unchanged(layer) for layer in MAMBA_LAYERS[family]}
         with replaced_outputs(checkpoint, model.base_model, replacements):
-            found = model.base_model(ids, use_cache=False).last_hidden_state
+            hidden = model.base_model(ids, use_cache=False).last_hidden_state
             assert torch.equal(logits(model, ids), expected_logits)
-    assert torch.equal(found, expected)
+    assert torch.equal(hidden, expected)
     assert calls == [*MAMBA_LAYERS[family]] * 2
     assert state_of(model) == before
     assert torch.equal(logits(model, ids), expected_logits)
@@ -111,7 +111,7 @@ def test_what_is_put_there_is_what_the_scan_receives(family, loaded):
         return y
 
     with replaced_outputs(checkpoint, model.base_model, {layer: by_hand}):
-        found = logits(model, tokens())
+        replaced = logits(model, tokens())
     mixer = next(m for m in model.base_model.layers[layer].modules() if hasattr(m, "conv1d"))
     bias = mixer.conv1d.bias.clone()
     with torch.no_grad():
@@ -120,7 +120,7 @@ def test_what_is_put_there_is_what_the_scan_receives(family, loaded):
         mixer.conv1d.bias.copy_(bias)
     assert not torch.allclose(shifted, expected, atol=1e-3)
     # float32 sums in another order, through a layer and the head
-    torch.testing.assert_close(found, shifted, atol=1e-5, rtol=0)
+    torch.testing.assert_close(replaced, shifted, atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("family", ["mamba2", "falcon_h1", "jamba"])
@@ -171,8 +171,8 @@ def test_a_language_models_backbone_is_the_backbone(family, loaded):
     ids = tokens()
     with torch.no_grad():
         expected = load_backbone(checkpoint, "cpu")(ids, use_cache=False).last_hidden_state
-        found = model.base_model(ids, use_cache=False).last_hidden_state
-    assert torch.equal(found, expected)
+        hidden = model.base_model(ids, use_cache=False).last_hidden_state
+    assert torch.equal(hidden, expected)
 
 
 def test_a_head_that_is_not_there_is_not_invented(tmp_path):

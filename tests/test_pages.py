@@ -9,7 +9,7 @@ import numpy as np
 import opening
 import pytest
 import torch
-from opening import told
+from opening import page_text
 from oracles import asymmetric_scale, requantize, values_of
 from streamlit.testing.v1 import AppTest
 
@@ -19,7 +19,7 @@ from dashboard.calibration import calibrate, read_text
 from dashboard.calibration.archive import save_calibration
 from dashboard.calibration.histogram import Histogram
 from dashboard.checkpoints import load_backbone, load_checkpoint
-from dashboard.pages import loading
+from dashboard.pages import calibrating, shelves
 from dashboard.rules.grouping import sort_and_cluster
 from dashboard.rules.observers import ScaleRule, fine_alphas, moving_average
 from dashboard.text import captions
@@ -48,14 +48,14 @@ def test_the_sweep_names_the_best_alpha_and_its_gains(calibrations, capsys):
     counted = calibrations["calibration.txt"].layer(2).slices[0]
     (headline,) = [m.value for m in app.markdown if "Best α" in m.value]
     best = float(headline.split()[3].rstrip(":"))
-    found = float(report_scale(counted, ScaleRule("percentile", best)).output.sqnr_db)
+    best_db = float(report_scale(counted, ScaleRule("percentile", best)).output.sqnr_db)
     for alpha, name in ((0.9995, "0.9995"), (0.99999, "0.99999"), (1.0, "MinMax")):
-        gain = found - float(report_scale(counted, ScaleRule("percentile", alpha)).output.sqnr_db)
+        gain = best_db - float(report_scale(counted, ScaleRule("percentile", alpha)).output.sqnr_db)
         assert f"{gain:.2f} dB over {name}" in headline
     options = ["--batches", "3", "--seq-len", "64", "--recommend"]
     assert cli.main(["analyze", "mamba2-tiny", *options]) == 0
     sentence = next(line for line in capsys.readouterr().out.splitlines() if "One α" in line)
-    assert sentence in told(app).replace("**", "")  # the same words, the same figures
+    assert sentence in page_text(app).replace("**", "")  # the same words, the same figures
 
 
 def test_finer_scales_are_measured_for_the_groups_asked_for():
@@ -71,9 +71,9 @@ def test_batches_shows_the_moving_average_of_the_rule(calibrations):
     batches = calibrations["calibration.txt"].layer(1).slices[0].batches
 
     def shows(average) -> bool:
-        return f"ends at {scale_text(average.final)}," in told(
+        return f"ends at {scale_text(average.final)}," in page_text(
             app
-        ) and f"weighs **{percent(average.weights[0])}**" in told(app)
+        ) and f"weighs **{percent(average.weights[0])}**" in page_text(app)
 
     assert shows(moving_average(batches, ScaleRule("percentile-ema", 0.999)))
     app.select_slider(key="sigma").set_value(0.5).run()
@@ -85,7 +85,7 @@ def test_batches_shows_the_moving_average_of_the_rule(calibrations):
     assert shows(moving_average(batches[:2], ScaleRule("percentile-ema", 0.999, 0.5)))
     pooled = np.concatenate([np.repeat(b.values, b.counts) for b in batches[:2]])
     quantile = torch.quantile(torch.from_numpy(pooled).abs(), 0.999).item()
-    assert f"pooled quantile is {scale_text(quantile)}" in told(app)
+    assert f"pooled quantile is {scale_text(quantile)}" in page_text(app)
 
 
 def test_held_out_judges_the_calibrated_scale_on_the_other_text(calibrations):
@@ -97,7 +97,7 @@ def test_held_out_judges_the_calibrated_scale_on_the_other_text(calibrations):
     there = other.silu_output.quantize(chosen.x_out_scale)
     for output in (chosen.output, there):
         assert f"{float(output.sqnr_db):.2f} dB and {percent(float(output.saturation_rate))}" in (
-            told(app)
+            page_text(app)
         )
     (table,) = app.dataframe
     assert table.value["layer"].tolist() == [0, 1, 2, 3]
@@ -110,14 +110,16 @@ def test_every_page_takes_a_calibration_file(tmp_path):
     assert cli.main([*arguments, "--out", str(path)]) == 0
     live = opened("explore", checkpoint="mamba2-tiny", layer="2")
     kept = opened("explore", checkpoint=str(path), layer="2")
-    assert "calibration file" in told(kept) and "differ from the reference" not in told(kept)
+    assert "calibration file" in page_text(kept) and "differ from the reference" not in page_text(
+        kept
+    )
     assert [m.value for m in kept.metric] == [m.value for m in live.metric]
     assert (
         opened("sweep", checkpoint=str(path))
         .dataframe[0]
         .value.equals(opened("sweep", checkpoint="mamba2-tiny").dataframe[0].value)
     )
-    assert "first still weighs" in told(opened("batches", checkpoint=str(path)))
+    assert "first still weighs" in page_text(opened("batches", checkpoint=str(path)))
     assert "knows one text" in opened("held-out", checkpoint=str(path)).info[0].value
     path.write_bytes(path.read_bytes()[:500])
     bad = tmp_path / "bad.safetensors"
@@ -151,7 +153,7 @@ def test_two_rules_stand_side_by_side():
 
 def test_asymmetric_scales_are_shown_without_a_kernel():
     app = opened("explore", checkpoint="mamba2-tiny", rule="minmax", asymmetric="true")
-    assert "the kernel writes symmetric codes" in told(app)
+    assert "the kernel writes symmetric codes" in page_text(app)
     plain = opened("explore", checkpoint="mamba2-tiny", rule="minmax")
     bits = [
         float(next(m.value for m in a.metric if m.label == "effective_bits")) for a in (plain, app)
@@ -182,7 +184,7 @@ def test_the_layers_page_shows_the_command_lines_figures(capsys):
     ):
         assert table.value[name].tolist() == [layer[name] for layer in layers], name
     worst = max(layers, key=lambda layer: layer["gain_db"])
-    assert f"## Layer {worst['layer']} loses most: {worst['gain_db']:.1f} dB" in told(app)
+    assert f"## Layer {worst['layer']} loses most: {worst['gain_db']:.1f} dB" in page_text(app)
 
 
 def test_the_layers_table_is_filtered_by_a_column():
@@ -243,7 +245,7 @@ def test_the_groups_page_agrees_with_groups_measured_by_hand():
             noise += float((codes.clamp(-128, 127) * scale - own).square().sum())
         by_hand = 10 * np.log10(float(y.square().sum()) / noise)
         assert float(table[row].removesuffix(" dB")) == pytest.approx(by_hand, abs=0.0051)
-    assert "**0** of" in told(app)  # the live kernel, with the expanded scales
+    assert "**0** of" in page_text(app)  # the live kernel, with the expanded scales
 
 
 def test_groups_need_heads_and_channels(tmp_path):
@@ -277,7 +279,7 @@ def test_an_asymmetric_scale_is_held_to_the_best_asymmetric_one(calibrations):
     best = max(by_hand, key=by_hand.get)
     gain = by_hand[best] - by_hand[0.9995]
     assert headline(app) == f"## This scale clips too much: α {best:.6g} gains {gain:.1f} dB."
-    assert f"all of them asymmetric, α = 0.9995 loses {gain:.1f} dB" in told(app)
+    assert f"all of them asymmetric, α = 0.9995 loses {gain:.1f} dB" in page_text(app)
 
     button = app.button(key="use_best")
     assert button.label == f"Use {best:.6g}, the best α"
@@ -307,7 +309,7 @@ def test_layers_hold_asymmetric_scales_to_asymmetric_ones(calibrations):
             gains.append(max(by_hand.values()) - shown)
         assert table.value["gain_db"].tolist() == pytest.approx(gains, abs=1e-6)
         assert (table.value["ratio_wx"] == "–").all()
-        assert "loses −" not in told(app)
+        assert "loses −" not in page_text(app)
         if max(gains) < 0.05:
             assert headline(app) == "## In no layer does another α gain 0.05 dB."
         else:
@@ -323,8 +325,8 @@ def test_ratios_and_the_top_code_of_an_asymmetric_scale_are_dashes_with_a_reason
     shown = dict(zip(*(app.table[0].value[name] for name in ("measure", "value")), strict=True))
     for name in ("ratio_weight", "ratio_wx", "top_code_utilization"):
         assert shown[name] == "–"
-    assert captions.NO_RATIOS in told(app)
-    assert "it lies off them" in told(app)
+    assert captions.NO_RATIOS in page_text(app)
+    assert "it lies off them" in page_text(app)
 
 
 def test_pages_of_symmetric_scales_say_so_where_asymmetric_ones_were_chosen():
@@ -413,9 +415,9 @@ def test_the_kernels_speed_is_shown_of_whatever_is_chosen(tmp_path):
     ):
         app = opened("kernel", checkpoint=checkpoint)
         assert app.info[0].value == sentence
-        assert "### How fast it is" in told(app) and "### What binds it" in told(app)
+        assert "### How fast it is" in page_text(app) and "### What binds it" in page_text(app)
     app.toggle(key="ptx").set_value(True).run()
-    assert "lines." in told(app) and ".entry" in app.code[0].value
+    assert "lines." in page_text(app) and ".entry" in app.code[0].value
 
 
 def test_each_batchs_quantile_is_taken_once_for_all_orders(monkeypatch):
@@ -425,7 +427,7 @@ def test_each_batchs_quantile_is_taken_once_for_all_orders(monkeypatch):
         Histogram, "quantile", lambda self, alpha: taken.append(alpha) or quantile(self, alpha)
     )
     app = opened("batches", checkpoint="mamba2-tiny", alpha="0.98713")
-    assert "500 orders" in told(app)
+    assert "500 orders" in page_text(app)
     assert taken.count(0.98713) == 3 + 1  # of each batch, and of all
 
 
@@ -445,8 +447,8 @@ def test_what_the_kernel_refuses_is_a_sentence_on_every_page(page, monkeypatch):
     def refused(*_):
         raise ValueError("scale_x is inf; a scale must be finite")
 
-    monkeypatch.setattr(loading, "quantize_conv", refused)
-    loading._shelves.clear()
+    monkeypatch.setattr(calibrating, "quantize_conv", refused)
+    shelves.clear()
     app = opened(page, checkpoint="mamba2-tiny", seq_len="48")
     assert app.error[0].value.startswith("scale\\_x is inf")
 
@@ -455,13 +457,13 @@ def test_what_the_kernel_refuses_is_a_sentence_on_every_page(page, monkeypatch):
 def test_a_model_that_gives_zeros_alone_is_no_lesson(calibrations, tmp_path, page):
     counted = calibrations["calibration.txt"]
     zeros = Histogram(np.zeros(1, np.float32), np.array([3 * 64 * 256]))
-    each = Histogram(np.zeros(1, np.float32), np.array([64 * 256]))
+    silent = Histogram(np.zeros(1, np.float32), np.array([64 * 256]))
     layers = tuple(
         replace(
             layer,
             slices=tuple(
-                replace(part, silu_output=zeros, silu_input=zeros, batches=(each,) * 3)
-                for part in layer.slices
+                replace(own, silu_output=zeros, silu_input=zeros, batches=(silent,) * 3)
+                for own in layer.slices
             ),
         )
         for layer in counted.layers

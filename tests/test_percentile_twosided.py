@@ -26,9 +26,9 @@ def rule(alpha, name="percentile-twosided"):
 def test_the_range_is_that_of_two_quantiles_of_y_widened_to_hold_0(alpha):
     low = min(torch.quantile(Y, (1 - alpha) / 2).item(), 0.0)
     high = torch.quantile(Y, 1 - (1 - alpha) / 2).item()
-    found = output_scale(rule(alpha), seen(Y))
-    assert found.scale == pytest.approx((high - low) / 255, rel=1e-6)
-    assert found.zero_point == round(-128 - low / found.scale)
+    chosen = output_scale(rule(alpha), seen(Y))
+    assert chosen.scale == pytest.approx((high - low) / 255, rel=1e-6)
+    assert chosen.zero_point == round(-128 - low / chosen.scale)
 
 
 def test_it_keeps_the_share_alpha_of_the_values():
@@ -41,13 +41,13 @@ def test_it_keeps_the_share_alpha_of_the_values():
 
 def test_an_asymmetric_percentile_leaves_out_as_much_at_the_middle_of_alpha_and_1():
     for alpha in (0.9, 0.999):
-        found, other = (
+        chosen, other = (
             output_scale(rule(alpha), seen(Y)),
             output_scale(rule((1 + alpha) / 2, "percentile"), seen(Y)),
         )
-        assert found.scale == pytest.approx(other.scale, rel=1e-5)
-        assert found.zero_point == other.zero_point
-        assert found.scale > output_scale(rule(alpha, "percentile"), seen(Y)).scale
+        assert chosen.scale == pytest.approx(other.scale, rel=1e-5)
+        assert chosen.zero_point == other.zero_point
+        assert chosen.scale > output_scale(rule(alpha, "percentile"), seen(Y)).scale
 
 
 def test_at_alpha_1_it_is_minmax():

@@ -30,9 +30,9 @@ LAYER, SCALE_OUT = 1, 0.015
 def conv() -> QuantizedConv:
     checkpoint = load_checkpoint("mamba2-tiny")
     text = read_text(checkpoint, "calibration.txt", 2, 40)
-    found = calibrate(checkpoint, load_backbone(checkpoint), text, keep=[LAYER])
-    scales = [part.scales for part in found.layer(LAYER).slices]
-    return quantize_conv(found.capture(LAYER), checkpoint.slices, scales)
+    counted = calibrate(checkpoint, load_backbone(checkpoint), text, keep=[LAYER])
+    scales = [entry.scales for entry in counted.layer(LAYER).slices]
+    return quantize_conv(counted.capture(LAYER), checkpoint.slices, scales)
 
 
 @pytest.mark.parametrize(("channel", "first"), [(0, 0), (7, 13), (300, 30)])
@@ -89,9 +89,9 @@ def test_the_drawing_has_a_bar_a_step_and_a_click_a_position(conv, at):
     assert clipped == [False] * 32 + [abs(q) > 127.5 for q in trace.quotient] + [False] * 8
     assert any(clipped)
     assert all(bar.marker.color[at].endswith(",1)") for bar in bars)
-    told = [trace_.customdata[at] for trace_ in sensors]
-    assert told[1] == f"position {at}<br>acc {trace.acc[at]}".replace("-", "−")
-    assert told[5] == f"position {at}<br>y_q {trace.code[at]}".replace("-", "−")
+    hovers = [trace_.customdata[at] for trace_ in sensors]
+    assert hovers[1] == f"position {at}<br>acc {trace.acc[at]}".replace("-", "−")
+    assert hovers[5] == f"position {at}<br>y_q {trace.code[at]}".replace("-", "−")
     window, *_ = [shape for shape in figure.layout.shapes if shape.line.width == 1.5]
     assert (window.x0, window.x1) == (max(at - 3, 0) - 0.5, at + 0.5)
     values = [words.text for words in figure.layout.annotations][1::2]
@@ -139,10 +139,10 @@ def test_the_ptx_comes_when_asked_for():
 
 
 def test_the_recorded_figures_are_the_files():
-    found = json.loads((ROOT / "benchmarks/recorded/kernel_h200.json").read_text())
+    document = json.loads((ROOT / "benchmarks/recorded/kernel_h200.json").read_text())
     rows = recorded.benchmark().rows
-    assert len(rows) == len(found["rows"])
-    for row, wanted in zip(rows, found["rows"], strict=True):
+    assert len(rows) == len(document["rows"])
+    for row, wanted in zip(rows, document["rows"], strict=True):
         assert row.time_us == wanted["us"] and list(row.shape) == wanted["shape"]
         seconds = row.time_us * 1e-6
         if row.kind != "peer":  # a peer moves other bytes
@@ -158,24 +158,24 @@ def test_the_ceilings_by_hand():
     assert roof.issue_tb_per_s(8.45) == pytest.approx(132 * 1.98e9 * 128 / 8.45 / 1e12)
     for _, per_byte, speed in roof.points:
         assert speed < min(roof.copy_tb_per_s, roof.issue_tb_per_s(per_byte), roof.special_tb_per_s)
-    told = captions.roofline_caption(roof, ENGLISH)
-    assert told.startswith("exact, sequence-last: issue binds, ")
+    caption = captions.roofline_caption(roof, ENGLISH)
+    assert caption.startswith("exact, sequence-last: issue binds, ")
 
 
 def test_the_bars_are_as_long_as_the_shares():
-    found = recorded.benchmark()
-    for shape in found.shapes:
-        rows = [row for row in found.rows if row.shape == shape and row.kind != "copy"]
+    benchmark = recorded.benchmark()
+    for shape in benchmark.shapes:
+        rows = [row for row in benchmark.rows if row.shape == shape and row.kind != "copy"]
         figure = figures.copy_shares(shape, rows, ENGLISH)
         bars = figure.data[0]
         assert list(bars.x) == [row.share_of_copy for row in rows]
         values = [re.sub("</?b>", "", text) for text in figure.layout.yaxis2.ticktext]
         assert values == [f"{row.share_of_copy:.2f}" for row in rows]
         assert figure.layout.xaxis.range[1] > max(1.0, max(bars.x))
-        for told, row in zip(bars.customdata, rows, strict=True):
-            assert f": {row.time_us:,.1f} µs, {row.tb_per_s:.2f} TB/s" in told
+        for hover, row in zip(bars.customdata, rows, strict=True):
+            assert f": {row.time_us:,.1f} µs, {row.tb_per_s:.2f} TB/s" in hover
             if row.kind == "kernel":
-                assert f"<br>{row.differing:,} of {row.compared:,} codes differ" in told
+                assert f"<br>{row.differing:,} of {row.compared:,} codes differ" in hover
         fastest = max(row.share_of_copy for row in rows)
         assert f"with {100 * fastest:.0f} %." in figure.layout.meta["alt"]
 
@@ -199,10 +199,10 @@ def test_the_roof_is_the_lowest_ceiling_and_every_variant_lies_under_it():
 
 @pytest.mark.parametrize("code", ["en", "zh-CN"])
 def test_speeds_can_be_read(paper, code):
-    found, say = recorded.benchmark(), language(code)
+    benchmark, say = recorded.benchmark(), language(code)
     paper.check(figures.roofline(recorded.roofline(), say))
-    for shape in found.shapes:
-        rows = [row for row in found.rows if row.shape == shape and row.kind != "copy"]
+    for shape in benchmark.shapes:
+        rows = [row for row in benchmark.rows if row.shape == shape and row.kind != "copy"]
         paper.check(figures.copy_shares(shape, rows, say))
         faster = [replace(row, share_of_copy=1.4 * row.share_of_copy) for row in rows[:3]]
         paper.check(figures.copy_shares(shape, faster, say))
@@ -210,10 +210,12 @@ def test_speeds_can_be_read(paper, code):
 
 def test_the_page_says_that_the_figures_are_recorded():
     app = opened(checkpoint="mamba-tiny")
-    told = [
+    captions_shown = [
         caption.value for caption in app.caption if "Recorded on an NVIDIA H200" in caption.value
     ]
-    assert len(told) == 2 and all("not measured here" in caption for caption in told)
+    assert len(captions_shown) == 2 and all(
+        "not measured here" in caption for caption in captions_shown
+    )
 
 
 def test_a_variant_and_its_ceiling_are_named_in_chinese():

@@ -27,8 +27,8 @@ def test_the_printed_ratio_is_over_the_weights_scale(layer):
 
 
 def test_like_for_like_ratios_are_those_of_three_printed_scales():
-    found = [f"{layer.ratio_wx:.3g}" for layer in QUAMBA2_130M]
-    assert found == ["45.3", "239", "195", "235", "149"]
+    ratios = [f"{layer.ratio_wx:.3g}" for layer in QUAMBA2_130M]
+    assert ratios == ["45.3", "239", "195", "235", "149"]
 
 
 def test_the_two_alphas_differ_by_less_than_a_part_in_ten_thousand():
@@ -85,11 +85,18 @@ def test_inputs_and_weights_have_one_scale_and_the_printed_output_scale_is_a_mea
             assert abs(amax - float16(float(amax))) > Fraction(1, 10**5)
             sixteen = amax * 16 * 1024
             assert abs(sixteen - round(sixteen)) < Fraction(2, 100)
-    found = mean_evidence()
-    assert (found.single, found.singles, found.grouped, len(found.units)) == (10, 10, 0, 9)
-    assert found.units[0] == 32850 and found.units[-1] == 157796
-    assert found.furthest == pytest.approx(0.0189, abs=5e-5)
-    assert found.chance == pytest.approx((2 * 0.0188672) ** 9, rel=1e-4) and found.chance < 1e-12
+    evidence = mean_evidence()
+    assert (evidence.single, evidence.singles, evidence.grouped, len(evidence.units)) == (
+        10,
+        10,
+        0,
+        9,
+    )
+    assert evidence.units[0] == 32850 and evidence.units[-1] == 157796
+    assert evidence.furthest == pytest.approx(0.0189, abs=5e-5)
+    assert (
+        evidence.chance == pytest.approx((2 * 0.0188672) ** 9, rel=1e-4) and evidence.chance < 1e-12
+    )
 
 
 def test_the_two_alphas_differ_by_about_one_float16_step_of_one_maximum():
@@ -109,7 +116,7 @@ def test_the_printed_groups_of_layer_0_have_the_printed_scale_for_their_mean():
         (GROUPS_130M, QUAMBA2_130M[0].x_out_scale),
         (GROUPS_2_7B, QUAMBA2_2_7B_PA_1_LAYER_0),
     ):
-        every = [Fraction(str(each)) for row in groups.scales for each in row]
+        every = [Fraction(str(printed)) for row in groups.scales for printed in row]
         assert len(every) == X_OUT_SCALES.scales
         mean = sum(every) / len(every)
         assert abs(mean - Fraction(str(scale))) < Fraction(1, 10**5)  # four decimals, averaged

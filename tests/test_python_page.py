@@ -18,8 +18,8 @@ def shown_beside(block: str, statement: ast.stmt) -> str | None:
 def assert_shown(value: object, shown: str) -> None:
     """Equal as far as the page prints it: to its digits, or up to an ellipsis."""
     if isinstance(value, tuple):
-        for each, text in zip(value, shown.strip("()").split(", "), strict=True):
-            assert_shown(each, text)
+        for entry, text in zip(value, shown.strip("()").split(", "), strict=True):
+            assert_shown(entry, text)
     elif isinstance(value, float):
         digits = len(shown.partition(".")[2])
         assert abs(value - float(shown)) < 10.0**-digits, (value, shown)

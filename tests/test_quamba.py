@@ -59,9 +59,9 @@ def test_the_kernel_with_the_samples_codes_and_scales_gives_the_float_models_out
         y_hat = dequantize(y_q, arguments["scale_out"][:, None])
         v = conv_by_torch(x, capture.weight[order], capture.bias[order])
         y = F.silu(v)
-        for part in quantized.slices:
-            signal = float((y[:, part.channels] ** 2).sum())
-            noise = float(((y_hat - y)[:, part.channels] ** 2).sum())
+        for stored_slice in quantized.slices:
+            signal = float((y[:, stored_slice.channels] ** 2).sum())
+            noise = float(((y_hat - y)[:, stored_slice.channels] ** 2).sum())
             # Rounding x, weights and bias counts too: about 27 to 36 dB on these layers.
             assert 10 * np.log10(signal / noise) > 25
 
@@ -145,28 +145,28 @@ def test_each_layout_that_quamba_writes_opens_and_is_read_as_it_stands(name, tmp
             stored = checkpoint.stored_layer(layer)
             assert stored.mixer == mixer and torch.equal(stored.weight_q, weight)
             assert torch.equal(stored.bias_q, state[f"{prefix}.conv1d.bias"])
-            for part in stored.slices:
+            for stored_slice in stored.slices:
                 one_kind = checkpoint.family == "mamba"
                 names = (
                     ("input_scale", "weight_scale", "bias_scale", "output_scale")
                     if one_kind
                     else (
-                        f"{part.name}_scale",
-                        f"w{part.name}_scale",
-                        f"b{part.name}_scale",
-                        f"{part.name}_out_scales",
+                        f"{stored_slice.name}_scale",
+                        f"w{stored_slice.name}_scale",
+                        f"b{stored_slice.name}_scale",
+                        f"{stored_slice.name}_out_scales",
                     )
                 )
                 wanted = [state[f"{prefix}.conv1d.{field}"] for field in names]
-                assert [part.x_scale, part.w_scale, part.b_scale] == [
+                assert [stored_slice.x_scale, stored_slice.w_scale, stored_slice.b_scale] == [
                     float(np.float32(v)) for v in wanted[:3]
                 ]
-                assert part.out_scales.ravel().tolist() == [
+                assert stored_slice.out_scales.ravel().tolist() == [
                     float(np.float32(v)) for v in torch.as_tensor(wanted[3]).ravel().tolist()
                 ]
                 ungrouped = "ungrouped" in name or one_kind
-                percentile = ungrouped and part.name == "x"
-                assert part.rule == ("percentile-ema" if percentile else "minmax")
+                percentile = ungrouped and stored_slice.name == "x"
+                assert stored_slice.rule == ("percentile-ema" if percentile else "minmax")
             arguments = stored.kernel_arguments()
             assert all(
                 scale.shape == (checkpoint.conv_dim,)
@@ -274,9 +274,9 @@ def test_the_sample_is_small_named_and_as_its_readme_says():
 
 def test_the_script_writes_such_a_checkpoint_for_any_text(calibrated, tmp_path):
     quantizing.write(tmp_path / "again", batches=1, seq_len=64)
-    found = load_checkpoint(str(tmp_path / "again"))
-    assert found.config == load_checkpoint(SAMPLE).config
-    check_scales(found, calibrated("mamba2-small", 1, 64).calibration)
+    written = load_checkpoint(str(tmp_path / "again"))
+    assert written.config == load_checkpoint(SAMPLE).config
+    check_scales(written, calibrated("mamba2-small", 1, 64).calibration)
 
 
 def test_a_quantized_checkpoint_has_no_model_to_run():
@@ -345,8 +345,8 @@ def stored_checkpoint(directory, layout: str, drop: str = "", mixer: object = No
 
 
 def test_quambas_plain_numbers_are_one_scale_for_every_channel(tmp_path):
-    found = stored_checkpoint(tmp_path, "quamba")
-    layer = found.stored_layer(1)
+    checkpoint = stored_checkpoint(tmp_path, "quamba")
+    layer = checkpoint.stored_layer(1)
     assert layer.alpha_used and layer.head_group_range is None
     (x,) = layer.slices
     assert (x.name, x.x_scale, x.w_scale, x.b_scale) == (
@@ -403,7 +403,7 @@ def test_a_convolution_without_bias_has_no_bias_scale(tmp_path):
 
 
 def test_copies_that_disagree_are_told_and_nothing_is_refused(tmp_path):
-    found = stored_checkpoint(
+    checkpoint = stored_checkpoint(
         tmp_path,
         "ungrouped",
         **{
@@ -411,8 +411,8 @@ def test_copies_that_disagree_are_told_and_nothing_is_refused(tmp_path):
             MIXER + "qchunk_scan.B_scale": torch.tensor([0.04]),
         },
     )
-    assert found.stored_layer(0).mismatches == ()
-    x, b = found.stored_layer(1).mismatches
+    assert checkpoint.stored_layer(0).mismatches == ()
+    x, b = checkpoint.stored_layer(1).mismatches
     assert (b.name, b.copy, b.largest_difference) == (
         "conv1d.B_out_scales",
         "qchunk_scan.B_scale",
@@ -461,9 +461,9 @@ def tensor(*values):
     ],
 )  # fmt: skip
 def test_a_stored_entry_that_cannot_be_used_is_named(layout, name, value, fault, tmp_path):
-    with pytest.raises(CheckpointError, match=fault) as told:
+    with pytest.raises(CheckpointError, match=fault) as error:
         stored_checkpoint(tmp_path, layout, **{CONV + name: value})
-    assert "pytorch_model.bin" in str(told.value) or str(tmp_path) in str(told.value)
+    assert "pytorch_model.bin" in str(error.value) or str(tmp_path) in str(error.value)
 
 
 def test_a_missing_layer_of_a_quantized_checkpoint_is_named(tmp_path):

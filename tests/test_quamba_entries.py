@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from opening import opened, told
+from opening import opened, page_text
 from oracles import conv_by_torch, requantize
 from random_checkpoints import (
     LAYOUTS,
@@ -48,8 +48,8 @@ def test_mamba2s_entries_have_the_names_dtypes_and_shapes_that_quambas_mixers_ho
         layer, field = name.removeprefix("backbone.layers.").split(".", 1)
         assert layout_entry(value) == wanted[field]
         slice_name = field.rpartition(".")[2][0]
-        part = next(p for p in made[int(layer)].slices if p.name == slice_name)
-        assert set(value.ravel().tolist()) == {float(np.float32(part.chosen.x_out_scale))}
+        report = next(p for p in made[int(layer)].slices if p.name == slice_name)
+        assert set(value.ravel().tolist()) == {float(np.float32(report.chosen.x_out_scale))}
 
 
 def test_mamba1s_entries_are_those_of_w4a8(reports):
@@ -87,12 +87,14 @@ def test_the_file_goes_into_a_checkpoint_and_is_read_back(reports, tmp_path):
     torch.save(state | entries, tmp_path / "pytorch_model.bin")
     config = (SAMPLES_DIR / SAMPLE / "config.json").read_text()
     (tmp_path / "config.json").write_text(config)
-    found = load_checkpoint(str(tmp_path))
+    reread = load_checkpoint(str(tmp_path))
     for report in reports("mamba2-small", ScaleRule("percentile", 0.999)):
-        stored = found.stored_layer(report.layer)
+        stored = reread.stored_layer(report.layer)
         assert stored.mismatches == ()
-        for part, own in zip(stored.slices, report.slices, strict=True):
-            assert set(part.scale_out.tolist()) == {float(np.float32(own.chosen.x_out_scale))}
+        for stored_slice, own in zip(stored.slices, report.slices, strict=True):
+            assert set(stored_slice.scale_out.tolist()) == {
+                float(np.float32(own.chosen.x_out_scale))
+            }
 
 
 def test_into_a_checkpoint_its_own_groups_get_the_rules_scales(calibrated, tmp_path, capsys):
@@ -128,9 +130,9 @@ def test_into_a_checkpoint_its_own_groups_get_the_rules_scales(calibrated, tmp_p
     assert cli.main(["check", str(out), *against, *text]) == 0
     document = json.loads(capsys.readouterr().out)
     for layer in document["layers"]:
-        for part in layer["slices"]:
-            assert part["nearest"] == "mse" and part["ratio"] == pytest.approx(1, abs=1e-6)
-            assert part["gain_db"] == pytest.approx(0, abs=1e-6)
+        for entry in layer["slices"]:
+            assert entry["nearest"] == "mse" and entry["ratio"] == pytest.approx(1, abs=1e-6)
+            assert entry["gain_db"] == pytest.approx(0, abs=1e-6)
 
 
 def test_a_w8a8_mamba1_keeps_the_products_that_its_scale_is_folded_into(reports, tmp_path):
@@ -202,9 +204,9 @@ def test_scales_of_another_models_weights_are_refused(tmp_path, capsys):
 def test_the_pages_offer_the_file_or_say_why_not():
     settings = {"checkpoint": "mamba2-tiny", "batches": "2", "seq_len": "64"}
     for page in ("explore", "layers"):
-        assert "Quamba entries: output scales" in told(opened(page, **settings))
+        assert "Quamba entries: output scales" in page_text(opened(page, **settings))
         asymmetric = opened(page, **settings, asymmetric="true")
-        assert "no place for a zero point" in told(asymmetric)
+        assert "no place for a zero point" in page_text(asymmetric)
 
 
 @pytest.mark.parametrize(
@@ -223,12 +225,12 @@ def test_mixed_widths_and_scales_without_shape_are_replaced_where_they_stand(
             continue
         prefix = entry.removesuffix("weight")
         for field, values in (("weight", conv.weight), ("bias", conv.bias)):
-            parts = []
-            for part in checkpoint.slices:
-                scale = float(values[part.channels].abs().max()) / 127
-                state[f"{prefix}{field[0]}{part.name}_scale"] = scale
-                parts.append((values[part.channels] / scale).round())
-            state[prefix + field] = torch.cat(parts).to(torch.int8)
+            slices = []
+            for conv_slice in checkpoint.slices:
+                scale = float(values[conv_slice.channels].abs().max()) / 127
+                state[f"{prefix}{field[0]}{conv_slice.name}_scale"] = scale
+                slices.append((values[conv_slice.channels] / scale).round())
+            state[prefix + field] = torch.cat(slices).to(torch.int8)
     torch.save(state, tmp_path / "pytorch_model.bin")
     out = tmp_path / "out"
     options = ("--observer", "minmax", "--into", str(tmp_path), "--out", str(out), *QUICK)
@@ -240,11 +242,11 @@ def test_mixed_widths_and_scales_without_shape_are_replaced_where_they_stand(
     made = reports(name, ScaleRule("minmax"))
     for stored in load_checkpoint(str(out)).stored:
         assert stored.mismatches == ()
-        for part, own in zip(stored.slices, made[stored.layer].slices, strict=True):
-            if part.out_scales.size == 1:
-                assert part.out_scales[0] == np.float32(own.chosen.x_out_scale)
+        for conv_slice, own in zip(stored.slices, made[stored.layer].slices, strict=True):
+            if conv_slice.out_scales.size == 1:
+                assert conv_slice.out_scales[0] == np.float32(own.chosen.x_out_scale)
             else:
-                assert part.out_scales.max() == np.float32(own.chosen.x_out_scale)
+                assert conv_slice.out_scales.max() == np.float32(own.chosen.x_out_scale)
 
 
 def test_a_full_disk_leaves_no_directory_behind(tmp_path, monkeypatch, capsys):

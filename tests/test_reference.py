@@ -38,19 +38,19 @@ def loops(x, weight, bias, scale_x, scale_w, scale_b, scale_out) -> np.ndarray:
 def test_the_reference_is_the_formula(width):
     x, weight, bias = codes(2, 5, 37), codes(5, width), codes(5)
     scales = {"scale_x": 0.02, "scale_w": 0.006, "scale_b": 0.01, "scale_out": 0.03}
-    found = reference.quant_causal_conv1d(x, weight, bias, **scales)
+    quantized = reference.quant_causal_conv1d(x, weight, bias, **scales)
     # float32 against float64: a code may turn at a tie, which 370 values do not meet.
-    np.testing.assert_array_equal(found.numpy(), loops(x, weight, bias, **scales))
+    np.testing.assert_array_equal(quantized.numpy(), loops(x, weight, bias, **scales))
 
 
 def test_hand_worked_case():
     """Weight (1, 2), x = 3, -1: sums 6 and 1; SiLU(6) = 5.985, SiLU(1) = 0.731."""
     x = torch.tensor([[[3, -1]]], dtype=torch.int8)
     weight = torch.tensor([[1, 2]], dtype=torch.int8)
-    found = reference.quant_causal_conv1d(
+    quantized = reference.quant_causal_conv1d(
         x, weight, None, scale_x=1.0, scale_w=1.0, scale_b=1.0, scale_out=0.1
     )
-    assert found.tolist() == [[[60, 7]]]
+    assert quantized.tolist() == [[[60, 7]]]
 
 
 @pytest.mark.parametrize("width", [2, 3, 4])
@@ -109,12 +109,12 @@ def test_scales_per_channel_are_applied_to_their_channel():
 
 def test_without_activation_the_convolution_itself_is_quantized():
     x, weight = codes(1, 3, 12), codes(3, 3)
-    found = reference.quant_causal_conv1d(
+    quantized = reference.quant_causal_conv1d(
         x, weight, None, scale_x=1.0, scale_w=1.0, scale_b=1.0, scale_out=512.0, activation=None
     )
     acc = reference.accumulate(x, weight).double() / 512
     expected = torch.sign(acc) * torch.floor(acc.abs() + 0.5)
-    assert torch.equal(found.double(), expected.clamp(-128, 127))
+    assert torch.equal(quantized.double(), expected.clamp(-128, 127))
 
 
 def test_an_unknown_activation_is_named():
@@ -149,19 +149,19 @@ def test_the_trace_ends_in_the_reference_s_codes(activation):
         "scale_b": 0.01,
         "scale_out": torch.tensor([0.03, 0.003, 0.3, 1e-4, 5.0]),
     }
-    found = reference.trace(x, weight, bias, **scales, activation=activation)
+    traced = reference.trace(x, weight, bias, **scales, activation=activation)
     expected = reference.quant_causal_conv1d(x, weight, bias, **scales, activation=activation)
-    assert torch.equal(found.code, expected)
-    assert torch.equal(found.rounded.clamp(-128, 127).to(torch.int8), expected)
+    assert torch.equal(traced.code, expected)
+    assert torch.equal(traced.rounded.clamp(-128, 127).to(torch.int8), expected)
 
 
 def test_the_trace_of_the_hand_worked_case():
     x = torch.tensor([[[3, -1]]], dtype=torch.int8)
     weight = torch.tensor([[1, 2]], dtype=torch.int8)
-    found = reference.trace(x, weight, None, scale_x=1.0, scale_w=1.0, scale_b=1.0, scale_out=0.1)
-    assert found.acc.tolist() == [[[6, 1]]] and found.v.tolist() == [[[6.0, 1.0]]]
+    traced = reference.trace(x, weight, None, scale_x=1.0, scale_w=1.0, scale_b=1.0, scale_out=0.1)
+    assert traced.acc.tolist() == [[[6, 1]]] and traced.v.tolist() == [[[6.0, 1.0]]]
     silu = [6 / (1 + math.exp(-6)), 1 / (1 + math.exp(-1))]
     # Two roundings of float32, 6e-8 each, and that of the quotient.
-    np.testing.assert_allclose(found.s.flatten().numpy(), silu, rtol=2e-7)
-    np.testing.assert_allclose(found.quotient.flatten().numpy(), np.divide(silu, 0.1), rtol=3e-7)
-    assert found.rounded.tolist() == [[[60.0, 7.0]]] and found.code.tolist() == [[[60, 7]]]
+    np.testing.assert_allclose(traced.s.flatten().numpy(), silu, rtol=2e-7)
+    np.testing.assert_allclose(traced.quotient.flatten().numpy(), np.divide(silu, 0.1), rtol=3e-7)
+    assert traced.rounded.tolist() == [[[60.0, 7.0]]] and traced.code.tolist() == [[[60, 7]]]

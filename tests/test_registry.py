@@ -176,7 +176,7 @@ def test_groups_and_the_sweep_list_the_rules_that_are_defined_for_groups(toy):
     app = opened("groups", **settings)
     assert app.selectbox(key="rule").options == list(CHANNEL_RULES)
     (kinds,) = (
-        each.value for each in opened("sweep", **settings).dataframe if "scale" in each.value
+        table.value for table in opened("sweep", **settings).dataframe if "scale" in table.value
     )
     assert set(kinds.columns) == {"scale", *ASYMMETRIC_RULES, *CHANNEL_RULES}
 

@@ -60,10 +60,10 @@ def live(checkpoint, calibration, observer="percentile", backend=None) -> LayerR
     conv = quantize_conv(
         calibration.capture(LAYER),
         checkpoint.slices,
-        [part.scales for part in slices],
+        [counted.scales for counted in slices],
         default_device(),
     )
-    scales = [part.chosen.x_out_scale for part in slices]
+    scales = [counted.chosen.x_out_scale for counted in slices]
     return LayerReport(LAYER, slices, run_kernel(conv, scales, backend))
 
 
@@ -71,62 +71,62 @@ def test_every_measure_is_its_definition(checkpoint, calibration, capture):
     """numpy in float64 on the captured tensors, for each of x, B and C."""
     report = live(checkpoint, calibration)
     y = F.silu(conv_by_torch(capture.x, capture.weight, capture.bias))
-    for part in checkpoint.slices:
-        found = report.measures(part.name)
+    for conv_slice in checkpoint.slices:
+        measures = report.measures(conv_slice.name)
         x, weight, bias = (
             t.abs().max().item() / 127
             for t in (
-                capture.x[:, part.channels],
-                capture.weight[part.channels],
-                capture.bias[part.channels],
+                capture.x[:, conv_slice.channels],
+                capture.weight[conv_slice.channels],
+                capture.bias[conv_slice.channels],
             )
         )
-        values = y[:, part.channels].half().float()
+        values = y[:, conv_slice.channels].half().float()
         scale = percentile_scale(values, ALPHA)
-        assert found["x_scale"] == pytest.approx(x, rel=1e-6)
-        assert found["w_scale"] == pytest.approx(weight, rel=1e-6)
-        assert found["b_scale"] == pytest.approx(bias, rel=1e-6)
-        assert found["scale_wx"] == pytest.approx(x * weight, rel=1e-6)
+        assert measures["x_scale"] == pytest.approx(x, rel=1e-6)
+        assert measures["w_scale"] == pytest.approx(weight, rel=1e-6)
+        assert measures["b_scale"] == pytest.approx(bias, rel=1e-6)
+        assert measures["scale_wx"] == pytest.approx(x * weight, rel=1e-6)
         # The float convolution may round a last bit differently: one float16 step of y.
-        assert found["x_out_scale"] == pytest.approx(scale, rel=1e-3)
-        assert found["ratio_weight"] == pytest.approx(scale / weight, rel=1e-3)
-        assert found["ratio_wx"] == pytest.approx(scale / (x * weight), rel=1e-3)
+        assert measures["x_out_scale"] == pytest.approx(scale, rel=1e-3)
+        assert measures["ratio_weight"] == pytest.approx(scale / weight, rel=1e-3)
+        assert measures["ratio_wx"] == pytest.approx(scale / (x * weight), rel=1e-3)
 
-        plain = requantize(values, found["x_out_scale"])
+        plain = requantize(values, measures["x_out_scale"])
         error, count = plain.error**2, plain.values.size
         few = 3 / count  # values whose float16 rounding moved across a code's edge
         rounding, clipping = error[plain.inside].sum(), error[~plain.inside].sum()
-        assert found["saturation_rate"] == pytest.approx(plain.saturation_rate, abs=few)
-        assert found["rounding_mse"] == pytest.approx(rounding / count, rel=1e-3)
-        assert found["clipping_mse"] == pytest.approx(clipping / count, rel=1e-3)
-        assert found["sqnr_db"] == pytest.approx(plain.sqnr_db, abs=0.01)
+        assert measures["saturation_rate"] == pytest.approx(plain.saturation_rate, abs=few)
+        assert measures["rounding_mse"] == pytest.approx(rounding / count, rel=1e-3)
+        assert measures["clipping_mse"] == pytest.approx(clipping / count, rel=1e-3)
+        assert measures["sqnr_db"] == pytest.approx(plain.sqnr_db, abs=0.01)
         used = len(plain.code_shares)
-        assert found["code_utilization"] == pytest.approx(used / 256, abs=2 / 256)
-        assert found["top_code_utilization"] == 1.0
-        assert found["effective_bits"] == pytest.approx(plain.effective_bits, abs=1e-3)
+        assert measures["code_utilization"] == pytest.approx(used / 256, abs=2 / 256)
+        assert measures["top_code_utilization"] == 1.0
+        assert measures["effective_bits"] == pytest.approx(plain.effective_bits, abs=1e-3)
 
 
 def test_kernel_sqnr_counts_the_rounding_of_the_inputs_too(checkpoint, calibration, capture):
     """The INT8 pipeline in float64 numpy against float y, at the report's own scales."""
     report = live(checkpoint, calibration)
     y = F.silu(conv_by_torch(capture.x, capture.weight, capture.bias)).double().numpy()
-    for part, found in zip(checkpoint.slices, report.kernel.sqnr_db, strict=True):
-        measures = report.measures(part.name)
+    for conv_slice, sqnr_db in zip(checkpoint.slices, report.kernel.sqnr_db, strict=True):
+        measures = report.measures(conv_slice.name)
 
         def codes(values, scale):
             return half_away(np.asarray(values, np.float64) / scale).clip(-128, 127)
 
-        x_q = codes(capture.x[:, part.channels], measures["x_scale"])
-        w_q = codes(capture.weight[part.channels], measures["w_scale"])
-        b_q = codes(capture.bias[part.channels], measures["b_scale"])
+        x_q = codes(capture.x[:, conv_slice.channels], measures["x_scale"])
+        w_q = codes(capture.weight[conv_slice.channels], measures["w_scale"])
+        b_q = codes(capture.bias[conv_slice.channels], measures["b_scale"])
         length = x_q.shape[-1]
         padded = np.pad(x_q, ((0, 0), (0, 0), (3, 0)))
         acc = sum(w_q[:, k, None] * padded[..., k : k + length] for k in range(4))
         v = measures["x_scale"] * measures["w_scale"] * acc + measures["b_scale"] * b_q[:, None]
         out = codes(v / (1 + np.exp(-v)), measures["x_out_scale"])
-        error = out * measures["x_out_scale"] - y[:, part.channels]
-        expected = 10 * math.log10((y[:, part.channels] ** 2).sum() / (error**2).sum())
-        assert found == pytest.approx(expected, abs=0.01)
+        error = out * measures["x_out_scale"] - y[:, conv_slice.channels]
+        expected = 10 * math.log10((y[:, conv_slice.channels] ** 2).sum() / (error**2).sum())
+        assert sqnr_db == pytest.approx(expected, abs=0.01)
 
 
 def test_the_codes_of_the_live_run_are_those_worked_out_by_hand(
@@ -190,8 +190,8 @@ def test_the_chosen_scale_comes_first_and_only_once(checkpoint, calibration):
         ("percentile", 0.99, "α 0.99"),
         ("minmax", 0.9995, "MinMax, SiLU output"),
     ):
-        part = report_slices(calibration.layer(LAYER), ScaleRule(observer, alpha))[0]
-        labels = [row.label for row in compared(counted, part.chosen)]
+        report = report_slices(calibration.layer(LAYER), ScaleRule(observer, alpha))[0]
+        labels = [row.label for row in compared(counted, report.chosen)]
         assert labels[0] == first
         assert len(labels) == len(set(labels))
         assert {
@@ -205,9 +205,9 @@ def test_the_chosen_scale_comes_first_and_only_once(checkpoint, calibration):
 
 def test_the_sweep_spans_every_rule(checkpoint, calibration):
     counted = calibration.layer(LAYER).slices[0]
-    part = report_slices(calibration.layer(LAYER), ScaleRule("percentile", ALPHA))[0]
+    report = report_slices(calibration.layer(LAYER), ScaleRule("percentile", ALPHA))[0]
     sweep = sweep_scales(counted)
-    for row in compared(counted, part.chosen):
+    for row in compared(counted, report.chosen):
         assert sweep.scale[0] < row.x_out_scale < sweep.scale[-1]
     assert (np.diff(sweep.saturation_rate) <= 0).all()
 
@@ -229,7 +229,7 @@ def test_the_json_has_every_key_for_x_and_nests_b_and_c(checkpoint, calibration)
 def test_a_silent_layer_makes_a_report(checkpoint, calibration, capture):
     """All-zero activations and weights: least scales, no error, no exception."""
     zero = replace(capture, x=torch.zeros_like(capture.x), bias=torch.zeros_like(capture.bias))
-    scales = [part.scales for part in report_slices(calibration.layer(1), ScaleRule("minmax"))]
+    scales = [entry.scales for entry in report_slices(calibration.layer(1), ScaleRule("minmax"))]
     run = run_kernel(quantize_conv(zero, checkpoint.slices, scales), [1e-6] * 3)
     assert run.differing_codes == 0
     assert run.sqnr_db == (math.inf,) * 3
@@ -290,10 +290,10 @@ def test_the_moving_average_beside_a_rule_has_that_rules_settings():
 
 def test_stranded_codes_are_those_below_silus_least_value(calibration):
     """SiLU is never below −0.27846: at 0.01 a code, −28 is the least, and −128 … −29 are 100."""
-    found = report_scale(calibration.layer(LAYER).slices[0], ScaleRule("minmax"))
-    assert replace(found, x_out_scale=0.01).stranded_codes == 100
-    assert replace(found, x_out_scale=0.01, zero_point=-100).stranded_codes == 0
-    assert found.short == "MinMax"
+    report = report_scale(calibration.layer(LAYER).slices[0], ScaleRule("minmax"))
+    assert replace(report, x_out_scale=0.01).stranded_codes == 100
+    assert replace(report, x_out_scale=0.01, zero_point=-100).stranded_codes == 0
+    assert report.short == "MinMax"
 
 
 def test_of_two_scales_with_one_label_the_first_stays(calibration):
@@ -330,10 +330,10 @@ def test_a_time_is_in_ms_and_leaves_compiling_out(backend, runs, monkeypatch):
 def test_a_vector_of_scales_runs_as_the_slices_do(checkpoint, calibration):
     slices = report_slices(calibration.layer(LAYER), ScaleRule())
     conv = quantize_conv(
-        calibration.capture(LAYER), checkpoint.slices, [part.scales for part in slices]
+        calibration.capture(LAYER), checkpoint.slices, [entry.scales for entry in slices]
     )
-    scales = [part.chosen.x_out_scale for part in slices]
-    widths = torch.tensor([part.width for part in checkpoint.slices])
+    scales = [entry.chosen.x_out_scale for entry in slices]
+    widths = torch.tensor([entry.width for entry in checkpoint.slices])
     whole = torch.tensor(scales).repeat_interleave(widths)
     assert run_kernel(conv, whole).sqnr_db == run_kernel(conv, scales).sqnr_db
 

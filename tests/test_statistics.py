@@ -31,10 +31,10 @@ def stored_then_counted(x, weight, bias):
     return count_patterns(v), count_patterns(reference.silu(v))
 
 
-def assert_same_counts(found, expected):
-    for counts, other in zip(found, expected, strict=True):
-        assert counts.dtype == torch.int64 and counts.device.type == DEVICE
-        assert torch.equal(counts.cpu(), other.cpu())
+def assert_same_counts(counts, expected):
+    for own, other in zip(counts, expected, strict=True):
+        assert own.dtype == torch.int64 and own.device.type == DEVICE
+        assert torch.equal(own.cpu(), other.cpu())
 
 
 @backends
@@ -43,9 +43,9 @@ def assert_same_counts(found, expected):
 def test_the_counts_are_those_of_the_stored_tensors(backend, dtype, width):
     x, weight, bias = layer(3, 37, 211, width, dtype)
     for given in (x, x.transpose(1, 2).contiguous().transpose(1, 2), x[:, :, ::2], x[::2]):
-        found = silu_histograms(given, weight, bias, backend=backend)
-        assert_same_counts(found, stored_then_counted(given, weight, bias))
-        assert int(found[0].sum()) == int(found[1].sum()) == given.numel()
+        counts = silu_histograms(given, weight, bias, backend=backend)
+        assert_same_counts(counts, stored_then_counted(given, weight, bias))
+        assert int(counts[0].sum()) == int(counts[1].sum()) == given.numel()
 
 
 @backends
@@ -53,8 +53,8 @@ def test_the_counts_are_those_of_the_stored_tensors(backend, dtype, width):
 def test_values_of_any_size(backend, spread):
     """Denormals and zeros; SiLU outputs that vanish, or are far from what v's pattern expects."""
     x, weight, _ = layer(2, 16, 300, 4, torch.float32, spread)
-    found = silu_histograms(x, weight, None, backend=backend)
-    assert_same_counts(found, stored_then_counted(x, weight, None))
+    counts = silu_histograms(x, weight, None, backend=backend)
+    assert_same_counts(counts, stored_then_counted(x, weight, None))
 
 
 @backends
@@ -104,7 +104,7 @@ def test_nothing_counts_as_nothing(backend, shape):
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
         (
             {"x": torch.zeros(2, 3, 8, dtype=torch.int8)},
@@ -118,9 +118,9 @@ def test_nothing_counts_as_nothing(backend, shape):
         ({"backend": "numpy"}, r"backend is 'numpy'; allowed"),
     ],
 )
-def test_a_wrong_argument_is_named_with_its_rule(change, told):
+def test_a_wrong_argument_is_named_with_its_rule(change, message):
     arguments = {"x": torch.zeros(2, 3, 8), "weight": torch.zeros(3, 4), "bias": torch.zeros(3)}
-    with pytest.raises(ValueError, match=told):
+    with pytest.raises(ValueError, match=message):
         silu_histograms(**(arguments | change))
 
 
@@ -129,10 +129,10 @@ def test_codes_are_counted(shape):
     codes = torch.randint(-128, 128, shape, dtype=torch.int8, generator=GENERATOR)
     expected = np.bincount(codes.numpy().astype(np.int64).ravel() - QMIN, minlength=256)
     for given in (codes, codes.transpose(0, -1), codes[..., ::2].repeat_interleave(1, 0)):
-        found = code_histogram(given.to(DEVICE))
-        assert found.dtype == torch.int64 and int(found.sum()) == given.numel()
+        counts = code_histogram(given.to(DEVICE))
+        assert counts.dtype == torch.int64 and int(counts.sum()) == given.numel()
         if given.numel() == codes.numel():
-            np.testing.assert_array_equal(found.cpu().numpy(), expected)
+            np.testing.assert_array_equal(counts.cpu().numpy(), expected)
 
 
 @pytest.mark.parametrize("begin", [0, 1, 15, 16, 17])
@@ -143,8 +143,8 @@ def test_codes_are_counted_wherever_they_begin_and_end(begin, length):
         torch.arange(length, device=DEVICE).remainder(90).to(torch.int8)
     )
     expected = np.bincount(np.arange(length) % 90 - QMIN, minlength=256)
-    found = code_histogram(memory[begin : begin + length])
-    np.testing.assert_array_equal(found.cpu().numpy(), expected)
+    counts = code_histogram(memory[begin : begin + length])
+    np.testing.assert_array_equal(counts.cpu().numpy(), expected)
 
 
 def test_codes_must_be_int8():

@@ -6,7 +6,7 @@ import shutil
 import numpy as np
 import pytest
 import torch
-from opening import opened, told
+from opening import opened, page_text
 from random_checkpoints import quamba_checkpoint, quamba_state
 
 from dashboard import cli
@@ -83,9 +83,9 @@ def test_a_float_convolution_has_no_scales_and_says_so(capsys, tmp_path):
     assert layer["B"]["w_scale"] == pytest.approx(float(weight[512:576].abs().max()) / 127)
     dashes = analyze(capsys, str(tmp_path), "--format", "published").splitlines()[5].split()
     assert dashes[0] == "4" and dashes[1] == dashes[3] == "-"
-    words = told(opened("layers", checkpoint=str(tmp_path)))
+    words = page_text(opened("layers", checkpoint=str(tmp_path)))
     assert "2 of 6 layers keep a float convolution" in words
-    assert "This layer keeps a float convolution" in told(
+    assert "This layer keeps a float convolution" in page_text(
         opened("groups", checkpoint=str(tmp_path), layer="4")
     )
 
@@ -95,21 +95,21 @@ def test_a_checkpoint_without_any_scale_opens(capsys, tmp_path):
     document = json.loads(analyze(capsys, str(tmp_path), "--format", "json"))
     assert document["backend"] is None and len(document["layers"]) == 4
     assert "4 layers" not in analyze(capsys, str(tmp_path), "--format", "csv")
-    assert "No stored scales" in told(opened("layers", checkpoint=str(tmp_path)))
+    assert "No stored scales" in page_text(opened("layers", checkpoint=str(tmp_path)))
 
 
 def test_of_an_ungrouped_mamba2_alpha_chose_x_alone(tmp_path, capsys):
     quamba_checkpoint(tmp_path, "mamba2-w8a8-ungrouped")
     layer = json.loads(analyze(capsys, str(tmp_path), "--format", "json"))["layers"][0]
     assert layer["alpha_used"] and not layer["B"]["alpha_used"] and not layer["C"]["alpha_used"]
-    assert "that of x by a percentile α, those of B and C by MinMax" in told(
+    assert "that of x by a percentile α, those of B and C by MinMax" in page_text(
         opened("layers", checkpoint=str(tmp_path))
     )
 
 
 def test_a_mamba1s_input_scale_is_said_to_cover_z(tmp_path):
     quamba_checkpoint(tmp_path, "mamba-w8a8")
-    words = told(opened("layers", checkpoint=str(tmp_path)))
+    words = page_text(opened("layers", checkpoint=str(tmp_path)))
     assert "x_scale was observed on all of in_proj's output, z as well as x" in words
     assert "of which Quamba sets each output scale by a percentile α" in words
 
@@ -138,8 +138,10 @@ def test_the_live_run_is_compared_with_the_reference(monkeypatch):
 
 def test_the_layers_page_says_whether_alpha_was_used(state):
     app = opened("layers", checkpoint=SAMPLE)
-    assert "## Stored scales, which Quamba sets by MinMax per group: α is never used." in told(app)
-    assert "30 copies in the modules that follow all agree" in told(app)
+    assert "## Stored scales, which Quamba sets by MinMax per group: α is never used." in page_text(
+        app
+    )
+    assert "30 copies in the modules that follow all agree" in page_text(app)
     table = app.dataframe[0].value
     scales = state[PREFIX.format(3) + "x_out_scales"].float()
     assert table["least x_out_scale"][3] == float(scales.min())
@@ -152,7 +154,7 @@ def test_copies_that_disagree_are_named(tmp_path, state):
     changed[name] = state[name] * 1.5
     shutil.copy(SAMPLES_DIR / SAMPLE / "config.json", tmp_path)
     torch.save(changed, tmp_path / "pytorch_model.bin")
-    words = told(opened("layers", checkpoint=str(tmp_path)))
+    words = page_text(opened("layers", checkpoint=str(tmp_path)))
     assert "**1 of 30 copies disagree**: first, in layer 4, conv1d.x_out_scales and " in words
     assert "chunk_scan.x_scales differ by " in words
     checkpoint = load_checkpoint(str(tmp_path))
@@ -169,9 +171,9 @@ def test_the_groups_page_shows_the_stored_groups(state):
     least, greatest = (
         np.format_float_positional(v, 4, fractional=False) for v in (scales.min(), scales.max())
     )
-    assert f"1 × 4 × 4 scales between {least} and {greatest}" in told(app)
+    assert f"1 × 4 × 4 scales between {least} and {greatest}" in page_text(app)
 
 
 @pytest.mark.parametrize("page", ["explore", "sweep", "batches", "held-out"])
 def test_pages_that_calibrate_point_to_those_that_do_not(page):
-    assert "is quantized already" in told(opened(page, checkpoint=SAMPLE))
+    assert "is quantized already" in page_text(opened(page, checkpoint=SAMPLE))

@@ -35,8 +35,8 @@ def colours(figure: go.Figure) -> set[str]:
 def as_both(palette: dict[str, str]) -> set[str]:
     """Each colour as it is written where it is opaque, and where it is not."""
     hexes = set(palette.values())
-    parts = [[int(value[i : i + 2], 16) for i in (1, 3, 5)] for value in hexes]
-    return hexes | {"rgba({},{},{},".format(*each) for each in parts}
+    channels = [[int(value[i : i + 2], 16) for i in (1, 3, 5)] for value in hexes]
+    return hexes | {"rgba({},{},{},".format(*rgb) for rgb in channels}
 
 
 def test_colours_are_concepts_that_both_themes_know():

@@ -314,10 +314,10 @@ def match_channels(stored: StoredLayer, conv: ConvWeights) -> np.ndarray | None:
 
 def _rows(stored: StoredLayer, channels: slice) -> np.ndarray:
     """(width, W + 1) float64: weight codes and the bias's; (width, W) without a bias."""
-    parts = [stored.weight_q[channels].numpy()]
+    columns = [stored.weight_q[channels].numpy()]
     if stored.bias_q is not None:
-        parts.append(stored.bias_q[channels].numpy()[:, None])
-    return np.column_stack(parts).astype(np.float64)
+        columns.append(stored.bias_q[channels].numpy()[:, None])
+    return np.column_stack(columns).astype(np.float64)
 
 
 def _assign(codes: np.ndarray, floats: np.ndarray) -> np.ndarray | None:

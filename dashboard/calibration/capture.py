@@ -516,12 +516,12 @@ def calibrate(
         captures=tuple(
             ConvCapture(
                 layer,
-                torch.cat(parts),
+                torch.cat(inputs),
                 checkpoint.conv(layer).weight,
                 checkpoint.conv(layer).bias,
                 torch.cat(kept_gradients[layer]) if gradients else None,
             )
-            for layer, parts in kept.items()
+            for layer, inputs in kept.items()
         ),
     )
 

@@ -48,15 +48,15 @@ class Provenance:
 
         "layers_mamba2-small_percentile-0.9995_calibration-16x512_2026-11-30"
         """
-        parts = [subject, _short(self.checkpoint)]
+        words = [subject, _short(self.checkpoint)]
         if self.rule:
             rule = [self.rule.observer]
             rule += [format_alpha(self.rule.alpha)] * self.rule.registered.uses_alpha
             rule += ["asymmetric"] * (not self.rule.symmetric)
-            parts.append("-".join(rule))
+            words.append("-".join(rule))
         if self.text:
-            parts.append(f"{_short(self.text.removesuffix('.txt'))}-{self.batches}x{self.seq_len}")
-        return "_".join([*parts, self.date])
+            words.append(f"{_short(self.text.removesuffix('.txt'))}-{self.batches}x{self.seq_len}")
+        return "_".join([*words, self.date])
 
     def sentence(self, say: Language) -> str:
         """The same for a reader."""

@@ -36,11 +36,12 @@ from dashboard.lesson.quotations import (
     Quote,
 )
 from dashboard.messages import Message
-from dashboard.pages import loading, measuring, registry, speaking
+from dashboard.pages import costing, measuring, outlining, registry, speaking
 from dashboard.pages.lesson_model import calibrated_model, model_box
 from dashboard.pages.measuring import Study
 from dashboard.pages.refusing import refusals
 from dashboard.pages.registry import page
+from dashboard.pages.sources import Source
 from dashboard.pages.waiting import Frame
 from dashboard.rules.observers import ScaleRule
 from dashboard.rules.published import ANALYSIS_NAMES, PA_RUN, QUAMBA, QUAMBA2
@@ -48,7 +49,6 @@ from dashboard.text import prose
 from dashboard.text.glossary import glossary
 from dashboard.text.language import Language
 
-WINDOWS = 8  # of held-out text, as the Impact page has them: what is measured there is known here
 KINDS = {HOLDS: "right", IN_PART: "part", DOES_NOT_FOLLOW: "wrong"}  # classes of the style sheet
 
 
@@ -94,22 +94,22 @@ def claims_page(frame: Frame, say: Language) -> None:
         run_float_model(source, frame)
 
 
-def held_out_text(source: loading.Source) -> loading.HeldOutText:
+def held_out_text(source: Source) -> costing.HeldOutText:
     """The windows after the calibrated batches."""
-    return loading.HeldOutText(loading.outline(source).source, "", WINDOWS)
+    return costing.HeldOutText(outlining.outline(source).source, "", costing.WINDOWS)
 
 
-def known_costs(source: loading.Source, model: CalibratedModel) -> Study | None:
+def known_costs(source: Source, model: CalibratedModel) -> Study | None:
     """What scales cost in all layers, as far as it was measured; None before the float model ran.
 
     A model without a head has no loss: then None, too.
     """
     held_out = held_out_text(source)
-    if not loading.has_float_run(held_out):
+    if not costing.has_float_run(held_out):
         return None
-    run = loading.float_run(held_out, lambda _: None)
-    asked = loading.measurements(held_out, run, "output")
-    layers = loading.outline(source).layers
+    run = costing.float_run(held_out, lambda _: None)
+    asked = costing.measurements(held_out, run, "output")
+    layers = outlining.outline(source).layers
     rules = costed_rules(model.recommendation.alpha)
     settings = [Setting(rule, layers) for rule in rules]
     return measuring.study_of("claims", held_out, asked, settings)
@@ -126,10 +126,10 @@ def costs_of(study: Study) -> ModelCosts:
     )
 
 
-def run_float_model(source: loading.Source, frame: Frame) -> None:
+def run_float_model(source: Source, frame: Frame) -> None:
     """Run the model whose loss the others' is compared with, and draw the page again."""
     try:
-        loading.float_run(held_out_text(source), lambda _: None)
+        costing.float_run(held_out_text(source), lambda _: None)
     except (CheckpointError, CalibrationError) as error:
         speaking.write(
             frame.say("No loss can be measured: {reason}", reason=frame.say.error(error)),
@@ -191,14 +191,14 @@ def live_run(model: CalibratedModel) -> KernelRun | None:
 
 def count(measured: tuple[Claim, ...], say: Language) -> str:
     """How many hold, hold in part and do not follow."""
-    holds, in_part, not_so = (
+    holds, partly, not_so = (
         sum(claim.verdict == verdict for claim in measured) for verdict in KINDS
     )
     return say(
-        "Of {all} claims {holds} hold, {part} hold in part, {not_so} do not follow.",
+        "Of {all} claims {holds} hold, {partly} hold in part, {not_so} do not follow.",
         all=len(measured),
         holds=holds,
-        part=in_part,
+        partly=partly,
         not_so=not_so,
     )
 

@@ -21,13 +21,14 @@ from dashboard.calibration import DEFAULT_TEXT, text_names
 from dashboard.checkpoints import quantized_sample_names, sample_names
 from dashboard.export import documents, tables
 from dashboard.messages import Message
-from dashboard.pages import controls, loading
+from dashboard.pages import controls, loading, outlining, studies
 from dashboard.pages.controls import Choice
 from dashboard.pages.exporting import export_bar, origin_of, show_figure
 from dashboard.pages.grid import show_layers
 from dashboard.pages.refusing import refusals
 from dashboard.pages.registry import page
 from dashboard.pages.remembering import STATE, keep, kept, one_of, whole
+from dashboard.pages.sources import Source
 from dashboard.pages.waiting import Frame
 from dashboard.rules.observers import (
     ALPHA_RULES,
@@ -62,7 +63,7 @@ class ColumnChoice:
     alpha: str
     text: str
 
-    def source(self, choice: Choice) -> loading.Source:
+    def source(self, choice: Choice) -> Source:
         """Its calibration: as many batches of as many tokens as A's."""
         name = choice.source.checkpoint if self.name == SAME else self.name
         text = choice.source.text if self.text == SAME else self.text
@@ -213,7 +214,7 @@ def _first_column(choice: Choice, say: Language) -> Column:
     if choice.outline.stored:
         column = stored_column("", loading.checkpoint(name))
         return replace(column, label=say("{checkpoint}, stored", checkpoint=_short(name)))
-    column = loading.column(choice.source, choice.rule.observer, choice.rule.alpha)
+    column = studies.column(choice.source, choice.rule.observer, choice.rule.alpha)
     return replace(column, label=_label(choice.source, say(rule_label(choice.rule)), say))
 
 
@@ -226,13 +227,13 @@ def _column(i: int, wanted: ColumnChoice, choice: Choice, frame: Frame) -> Colum
     subject = {"column": LETTERS[i], "checkpoint": source.checkpoint}
     frame = replace(frame, calibrating=COLUMN, subject=subject)
     with refusals(frame):
-        outline = loading.outline(source)
+        outline = outlining.outline(source)
         if outline.stored:
             column = stored_column("", loading.checkpoint(source.checkpoint))
             label = say("{checkpoint}, stored", checkpoint=_short(source.checkpoint))
             return replace(column, label=label)
         alpha = _alpha(wanted)
-        column = loading.column(outline.source, wanted.observer, alpha, frame.show)
+        column = studies.column(outline.source, wanted.observer, alpha, frame.show)
     if alpha is None and wanted.observer in ALPHA_RULES:
         rule = say("best α by {rule}", rule=wanted.observer)
     else:
@@ -247,7 +248,7 @@ def _alpha(wanted: ColumnChoice) -> float | None:
     return controls.read_alpha(wanted.alpha)
 
 
-def _label(source: loading.Source, rule: str, say: Language) -> str:
+def _label(source: Source, rule: str, say: Language) -> str:
     name = _short(source.checkpoint)
     if source.from_file or source.text == DEFAULT_TEXT:
         return say("{checkpoint}, {rule}", checkpoint=name, rule=rule)
@@ -277,7 +278,7 @@ def _show_side_by_side(
     """A layer of A and one of B, each from SiLU's input to its code."""
     if choice.outline.stored or other.name in PUBLISHED:
         return
-    outline = loading.outline(other.source(choice))
+    outline = outlining.outline(other.source(choice))
     if outline.stored:
         return
     st.divider()
@@ -300,12 +301,12 @@ def _show_side_by_side(
         st.markdown(
             say("**A**: {column}, layer {layer}", column=columns[0].label, layer=choice.layer)
         )
-        a = loading.slice_report(choice.source, choice.layer, 0, choice.rule)
+        a = studies.slice_report(choice.source, choice.layer, 0, choice.rule)
         show_figure(figures.transfer(a, [], True, say), "transfer_a", choice, say)
     with sides.container(key="side_b"):
         st.markdown(say("**B**: {column}, layer {layer}", column=columns[1].label, layer=layer))
-        alpha = _alpha(other) or loading.landscape(outline.source, layer, 0).best_alpha
-        b = loading.slice_report(outline.source, layer, 0, ScaleRule(other.observer, alpha))
+        alpha = _alpha(other) or studies.landscape(outline.source, layer, 0).best_alpha
+        b = studies.slice_report(outline.source, layer, 0, ScaleRule(other.observer, alpha))
         of_b = replace(choice, source=outline.source, shown=outline.source, layer=layer)
         drawing = figures.transfer(b, [], True, say)
         show_figure(drawing, "transfer_b", of_b, say, rule=b.chosen.rule)

@@ -23,7 +23,7 @@ from dashboard.calibration import (
 )
 from dashboard.checkpoints import quantized_sample_names, sample_names
 from dashboard.messages import Message
-from dashboard.pages import loading, registry, waiting
+from dashboard.pages import calibrating, outlining, registry, studies, waiting
 from dashboard.pages.refusing import refusals
 from dashboard.pages.remembering import (
     STATE,
@@ -34,6 +34,7 @@ from dashboard.pages.remembering import (
     take_link,
     whole,
 )
+from dashboard.pages.sources import Source, is_calibration_file
 from dashboard.pages.waiting import Frame
 from dashboard.refusals import Refusal
 from dashboard.rules.observers import (
@@ -65,9 +66,9 @@ class Choice:
     cut down to that batch; else it is ``source``.
     """
 
-    source: loading.Source
-    shown: loading.Source
-    outline: loading.Outline
+    source: Source
+    shown: Source
+    outline: outlining.Outline
     layer: int  # by the model's own number
     slice_index: int  # in outline.slices
     rule: ScaleRule
@@ -85,7 +86,7 @@ class Choice:
     @property
     def calibration(self) -> Calibration:
         """Every layer's histograms; of a checkpoint that is quantized already there are none."""
-        return loading.calibration(self.shown, lambda _: None)
+        return calibrating.calibration(self.shown, lambda _: None)
 
     @property
     def counted(self) -> SliceCalibration:
@@ -118,12 +119,12 @@ def choose(
         name = checkpoint_box(say)
         source = _calibration_box(name, say)
     with refusals(frame):
-        outline = loading.outline(source)
+        outline = outlining.outline(source)
     if outline.stored:
         if not stored:
             _lead_to_stored(frame)
         reason = say("This checkpoint is quantized already: its scales are stored.")
-        reasons = {part: reason for part in ("rule", "alpha", "asymmetric")} | reasons
+        reasons = {control: reason for control in ("rule", "alpha", "asymmetric")} | reasons
     with frame.bar:
         layer = layer_box(outline.layers, say, reasons.get("layer", ""))
         index = _slice_box(outline, say, reasons.get("slice", ""))
@@ -133,7 +134,7 @@ def choose(
     alpha = kept_alpha() or DEFAULT_ALPHA
     alphas: tuple[float, ...] = ()
     if not outline.stored:
-        if preview and not loading.is_calibrated(source):
+        if preview and not calibrating.is_calibrated(source):
             shown = source.first_batch()
         waiting.calibrated(frame, shown, gradients)
         if observer not in ALPHA_RULES:
@@ -162,7 +163,7 @@ def count_the_rest(choice: Choice, frame: Frame) -> None:
         say("Stop calibrating"), key="stop", on_click=lambda: STATE.update(stopped=choice.source)
     )
     with refusals(frame):
-        loading.calibration(choice.source, replace(frame, calibrating=FIRST_BATCH).show)
+        calibrating.calibration(choice.source, replace(frame, calibrating=FIRST_BATCH).show)
     st.rerun()
 
 
@@ -182,11 +183,11 @@ def checkpoint_box(say: Language, default: str = "") -> str:
     return keep("checkpoint", name) or default or names[0]
 
 
-def _calibration_box(name: str, say: Language) -> loading.Source:
+def _calibration_box(name: str, say: Language) -> Source:
     """The text, how many batches of it, and how long: what the checkpoint is calibrated on."""
-    if loading.is_calibration_file(name):
+    if is_calibration_file(name):
         st.markdown(say("calibration file: its text and batches"), width="content")
-        return loading.Source(name, "", 0, 0)
+        return Source(name, "", 0, 0)
     kept("text")
     batches = kept("batches", whole(1, MOST_BATCHES)) or DEFAULT_BATCHES
     seq_len = kept("seq_len", whole(1, MOST_TOKENS)) or DEFAULT_SEQ_LEN
@@ -203,7 +204,7 @@ def _calibration_box(name: str, say: Language) -> loading.Source:
         seq_len = st.number_input(
             say("Tokens in each batch"), 1, MOST_TOKENS, DEFAULT_SEQ_LEN, key="seq_len"
         )
-    return loading.Source(
+    return Source(
         name,
         keep("text", text, DEFAULT_TEXT) or DEFAULT_TEXT,
         int(keep("batches", batches, DEFAULT_BATCHES)),
@@ -230,7 +231,7 @@ def layer_box(layers: Sequence[int], say: Language, reason: str = "") -> int:
     return keep("layer", layer)
 
 
-def _slice_box(outline: loading.Outline, say: Language, reason: str) -> int:
+def _slice_box(outline: outlining.Outline, say: Language, reason: str) -> int:
     if len(outline.slices) == 1:
         return 0
     kept("slice", one_of(outline.slices))
@@ -292,9 +293,9 @@ def _asymmetric_toggle(observer: str, rules: Sequence[str], say: Language, reaso
 
 
 def _alphas(
-    source: loading.Source,
-    shown: loading.Source,
-    outline: loading.Outline,
+    source: Source,
+    shown: Source,
+    outline: outlining.Outline,
     layer: int,
     index: int,
     symmetric: bool,
@@ -305,8 +306,8 @@ def _alphas(
     """
     take_link()
     kept_alpha()
-    best = loading.landscape(shown, layer, index, symmetric).best_alpha
-    counted = loading.calibration(shown, lambda _: None).layer(layer).slices[index]
+    best = studies.landscape(shown, layer, index, symmetric).best_alpha
+    counted = calibrating.calibration(shown, lambda _: None).layer(layer).slices[index]
     total = counted.silu_output.total * (1 if shown == source else source.batches)
     return alpha_grid(total, [alpha for alpha in (best, STATE.get("asked_alpha")) if alpha])
 

@@ -14,7 +14,7 @@ from dashboard.analysis.report import KernelRun, LayerReport
 from dashboard.checkpoints import Checkpoint
 from dashboard.export import documents, quamba_entries, tables
 from dashboard.export.provenance import Provenance, labelled
-from dashboard.pages import loading, presenting
+from dashboard.pages import loading, presenting, studies
 from dashboard.pages.controls import Choice
 from dashboard.pages.drawing import show
 from dashboard.rules.observers import ScaleRule
@@ -119,7 +119,7 @@ def export_bar(
 
 
 def export_layer(
-    choice: Choice, study: loading.SliceStudy, kernel: KernelRun | None, say: Language
+    choice: Choice, study: studies.SliceStudy, kernel: KernelRun | None, say: Language
 ) -> None:
     """One layer under a rule: its measures, its scales for Quamba, and a report to send."""
     report = replace(study.layer, kernel=kernel)
@@ -143,7 +143,7 @@ def export_layer(
 
 
 def layer_report_html(
-    choice: Choice, study: loading.SliceStudy, rows: list[dict], origin: Provenance, say: Language
+    choice: Choice, study: studies.SliceStudy, rows: list[dict], origin: Provenance, say: Language
 ) -> str:
     """What Explore shows of a slice, as one file."""
     others = [(study.beside, "beside"), (study.best, "best")]

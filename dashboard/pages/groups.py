@@ -8,7 +8,7 @@ from dashboard.analysis.kinds import GroupStudy, with_groups
 from dashboard.analysis.report import format_alpha, run_kernel
 from dashboard.checkpoints import Checkpoint
 from dashboard.messages import Message
-from dashboard.pages import controls, loading, registry
+from dashboard.pages import calibrating, controls, loading, registry, studies
 from dashboard.pages.exporting import export_rows, show_figure
 from dashboard.pages.refusing import refusals
 from dashboard.pages.registry import page
@@ -78,8 +78,8 @@ def _show_groups(
     with frame.own:
         head_groups, channel_groups = _group_boxes(checkpoint, say)
     with st.spinner(say("Counting each channel …"), show_time=False), refusals(frame):
-        study = loading.group_study(source, layer, head_groups, channel_groups, rule.alpha)
-    one_scale = loading.scale_report(source, layer, 0, ScaleRule(rule.observer, rule.alpha))
+        study = studies.group_study(source, layer, head_groups, channel_groups, rule.alpha)
+    one_scale = studies.scale_report(source, layer, 0, ScaleRule(rule.observer, rule.alpha))
     on_show, scale = study.clustered[rule.observer], one_scale.x_out_scale
 
     st.markdown(f"## {captions.groups_headline(study.clustered, study.tensor, say)}")
@@ -136,8 +136,8 @@ def _run_groups(
     """The live kernel with x in groups; B and C keep the scale of the rule on show."""
     on_show = study.clustered[choice.rule.observer]
     with refusals(frame):
-        reports = loading.layer_report(choice.source, choice.layer, choice.rule).slices
-        conv = loading.quantized_conv(choice.source, choice.layer, frame.show)
+        reports = studies.layer_report(choice.source, choice.layer, choice.rule).slices
+        conv = calibrating.quantized_conv(choice.source, choice.layer, frame.show)
         scales = [report.chosen.x_out_scale for report in reports]
         run = run_kernel(conv, with_groups(checkpoint.slices, scales, on_show))
     frame.status.markdown(captions.kernel_status(run, say))

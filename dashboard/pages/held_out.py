@@ -9,7 +9,7 @@ from dashboard.analysis.report import evaluate_held_out_layers
 from dashboard.calibration import text_names
 from dashboard.export import tables
 from dashboard.messages import Message
-from dashboard.pages import controls, loading, waiting
+from dashboard.pages import controls, studies, waiting
 from dashboard.pages.exporting import export_rows, show_figure
 from dashboard.pages.grid import show_layers
 from dashboard.pages.registry import page
@@ -42,7 +42,7 @@ def held_out(frame: Frame, say: Language) -> None:
     judged = evaluate_held_out_layers(choice.calibration, elsewhere, index, choice.rule)
     names = (choice.calibration.origin.text, elsewhere.origin.text)
     pairs = [
-        (loading.landscape(choice.source, layer, index), loading.landscape(other, layer, index))
+        (studies.landscape(choice.source, layer, index), studies.landscape(other, layer, index))
         for layer in layers
     ]
     pair = pairs[layers.index(choice.layer)]

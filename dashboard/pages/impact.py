@@ -20,7 +20,7 @@ from dashboard.export.costs import layer_cost_rows
 from dashboard.export.impact import budget_document
 from dashboard.figures.damaged_text import damaged_text
 from dashboard.messages import Message
-from dashboard.pages import controls, loading, measuring, speaking
+from dashboard.pages import calibrating, controls, costing, loading, measuring, speaking, studies
 from dashboard.pages.controls import Choice
 from dashboard.pages.damaged_text import show_damage
 from dashboard.pages.exporting import export_bar, export_rows, origin_of, show_figure
@@ -35,7 +35,7 @@ from dashboard.rules.observers import ALPHA_RULES
 from dashboard.text import captions
 from dashboard.text.language import Language
 
-WINDOWS, MOST_WINDOWS = 8, 256
+MOST_WINDOWS = 256
 MODE_NAMES = {
     "output": Message("output"),
     "input": Message("input and weights"),
@@ -67,8 +67,8 @@ def impact(frame: Frame, say: Language) -> None:
     with frame.own:
         held_out, mode = _held_out_box(choice, say)
     with refusals(frame):
-        run = loading.float_run(held_out, lambda _: None)
-    asked = loading.measurements(held_out, run, mode)
+        run = costing.float_run(held_out, lambda _: None)
+    asked = costing.measurements(held_out, run, mode)
     everything = study_of(
         "everything", held_out, asked, (Setting(choice.rule, choice.outline.layers),)
     )
@@ -80,12 +80,12 @@ def impact(frame: Frame, say: Language) -> None:
     ]
     with refusals(frame):
         _show_text(choice, held_out, asked, say)
-        outputs = loading.measurements(held_out, run, "output")
+        outputs = costing.measurements(held_out, run, "output")
         studies.append(_show_budget(choice, held_out, outputs, frame, say))
     measuring.go_on(frame, studies)
 
 
-def _held_out_box(choice: Choice, say: Language) -> tuple[loading.HeldOutText, str]:
+def _held_out_box(choice: Choice, say: Language) -> tuple[costing.HeldOutText, str]:
     """What settings are judged on, and what of the kernel's roundings takes part."""
     kept("judged_on")
     name = st.selectbox(
@@ -106,7 +106,7 @@ def _held_out_box(choice: Choice, say: Language) -> tuple[loading.HeldOutText, s
         say("Windows"),
         1,
         MOST_WINDOWS,
-        WINDOWS,
+        costing.WINDOWS,
         key="windows",
         width=120,
         help=say(
@@ -117,14 +117,14 @@ def _held_out_box(choice: Choice, say: Language) -> tuple[loading.HeldOutText, s
     mode = speaking.named(
         "mode", MODES, "output", say("INT8"), lambda option: say(MODE_NAMES[option])
     )
-    held_out = loading.HeldOutText(
-        choice.source, keep("judged_on", name) or "", int(keep("windows", windows, WINDOWS))
+    held_out = costing.HeldOutText(
+        choice.source, keep("judged_on", name) or "", int(keep("windows", windows, costing.WINDOWS))
     )
     return held_out, mode
 
 
 def _show_layers(
-    choice: Choice, held_out: loading.HeldOutText, asked: Measurements, say: Language
+    choice: Choice, held_out: costing.HeldOutText, asked: Measurements, say: Language
 ) -> Study:
     """Which layer costs most, by how much, and whether it is noise."""
     layers = choice.outline.layers
@@ -162,7 +162,7 @@ def _show_table(choice: Choice, costs: LayerCosts, say: Language) -> None:
 
 
 def _show_alphas(
-    choice: Choice, held_out: loading.HeldOutText, asked: Measurements, say: Language
+    choice: Choice, held_out: costing.HeldOutText, asked: Measurements, say: Language
 ) -> Study:
     """Cost against α, for all layers or for the one that is chosen."""
     st.divider()
@@ -176,8 +176,8 @@ def _show_alphas(
         chosen = layers if where == "all" else (choice.layer,)
         symmetric = choice.rule.symmetric
         landscape = alpha_landscape(
-            loading.landscapes(choice.source, chosen, symmetric),
-            loading.landscapes(choice.source, chosen, symmetric, "predicted_nats"),
+            studies.landscapes(choice.source, chosen, symmetric),
+            studies.landscapes(choice.source, chosen, symmetric, "predicted_nats"),
         )
         study = study_of("alphas", held_out, asked, tuple(landscape.settings().values()))
         measuring.button(study, say)
@@ -189,7 +189,7 @@ def _show_alphas(
 
 
 def _show_proxies(
-    choice: Choice, held_out: loading.HeldOutText, asked: Measurements, say: Language
+    choice: Choice, held_out: costing.HeldOutText, asked: Measurements, say: Language
 ) -> Study:
     """How far prediction and SQNR can be trusted on this model."""
     st.divider()
@@ -208,7 +208,7 @@ def _show_proxies(
 
 
 def _show_text(
-    choice: Choice, held_out: loading.HeldOutText, asked: Measurements, say: Language
+    choice: Choice, held_out: costing.HeldOutText, asked: Measurements, say: Language
 ) -> None:
     """The text itself, or a visitor's own, coloured by its damage."""
     st.divider()
@@ -223,11 +223,11 @@ def _show_text(
         words = st.text_input(
             say("Or a sentence of your own"),
             key="sentence",
-            max_chars=loading.LONGEST_SENTENCE,
+            max_chars=costing.LONGEST_SENTENCE,
             placeholder=say("at least two tokens"),
         )
-    ids = loading.sentence(choice.source, words).tokens[0] if words else windows.tokens[number - 1]
-    pieces = loading.damage(held_out, asked.mode, ids, choice.rule, choice.outline.layers)
+    ids = costing.sentence(choice.source, words).tokens[0] if words else windows.tokens[number - 1]
+    pieces = costing.damage(held_out, asked.mode, ids, choice.rule, choice.outline.layers)
     st.markdown(captions.damage_caption(pieces, say))
     show_damage(damaged_text(pieces, say), "impact_text")
     st.caption(
@@ -240,7 +240,7 @@ def _show_text(
 
 def _show_budget(
     choice: Choice,
-    held_out: loading.HeldOutText,
+    held_out: costing.HeldOutText,
     outputs: Measurements,
     frame: Frame,
     say: Language,
@@ -252,7 +252,7 @@ def _show_budget(
     """
     st.divider()
     st.markdown("### " + say("A budget in, settings out"))
-    room = loading.fits_with_gradients(choice.source)
+    room = calibrating.gradients_fit(choice.source)
     with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
         kept("budget", _budget)
         budget = st.number_input(
@@ -275,7 +275,7 @@ def _show_budget(
         keep("finer", finer, False)
     kinds = KINDS if finer and room else KINDS[:2]
     with st.spinner(say("Planning …"), show_time=False):
-        plan = loading.budget_plan(choice.source, kinds, budget, frame.show)
+        plan = costing.budget_plan(choice.source, kinds, budget, frame.show)
     frame.progress.empty()
     study = study_of("budget", held_out, outputs, (Setting(plan, choice.outline.layers),))
     st.markdown(captions.budget_prediction(plan, _measured_plan(plan, study), say))

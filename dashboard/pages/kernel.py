@@ -7,7 +7,7 @@ from dashboard.analysis.pipeline import trace_channel, window_around
 from dashboard.analysis.recorded import benchmark, roofline
 from dashboard.analysis.report import run_kernel
 from dashboard.messages import Message
-from dashboard.pages import controls, loading
+from dashboard.pages import calibrating, controls, loading, studies
 from dashboard.pages.drawing import show
 from dashboard.pages.exporting import show_figure
 from dashboard.pages.refusing import refusals
@@ -47,11 +47,11 @@ def _show_channel(choice: controls.Choice, frame: Frame, say: Language) -> None:
     source, layer, index = choice.source, choice.layer, choice.slice_index
     with frame.own:
         channel, batch, position = _place_boxes(choice, say)
-    reports = loading.layer_report(source, layer, choice.rule).slices
+    reports = studies.layer_report(source, layer, choice.rule).slices
     first = window_around(position, source.seq_len)
     start = loading.checkpoint(source.checkpoint).slices[index].start
     with refusals(frame):
-        conv = loading.quantized_conv(source, layer, frame.show)
+        conv = calibrating.quantized_conv(source, layer, frame.show)
         scale = reports[index].chosen.x_out_scale
         trace = trace_channel(conv, scale, batch, start + channel, first)
         run = run_kernel(conv, [report.chosen.x_out_scale for report in reports])

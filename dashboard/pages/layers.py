@@ -7,7 +7,7 @@ from dashboard.analysis.report import baselines
 from dashboard.export import documents, tables
 from dashboard.export.provenance import labelled
 from dashboard.messages import Message
-from dashboard.pages import controls, loading
+from dashboard.pages import controls, studies
 from dashboard.pages.exporting import export_bar, origin_of, quamba_file, show_figure
 from dashboard.pages.grid import filtered, show_table, table_row
 from dashboard.pages.registry import lead_to_layer, page
@@ -36,11 +36,11 @@ def layers(frame: Frame, say: Language) -> None:
         return
     source, rule, index = choice.source, choice.rule, choice.slice_index
     numbers = choice.outline.layers
-    reports = [loading.layer_report(source, layer, rule) for layer in numbers]
-    recommended = loading.recommendation(source, rule.symmetric).alpha
+    reports = [studies.layer_report(source, layer, rule) for layer in numbers]
+    recommended = studies.recommendation(source, rule.symmetric).alpha
     one_alpha = ScaleRule("percentile", recommended, symmetric=rule.symmetric)
     rules = (rule, one_alpha, *baselines(rule))
-    scales = [loading.scale_reports(source, layer, index, rules) for layer in numbers]
+    scales = [studies.scale_reports(source, layer, index, rules) for layer in numbers]
 
     headline = captions.layers_headline(reports, index, say)
     verdict = captions.layers_verdict(reports, index, say)

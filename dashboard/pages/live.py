@@ -8,10 +8,10 @@ import streamlit as st
 
 from dashboard.analysis.report import KernelRun, run_kernel
 from dashboard.export import documents
-from dashboard.pages import loading
+from dashboard.pages import calibrating, loading
 from dashboard.pages.controls import Choice
-from dashboard.pages.loading import SliceStudy
 from dashboard.pages.refusing import refusals
+from dashboard.pages.studies import SliceStudy
 from dashboard.pages.waiting import Frame
 from dashboard.text import captions
 from dashboard.text.language import Language
@@ -26,7 +26,7 @@ def run(choice: Choice, study: SliceStudy, frame: Frame) -> KernelRun | None:
         frame.status.markdown(frame.say(captions.NO_KERNEL_ASYMMETRIC))
         return None
     with refusals(frame):
-        conv = loading.quantized_conv(choice.source, choice.layer, frame.show)
+        conv = calibrating.quantized_conv(choice.source, choice.layer, frame.show)
         scales = [report.chosen.x_out_scale for report in study.layer.slices]
         kernel = run_kernel(conv, scales)
     frame.status.markdown(captions.kernel_status(kernel, frame.say))
@@ -38,7 +38,8 @@ def show(choice: Choice, study: SliceStudy, kernel: KernelRun | None, say: Langu
     name = choice.slice_name
     layer = replace(study.layer, kernel=kernel)
     if kernel:
-        st.markdown(captions.kernel_sentence(layer, kernel, name, say))
+        with st.container(key="kernel_word"):
+            st.markdown(captions.kernel_sentence(layer, kernel, name, say))
     with st.expander(say("All scales and errors of this slice")):
         st.table(captions.all_measures(layer, name, say))
         if not choice.rule.symmetric:

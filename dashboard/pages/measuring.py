@@ -2,7 +2,7 @@
 
 A run of the page shows what is known, measures for a second and a half, and asks for another run,
 until nothing is missing. So every figure grows while one looks at it, any control can be moved in
-between, and what was measured is kept (``loading.measurements``). A study that takes no longer than
+between, and what was measured is kept (``costing.measurements``). A study that takes no longer than
 ``AT_ONCE_S`` begins by itself; another waits for its button.
 """
 
@@ -11,12 +11,13 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import streamlit as st
 
 from dashboard.analysis.impact import ImpactProgress
 from dashboard.analysis.measurements import Measurements, Setting, expected_seconds
-from dashboard.pages import loading
+from dashboard.pages import costing
 from dashboard.pages.refusing import refusals
 from dashboard.pages.remembering import STATE
 from dashboard.pages.waiting import PROGRESS_SECONDS, Frame
@@ -33,7 +34,7 @@ class Study:
     """Settings that a part of the page shows together."""
 
     name: str  # of its button's key, too
-    held_out: loading.HeldOutText
+    held_out: costing.HeldOutText
     mode: str
     settings: tuple[Setting, ...]
     asked: Measurements = field(compare=False)
@@ -45,7 +46,7 @@ class Study:
     @property
     def seconds(self) -> float:
         """About how long it takes to measure what is missing."""
-        forward_s = loading.forward_seconds(self.held_out)
+        forward_s = costing.forward_seconds(self.held_out)
         return expected_seconds(self.missing, self.asked, forward_s)
 
 
@@ -59,7 +60,7 @@ class Running:
 
 
 def study_of(
-    name: str, held_out: loading.HeldOutText, asked: Measurements, settings: Sequence[Setting]
+    name: str, held_out: costing.HeldOutText, asked: Measurements, settings: Sequence[Setting]
 ) -> Study:
     return Study(name, held_out, asked.mode, tuple(settings), asked)
 
@@ -127,21 +128,21 @@ def _measure(frame: Frame, running: Running) -> None:
     frame.stop.button(say("Stop measuring"), key="stop_measuring", on_click=stop)
     begun = time.monotonic()
 
-    def on_progress(progress: ImpactProgress) -> None:
-        """Update the bar. A press on a button in the meantime ends the run here."""
-        now = time.monotonic()
-        if now - STATE.get("progress_shown_at", 0.0) >= PROGRESS_SECONDS:
-            STATE.progress_shown_at = now
-            words = captions.measuring(
-                progress.setting + 1, progress.settings, progress.left_s, say
-            )
-            frame.progress.progress(min(progress.share, 1.0), words)
-
     already = max(running.total - len(missing), 0), running.spent_s
+    show = partial(show_progress, frame)
     with refusals(frame):
-        loading.measure_settings(
-            study.held_out, study.asked, missing, already, CHUNK_S, on_progress
-        )
+        costing.measure_settings(study.held_out, study.asked, missing, already, CHUNK_S, show)
     spent_s = running.spent_s + time.monotonic() - begun
     STATE.measuring = [replace(running, spent_s=spent_s), *_running()[1:]]
     st.rerun()
+
+
+def show_progress(frame: Frame, progress: ImpactProgress) -> None:
+    """Update the bar. A press on a button in the meantime ends the run here."""
+    now = time.monotonic()
+    if now - STATE.get("progress_shown_at", 0.0) >= PROGRESS_SECONDS:
+        STATE.progress_shown_at = now
+        words = captions.measuring(
+            progress.setting + 1, progress.settings, progress.left_s, frame.say
+        )
+        frame.progress.progress(min(progress.share, 1.0), words)

@@ -8,7 +8,7 @@ from dashboard.analysis import health, stored
 from dashboard.checkpoints import sample_names
 from dashboard.export import tables
 from dashboard.export.provenance import labelled
-from dashboard.pages import loading, registry
+from dashboard.pages import examining, loading, outlining, registry
 from dashboard.pages.controls import Choice
 from dashboard.pages.exporting import export_bar, origin_of
 from dashboard.pages.refusing import plain, refusals, visible
@@ -37,7 +37,7 @@ def show_stored(choice: Choice, frame: Frame, say: Language) -> None:
     layers = checkpoint.stored
     st.markdown(f"## {captions.stored_headline(layers, checkpoint.n_layers, say)}")
     st.markdown(captions.stored_verdict(layers, say))
-    runs = loading.stored_runs(choice.source.checkpoint)
+    runs = examining.stored_runs(choice.source.checkpoint)
     frame.status.markdown(captions.stored_status(list(runs.values()), say))
     document = stored.stored_document(checkpoint, checkpoint.layers, runs)
     rows = [row for row in tables.slice_rows(document) if row["slice"] == choice.slice_name]
@@ -95,8 +95,8 @@ def _show_health(choice: Choice, frame: Frame, say: Language) -> None:
     with refusals(frame):
         against = None
         if name and checkpoint.stored:
-            against = loading.outline(replace(choice.source, checkpoint=name)).source
-        report = loading.checked(choice.source.checkpoint, against, frame.show)
+            against = outlining.outline(replace(choice.source, checkpoint=name)).source
+        report = examining.checked(choice.source.checkpoint, against, frame.show)
     frame.progress.empty()
     st.markdown(plain(say(health.sentence(report))))
     rows = health.rows(report, choice.slice_name)

@@ -7,7 +7,7 @@ from dashboard.analysis.kinds import tensor_kinds
 from dashboard.analysis.report import baselines
 from dashboard.export import tables
 from dashboard.messages import Message
-from dashboard.pages import controls, loading
+from dashboard.pages import controls, studies
 from dashboard.pages.exporting import export_rows, show_figure
 from dashboard.pages.grid import show_layers
 from dashboard.pages.refusing import refusals
@@ -36,9 +36,9 @@ def sweep(frame: Frame, say: Language) -> None:
         frame, SYMMETRIC_RULES, {"rule": say("Every rule is a point of the curves below.")}
     )
     shown = (choice.source, choice.layer, choice.slice_index)
-    landscape = loading.landscape(*shown)
+    landscape = studies.landscape(*shown)
     rule = ScaleRule("percentile", choice.rule.alpha, kept("sigma", float) or DEFAULT_SIGMA)
-    rows = loading.scale_reports(*shown, (rule, *baselines(rule)))
+    rows = studies.scale_reports(*shown, (rule, *baselines(rule)))
 
     st.markdown(f"## {captions.sweep_verdict(landscape, say)}")
     st.markdown(captions.landscape_caption(landscape, say))
@@ -53,7 +53,7 @@ def sweep(frame: Frame, say: Language) -> None:
     st.divider()
     st.markdown("### " + say("The α to use"))
     st.markdown(say("The best α of every layer, and one for the whole model."))
-    recommendation = loading.recommendation(choice.source)
+    recommendation = studies.recommendation(choice.source)
     st.markdown(captions.recommendation(recommendation, say))
     bests = recommendation.layers
     show_layers(
@@ -83,7 +83,7 @@ def _show_kinds(
         )
     )
     source, layer, index = choice.source, choice.layer, choice.slice_index
-    asymmetric = loading.landscape(source, layer, index, symmetric=False)
+    asymmetric = studies.landscape(source, layer, index, symmetric=False)
     kinds = tensor_kinds(choice.counted, (landscape, asymmetric), rule.sigma)
     if source.from_file:
         st.caption(say(captions.NO_CHANNELS))
@@ -100,7 +100,7 @@ def _show_kinds(
         )
         keep("group_size", size, GROUP_SIZE)
         with st.spinner(say("Counting each channel …"), show_time=False), refusals(frame):
-            kinds += loading.channel_kinds(source, layer, index, int(size), landscape.best_alpha)
+            kinds += studies.channel_kinds(source, layer, index, int(size), landscape.best_alpha)
     rows = [(kind_name(kind, say), dict(kind.sqnr_db)) for kind in kinds]
     st.dataframe(captions.kind_rows(rows, say), hide_index=True, width="stretch")
     both = {say("symmetric"): landscape, say("asymmetric"): asymmetric}

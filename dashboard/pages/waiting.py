@@ -11,9 +11,10 @@ from streamlit.delta_generator import DeltaGenerator
 
 from dashboard.calibration import Calibration, Progress
 from dashboard.messages import Message
-from dashboard.pages import loading
+from dashboard.pages import calibrating
 from dashboard.pages.refusing import plain, refusals, refuse
 from dashboard.pages.remembering import STATE
+from dashboard.pages.sources import Source
 from dashboard.text.language import Language
 
 PROGRESS_SECONDS = 0.1  # between two updates of the bar: each costs the browser as much as a layer
@@ -61,19 +62,19 @@ class Frame:
             self.progress.progress(progress.share, words)
 
 
-def calibrated(frame: Frame, source: loading.Source, gradients: bool = False) -> Calibration:
+def calibrated(frame: Frame, source: Source, gradients: bool = False) -> Calibration:
     """A source's calibration, made now if need be; one that cannot be used ends the run.
 
     Args:
         gradients: with the gradients of the loss, by a backward pass.
     """
     with refusals(frame):
-        if not loading.is_calibrated(source):
+        if not calibrating.is_calibrated(source):
             frame.wait_for(source.checkpoint)
         if gradients:
             counting = replace(frame, calibrating=COUNTING_GRADIENTS)
-            calibration = loading.counted_gradients(source, counting.show)
+            calibration = calibrating.counted_gradients(source, counting.show)
         else:
-            calibration = loading.calibration(source, frame.show)
+            calibration = calibrating.calibration(source, frame.show)
     frame.progress.empty()
     return calibration

@@ -103,18 +103,18 @@ def sort_and_cluster(
             groups=n_groups,
             head_dim=head_dim,
         )
-    heads_each = len(size) // (head_dim * n_groups)
-    if heads_each < head_groups or head_dim < channel_groups:
+    heads_per_group = len(size) // (head_dim * n_groups)
+    if heads_per_group < head_groups or head_dim < channel_groups:
         raise Refusal(
             "an SSD group has {heads} heads of {head_dim} channels; that is too few for "
             "{head_groups} head groups and {channel_groups} channel groups",
-            heads=heads_each,
+            heads=heads_per_group,
             head_dim=head_dim,
             head_groups=head_groups,
             channel_groups=channel_groups,
         )
 
-    by_head = size.reshape(n_groups, heads_each, head_dim)
+    by_head = size.reshape(n_groups, heads_per_group, head_dim)
     ranked = np.argsort(by_head, axis=-1, kind="stable")  # the old place of each sorted channel
     ascending = np.take_along_axis(by_head, ranked, axis=-1)
     norms = np.linalg.norm(ascending, axis=-1, keepdims=True)
@@ -130,8 +130,8 @@ def sort_and_cluster(
             places = np.arange(head_ends[ssd, head_group] - len(heads), head_ends[ssd, head_group])
             rows = profiles[ssd, places if as_quamba2 else heads]
             dim_ends[ssd, head_group] = _cluster_positions(rows.T, channel_groups, as_quamba2)
-            head_order.append(ssd * heads_each + heads)
-            first = (ssd * heads_each + heads)[:, None] * head_dim
+            head_order.append(ssd * heads_per_group + heads)
+            first = (ssd * heads_per_group + heads)[:, None] * head_dim
             channel_order.append((first + ranked[ssd, heads]).ravel())
     return ChannelGrouping(
         head_dim,
