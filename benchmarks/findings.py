@@ -6,8 +6,11 @@ For each sample: scales and gradients from the first ``WINDOWS`` windows of 512 
 text; the cost, with INT8 outputs in all layers, on the ``WINDOWS`` after those, and on as many of
 out-of-domain.txt. Each layer is also quantized by itself, under several rules, on ``ALONE_WINDOWS``
 windows: how well do SQNR and the prediction rank what is measured there? What was measured goes to
-benchmarks/recorded/findings.json, sample by sample, so that a run can be stopped and go on; the
-tables of the document are then written again from that file.
+benchmarks/recorded/findings.json; a run that was stopped goes on where it was, from the results
+that are kept on disk. The tables of the document are then written again from that file.
+
+Where a prediction is furthest below what is measured, it is asked why: how few tokens the cost
+falls on, and what it becomes when the one channel of which clipping cuts off most is spared.
 """
 
 from __future__ import annotations
@@ -16,7 +19,7 @@ import argparse
 import json
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -34,11 +37,21 @@ from dashboard.analysis.impact import (
 )
 from dashboard.analysis.prediction import PlannedLayer, plan_layers, predict_layer
 from dashboard.analysis.quantized_forward import LayerQuantization, SliceQuantization
-from dashboard.calibration import Calibration, LayerCalibration, calibrate, read_text
+from dashboard.analysis.result_store import default_store
+from dashboard.calibration import (
+    Calibration,
+    ConvCapture,
+    LayerCalibration,
+    SliceCalibration,
+    calibrate,
+    read_text,
+)
 from dashboard.checkpoints import Checkpoint, load_checkpoint, load_language_model
-from dashboard.rules.landscape import Landscape
+from dashboard.rules.channels import channel_outputs
+from dashboard.rules.landscape import Landscape, Measure
 from dashboard.rules.observers import ScaleRule
-from dashboard.text.numbers import small, with_error
+from dashboard.text.numbers import percent, small, with_error
+from kernels.int8 import scale_from_amax
 
 WINDOWS, ALONE_WINDOWS = 16, 8
 OTHER_TEXT = "out-of-domain.txt"
@@ -58,11 +71,11 @@ def by_rule(rule: ScaleRule, group_size: int | None = None) -> Plan:
     )
 
 
-def by_best(measure: str) -> Plan:
+def by_best(measure: Measure) -> Plan:
     """Each slice its own best α, by one of the two meanings of "best"."""
 
     def plan(checkpoint: Checkpoint, calibration: Calibration) -> Planned:
-        def scale(own) -> float:
+        def scale(own: SliceCalibration) -> float:
             landscape = Landscape.of(own.silu_output, gradients=own.gradients, by=measure)
             return float(landscape.scales[landscape.best])
 
@@ -102,12 +115,7 @@ ALONE = {
 }
 
 
-def first_windows(run: FloatRun, count: int) -> FloatRun:
-    text = replace(run.text, tokens=run.text.tokens[:count])
-    return replace(run, text=text, loss=run.loss[:count], logits=run.logits[:count])
-
-
-def noise_db(counted: LayerCalibration, quantization: LayerQuantization) -> float:
+def layer_sqnr_db(counted: LayerCalibration, quantization: LayerQuantization) -> float:
     """SQNR over the layer's slices together: signals and squared errors added up."""
     signal = error = 0.0
     for entry, own in zip(quantization.slices, counted.slices, strict=True):
@@ -125,6 +133,7 @@ def examine(name: str, on_line: Callable[[str], None]) -> dict:
     """Everything about one sample."""
     checkpoint = load_checkpoint(name)
     model: nn.Module = load_language_model(checkpoint, "cpu")
+    store = default_store()
     own = OWN_TEXT.get(name, "calibration.txt")
     calibration = calibrate(
         checkpoint,
@@ -133,37 +142,92 @@ def examine(name: str, on_line: Callable[[str], None]) -> dict:
         gradients=True,
         keep=checkpoint.layers,
     )
-    runs = {
-        own: float_run(checkpoint, model, read_text(checkpoint, own, WINDOWS, first=WINDOWS)),
-        OTHER_TEXT: float_run(checkpoint, model, read_text(checkpoint, OTHER_TEXT, WINDOWS)),
+    texts = {
+        own: read_text(checkpoint, own, WINDOWS, first=WINDOWS),
+        OTHER_TEXT: read_text(checkpoint, OTHER_TEXT, WINDOWS),
     }
-    findings: dict = {"text": own, "loss": {t: vars(run.loss_nats) for t, run in runs.items()}}
-    findings["rules"] = {}
+    runs = {
+        text: float_run(checkpoint, model, windows, store=store) for text, windows in texts.items()
+    }
+
+    def measured(run: FloatRun, layers: Sequence[LayerQuantization]) -> Impact:
+        return measure(checkpoint, model, run, layers, store=store)
+
+    rules: dict[str, dict] = {}
     for label, plan in PLANS.items():
         planned = plan(checkpoint, calibration)
         layers = [entry.quantization for entry in planned.values()]
-        findings["rules"][label] = {
+        rules[label] = {
             "predicted_nats": sum(entry.predicted_nats or 0.0 for entry in planned.values()),
-            **{t: summary(measure(checkpoint, model, run, layers)) for t, run in runs.items()},
+            **{text: summary(measured(run, layers)) for text, run in runs.items()},
         }
-        kl = findings["rules"][label][own]
+        kl = rules[label][own]
         on_line(f"{name}, {label}: {with_error(kl['kl_nats'], kl['kl_nats_error'])}")
-    few = first_windows(runs[own], ALONE_WINDOWS)
-    findings["alone"] = []
+    few = runs[own].first(ALONE_WINDOWS)
+    alone: list[dict] = []
     for label, plan in ALONE.items():
         for layer, entry in plan(checkpoint, calibration).items():
-            impact = measure(checkpoint, model, few, [entry.quantization])
-            findings["alone"].append(
+            impact = measured(few, [entry.quantization])
+            alone.append(
                 {
                     "rule": label,
                     "layer": layer,
-                    "sqnr_db": noise_db(calibration.layer(layer), entry.quantization),
+                    "sqnr_db": layer_sqnr_db(calibration.layer(layer), entry.quantization),
                     "predicted_nats": entry.predicted_nats,
+                    "dearest_share": dearest_share(impact),
                     **impact.measures(),
                 }
             )
         on_line(f"{name}, {label}, each layer alone")
-    return findings
+    chosen = [row for row in alone if row["rule"] in PLANS]  # nobody takes the others
+    worst = max(chosen, key=lambda row: row["kl_nats"] / row["predicted_nats"])
+    entry = ALONE[worst["rule"]](checkpoint, calibration)[worst["layer"]]
+    spared, slice_name, channel = without_clipping(
+        checkpoint, calibration.capture(worst["layer"]), entry.quantization
+    )
+    return {
+        "text": own,
+        "loss": {text: vars(run.loss_nats) for text, run in runs.items()},
+        "rules": rules,
+        "alone": alone,
+        "worst": {
+            **worst,
+            "slice": slice_name,
+            "channel": channel,
+            "spared": measured(few, [spared]).measures(),
+        },
+    }
+
+
+DEAREST = 0.01  # of the tokens
+
+
+def dearest_share(impact: Impact) -> float:
+    """How much of the KL lies on the dearest hundredth of the tokens."""
+    ranked = np.sort(impact.kl.ravel())[::-1]
+    return float(ranked[: max(1, round(DEAREST * len(ranked)))].sum() / ranked.sum())
+
+
+def without_clipping(
+    checkpoint: Checkpoint, capture: ConvCapture, quantization: LayerQuantization
+) -> tuple[LayerQuantization, str, int]:
+    """The layer with one channel's scale wide enough for all of it, which slice's, and which.
+
+    It is the channel of which most is cut off: the greatest squared error of clipping.
+    """
+    cut_off: list[tuple[float, int, int, float]] = []
+    for i, entry in enumerate(quantization.slices):
+        scale = float(entry.scale_out)
+        for channel, output in enumerate(channel_outputs(capture, entry.conv_slice)):
+            error = float(output.quantize(scale).clipping_sse)
+            cut_off.append((error, i, channel, max(scale, scale_from_amax(output.absmax))))
+    _error, i, channel, wide = max(cut_off)
+    entry = quantization.slices[i]
+    scales = np.full(entry.conv_slice.width, entry.scale_out, np.float32)
+    scales[channel] = wide
+    slices = list(quantization.slices)
+    slices[i] = replace(entry, scale_out=scales)
+    return replace(quantization, slices=tuple(slices)), entry.conv_slice.name, channel
 
 
 def tables(recorded: dict) -> dict[str, str]:
@@ -172,6 +236,7 @@ def tables(recorded: dict) -> dict[str, str]:
         **{f"cost {name}": cost_table(sample) for name, sample in recorded.items()},
         "trust": trust_table(recorded),
         "published": published_table(recorded),
+        "worst": worst_table(recorded),
     }
 
 
@@ -252,6 +317,24 @@ def published_table(recorded: dict) -> str:
     return "\n".join(lines)
 
 
+def worst_table(recorded: dict) -> str:
+    """Where the prediction is furthest too low, and what is left with one channel spared."""
+    lines = [
+        f"| sample | layer alone, rule | predicted | measured | share of the KL on {DEAREST:.0%} "
+        "of the tokens | channel spared | measured then |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for name, sample in recorded.items():
+        worst, spared = sample["worst"], sample["worst"]["spared"]
+        lines.append(
+            f"| `{name}` | {worst['layer']}, {worst['rule']} | {small(worst['predicted_nats'])} | "
+            f"{with_error(worst['kl_nats'], worst['kl_nats_error'])} | "
+            f"{percent(worst['dearest_share'])} | {worst['channel']} of {worst['slice']} | "
+            f"{with_error(spared['kl_nats'], spared['kl_nats_error'])} |"
+        )
+    return "\n".join(lines)
+
+
 def write_document(recorded: dict) -> None:
     """Put each table between its markers."""
     document = DOCUMENT.read_text(encoding="utf-8")
@@ -266,7 +349,7 @@ def write_document(recorded: dict) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--samples", nargs="*", default=[], help=", ".join(SAMPLES))
-    parser.add_argument("--all", action="store_true", help="every sample anew")
+    parser.add_argument("--all", action="store_true", help="every sample")
     arguments = parser.parse_args()
     recorded = json.loads(RECORDED.read_text()) if RECORDED.exists() else {}
     for name in SAMPLES if arguments.all else arguments.samples:
