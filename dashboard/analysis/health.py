@@ -97,9 +97,7 @@ def inspect(checkpoint: Checkpoint) -> Health:
     layers = [LayerHealth(f.layer, "", (f.sentence,), ()) for f in checkpoint.faults]
     medians = _medians(checkpoint.stored)
     for layer in checkpoint.stored:
-        faults = [
-            *_copies(layer), *_neighbours(layer, medians), *_weights(layer), *_reach(layer)
-        ]  # fmt: skip
+        faults = [*_copies(layer), *_neighbours(layer, medians), *_weights(layer), *_reach(layer)]
         remarks = list(_kinds(layer))
         if not layer.copies:
             remarks.append(Message("no other module repeats its scales, as the scan's entries do"))

@@ -266,9 +266,15 @@ class _Errors:
             for row in rows
         ]
         middle = sum(BAR) / 2 - np.arange(len(rows)) - 1.0
-        bar = {"type": "bar", "orientation": "h", "y": middle, "width": BAR[1] - BAR[0],
-               **hover(hovers),
-               "xaxis": "x2", "yaxis": "y"}  # fmt: skip
+        bar = {
+            "type": "bar",
+            "orientation": "h",
+            "y": middle,
+            "width": BAR[1] - BAR[0],
+            **hover(hovers),
+            "xaxis": "x2",
+            "yaxis": "y",
+        }
         zeros = np.zeros(len(rows))
         return [
             bar | {"x": width, "base": base, "marker": colour, "name": name}

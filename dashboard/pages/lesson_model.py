@@ -18,6 +18,7 @@ from dashboard.checkpoints import sample_names
 from dashboard.lesson.calibrated import MOST_LAYERS, Activations, CalibratedLayer, CalibratedModel
 from dashboard.lesson.group_scales import group_channels
 from dashboard.pages import calibrating, loading, outlining, studies, waiting
+from dashboard.pages.controls import CHOOSE
 from dashboard.pages.refusing import refusals
 from dashboard.pages.remembering import STATE, keep, kept
 from dashboard.pages.sources import Source, is_calibration_file
@@ -47,6 +48,7 @@ def model_box(say: Language) -> Source:
         names.index(DEFAULT_MODEL),
         key="checkpoint",
         accept_new_options=True,
+        placeholder=say(CHOOSE),
     )
     return source_of(keep("checkpoint", name) or DEFAULT_MODEL)
 
