@@ -53,6 +53,7 @@ Plan = Callable[[Checkpoint, Calibration], Planned]
 
 
 def by_rule(rule: ScaleRule, group_size: int | None = None) -> Plan:
+    """Every slice by one rule; with a group size, each group of channels by itself."""
     return lambda checkpoint, calibration: plan_layers(
         checkpoint, calibration, rule, group_size=group_size
     )
@@ -103,6 +104,7 @@ ALONE = {
 
 
 def first_windows(run: FloatRun, count: int) -> FloatRun:
+    """The same run, of its first windows alone."""
     text = replace(run.text, tokens=run.text.tokens[:count])
     return replace(run, text=text, loss=run.loss[:count], logits=run.logits[:count])
 
@@ -118,6 +120,7 @@ def noise_db(counted: LayerCalibration, quantization: LayerQuantization) -> floa
 
 
 def summary(impact: Impact) -> dict:
+    """Means, standard errors, and the KL of each window, for the record."""
     return {**impact.measures(), "kl_windows": impact.kl.mean(1).tolist()}
 
 

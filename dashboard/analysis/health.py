@@ -81,6 +81,7 @@ class Health:
 
     @property
     def is_sound(self) -> bool:
+        """Whether no fault was seen in any layer; remarks do not count."""
         return not any(layer.faults for layer in self.layers)
 
 

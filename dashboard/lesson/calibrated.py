@@ -34,6 +34,7 @@ class CalibratedLayer:
 
     @property
     def silu_output(self) -> Histogram:
+        """The histogram of SiLU's output y."""
         return self.calibration.silu_output
 
     def scale(self, alpha: float) -> float:
@@ -41,9 +42,11 @@ class CalibratedLayer:
         return float(self.landscape.scales[self.landscape.index(alpha)])
 
     def sqnr_db(self, alpha: float) -> float:
+        """The SQNR at an α that the landscape tried, in decibels."""
         return float(self.landscape.sqnr_db[self.landscape.index(alpha)])
 
     def saturation_rate(self, alpha: float) -> float:
+        """The share of values beyond the codes at such an α, in [0, 1]."""
         return float(self.landscape.output.saturation_rate[self.landscape.index(alpha)])
 
     def mean_error(self, alpha: float) -> float:
@@ -90,6 +93,7 @@ class CalibratedModel:
     activations: Activations | None = None
 
     def layer(self, number: int) -> CalibratedLayer:
+        """A layer by the model's own number."""
         return next(layer for layer in self.layers if layer.number == number)
 
     def grid(self, number: int | None = None) -> tuple[float, ...]:

@@ -77,6 +77,7 @@ class Choice:
 
     @property
     def slice_name(self) -> str:
+        """ "x", "B" or "C"."""
         return self.outline.slices[self.slice_index]
 
     @property

@@ -58,6 +58,7 @@ def _load(name: str, local: bool) -> Checkpoint:
 
 
 def model(name: str) -> Model:
+    """The checkpoint's backbone with its lock; raises CheckpointError where it cannot be built."""
     kept, key = shelf("model"), (name, edition(name))
     shared = kept.get(key)
     if shared is None:
