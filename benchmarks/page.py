@@ -135,6 +135,7 @@ def after_key(page: Page, key: str) -> dict[str, float]:
 
 
 def median_after(page: Page, keys: list[str]) -> dict[str, float]:
+    """The median time of each region over presses of several keys, in ms."""
     runs = [after_key(page, key) for key in keys]
     names = sorted({name for times in runs for name in times})
     return {name: statistics.median(t[name] for t in runs if name in t) for name in names}
@@ -235,6 +236,7 @@ def main() -> None:
 
 
 def report(what: str, times: dict[str, float]) -> None:
+    """Print what was timed, a line a region."""
     print(f"{what}: " + ", ".join(f"{name} {ms:.0f} ms" for name, ms in times.items()))
 
 
