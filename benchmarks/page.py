@@ -2,9 +2,10 @@
 
     python -m benchmarks.page
 
-Starts its own server, opens the page cold, then moves α and changes the layer by keyboard. A change
-is painted when the last chart has changed, one frame later; the live kernel's status and the
-metrics are timed apart. Prints medians; asserts nothing.
+Starts its own server, opens the page cold, drags the cut line, then moves α and changes the layer
+by keyboard. A change is painted when the last chart has changed, one frame later; the live kernel's
+status and the metrics are timed apart. A drag is timed from the pointer's event to the first task
+after the frame that shows it: all that follows is in that frame. Prints medians; asserts nothing.
 """
 
 import os
@@ -140,6 +141,63 @@ def median_after(page: Page, keys: list[str]) -> dict[str, float]:
     return {name: statistics.median(t[name] for t in runs if name in t) for name in names}
 
 
+# From each move of the pointer to the first task after the next frame.
+WATCH_DRAG = """() => {
+  if (window.moves) return;
+  window.moves = [];
+  window.addEventListener('pointermove', (event) => {
+    const begun = event.timeStamp;
+    requestAnimationFrame(() => {
+      const { port1, port2 } = new MessageChannel();
+      port1.onmessage = () => window.moves.push(performance.now() - begun);
+      port2.postMessage(0);
+    });
+  }, true);
+}"""
+LOADED = """() => {
+  const loaded = performance.getEntriesByType('resource');
+  const library = loaded.find((entry) => /plotly-cartesian/.test(entry.name));
+  return library && [library.startTime, library.responseEnd, library.transferSize];
+}"""
+
+
+def drag(page: Page, moves: int = 30) -> tuple[list[float], dict[str, float]]:
+    """Take the cut line in the hand: ms of each move until it is painted, and of letting go."""
+    box = page.locator(".cut-handle").bounding_box()
+    assert box
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    page.evaluate(WATCH_DRAG)
+    page.mouse.move(x, y)
+    page.mouse.down()
+    page.evaluate("() => { window.moves = []; }")
+    for k in range(moves):
+        page.mouse.move(x, y + 5 * (k + 1 if k < moves / 2 else moves - k) + k % 2)
+        page.wait_for_timeout(120)
+    times = page.evaluate("moves")
+    page.evaluate(OBSERVE)
+    page.evaluate(
+        "() => window.addEventListener('pointerup', () => { window.pressed = performance.now(); },"
+        " {capture: true, once: true})"
+    )
+    page.mouse.up()
+    page.wait_for_timeout(2000)
+    return times, page.evaluate(
+        "Object.fromEntries(Object.entries(painted).map(([n, t]) => [n, t - pressed]))"
+    )
+
+
+def report_drags(page: Page, what: str, repeats: int) -> None:
+    runs = [drag(page) for _ in range(repeats)]
+    times = sorted(ms for moves, _ in runs for ms in moves)
+    high = times[int(0.95 * (len(times) - 1))]
+    middle = statistics.median(times)
+    print(f"{what}: {len(times)} moves painted, median {middle:.0f} ms, p95 {high:.0f} ms")
+    for name in ("kernel", "charts"):
+        let_go = [after[name] for _, after in runs if name in after]
+        if let_go:
+            print(f"{what}: let go -> {name}, median {statistics.median(let_go):.0f} ms")
+
+
 def main() -> None:
     print(
         f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, "
@@ -151,7 +209,14 @@ def main() -> None:
             page = browser.new_page(viewport={"width": 1440, "height": 900})
             chart, kernel = open_page(page, address)
             print(f"cold server: first chart {chart:.2f} s, kernel status {kernel:.2f} s")
+            print(f"plotly.js fetched (begun ms, done ms, bytes): {page.evaluate(LOADED)}")
+            page.locator(".scalescope-follow[data-ready]").wait_for(state="attached")
             page.wait_for_timeout(1500)
+            report_drags(page, "drag", 4)
+            throttle = page.context.new_cdp_session(page)
+            throttle.send("Emulation.setCPUThrottlingRate", {"rate": 4})
+            report_drags(page, "drag at a fourth of the speed", 2)
+            throttle.send("Emulation.setCPUThrottlingRate", {"rate": 1})
 
             page.get_by_role("slider", name="Percentile α").focus()
             keys = ["ArrowRight", "ArrowLeft"] * (REPEATS // 2)
@@ -165,7 +230,7 @@ def main() -> None:
                     times.append(after_key(page, "Enter"))
                 report(
                     f"layer change, {name} time",
-                    {n: statistics.median(t[n] for t in times) for n in times[0]},
+                    {n: statistics.median(t[n] for t in times if n in t) for n in times[0]},
                 )
         browser.close()
 

@@ -86,10 +86,11 @@ def browser():
         assert not os.environ.get("SCALESCOPE_REQUIRE_BROWSER"), "chromium is required, not found"
         pytest.skip("chromium is not installed")
     # Imported here: on a GPU machine the kernels' tests run without Playwright.
-    from playwright.sync_api import sync_playwright
+    from playwright.sync_api import expect, sync_playwright
 
     from benchmarks.page import launched
 
+    expect.set_options(timeout=60_000)  # a busy machine is slow, not wrong
     with sync_playwright() as playwright:
         browser = launched(playwright)
         yield browser

@@ -123,7 +123,7 @@ class Placed:
     def _annotations(self) -> list[Box]:
         boxes = []
         for note in self.layout.get("annotations", []):
-            if note.get("visible") is False:
+            if note.get("visible") is False or note.get("opacity") == 0:
                 continue
             x = float(self.place(note["xref"], note["x"], "x")) + note.get("xshift", 0)
             y = float(self.place(note["yref"], note["y"], "y")) - note.get("yshift", 0)

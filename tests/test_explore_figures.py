@@ -228,7 +228,7 @@ def test_equal_scales_are_drawn_once_and_say_where_they_cut():
     report, _, rows, _ = chosen_and_others(counted(BELL), "minmax", 0.9995, True)
     best = rows[1]
     figure = figures.transfer(report, [(report.chosen, "beside"), (best, "best")], True, ENGLISH)
-    words = [words.text for words in figure.layout.annotations]
+    words = [note.text for note in figure.layout.annotations if note.opacity != 0]
     assert sum("MinMax cuts at" in text for text in words) == 1
     assert f"<b>MinMax cuts at {127 * report.chosen.x_out_scale:.4g}" in "".join(words)
 

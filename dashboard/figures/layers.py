@@ -17,6 +17,7 @@ from dashboard.figures.theme import (
     line,
     new_figure,
     pick,
+    plain,
     sensors,
     steps,
 )
@@ -53,7 +54,7 @@ def layer_strip(
     would gain. A click on a cell answers with its layer.
     """
     gains = [gain_db(r.chosen, best) for r, best in zip(reports, bests, strict=True)]
-    cells = _Cells.of(reports)
+    cells = Cells.of(reports)
     current = layers.index(chosen)
     most = max(range(len(gains)), key=lambda i: gains[i])
     hovers = [
@@ -101,13 +102,14 @@ def layer_strip(
         },
     )
     others = [i for i in range(len(layers)) if i != current]
-    for shown, opacity, width in ((others, 0.5, 1.2), ([current], 0.92, 2.0)):
+    groups = (("others", others, 0.5, 1.2), ("current", [current], 0.92, 2.0))
+    for who, shown, opacity, width in groups:
         for concept, x, y in cells.areas(shown):
-            figure.add_trace(area(x, y, concept, opacity))
+            figure.add_trace(area(x, y, concept, opacity, name=f"{concept} {who}"))
         better = [i for i in shown if gains[i] >= NEGLIGIBLE_DB]
         figure.add_trace(line(*cells.ticks(better, [best.high for best in bests]), "best", 2))
         cuts = [report.chosen.high for report in reports]
-        figure.add_trace(line(*cells.ticks(shown, cuts), "chosen", width))
+        figure.add_trace(line(*cells.ticks(shown, cuts), "chosen", width, name=f"cut {who}"))
     if not labels:  # no room for words: a bar as high as the gain
         figure.add_trace(_gain_bars(gains))
     middles = np.arange(len(layers)) + CELL / 2
@@ -116,7 +118,7 @@ def layer_strip(
 
 
 @dataclass(frozen=True, eq=False)
-class _Cells:
+class Cells:
     """The histograms, each in its cell, on one value range."""
 
     edges: np.ndarray  # (BINS,) real units
@@ -124,13 +126,13 @@ class _Cells:
     cuts: tuple[float, ...]
 
     @staticmethod
-    def of(reports: Sequence[SliceReport]) -> _Cells:
+    def of(reports: Sequence[SliceReport]) -> Cells:
         high = max(max(r.silu_output.max, r.chosen.high) for r in reports)
         low = min(min(r.silu_output.min for r in reports), 0.0)
         edges = np.linspace(low, high, BINS)
         heights = [count_height(r.silu_output.rebin(edges), log=True) for r in reports]
         tallest = max(height.max() for height in heights)
-        return _Cells(
+        return Cells(
             edges,
             tuple(height / tallest for height in heights),
             tuple(report.chosen.high for report in reports),
@@ -161,15 +163,19 @@ class _Cells:
         return np.ravel(x), np.ravel([[0.0, 1.06, np.nan]] * len(shown))
 
 
+def gain_words(gain: float, say: Language) -> str:
+    """What a layer's best α has over the scale on show, as plotly's markup."""
+    words = f"+{decibels(gain, 1)}" if gain >= NEGLIGIBLE_DB else say("at best")
+    return f"<b>{plain(words)}</b>" if gain >= NEGLIGIBLE_DB else plain(words)
+
+
 def _labels(
     layers: Sequence[int], gains: Sequence[float], current: int, say: Language
 ) -> list[dict]:
     """Each layer's name, and under it what its best α would gain."""
     labels = []
     for i, (layer, gain) in enumerate(zip(layers, gains, strict=True)):
-        better = gain >= NEGLIGIBLE_DB
         on_show = i == current
-        words = f"+{decibels(gain, 1)}" if better else say("at best")
         labels += [
             label(
                 i,
@@ -184,14 +190,15 @@ def _labels(
             label(
                 i,
                 1,
-                words,
-                "best" if better else "muted",
-                bold=better,
+                "",
+                "best",
                 size=12,
                 yshift=-15,
+                name=f"gain {layer}",
                 anchor="bottom right",
                 axes=("x", "paper"),
-            ),
+            )
+            | {"text": gain_words(gain, say)},
         ]
     return labels
 
@@ -205,4 +212,4 @@ def _gain_bars(gains: Sequence[float]) -> dict:
             top = LEAST + (TOP - LEAST) * min(gain / most, 1.0)
             x += [i, i, i + CELL, i + CELL, np.nan]
             y += [LEAST, top, top, LEAST, np.nan]
-    return area(x, y, "best", 0.9)
+    return area(x, y, "best", 0.9, name="gains")

@@ -8,7 +8,7 @@ import plotly.graph_objects as go
 from dashboard.analysis.report import SILU_MIN
 from dashboard.calibration.histogram import Histogram
 from dashboard.figures.theme import area, hatch, label, new_figure, rule, steps
-from dashboard.figures.transfer import silu
+from dashboard.figures.transfer import silu_at
 from dashboard.text.language import Language
 from dashboard.text.numbers import number, percent, signed
 from kernels.int8 import QMAX, QMIN
@@ -131,7 +131,7 @@ def _threads(silu_input: Histogram) -> list[dict]:
     """From values on the upper axis to SiLU of them on the lower one, evenly over their order."""
     places = np.linspace(0, len(silu_input.values) - 1, THREADS).astype(int)
     values = silu_input.values[places].astype(np.float64)
-    ends = [(float(np.clip(v, -REACH, REACH)), float(silu(float(v)))) for v in values]
+    ends = [(float(np.clip(v, -REACH, REACH)), float(silu_at(float(v)))) for v in values]
     return [
         rule((_across(above), _across(below)), (0.585, 0.45), "input", 0.8) for above, below in ends
     ]

@@ -7,6 +7,7 @@ error bar take the lower part; on a page its name stands beside them, on a phone
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -38,9 +39,10 @@ USED, BITS, SATURATED = 0.55, 0.62, 0.745
 # Of a row's height: the foot of what is drawn, the tallest histogram, an error bar.
 FOOT, TALLEST, BAR = 0.08, 0.62, (0.22, 0.5)
 
-# An error of more than a tenth of the signal would leave the others' bars a pixel wide: such bars
-# are cut and say how many times the least error they are.
-SHOWN_ERROR = 0.1
+# An error of many times the least would leave the others' bars a pixel wide: such bars are cut and
+# say how many times the least error they are.
+SHOWN_ERRORS = 4
+CUT = 0.5  # of the column, the length of a bar that is cut
 
 
 def scale_table(rows: Sequence[ScaleReport], beside: bool, say: Language) -> go.Figure:
@@ -58,7 +60,7 @@ def scale_table(rows: Sequence[ScaleReport], beside: bool, say: Language) -> go.
     words = _headings(say)
     for i, row in enumerate(rows):
         words += _numbers(i, row, i in leading, row is most, say)
-    times = _Errors.of(rows)
+    times = Errors.of(rows)
     words += times.words()
     others = [i for i in range(len(rows)) if i not in leading]
     return new_figure(
@@ -72,7 +74,8 @@ def scale_table(rows: Sequence[ScaleReport], beside: bool, say: Language) -> go.
             sqnr=decibels(float(rows[0].output.sqnr_db)),
         ),
         [
-            *_codes(rows, leading, 0.92),
+            *_codes(rows, [0], 0.92, "chosen "),
+            *_codes(rows, leading[1:], 0.92),
             *_codes(rows, others, 0.6),
             *times.bars(rows, say),
             _code_sensors(rows, say),
@@ -176,9 +179,18 @@ def _numbers(
     ]
 
 
-def _codes(rows: Sequence[ScaleReport], shown: Sequence[int], opacity: float) -> list[dict]:
+def code_heights(row: ScaleReport, rows: Sequence[ScaleReport]) -> np.ndarray:
+    """(256,) how tall a row's codes are drawn; the tallest of what the first is held to fits."""
+    held_to = rows[1:] or rows
+    tallest = max(float(count_height(r.output.code_counts, log=True).max()) for r in held_to)
+    heights = TALLEST * count_height(row.output.code_counts, log=True) / tallest
+    return np.minimum(heights, 0.98 - FOOT)
+
+
+def _codes(
+    rows: Sequence[ScaleReport], shown: Sequence[int], opacity: float, who: str = ""
+) -> list[dict]:
     """Log counts of the codes; hatched where no output can reach, spikes where values saturate."""
-    tallest = max(count_height(row.output.code_counts, log=True).max() for row in rows)
     edges = np.column_stack([CODES - 0.5, CODES + 0.5]).ravel()
     gap = np.full(1, np.nan)
     outline_x, outline_y = [], []
@@ -188,7 +200,7 @@ def _codes(rows: Sequence[ScaleReport], shown: Sequence[int], opacity: float) ->
     hatched_y: list[float] = []
     for i in shown:
         row, foot = rows[i], FOOT - i - 1
-        height = TALLEST * count_height(row.output.code_counts, log=True) / tallest
+        height = code_heights(row, rows)
         ends = [QMIN] * bool(row.output.saturated_low) + [QMAX] * bool(row.output.saturated_high)
         outline = np.where(np.isin(CODES, ends), 0.0, height)
         outline_x += [edges[:1], edges, edges[-1:], gap]
@@ -202,15 +214,19 @@ def _codes(rows: Sequence[ScaleReport], shown: Sequence[int], opacity: float) ->
             left, right = QMIN - 0.5, QMIN + row.stranded_codes - 0.5
             hatched_x += [left, left, right, right, np.nan]
             hatched_y += [foot, foot + 0.26, foot + 0.26, foot, np.nan]
-    names = {"name": "chosen codes"} if 0 in shown else {}
-    traces = []
-    if outline_x:
-        traces.append(
-            area(np.concatenate(outline_x), np.concatenate(outline_y), "output", opacity, **names)
-        )
-    traces.append(area(spikes_x, spikes_y, "saturated", 0.95))
-    traces.append(hatch(hatched_x, hatched_y, "stranded"))
-    return traces
+    if not outline_x:
+        return []
+    return [
+        area(
+            np.concatenate(outline_x),
+            np.concatenate(outline_y),
+            "output",
+            opacity,
+            name=f"{who}codes",
+        ),
+        area(spikes_x, spikes_y, "saturated", 0.95, name=f"{who}spikes"),
+        hatch(hatched_x, hatched_y, "stranded", name=f"{who}stranded"),
+    ]
 
 
 def _code_sensors(rows: Sequence[ScaleReport], say: Language) -> dict[str, Any]:
@@ -228,21 +244,31 @@ def _code_sensors(rows: Sequence[ScaleReport], say: Language) -> dict[str, Any]:
     ) | {"customdata": counts}
 
 
-class _Errors:
+def greatest_error(rows: Sequence[ScaleReport]) -> float:
+    """The squared error that fills the column: the same whichever row is the chosen one."""
+    held_to = rows[1:] or rows
+    error = [float(row.output.rounding_sse + row.output.clipping_sse) for row in held_to]
+    return max(SHOWN_ERRORS * min(error), 1e-300)
+
+
+@dataclass(frozen=True, eq=False)
+class Errors:
     """Rounding and clipping error end to end, on one scale for all rows."""
 
-    def __init__(self, inner: np.ndarray, outer: np.ndarray, times: dict[int, str]) -> None:
-        self.inner, self.outer, self.times = inner, outer, times  # shares of the column's width
+    inner: np.ndarray  # (R,) where rounding ends, as a share of the column's width
+    outer: np.ndarray  # (R,) where clipping ends
+    times: dict[int, str]  # of a row whose bar is cut: how many times the least error it is
 
     @staticmethod
-    def of(rows: Sequence[ScaleReport]) -> _Errors:
+    def of(rows: Sequence[ScaleReport]) -> Errors:
         rounding = np.array([float(row.output.rounding_sse) for row in rows])
         error = rounding + np.array([float(row.output.clipping_sse) for row in rows])
-        fits = error <= max(SHOWN_ERROR * rows[0].output.signal, error.min())
-        most, least = max(error[fits].max(), 1e-300), max(error.min(), 1e-300)
-        shown = np.where(fits, 1.0 / most, 0.5 / np.maximum(error, 1e-300))
+        most = greatest_error(rows)
+        fits = error <= most
+        shown = np.where(fits, 1.0 / most, CUT / np.maximum(error, 1e-300))
+        least = max(error.min(), 1e-300)
         times = {int(i): _times(error[i] / least) for i in np.flatnonzero(~fits)}
-        return _Errors(rounding * shown, error * shown, times)
+        return Errors(rounding * shown, error * shown, times)
 
     def words(self) -> list[dict[str, Any]]:
         middle = sum(BAR) / 2

@@ -12,9 +12,10 @@ SiLU's curve, which only rises there (``cut_labels``).
 from __future__ import annotations
 
 import html
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, overload
+from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
@@ -55,6 +56,7 @@ INPUT_SHARE = 0.33  # of the height: everything under the curve
 AXIS = 42  # px between the curve and the input histogram: the numbers of v, and its name
 INSET = ((0.0, 0.185), (0.7, 0.9))  # the close-up's x and y, of the whole
 WIDTH = 868  # px: the width that labels are placed for; they fit wider figures too, and down to 700
+MARGIN_FOR_CUTS = 1.01  # times the greatest value: a cut up to here does not move the axis
 BINS = 200
 
 LADDER = (0.999999, 0.99999, 0.9999, 0.999, 0.99, 0.9)
@@ -87,25 +89,19 @@ def transfer(
             the chosen scale, or with one before it, is left out.
         log_counts: whether the histograms' counts are drawn logarithmically.
     """
-    cuts = distinct_cuts(report.chosen, others)
+    cuts = [(report.chosen, "chosen"), *others]
     space = Space.of(report, [cut for cut, _ in cuts], log_counts)
-    labels = cut_labels(space, cuts, say)
     chosen = report.chosen
     traces = [
         *_input(space, chosen, say),
         *_output(space, chosen, say),
-        _ladder(space, [cut for cut, _ in cuts]),
+        ladder(space, [cut for cut, _ in cuts]),
         *_curve(space, chosen, say),
         *_close_up(space, chosen),
-        *_ruler(space, chosen),
-        *_cut_lines(space, cuts, say),
+        *ruler(space, chosen),
+        *cut_lines(space, cuts, say),
     ]
-    words = [
-        *_headings(space, chosen, say),
-        *_close_up_words(space, chosen, say),
-        *_input_words(space, chosen, say),
-        *_cut_words(space, cuts, labels, say),
-    ]
+    words = all_words(space, cuts, say)
     return new_figure(
         HEIGHT,
         _alt(report, say),
@@ -120,27 +116,37 @@ def transfer(
         annotations=words,
         meta={
             "linked": {"yaxis3": ["yaxis", INPUT_SHARE / (1 - INPUT_SHARE)]},
-            "narrow": _narrow(space, traces, words, labels),
+            "narrow": _narrow(space, traces, words, cut_labels(space, cuts, say)),
         },
     )
 
 
-def distinct_cuts(
-    chosen: ScaleReport, others: Sequence[tuple[ScaleReport, str]]
-) -> list[tuple[ScaleReport, str]]:
-    """Every cut once, the chosen one first."""
-    shown: dict[float, tuple[ScaleReport, str]] = {chosen.high: (chosen, "chosen")}
-    for other, kind in others:
-        shown.setdefault(other.high, (other, kind))
-    return list(shown.values())
+def all_words(
+    space: Space, cuts: Sequence[tuple[ScaleReport, str]], say: Language
+) -> list[dict[str, Any]]:
+    """Every annotation of the figure; the chosen cut is the first."""
+    chosen = cuts[0][0]
+    return [
+        *_headings(space, chosen, say),
+        *_close_up_words(space, chosen, say),
+        *_input_words(space, chosen, say),
+        *_cut_words(space, cuts, say),
+    ]
 
 
-@overload
-def silu(v: float) -> float: ...
-@overload
-def silu(v: np.ndarray) -> np.ndarray: ...
-def silu(v: float | np.ndarray) -> float | np.ndarray:
+def _coincides(cuts: Sequence[tuple[ScaleReport, str]]) -> list[bool]:
+    """Of every cut, whether one before it is at the same value, so that it needs no name."""
+    values = [cut.high for cut, _ in cuts]
+    return [value in values[:i] for i, value in enumerate(values)]
+
+
+def silu(v: np.ndarray) -> np.ndarray:
     return v / (1.0 + np.exp(-np.clip(v, -700.0, 700.0)))
+
+
+def silu_at(v: float) -> float:
+    """SiLU of one value: the same in a tenth of the time, for what searches."""
+    return v / (1.0 + math.exp(-min(max(v, -700.0), 700.0)))
 
 
 def preimage(y: float) -> float:
@@ -157,7 +163,7 @@ def _solve(y: float, low: float, high: float) -> float:
     """v between ``low``, where SiLU is below y, and ``high``, where it is above: by bisection."""
     for _ in range(60):
         middle = (low + high) / 2
-        low, high = (middle, high) if silu(middle) < y else (low, middle)
+        low, high = (middle, high) if silu_at(middle) < y else (low, middle)
     return high
 
 
@@ -181,12 +187,14 @@ class Space:
     @staticmethod
     def of(report: SliceReport, cuts: Sequence[ScaleReport], log_counts: bool) -> Space:
         silu_input, silu_output = report.silu_input, report.silu_output
-        top = max(silu_output.absmax, *(cut.high for cut in cuts), 1e-6)
+        # A zero point is rounded: an asymmetric cut may lie a step beyond all values.
+        beyond = [cut.high for cut in cuts if cut.high > MARGIN_FOR_CUTS * silu_output.absmax]
+        top = max(silu_output.absmax, *beyond, 1e-6)
         v_max = max(silu_input.max, preimage(top))
         # SiLU folds what lies far to the left onto 0, and the close-up wants room there.
         v_low = -min(max(-silu_input.min, 0.9 * v_max), 1.5 * v_max) * 1.03
         # float16 may round a value to just below SiLU's minimum.
-        y_min = min(silu(max(v_low, SILU_ARGMIN)), silu_output.min)
+        y_min = min(silu_at(max(v_low, SILU_ARGMIN)), silu_output.min)
         y_edges = np.linspace(y_min, max(silu_output.max, 1e-3 * top), BINS)
         v_edges = np.linspace(v_low, max(silu_input.max, 1e-3 * v_max), BINS)
         y_heights = count_height(silu_output.rebin(y_edges), log_counts)
@@ -314,36 +322,31 @@ def _axes(space: Space) -> dict[str, Any]:
 
 def _headings(space: Space, chosen: ScaleReport, say: Language) -> list[dict[str, Any]]:
     saturated = int(chosen.output.saturated)
-    words = say("{count} values saturate", count=f"{saturated:,}") if saturated else ""
+    words = say("{count} values saturate", count=f"{saturated:,}")
     headings = [
         label(0, 1, say("SiLU output y"), anchor="top right", yshift=4),
         label(RULER_X, 0, say("code"), anchor="bottom right", size=11, yshift=-20, name="under"),
         label(sum(OUTPUT_X) / 2, 0, say("values"), anchor="bottom center", size=11, yshift=-20,
               name="under"),
+        label(1, 1, words, "saturated", "top left", yshift=4, name="saturated",
+              **shown(saturated > 0)),
     ]  # fmt: skip
-    if words:
-        headings.append(label(1, 1, words, "saturated", "top left", yshift=4, name="saturated"))
     stranded = chosen.stranded_codes
     bottom, top = space.up(max(chosen.low, space.low)), space.up(SILU_MIN)
-    if stranded and top - bottom > 64:
-        words = say(
-            "{count} codes stranded:\nSiLU never goes\nbelow {floor}",
-            count=stranded,
-            floor=signed(SILU_MIN, 4),
-        )
-        middle = space.value_at((bottom + top) / 2)
-        headings.append(
-            label(
-                sum(OUTPUT) / 2,
-                middle,
-                words,
-                "text",
-                axes=("x3", "y3"),
-                halo=True,
-                name="stranded",
-            )
-        )
-    return headings
+    words = say(
+        "{count} codes stranded:\nSiLU never goes\nbelow {floor}",
+        count=stranded,
+        floor=signed(SILU_MIN, 4),
+    )
+    middle = space.value_at((bottom + top) / 2)
+    place: dict[str, Any] = {"axes": ("x3", "y3"), "halo": True, "name": "stranded"}
+    seen = shown(stranded > 0 and top - bottom > 64)
+    return [*headings, label(sum(OUTPUT) / 2, middle, words, "text", **place, **seen)]
+
+
+def shown(whether: bool) -> dict[str, Any]:
+    """For a word that has no place under every scale: it is there all the same, unseen."""
+    return {} if whether else {"opacity": 0}
 
 
 # Of the whole width: the output histogram's ends, and where the ruler begins.
@@ -364,20 +367,21 @@ def _close_up_words(space: Space, chosen: ScaleReport, say: Language) -> list[di
     rim = 0.08 * (space.window_y[1] - space.window_y[0])  # half a number's height
     low, high = space.window_y[0] + rim, space.window_y[1] - rim
     numbers = []
-    for off in (0,) if step is None else (-step, 0, step):
+    for nth, off in enumerate((0, -(step or 0), step or 0)):
         y = off * chosen.x_out_scale
-        if low < y < high and zero + off >= QMIN:
-            numbers.append(
-                label(
-                    right,
-                    y,
-                    signed(zero + off, 0),
-                    axes=("paper", "y4"),
-                    anchor="middle right",
-                    size=10.5,
-                    name="close-up code",
-                )
+        seen = low < y < high and zero + off >= QMIN and (off != 0 or nth == 0)
+        numbers.append(
+            label(
+                right,
+                y if seen else (low + high) / 2,
+                signed(zero + off, 0),
+                axes=("paper", "y4"),
+                anchor="middle right",
+                size=10.5,
+                name=f"close-up code {nth}",
+                **shown(seen),
             )
+        )
     return [words_above, *numbers]
 
 
@@ -405,39 +409,32 @@ def _input_words(space: Space, chosen: ScaleReport, say: Language) -> list[dict[
         name="over",
     )
     words = [name]
-    for shift, anchor, text in (
-        (
-            -5,
-            "bottom left",
-            say(
-                "{share} negative → codes {low} … {high}",
-                share=percent(negative),
-                low=signed(least, 0),
-                high=signed(zero, 0),
-            ),
+    halves = (
+        say(
+            "{share} negative → codes {low} … {high}",
+            share=percent(negative),
+            low=signed(least, 0),
+            high=signed(zero, 0),
         ),
-        (
-            5,
-            "bottom right",
-            say(
-                "{share} positive → codes {low} … {high}",
-                share=percent(1 - negative),
-                low=signed(zero, 0),
-                high=signed(most, 0),
-            ),
+        say(
+            "{share} positive → codes {low} … {high}",
+            share=percent(1 - negative),
+            low=signed(zero, 0),
+            high=signed(most, 0),
         ),
-    ):
+    )
+    for side, text in zip(("left", "right"), halves, strict=True):
         words.append(
             label(
                 0,
                 0,
                 text,
-                anchor=anchor,
+                anchor=f"bottom {side}",
                 size=12,
                 axes=("x", "paper"),
-                xshift=shift,
                 yshift=-4,
-                name="half",
+                xshift=-5 if side == "left" else 5,
+                name=f"half {side}",
             )
         )
     folded = report.silu_input.share_within(-np.inf, space.v_range[0])
@@ -459,6 +456,8 @@ class CutLabel:
     v: float
     y: float  # of its middle
     listed: str  # its text where it has a line to itself
+    bold: bool
+    hidden: bool  # another's name stands at its value
 
 
 def cut_labels(
@@ -469,19 +468,23 @@ def cut_labels(
     SiLU rises there, so that whatever lies left of where the curve passes a label's lower edge is
     clear of it. The least height is that of 0, for to the left the curve runs just under it.
     """
+    hidden = _coincides(cuts)
+    bold = [kind in ("chosen", "best") for _, kind in cuts]
     names, listed = [], []
-    for cut, kind in cuts:
-        name = say(cut.short)
-        rule = say("best {rule}", rule=name) if kind == "best" else name
-        name = say("{rule} cuts at {value}", rule=rule, value=scale_text(cut.high))
-        bold = kind in ("chosen", "best")
-        fits = text_width(name, bold=bold) < LIST_WIDTH
-        listed.append(name if fits else f"{rule}: {scale_text(cut.high)}")
-        if text_width(name, bold=bold) > LABEL_WIDTH:
-            lines = wrapped(rule, LABEL_WIDTH, bold=bold)
-            name = say("{rule}\ncuts at {value}", rule=lines, value=scale_text(cut.high))
+    for (cut, kind), heavy in zip(cuts, bold, strict=True):
+        short, value = say(cut.short), scale_text(cut.high)
+        rule = say("best {rule}", rule=short) if kind == "best" else short
+        name = say("{rule} cuts at {value}", rule=rule, value=value)
+        fits = text_width(name, bold=heavy) < LIST_WIDTH
+        listed.append(name if fits else f"{rule}: {value}")
+        if text_width(name, bold=heavy) > LABEL_WIDTH:
+            lines = wrapped(rule, LABEL_WIDTH, bold=heavy)
+            name = say("{rule}\ncuts at {value}", rule=lines, value=value)
         names.append(name)
-    tall = [LABEL_GAP * (1 + name.count("\n")) for name in names]
+    tall = [
+        0 if unseen else LABEL_GAP * (1 + name.count("\n"))
+        for name, unseen in zip(names, hidden, strict=True)
+    ]
     order = sorted(range(len(cuts)), key=lambda i: -cuts[i][0].high)
     middle = [space.up(cut.high) for cut, _ in cuts]
     ceiling = INSIDE - 2.0
@@ -493,20 +496,25 @@ def cut_labels(
         middle[i] = max(middle[i], floor + tall[i] / 2)
         floor = middle[i] + tall[i] / 2
     return [
-        CutLabel(name, preimage(max(space.value_at(up - high / 2), 0.0)), space.value_at(up), line)
-        for name, up, high, line in zip(names, middle, tall, listed, strict=True)
+        CutLabel(
+            names[i],
+            preimage(max(space.value_at(middle[i] - tall[i] / 2), 0.0)),
+            space.value_at(middle[i]),
+            listed[i],
+            bold[i],
+            hidden[i],
+        )
+        for i in range(len(cuts))
     ]
 
 
 def _cut_words(
-    space: Space,
-    cuts: Sequence[tuple[ScaleReport, str]],
-    labels: Sequence[CutLabel],
-    say: Language,
+    space: Space, cuts: Sequence[tuple[ScaleReport, str]], say: Language
 ) -> list[dict[str, Any]]:
     words = []
-    for place, (_, kind) in zip(labels, cuts, strict=True):
+    for place, (cut, kind) in zip(cut_labels(space, cuts, say), cuts, strict=True):
         concept = {"chosen": "text", "beside": "text", "best": "best"}.get(kind, "muted")
+        name = "cut chosen" if kind == "chosen" else f"cut {kind} {cut.observer}"
         words.append(
             label(
                 place.v,
@@ -515,26 +523,18 @@ def _cut_words(
                 concept,
                 "middle left",
                 axes=("x", "y"),
-                bold=kind in ("chosen", "best"),
+                bold=place.bold,
                 xshift=-6,
                 borderpad=0,
-                name=f"cut {kind}",
+                name=name,
+                **shown(not place.hidden),
             )
         )
-    clipped = _clipped_place(space, [cut.high for cut, _ in cuts])
-    if clipped:
-        words.append(
-            label(
-                *clipped,
-                say("clipped"),
-                "saturated",
-                "middle left",
-                axes=("x", "y"),
-                xshift=-3,
-                name="clipped",
-            )
-        )
-    return words
+    room = _clipped_place(space, [cut.high for cut, _ in cuts])
+    v, y = room or (0.0, 0.0)
+    clipped = label(v, y, say("clipped"), "saturated", "middle left", axes=("x", "y"), xshift=-3,
+                    name="clipped", **shown(room is not None))  # fmt: skip
+    return [*words, clipped]
 
 
 def _clipped_place(space: Space, cuts: Sequence[float]) -> tuple[float, float] | None:
@@ -599,13 +599,14 @@ def _input(space: Space, chosen: ScaleReport, say: Language) -> list[dict[str, A
     traces.append(line([0, 0], [0, at_zero], "on-input", 1, **axes))
     counts = space.report.silu_input.rebin(space.v_edges)
     middles = (space.v_edges[:-1] + space.v_edges[1:]) / 2
-    codes = chosen.codes(silu(middles))
+    y = silu(middles)
+    codes = chosen.codes(y)
     seen = np.flatnonzero(counts)
     hovers = [
         say(
             "v ≈ {v}, SiLU(v) {y}, code {code}\n{count} values",
             v=_near(middles[i], space.v_edges),
-            y=_near(float(silu(middles[i])), space.y_edges),
+            y=_near(float(y[i]), space.y_edges),
             code=signed(codes[i], 0),
             count=f"{counts[i]:,}",
         )
@@ -634,13 +635,11 @@ def _output(space: Space, chosen: ScaleReport, say: Language) -> list[dict[str, 
     ):
         y, height = _pieces(space.y_edges, space.y_heights, stretches)
         traces.append(area(space.across(height), y, concept, name=name, **axes))
-    bottom = max(chosen.low, space.low)
-    top = SILU_MIN if chosen.stranded_codes else bottom
     left, right = OUTPUT
     traces.append(
         hatch(
             [left, right, right, left],
-            [bottom, bottom, top, top],
+            stranded_heights(space, chosen),
             "stranded",
             name="stranded",
             **axes,
@@ -665,7 +664,14 @@ def _output(space: Space, chosen: ScaleReport, say: Language) -> list[dict[str, 
     return traces
 
 
-def _ladder(space: Space, cuts: Sequence[ScaleReport]) -> dict[str, Any]:
+def stranded_heights(space: Space, chosen: ScaleReport) -> list[float]:
+    """The corners of the hatched area, counter-clockwise from the bottom left."""
+    bottom = max(chosen.low, space.low)
+    top = SILU_MIN if chosen.stranded_codes else bottom
+    return [bottom, bottom, top, top]
+
+
+def ladder(space: Space, cuts: Sequence[ScaleReport]) -> dict[str, Any]:
     """Where |y| reaches its α-quantile, for round α; a rung at a cut or at another is left out."""
     output = space.report.silu_output
     rungs = [(output.absmax, "α 1")]
@@ -755,7 +761,7 @@ def ruler_marks(space: Space, chosen: ScaleReport) -> tuple[list[int], list[int]
     return marked, named
 
 
-def _ruler(space: Space, chosen: ScaleReport) -> list[dict[str, Any]]:
+def ruler(space: Space, chosen: ScaleReport) -> list[dict[str, Any]]:
     """Codes along the y axis, in real units, so that the ruler grows and shrinks with the scale."""
     axes: dict[str, Any] = {"xaxis": "x3", "yaxis": "y3"}
     marked, named = ruler_marks(space, chosen)
@@ -799,7 +805,7 @@ def _ruler(space: Space, chosen: ScaleReport) -> list[dict[str, Any]]:
     return traces
 
 
-def _cut_lines(
+def cut_lines(
     space: Space, cuts: Sequence[tuple[ScaleReport, str]], say: Language
 ) -> list[dict[str, Any]]:
     """From the ruler through the output histogram to the curve, and down to the input.
@@ -833,7 +839,8 @@ def _narrow(
     labels: Sequence[CutLabel],
 ) -> dict[str, Any]:
     """What is different where there is no room for words beside the curve."""
-    names = [i for i, word in enumerate(words) if str(word.get("name")).startswith("cut ")]
+    places = [i for i, word in enumerate(words) if str(word.get("name")).startswith("cut ")]
+    shown = [(i, place) for i, place in zip(places, labels, strict=True) if not place.hidden]
     inside = INSIDE + NARROW_BLOCK
     bottom = NARROW_BLOCK / inside
     left, right = NARROW_ENDS
@@ -842,7 +849,7 @@ def _narrow(
     def up(share: float) -> float:
         return bottom + (1 - bottom) * share
 
-    top = MARGIN["t"] + LABEL_GAP * len(names)
+    top = MARGIN["t"] + LABEL_GAP * len(shown)
     close_up = (0.02, bottom - 0.115)
     narrow: dict[str, Any] = {
         "height": inside + top + 8,
@@ -863,12 +870,12 @@ def _narrow(
         "shapes[1].y0": close_up[0],
         "shapes[1].y1": close_up[1],
     }
-    for row, i in enumerate(names):
-        line = html.escape(labels[row].listed, quote=False)
+    for row, (i, place) in enumerate(shown):
+        line = html.escape(place.listed, quote=False)
         narrow |= {
             f"annotations[{i}].{key}": value
             for key, value in {
-                "text": f"<b>{line}</b>" if "<b>" in words[i]["text"] else line,
+                "text": f"<b>{line}</b>" if place.bold else line,
                 "xref": "paper",
                 "yref": "paper",
                 "x": 0,
@@ -876,13 +883,13 @@ def _narrow(
                 "xshift": 0,
                 "xanchor": "left",
                 "yanchor": "bottom",
-                "yshift": 22 + LABEL_GAP * (len(names) - 1 - row),
+                "yshift": 22 + LABEL_GAP * (len(shown) - 1 - row),
             }.items()
         }
     halves = 0
     for i, word in enumerate(words):
         moved: dict[str, Any] = {}
-        if word.get("name") == "half":
+        if str(word.get("name")).startswith("half"):
             moved = {
                 "xref": "paper",
                 "x": 0,
@@ -901,7 +908,7 @@ def _narrow(
             moved = {"y": bottom, "yshift": -4 - 2 * LABEL_GAP}
         elif word.get("name") == "close-up":
             moved = {"x": 0, "y": close_up[1]}
-        elif word.get("name") == "close-up code":
+        elif str(word.get("name")).startswith("close-up code"):
             moved = {"x": left}
         elif word.get("name") in ("clipped", "stranded"):
             moved = {"visible": False}

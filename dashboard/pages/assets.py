@@ -70,6 +70,12 @@ def _address(kind: str, path: Path) -> str:
     return f"_stcore/bidi-components/scalescope.{kind}/{path.name}?v={edition}"
 
 
-def module_loader(name: str) -> str:
-    """JavaScript that has loaded a module of ``pages/browser/`` as ``module``, a promise."""
-    return f"const root = {ROOT_JS};\nconst module = import(root + {json.dumps(address(name))});\n"
+def module_loader(*names: str) -> str:
+    """JavaScript that has loaded modules of ``pages/browser/`` as ``modules``, a promise of all.
+
+    Each by the address that every component has it by, so that the browser has one of each.
+    """
+    addresses = json.dumps([address(name) for name in names])
+    return f"""const root = {ROOT_JS};
+const modules = Promise.all({addresses}.map((address) => import(root + address)));
+"""

@@ -21,6 +21,7 @@ _FIGURE = st.components.v2.component(
     "scalescope_figure",
     html="""<div class="scalescope-figure">
 <div class="plot" role="img"></div>
+<div class="words" aria-hidden="true"></div>
 <div class="picks"></div>
 <div class="bar"><button type="button" data-action="png">PNG</button
 ><button type="button" data-action="svg">SVG</button
@@ -33,7 +34,8 @@ _FIGURE = st.components.v2.component(
 const exchange = {exchanges("dark")!r}, library = root + {assets.library()!r}, narrow = {NARROW};
 export default ({{ data, parentElement, setTriggerValue }}) => {{
   const figure = parentElement.querySelector(".scalescope-figure");
-  module.then(({{ show }}) => show(figure, {{ data, exchange, library, narrow, setTriggerValue }}));
+  const shown = {{ data, exchange, library, narrow, setTriggerValue }};
+  modules.then(([{{ show }}]) => show(figure, shown));
   return () => figure.end?.();
 }};""",
     isolate_styles=False,
@@ -63,6 +65,7 @@ def show(
     _FIGURE(
         key=key,
         data={
+            "key": key,
             "figure": figure.to_json(),
             "zoom": zoom,
             "file": file or f"scalescope-{key}",

@@ -14,12 +14,12 @@ import streamlit as st
 from dashboard import figures
 from dashboard.analysis.report import format_alpha
 from dashboard.messages import Message
-from dashboard.pages import controls, live, studies, welcome
+from dashboard.pages import controls, instrument, live, pinning, studies, welcome
 from dashboard.pages.controls import Choice
 from dashboard.pages.exporting import export_layer, show_figure
 from dashboard.pages.heading import ALPHA_WIDTH
 from dashboard.pages.registry import page
-from dashboard.pages.remembering import STATE, keep, kept, one_of
+from dashboard.pages.remembering import STATE
 from dashboard.pages.studies import SliceStudy
 from dashboard.pages.waiting import Frame
 from dashboard.text import captions
@@ -51,15 +51,21 @@ def explore(frame: Frame, say: Language) -> None:
             _show_metrics(study, say)
         with st.container(key="hero"):
             _show_verdict(choice, study, say)
-            _show_transfer(choice, study, say)
+            instrument.transfer(choice, study, say)
+            way_slot = st.container()
             kernel_slot = st.container()
+    pinning.show(choice, instrument.log_counts(), say)
     st.divider()
     _show_table(choice, study, say)
+    with way_slot:
+        instrument.arrived(choice, study, say)
     if not choice.complete:
         controls.count_the_rest(choice, frame)
     kernel = live.run(choice, study, frame)
     with kernel_slot:
         live.show(choice, study, kernel, say)
+    instrument.confirm()
+    instrument.follow(choice, study, say)
     export_layer(choice, study, kernel, say)
 
 
@@ -94,7 +100,8 @@ def _show_utilization(choice: Choice, study: SliceStudy, say: Language) -> None:
     st.markdown("### " + say("Utilization against scale_wx"))
     curves = figures.utilization_sweep(study.sweep, study.held_to, say)
     show_figure(curves, "sweep", choice, say)
-    st.caption(captions.sweep_caption(study.report, say))
+    with st.container(key="sweep_note"):
+        st.caption(captions.sweep_caption(study.report, say))
 
 
 def _show_verdict(choice: Choice, study: SliceStudy, say: Language) -> None:
@@ -109,51 +116,24 @@ def _show_verdict(choice: Choice, study: SliceStudy, say: Language) -> None:
             on_click=controls.use,
             args=(best,),
         )
-    st.markdown(captions.proof(study.report, study.landscape, say))
+        pinning.button(choice, say)
+    with st.container(key="proof"):
+        st.markdown(captions.proof(study.report, study.landscape, say))
 
 
 def _show_metrics(study: SliceStudy, say: Language) -> None:
     """Six numbers of the scale, each held to its companion's."""
     with st.container(horizontal=True, key="metrics"):
         for metric in captions.metrics(study.report, study.beside, say):
-            st.metric(
-                metric.name,
-                metric.value,
-                metric.beside,
-                delta_color="off",
-                delta_arrow="off",
-                help=metric.help,
-                width=176,
-            )
-
-
-def _show_transfer(choice: Choice, study: SliceStudy, say: Language) -> None:
-    """From SiLU's input to the code, with the cuts of the other scales."""
-    counts = {"log counts": say("log counts"), "linear counts": say("linear counts")}
-    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-        st.markdown(
-            "### " + say("From SiLU input to INT8 code"),
-            help=say(
-                "Follow a value: up from the input, across the curve, onto the ruler of codes."
-            ),
-        )
-        kept("counts", one_of(tuple(counts)))
-        kind = st.segmented_control(
-            say("Counts"),
-            counts,
-            default="log counts",
-            key="counts",
-            format_func=counts.__getitem__,
-            required=True,
-            label_visibility="collapsed",
-            help=say("How tall a count is drawn in both histograms."),
-        )
-        keep("counts", kind, "log counts")
-    others = [(study.beside, "beside"), (study.best, "best")]
-    others += [(row, "baseline") for row in study.rows if row.observer in ("minmax", "scale-wx")]
-    hero = figures.transfer(study.report, others, kind == "log counts", say)
-    show_figure(hero, "transfer", choice, say)
-    st.caption(captions.transfer_caption(study.report, say))
+            with st.container(key=f"metric_{metric.name}", width=176):
+                st.metric(
+                    metric.name,
+                    metric.value,
+                    metric.beside,
+                    delta_color="off",
+                    delta_arrow="off",
+                    help=metric.help,
+                )
 
 
 def _show_table(choice: Choice, study: SliceStudy, say: Language) -> None:

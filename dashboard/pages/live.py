@@ -38,7 +38,8 @@ def show(choice: Choice, study: SliceStudy, kernel: KernelRun | None, say: Langu
     name = choice.slice_name
     layer = replace(study.layer, kernel=kernel)
     if kernel:
-        st.markdown(captions.kernel_sentence(layer, kernel, name, say))
+        with st.container(key="kernel_word"):
+            st.markdown(captions.kernel_sentence(layer, kernel, name, say))
     with st.expander(say("All scales and errors of this slice")):
         st.table(captions.all_measures(layer, name, say))
         if not choice.rule.symmetric:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import streamlit as st
 
-from dashboard.pages.remembering import STATE
+from dashboard.pages.remembering import STATE, redo, undo
 from dashboard.text.language import Language
 
 ZOOM = 1.25  # of figures in a room
@@ -59,8 +59,16 @@ def draw(say: Language) -> None:
         ("→  Page Down", say("the next page, while presenting")),
         ("←  Page Up", say("the page before, while presenting")),
         ("Esc", say("leave the presentation")),
+        ("Ctrl Z", say("undo the last change of a setting")),
+        ("Ctrl Shift Z", say("redo it")),
     ]
-    _SHORTCUTS(key="shortcuts", data={"title": say("Keys"), "keys": keys}, height=1)
+    _SHORTCUTS(
+        key="shortcuts",
+        data={"title": say("Keys"), "keys": keys},
+        height=1,
+        on_undo_change=undo,
+        on_redo_change=redo,
+    )
 
 
 def button(say: Language) -> None:

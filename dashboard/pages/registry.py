@@ -23,7 +23,7 @@ from streamlit.navigation.page import StreamlitPage
 from dashboard.analysis.report import format_alpha
 from dashboard.messages import Message
 from dashboard.pages import address, heading, keys, presenting, speaking
-from dashboard.pages.remembering import STATE
+from dashboard.pages.remembering import STATE, VIEW, note_settings
 from dashboard.pages.speaking import spoken
 from dashboard.pages.waiting import Frame
 from dashboard.rules.observers import ScaleRule
@@ -113,6 +113,7 @@ def navigation(home: str = HOME) -> Callable[[], None]:
         home: the key of the page that is opened where the address names none.
     """
     STATE.home = home
+    note_settings()
     st.html(STYLE)
     speaking.style()
     say = spoken()
@@ -172,7 +173,8 @@ def open_page(key: str, settings: Mapping[str, str] | None = None) -> None:
         settings: what its link says; without them, what was chosen here.
     """
     entry = pages()[key]
-    st.switch_page(_navigable(entry, spoken()), query_params=dict(settings or {}))
+    linked = {name: text for name, text in (settings or {}).items() if name not in VIEW}
+    st.switch_page(_navigable(entry, spoken()), query_params=linked)
 
 
 def link(key: str, label: str, settings: Mapping[str, str] | None = None) -> None:

@@ -18,8 +18,10 @@ import numpy as np
 import streamlit as st
 
 STATE = st.session_state
+UNDO_STEPS = 100
 LATE_SECONDS = 2.0  # for a link that is on its way while the next is written
-APART = {"lang", "present"}  # parts of a link that say how a page is shown, not what
+VIEW = {"zoom", "probe"}  # parts that the browser keeps in the link by itself, a page's own
+APART = {"lang", "present", *VIEW}  # parts of a link that say how a page is shown, not what
 
 
 def take_link() -> None:
@@ -42,6 +44,42 @@ def take_link() -> None:
             del STATE.kept[key]
             STATE.pop(key, None)
     STATE.asked = {key: text for key, text in linked.items() if key not in STATE.kept}
+
+
+def note_settings() -> None:
+    """Once a run, before its page: what the last run left can be undone to."""
+    past = STATE.setdefault("past", [])
+    settings = {key: value for key, value in STATE.get("kept", {}).items() if key not in APART}
+    if settings and (not past or past[-1] != settings):
+        past.append(settings)
+        del past[:-UNDO_STEPS]
+        STATE.future = []
+
+
+def undo() -> None:
+    """For a key: the settings before the last change, whichever page changed them."""
+    note_settings()
+    if len(STATE.past) > 1:
+        STATE.future.append(STATE.past.pop())
+        _restore(STATE.past[-1])
+
+
+def redo() -> None:
+    """For a key: the settings that the last undo left."""
+    if STATE.get("future"):
+        STATE.past.append(STATE.future.pop())
+        _restore(STATE.past[-1])
+
+
+def _restore(settings: dict[str, Any]) -> None:
+    """Put every setting back, those at their defaults too: the browser is told of each."""
+    for key in set(STATE.kept) - set(settings) - APART:
+        STATE.pop(key, None)
+    apart = {key: value for key, value in STATE.kept.items() if key in APART}
+    STATE.kept = settings | apart
+    STATE.asked = {}
+    for key, value in settings.items():
+        STATE[key] = value
 
 
 def _is_late(linked: dict[str, str]) -> bool:

@@ -34,6 +34,8 @@ SHELVES = {
     "kinds": (32, 2 * MIB, False),
     "health": (16, 4 * MIB, False),
     "column": (256, 16 * MIB, False),
+    "answers": (16, 64 * MIB, False),
+    "table": (16, 64 * MIB, False),
 }
 
 

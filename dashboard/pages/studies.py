@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from dashboard.analysis import kinds
+from dashboard.analysis.answers import Answers, answer_all
 from dashboard.analysis.compare import Column, calibrated_column
 from dashboard.analysis.kinds import GroupStudy, ScaleKind
 from dashboard.analysis.report import (
@@ -88,6 +89,21 @@ def layer_report(source: Source, layer: int, rule: ScaleRule) -> LayerReport:
         kernel=None,
         bests=tuple(best(source, layer, i, rule.symmetric) for i in indices),
     )
+
+
+def answers(
+    source: Source, layer: int, index: int, alphas: tuple[float, ...], symmetric: bool
+) -> Answers:
+    """What every α of an axis makes of one slice."""
+    return shelf("answers").get_or_make(
+        (source, layer, index, alphas, symmetric),
+        lambda: answer_all(_slice(source, layer, index), alphas, symmetric),
+    )
+
+
+def table(subject: str, make: Callable[[], str]) -> str:
+    """A table of answers as the browser has it, in JSON; ``subject`` says what it is about."""
+    return shelf("table").get_or_make(subject, make)
 
 
 def column(

@@ -10,6 +10,16 @@ const PLAIN = 3; // px that a pointer may move and still click
 const MARGIN = 28; // px left free under a picture in a room
 const PIXELS = 2; // of a saved PNG, to one of the page
 
+// The figures on show, by their keys; while they are held, what comes for them waits.
+export const figures = new Map();
+export const onDrawn = new Set(); // called with the key of each figure that was drawn
+let held = false;
+
+export function hold(whether) {
+  held = whether;
+  if (!held) for (const root of figures.values()) paint(root);
+}
+
 let library;
 
 // plotly.js, once a page. The address says the version, so a copy in the cache never is out of date.
@@ -50,6 +60,7 @@ function prepared(root) {
   const zoom = fitting(root, data.zoom, layout.height);
   const family = getComputedStyle(root).getPropertyValue("--st-font") || "sans-serif";
   fit(figure, root.clientWidth / zoom, narrow, family);
+  keepZoom(root, layout);
   // A finger that scrolls the page must not be taken for one that zooms; the bar has buttons.
   if (!zooms(layout).length || matchMedia("(pointer: coarse)").matches) layout.dragmode = false;
   return { figure, zoom };
@@ -58,8 +69,66 @@ function prepared(root) {
 const zooms = (layout) =>
   Object.keys(layout).filter((name) => /^[xy]axis\d*$/.test(name) && layout[name].fixedrange === false);
 
+// Zoom stays while the figure is about the same thing (its uirevision), and is in the link:
+// "transfer.xaxis_-1_2", joined by "~".
+
+const LINK = "zoom";
+
+function linkedZooms() {
+  const words = new URLSearchParams(location.search).get(LINK)?.split("~") ?? [];
+  return words.map((word) => word.match(/^([\w-]+)\.([xy]axis\d*)_(-?[\d.e+-]+)_(-?[\d.e+-]+)$/))
+    .filter(Boolean)
+    .map(([, key, axis, low, high]) => ({ key, axis, range: [Number(low), Number(high)] }))
+    .filter(({ range }) => range.every(Number.isFinite));
+}
+
+export function putInLink(name, value) {
+  const url = new URL(location.href);
+  if ((url.searchParams.get(name) ?? "") === value) return;
+  if (value) url.searchParams.set(name, value);
+  else url.searchParams.delete(name);
+  history.replaceState(history.state, "", url);
+}
+
+let asked = linkedZooms(); // by the link that the browser came with, of figures still to come
+
+function putZoomInLink() {
+  const words = asked.map(({ key, axis, range }) => `${key}.${axis}_${range.join("_")}`);
+  for (const [key, { zoomed }] of figures)
+    for (const [axis, range] of Object.entries(zoomed ?? {}))
+      words.push(`${key}.${axis}_${range.map((value) => Number(value.toPrecision(5))).join("_")}`);
+  putInLink(LINK, words.join("~"));
+}
+
+function keepZoom(root, layout) {
+  const subject = JSON.stringify(layout.uirevision ?? root.shown.data.figure);
+  if (root.subject === undefined) {
+    const own = asked.filter(({ key }) => key === root.shown.data.key);
+    asked = asked.filter((entry) => !own.includes(entry));
+    root.zoomed = Object.fromEntries(own.map(({ axis, range }) => [axis, range]));
+  } else if (root.subject !== subject) root.zoomed = {};
+  root.subject = subject;
+  root.whole = {};
+  for (const name of zooms(layout)) {
+    root.whole[name] = layout[name].range;
+    if (root.zoomed[name]) Object.assign(layout[name], { range: root.zoomed[name], autorange: false });
+  }
+}
+
+function noteZoom(root) {
+  const plot = root.querySelector(".plot");
+  for (const name of zooms(plot.layout)) {
+    const axis = plot._fullLayout[name], whole = root.whole[name];
+    const same = whole ? axis.range.every((end, i) => Math.abs(end - whole[i]) < 1e-9 * Math.abs(whole[1] - whole[0]))
+      : axis.autorange;
+    if (same) delete root.zoomed[name];
+    else root.zoomed[name] = [...axis.range];
+  }
+  putZoomInLink();
+}
+
 async function paint(root) {
-  if (!root.clientWidth || !root.shown) return;
+  if (held || !root.clientWidth || !root.shown) return;
   const { data } = root.shown;
   const state = [data.figure, data.zoom, root.clientWidth, isDark(root)].join("\n");
   if (state === root.painted) return;
@@ -73,21 +142,30 @@ async function paint(root) {
   const plot = root.querySelector(".plot");
   plot.setAttribute("aria-label", layout.meta.alt);
   plot.style.transform = zoom === 1 ? "" : `scale(${zoom})`;
+  Object.assign(root.querySelector(".words").style, {
+    transform: plot.style.transform, transformOrigin: "0 0",
+  });
   const Plotly = await plotly(root.shown.library);
   if (state !== root.painted) return; // a later one has come in the meantime
+  putZoomInLink();
   await Plotly.react(plot, figure.data, layout, {
     displayModeBar: false,
     responsive: false,
     scrollZoom: false,
-    doubleClick: "reset",
+    doubleClick: false, // its own idea of the whole is that of the first drawing
     showTips: false,
   });
   if (!root.heard) {
     root.heard = true;
-    plot.on("plotly_relayout", () => settle(root));
+    plot.on("plotly_relayout", () => {
+      noteZoom(root);
+      return settle(root);
+    });
+    plot.on("plotly_doubleclick", () => zoom(root, 0));
   }
   await settle(root);
   root.dataset.drawn = String(Number(root.dataset.drawn ?? 0) + 1);
+  for (const call of onDrawn) call(data.key);
 }
 
 // After a drawing and after a zoom: axes that follow another do so, picks lie where they belong.
@@ -209,7 +287,7 @@ async function zoom(root, factor) {
   for (const name of zooms(plot.layout)) {
     const axis = plot._fullLayout[name];
     const [low, high] = axis.range, half = ((high - low) / 2) * factor, middle = (low + high) / 2;
-    const whole = axis._rangeInitial0 === undefined ? null : [axis._rangeInitial0, axis._rangeInitial1];
+    const whole = root.whole[name];
     if (factor) changes[`${name}.range`] = [middle - half, middle + half];
     else if (whole) changes[`${name}.range`] = whole;
     else changes[`${name}.autorange`] = true;
@@ -251,6 +329,9 @@ function begin(root) {
     if (event.propertyName === "outline-color") paint(root);
   });
   root.end = () => {
+    if (figures.get(root.shown.data.key) === root) figures.delete(root.shown.data.key);
+    asked = [];
+    putZoomInLink();
     window.removeEventListener("pointerup", root.release, true);
     root.observer.disconnect();
     window.Plotly?.purge(root.querySelector(".plot"));
@@ -260,6 +341,7 @@ function begin(root) {
 export function show(root, shown) {
   const known = root.shown !== undefined;
   root.shown = shown;
+  figures.set(shown.data.key, root);
   for (const button of root.querySelectorAll(".bar button")) {
     button.title = shown.data.words[button.dataset.action];
     button.setAttribute("aria-label", button.title);

@@ -177,6 +177,16 @@ def metrics(report: SliceReport, beside: ScaleReport, say: Language) -> tuple[Me
     )
 
 
+def side_by_side(pinned: SliceReport, chosen: SliceReport, say: Language) -> dict[str, list[str]]:
+    """The six numbers of two settings, as columns of a table."""
+    both = [metrics(report, report.chosen, say) for report in (pinned, chosen)]
+    return {
+        say("measure"): [metric.name for metric in both[0]],
+        say("Pinned"): [metric.value for metric in both[0]],
+        say("Chosen"): [metric.value for metric in both[1]],
+    }
+
+
 def all_measures(report: LayerReport, name: str, say: Language) -> dict[str, list[str]]:
     """Every measure of one slice by its name, with six digits, as columns of a table."""
     values = report.measures(name)
