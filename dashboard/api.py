@@ -15,7 +15,7 @@ import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from html import escape
 from importlib import import_module
 from numbers import Real
@@ -128,10 +128,11 @@ class Scale(ScaleReport):
     """One output scale, and what it makes of the calibrated outputs.
 
     ``x_out_scale`` is in real units per code; ``output`` has the counts of all 256 codes. Shares
-    lie between 0 and 1.
+    lie between 0 and 1. ``predicted_nats`` is what this scale alone is predicted to cost the model,
+    in nats of KL a token; None where no gradients were counted.
     """
 
-    counted: SliceCalibration
+    counted: SliceCalibration = field(kw_only=True)
 
     @property
     def sqnr_db(self) -> float:
@@ -152,17 +153,6 @@ class Scale(ScaleReport):
     def top_code_utilization(self) -> float | None:
         """The largest code's magnitude / 127, at most 1; None for an asymmetric scale."""
         return float(self.output.top_code_utilization) if self.rule.symmetric else None
-
-    @property
-    def predicted_nats(self) -> float | None:
-        """What this scale alone is predicted to cost the model, in nats of KL a token.
-
-        None where no gradients were counted.
-        """
-        gradients = self.counted.gradients
-        if gradients is None:
-            return None
-        return float(gradients.predicted_nats(self.x_out_scale, self.zero_point))
 
     @property
     def effective_bits(self) -> float:

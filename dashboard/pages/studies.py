@@ -49,8 +49,10 @@ def _slice(source: Source, layer: int, index: int) -> SliceCalibration:
 
 def scale_report(source: Source, layer: int, index: int, rule: ScaleRule) -> ScaleReport:
     """What a rule makes of one slice: some rules search, and most stay while α moves."""
+    counted = _slice(source, layer, index)
     return shelf("scale").get_or_make(
-        (source, layer, index, rule), lambda: report_scale(_slice(source, layer, index), rule)
+        (source, layer, index, rule, counted.gradients is not None),
+        lambda: report_scale(counted, rule),
     )
 
 
@@ -95,20 +97,28 @@ def landscapes(
     }
 
 
-def best(source: Source, layer: int, index: int, symmetric: bool = True) -> ScaleReport:
+def best(
+    source: Source, layer: int, index: int, symmetric: bool = True, by: Measure = "sqnr_db"
+) -> ScaleReport:
     """What a slice's own best α makes of it."""
-    rule = landscape(source, layer, index, symmetric).best_rule
+    rule = landscape(source, layer, index, symmetric, by).best_rule
     return scale_report(source, layer, index, rule)
 
 
-def layer_report(source: Source, layer: int, rule: ScaleRule) -> LayerReport:
-    """One layer under a rule, from the counts alone: no kernel runs."""
+def layer_report(
+    source: Source, layer: int, rule: ScaleRule, by: Measure = "sqnr_db"
+) -> LayerReport:
+    """One layer under a rule, from the counts alone: no kernel runs.
+
+    Args:
+        by: what "best" means.
+    """
     indices = range(len(calibrating.calibration(source, lambda _: None).layer(layer).slices))
     return LayerReport(
         layer,
         tuple(slice_report(source, layer, i, rule) for i in indices),
         kernel=None,
-        bests=tuple(best(source, layer, i, rule.symmetric) for i in indices),
+        bests=tuple(best(source, layer, i, rule.symmetric, by) for i in indices),
     )
 
 

@@ -80,7 +80,15 @@ from dashboard.text.captions.kernel import (
     roofline_caption,
     speed_caption,
 )
-from dashboard.text.captions.layers import NO_ROW, layers_headline, layers_verdict, rules_caption
+from dashboard.text.captions.layers import (
+    NO_ROW,
+    layers_headline,
+    layers_headline_by_loss,
+    layers_verdict,
+    layers_verdict_by_loss,
+    rules_caption,
+    rules_caption_by_loss,
+)
 from dashboard.text.captions.stored import (
     FLOAT_LAYER,
     HEALTH,
@@ -96,6 +104,7 @@ from dashboard.text.captions.stored import (
 from dashboard.text.captions.sweep import (
     NO_CHANNELS,
     alpha_sweep_caption,
+    cost_caption,
     kind_rows,
     kinds_caption,
     recommendation,
@@ -136,6 +145,7 @@ __all__ = [
     "compare_headline",
     "compare_rows",
     "compare_verdict",
+    "cost_caption",
     "damage_caption",
     "groups_caption",
     "groups_headline",
@@ -159,8 +169,10 @@ __all__ = [
     "layers_cost_rows",
     "layers_cost_verdict",
     "layers_headline",
+    "layers_headline_by_loss",
     "layers_in_words",
     "layers_verdict",
+    "layers_verdict_by_loss",
     "listing_caption",
     "measure_text",
     "measuring",
@@ -176,6 +188,7 @@ __all__ = [
     "recorded_caption",
     "roofline_caption",
     "rules_caption",
+    "rules_caption_by_loss",
     "settings_left",
     "side_by_side",
     "speed_caption",
