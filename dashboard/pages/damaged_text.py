@@ -23,7 +23,7 @@ _TEXT = st.components.v2.component(
     js=f"""{assets.module_loader("damage.js")}
 export default ({{ data, parentElement }}) => {{
   const root = parentElement.querySelector(".scalescope-damage");
-  module.then(({{ show }}) => show(root, data));
+  modules.then(([{{ show }}]) => show(root, data));
 }};""",
     isolate_styles=False,
 )
