@@ -28,6 +28,8 @@ import torch
 from torch import nn
 
 from dashboard.analysis.impact import (
+    ERRORS,
+    Estimate,
     FloatRun,
     Impact,
     float_run,
@@ -179,23 +181,36 @@ def examine(name: str, on_line: Callable[[str], None]) -> dict:
                 }
             )
         on_line(f"{name}, {label}, each layer alone")
-    chosen = [row for row in alone if row["rule"] in PLANS]  # nobody takes the others
-    worst = max(chosen, key=lambda row: row["kl_nats"] / row["predicted_nats"])
-    entry = ALONE[worst["rule"]](checkpoint, calibration)[worst["layer"]]
-    spared, slice_name, channel = without_clipping(
-        checkpoint, calibration.capture(worst["layer"]), entry.quantization
-    )
     return {
         "text": own,
         "loss": {text: vars(run.loss_nats) for text, run in runs.items()},
         "rules": rules,
         "alone": alone,
-        "worst": {
-            **worst,
-            "slice": slice_name,
-            "channel": channel,
-            "spared": measured(few, [spared]).measures(),
-        },
+        "worst": ask_why(checkpoint, calibration, alone, lambda layer: measured(few, [layer])),
+    }
+
+
+def ask_why(
+    checkpoint: Checkpoint,
+    calibration: Calibration,
+    alone: Sequence[dict],
+    measured: Callable[[LayerQuantization], Impact],
+) -> dict:
+    """The setting whose prediction is furthest too low, and what sparing one channel saves."""
+    chosen = [row for row in alone if row["rule"] in PLANS]  # nobody takes the others
+    worst = max(chosen, key=lambda row: row["kl_nats"] / row["predicted_nats"])
+    layer = ALONE[worst["rule"]](checkpoint, calibration)[worst["layer"]].quantization
+    spared, slice_name, channel = without_clipping(
+        checkpoint, calibration.capture(worst["layer"]), layer
+    )
+    saved = kl_difference(measured(layer), measured(spared))
+    return {
+        **worst,
+        "slice": slice_name,
+        "channel": channel,
+        "spared_nats": measured(spared).kl_nats.mean,
+        "saved_nats": saved.mean,
+        "saved_nats_error": saved.error,
     }
 
 
@@ -236,6 +251,8 @@ def tables(recorded: dict) -> dict[str, str]:
         **{f"cost {name}": cost_table(sample) for name, sample in recorded.items()},
         "trust": trust_table(recorded),
         "published": published_table(recorded),
+        "pairs": pairs_table(recorded),
+        "loss": loss_table(recorded),
         "worst": worst_table(recorded),
     }
 
@@ -308,11 +325,67 @@ def published_table(recorded: dict) -> str:
     for name, sample in recorded.items():
         rows = {label: row[sample["text"]] for label, row in sample["rules"].items()}
         base = rows["α 0.9995"]
-        cells = [paired(rows[label], base) for label in labels]
-        cells = [c if c == "noise" or c.startswith("−") else f"+{c}" for c in cells]
+        cells = [signed_difference(rows[label], base) for label in labels]
         lines.append(
             f"| `{name}` | {with_error(base['kl_nats'], base['kl_nats_error'])} | "
             f"{' | '.join(cells)} |"
+        )
+    return "\n".join(lines)
+
+
+PAIRS = (
+    ("moving average, α 0.9995", "α 0.9995"),
+    ("best α a slice, by predicted loss", "best α a slice, by SQNR"),
+    ("least squared error", "best α a slice, by SQNR"),
+    ("entropy (TensorRT)", "MinMax"),
+    ("asymmetric MinMax", "best α a slice, by predicted loss"),
+    ("asymmetric, least squared error", "asymmetric MinMax"),
+    (f"MinMax a group of {GROUP}", "asymmetric MinMax"),
+    ("MinMax a channel", "asymmetric, least squared error"),
+    ("MinMax a channel", "best α a slice, by predicted loss"),
+)
+
+
+def pairs_table(recorded: dict) -> str:
+    """How much more the first of two costs than the second, paired by window, on the own text."""
+    lines = [
+        f"| the first, against the second | {' | '.join(f'`{name}`' for name in recorded)} |",
+        "|---" * (len(recorded) + 1) + "|",
+    ]
+    for one, other in PAIRS:
+        cells = []
+        for sample in recorded.values():
+            own, rules = sample["text"], sample["rules"]
+            cells.append(signed_difference(rules[one][own], rules[other][own]))
+        lines.append(f"| {one}, against {other} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def signed_difference(one: dict, other: dict) -> str:
+    """``paired``, with a sign."""
+    cell = paired(one, other)
+    return cell if cell == "noise" or cell.startswith("−") else f"+{cell}"
+
+
+def loss_table(recorded: dict) -> str:
+    """What the float model loses on both texts, and under which scales that moves at all."""
+    lines = [
+        f"| sample | float loss, own text | {OTHER_TEXT} | the loss moves by more than two errors, "
+        "own text |",
+        "|---|---|---|---|",
+    ]
+    for name, sample in recorded.items():
+        own = sample["text"]
+        rows = {label: row[own] for label, row in sample["rules"].items()}
+        moved = [
+            label
+            for label, row in rows.items()
+            if abs(row["delta_nats"]) > ERRORS * row["delta_nats_error"]
+        ]
+        losses = [with_error(**sample["loss"][text]) for text in (own, OTHER_TEXT)]
+        lines.append(
+            f"| `{name}` | {losses[0]} | {losses[1]} | {len(moved)} of {len(rows)}: "
+            f"{'; '.join(moved)} |"
         )
     return "\n".join(lines)
 
@@ -321,16 +394,17 @@ def worst_table(recorded: dict) -> str:
     """Where the prediction is furthest too low, and what is left with one channel spared."""
     lines = [
         f"| sample | layer alone, rule | predicted | measured | share of the KL on {DEAREST:.0%} "
-        "of the tokens | channel spared | measured then |",
+        "of the tokens | channel spared | that saves |",
         "|---|---|---|---|---|---|---|",
     ]
     for name, sample in recorded.items():
-        worst, spared = sample["worst"], sample["worst"]["spared"]
+        worst = sample["worst"]
+        saved = Estimate(worst["saved_nats"], worst["saved_nats_error"])
         lines.append(
             f"| `{name}` | {worst['layer']}, {worst['rule']} | {small(worst['predicted_nats'])} | "
             f"{with_error(worst['kl_nats'], worst['kl_nats_error'])} | "
             f"{percent(worst['dearest_share'])} | {worst['channel']} of {worst['slice']} | "
-            f"{with_error(spared['kl_nats'], spared['kl_nats_error'])} |"
+            f"{'noise' if saved.is_noise else with_error(saved.mean, saved.error)} |"
         )
     return "\n".join(lines)
 

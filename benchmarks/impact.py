@@ -1,6 +1,6 @@
 """How long it takes to know what a scale costs the model: predicted, and measured.
 
-    python -m benchmarks.impact [--samples mamba2-small mamba-small] [--runs 3]
+    python -m benchmarks.impact [--samples mamba2-small mamba-small] [--runs 5]
 
 For each sample, on 16 windows of 512 bytes: the bare forward; the forward with every layer's output
 quantized, float logits at hand; calibrating with gradients against calibrating without, and what
@@ -11,10 +11,12 @@ time stands beside the clock's, for it hardly depends on what else the machine d
 from __future__ import annotations
 
 import argparse
+import os
 import platform
 import statistics
 import time
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -29,16 +31,32 @@ from dashboard.rules.observers import ScaleRule
 WINDOWS, SEQ_LEN, SCALES = 16, 512, 400
 
 
-def timed(call: Callable[[], object], runs: int) -> tuple[float, float]:
-    """Medians of the seconds on the clock and of the processors' seconds."""
+class Times(NamedTuple):
+    """Seconds of several runs."""
+
+    best: float
+    median: float
+    processor: float  # the least, of all threads together
+
+    def __str__(self) -> str:
+        return ", ".join(f"{name} {_seconds(value)}" for name, value in self._asdict().items())
+
+
+def _seconds(value: float) -> str:
+    return f"{value:.2f} s" if value >= 0.1 else f"{1e3 * value:.1f} ms"
+
+
+def timed(call: Callable[[], object], runs: int, times: int = 1) -> Times:
+    """``call`` in each of some runs, ``times`` in a row; once before, to warm up."""
     call()
     clock, processor = [], []
     for _ in range(runs):
         started, used = time.perf_counter(), time.process_time()
-        call()
-        clock.append(time.perf_counter() - started)
-        processor.append(time.process_time() - used)
-    return statistics.median(clock), statistics.median(processor)
+        for _ in range(times):
+            call()
+        clock.append((time.perf_counter() - started) / times)
+        processor.append((time.process_time() - used) / times)
+    return Times(min(clock), statistics.median(clock), min(processor))
 
 
 def report(name: str, runs: int) -> None:
@@ -65,42 +83,38 @@ def report(name: str, runs: int) -> None:
             for mode in ("output", "input", "both")
         },
     }
-    times = {label: timed(call, runs) for label, call in calls.items()}
-    for label, (clock, processor) in times.items():
-        print(f"{name}, {label}: {clock:.2f} s, processors {processor:.2f} s")
+    times = {}
+    for label, call in calls.items():
+        times[label] = timed(call, runs)
+        print(f"{name}, {label}: {times[label]}", flush=True)
     bare, plain, whole = (times[label] for label in list(calls)[:3])
-    ratios = [(w - p + b) / b for w, p, b in zip(whole, plain, bare, strict=True)]
+    forwards = [(w - p + b) / b for w, p, b in zip(whole, plain, bare, strict=True)]
     print(
-        f"{name}, forward and backward with counting gradients, in forwards: {ratios[0]:.1f}, by "
-        f"processor time {ratios[1]:.1f}"
+        f"{name}, forward and backward with counting gradients, in forwards: best "
+        f"{forwards[0]:.1f}, median {forwards[1]:.1f}, processor {forwards[2]:.1f}"
     )
     own = max((s for layer in calibration.layers for s in layer.slices),
               key=lambda s: len(s.silu_output.values))  # fmt: skip
+    gradients = own.gradients
+    assert gradients is not None
     scales = np.geomspace(1e-3, 1.0, SCALES)
-    own.gradients.predicted_nats(scales)  # prefix sums are made once
-
-    def predict() -> None:
-        for _ in range(20):
-            own.gradients.predicted_nats(scales)
-
-    clock, processor = timed(predict, runs)
-    print(
-        f"{name}, {SCALES} predicted scales of {len(own.silu_output.values):,} values: "
-        f"{1e3 * clock / 20:.1f} ms, processors {1e3 * processor / 20:.1f} ms"
-    )
-    clock, processor = timed(lambda: Landscape.of(own.silu_output, gradients=own.gradients), runs)
-    print(f"{name}, every α with predicted loss: {1e3 * clock:.0f} ms, processors "
-          f"{1e3 * processor:.0f} ms")  # fmt: skip
+    predicting = timed(lambda: gradients.predicted_nats(scales), runs, times=20)
+    print(f"{name}, {SCALES} predicted scales of {len(own.silu_output.values):,} values: "
+          f"{predicting}")  # fmt: skip
+    every_alpha = timed(lambda: Landscape.of(own.silu_output, gradients=gradients), runs)
+    print(f"{name}, every α with predicted loss: {every_alpha}", flush=True)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--samples", nargs="*", default=["mamba2-small", "mamba-small"])
-    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--runs", type=int, default=5)
     arguments = parser.parse_args()
     print(f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}")
+    print("load before:", *(f"{load:.1f}" for load in os.getloadavg()))
     for name in arguments.samples:
         report(name, arguments.runs)
+        print("load after:", *(f"{load:.1f}" for load in os.getloadavg()), flush=True)
 
 
 if __name__ == "__main__":

@@ -30,7 +30,12 @@ from dashboard.analysis.impact import (
     study,
     study_rule,
 )
-from dashboard.analysis.prediction import plan_layers, predict_groups, stored_quantizations
+from dashboard.analysis.prediction import (
+    check_calibrated_on,
+    plan_layers,
+    predict_groups,
+    stored_quantizations,
+)
 from dashboard.analysis.quantized_forward import (
     MODES,
     SliceQuantization,
@@ -670,6 +675,18 @@ def test_stored_scales_are_those_of_the_quantized_checkpoint_in_the_float_models
     assert cli.main(["impact", *source, *quick, "--predict"]) == 0
     (setting,) = json.loads(capsys.readouterr().out)["settings"]
     assert setting["predicted_nats"] > 0
+
+
+def test_a_calibration_of_other_weights_is_refused(samples):
+    """Of the same layers and slices, and one weight's last bit apart."""
+    loaded = samples["mamba2-tiny"]
+    check_calibrated_on(loaded.checkpoint, loaded.calibration)
+    *layers, last = loaded.calibration.layers
+    *slices, own = last.slices
+    moved = replace(own, w_amax=float(np.nextafter(np.float32(own.w_amax), np.float32(9))))
+    other = replace(loaded.calibration, layers=(*layers, replace(last, slices=(*slices, moved))))
+    with pytest.raises(ValueError, match="layer 3 of the calibration of mamba2-tiny has not the"):
+        check_calibrated_on(loaded.checkpoint, other)
 
 
 @pytest.mark.parametrize(

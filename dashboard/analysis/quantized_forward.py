@@ -186,7 +186,7 @@ def _replacement(
                 scale_w=scale_w,
                 scale_b=scale_b,
                 scale_out=scale_out,
-                # On a CPU the specification itself: Triton's interpreter takes twice its time.
+                # On a CPU the specification itself, which takes less time than the interpreter.
                 backend=None if x_q.is_cuda else "torch",
             )
             return dequantize(codes, scale_out[:, None])

@@ -42,11 +42,12 @@ class ModelCosts:
         windows, following = self.impacts[rules[0]].kl.shape
         return say(
             "By loss, with INT8 outputs in all layers, on {windows} held-out windows of {tokens} "
-            "tokens: {costs} nats of KL.",
+            "tokens, the KL in nats: {costs}.",
             windows=windows,
             tokens=following + 1,
             costs=say.listed(
-                say("{rule} {kl}", rule=say(rule_label(rule)), kl=self.kl(rule)) for rule in rules
+                say("{kl} with {rule}", kl=self.kl(rule), rule=say(rule_label(rule)))
+                for rule in rules
             ),
         )
 
@@ -82,7 +83,7 @@ class ModelCosts:
         names = {"least": say(rule_label(ranked[0])), "kl": self.kl(ranked[0])}
         if tied:
             first = say(
-                "Least KL has {least}, {kl} nats; how {tied} differ from it is noise.",
+                "Least KL has {least}, {kl} nats; what {tied} cost beyond it is noise.",
                 tied=say.both([say(rule_label(rule)) for rule in tied]),
                 **names,
             )
@@ -98,9 +99,9 @@ class ModelCosts:
             "The loss itself moves by more than its error under these alone: {moved}.",
             moved=say.listed(
                 say(
-                    "{rule} by {delta}",
-                    rule=say(rule_label(rule)),
+                    "{delta} with {rule}",
                     delta=with_error(delta.mean, delta.error),
+                    rule=say(rule_label(rule)),
                 )
                 for rule, delta in zip(moved, deltas, strict=True)
             ),

@@ -63,7 +63,7 @@ def claims_page(frame: Frame, say: Language) -> None:
     with frame.bar, st.container(width=300):
         source = model_box(say)
     introduce(say)
-    summary, offer = st.empty(), st.container()
+    summary, offer = st.empty(), st.empty()
     cards = {
         key: Card.of(key, "".join(quotation(quote, say) for quote in quotes))
         for key, quotes in QUOTES.items()
@@ -81,8 +81,14 @@ def claims_page(frame: Frame, say: Language) -> None:
         statement = f"<b>{prose.inline(claim.statement, glossary(say))}</b>"
         Card.of(claim.key, statement).fill(claim, model.checkpoint, say)
     if study is not None:
-        with offer:
-            measuring.button(study, say)
+        if study.missing and not measuring.is_running(study):
+            with offer.container():
+                speaking.write(
+                    say("What these scales cost the model, in nats, is not measured yet."),
+                    say,
+                    "note",
+                )
+                measuring.button(study, say)
         measuring.go_on(frame, [study])
     elif not source.from_file:
         run_float_model(source, frame)

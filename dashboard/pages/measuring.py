@@ -84,10 +84,14 @@ def _running() -> list[Running]:
     return begun
 
 
+def is_running(study: Study) -> bool:
+    return any(running.study == study for running in _running())
+
+
 def button(study: Study, say: Language) -> None:
     """Offer to measure what a study lacks; nothing where it lacks nothing, or is being measured."""
     missing = study.missing
-    if missing and all(running.study != study for running in _running()):
+    if missing and not is_running(study):
         st.button(
             captions.settings_left(len(missing), study.seconds, say),
             key=f"measure_{study.name}",
