@@ -68,6 +68,7 @@ class Slice:
     silu_input = silu_output = OUTPUT
     batches = (OUTPUT,)
     scale_wx = 0.001
+    gradients = None
 
 
 def test_the_rules_that_always_were_stand_first_in_their_old_order():

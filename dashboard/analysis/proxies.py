@@ -29,6 +29,7 @@ RULES = (
     ScaleRule("minmax", symmetric=False),
     ScaleRule("entropy"),
 )
+FEWEST = len(RULES)  # points that a correlation is worth taking of: one layer's
 
 
 @dataclass(frozen=True)
@@ -51,17 +52,18 @@ class Proxies:
 
     @property
     def prediction_rank(self) -> float | None:
-        """Rank correlation of the prediction with the measured KL; None without predictions."""
+        """Rank correlation of the prediction with the measured KL; None without all predictions,
+        or of fewer than ``FEWEST`` points."""
         known = [point.predicted_nats for point in self.points]
         predicted = [nats for nats in known if nats is not None]
-        if len(predicted) < max(len(known), 3):
+        if len(predicted) < max(len(known), FEWEST):
             return None
         return spearman(predicted, self._measured)
 
     @property
     def sqnr_rank(self) -> float | None:
-        """Rank correlation of −SQNR with the measured KL; None of fewer than three points."""
-        if len(self.points) < 3:
+        """Rank correlation of −SQNR with the measured KL; None of fewer than ``FEWEST`` points."""
+        if len(self.points) < FEWEST:
             return None
         return spearman([-point.sqnr_db for point in self.points], self._measured)
 

@@ -139,7 +139,10 @@ def impact_layers(costs: LayerCosts, unit: Unit, say: Language) -> go.Figure:
     greys: list[bool] = []
     if total:
         steps = [costs.step_nats(k + 1, unit) for k in total]
-        greys = [step is not None and step.is_noise for step in steps]
+        greys = [
+            own.is_noise or (step is not None and step.is_noise)
+            for own, step in zip(total.values(), steps, strict=True)
+        ]
         figure.add_trace(
             measured_dots(
                 list(total),
