@@ -6,8 +6,11 @@ For each sample: scales and gradients from the first ``WINDOWS`` windows of 512 
 text; the cost, with INT8 outputs in all layers, on the ``WINDOWS`` after those, and on as many of
 out-of-domain.txt. Each layer is also quantized by itself, under several rules, on ``ALONE_WINDOWS``
 windows: how well do SQNR and the prediction rank what is measured there? What was measured goes to
-benchmarks/recorded/findings.json, sample by sample, so that a run can be stopped and go on; the
-tables of the document are then written again from that file.
+benchmarks/recorded/findings.json; a run that was stopped goes on where it was, from the results
+that are kept on disk. The tables of the document are then written again from that file.
+
+Where a prediction is furthest below what is measured, it is asked why: how few tokens the cost
+falls on, and what it becomes when the one channel of which clipping cuts off most is spared.
 """
 
 from __future__ import annotations
@@ -16,7 +19,7 @@ import argparse
 import json
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,6 +28,8 @@ import torch
 from torch import nn
 
 from dashboard.analysis.impact import (
+    ERRORS,
+    Estimate,
     FloatRun,
     Impact,
     float_run,
@@ -34,11 +39,21 @@ from dashboard.analysis.impact import (
 )
 from dashboard.analysis.prediction import PlannedLayer, plan_layers, predict_layer
 from dashboard.analysis.quantized_forward import LayerQuantization, SliceQuantization
-from dashboard.calibration import Calibration, LayerCalibration, calibrate, read_text
+from dashboard.analysis.result_store import default_store
+from dashboard.calibration import (
+    Calibration,
+    ConvCapture,
+    LayerCalibration,
+    SliceCalibration,
+    calibrate,
+    read_text,
+)
 from dashboard.checkpoints import Checkpoint, load_checkpoint, load_language_model
-from dashboard.rules.landscape import Landscape
+from dashboard.rules.channels import channel_outputs
+from dashboard.rules.landscape import Landscape, Measure
 from dashboard.rules.observers import ScaleRule
-from dashboard.text.numbers import small, with_error
+from dashboard.text.numbers import percent, small, with_error
+from kernels.int8 import scale_from_amax
 
 WINDOWS, ALONE_WINDOWS = 16, 8
 OTHER_TEXT = "out-of-domain.txt"
@@ -59,11 +74,11 @@ def by_rule(rule: ScaleRule, group_size: int | None = None) -> Plan:
     )
 
 
-def by_best(measure: str) -> Plan:
+def by_best(measure: Measure) -> Plan:
     """Each slice its own best α, by one of the two meanings of "best"."""
 
     def plan(checkpoint: Checkpoint, calibration: Calibration) -> Planned:
-        def scale(own) -> float:
+        def scale(own: SliceCalibration) -> float:
             landscape = Landscape.of(own.silu_output, gradients=own.gradients, by=measure)
             return float(landscape.scales[landscape.best])
 
@@ -103,13 +118,7 @@ ALONE = {
 }
 
 
-def first_windows(run: FloatRun, count: int) -> FloatRun:
-    """The same run, of its first windows alone."""
-    text = replace(run.text, tokens=run.text.tokens[:count])
-    return replace(run, text=text, loss=run.loss[:count], logits=run.logits[:count])
-
-
-def noise_db(counted: LayerCalibration, quantization: LayerQuantization) -> float:
+def layer_sqnr_db(counted: LayerCalibration, quantization: LayerQuantization) -> float:
     """SQNR over the layer's slices together: signals and squared errors added up."""
     signal = error = 0.0
     for entry, own in zip(quantization.slices, counted.slices, strict=True):
@@ -128,6 +137,7 @@ def examine(name: str, on_line: Callable[[str], None]) -> dict:
     """Everything about one sample."""
     checkpoint = load_checkpoint(name)
     model: nn.Module = load_language_model(checkpoint, "cpu")
+    store = default_store()
     own = OWN_TEXT.get(name, "calibration.txt")
     calibration = calibrate(
         checkpoint,
@@ -136,37 +146,105 @@ def examine(name: str, on_line: Callable[[str], None]) -> dict:
         gradients=True,
         keep=checkpoint.layers,
     )
-    runs = {
-        own: float_run(checkpoint, model, read_text(checkpoint, own, WINDOWS, first=WINDOWS)),
-        OTHER_TEXT: float_run(checkpoint, model, read_text(checkpoint, OTHER_TEXT, WINDOWS)),
+    texts = {
+        own: read_text(checkpoint, own, WINDOWS, first=WINDOWS),
+        OTHER_TEXT: read_text(checkpoint, OTHER_TEXT, WINDOWS),
     }
-    findings: dict = {"text": own, "loss": {t: vars(run.loss_nats) for t, run in runs.items()}}
-    findings["rules"] = {}
+    runs = {
+        text: float_run(checkpoint, model, windows, store=store) for text, windows in texts.items()
+    }
+
+    def measured(run: FloatRun, layers: Sequence[LayerQuantization]) -> Impact:
+        return measure(checkpoint, model, run, layers, store=store)
+
+    rules: dict[str, dict] = {}
     for label, plan in PLANS.items():
         planned = plan(checkpoint, calibration)
         layers = [entry.quantization for entry in planned.values()]
-        findings["rules"][label] = {
+        rules[label] = {
             "predicted_nats": sum(entry.predicted_nats or 0.0 for entry in planned.values()),
-            **{t: summary(measure(checkpoint, model, run, layers)) for t, run in runs.items()},
+            **{text: summary(measured(run, layers)) for text, run in runs.items()},
         }
-        kl = findings["rules"][label][own]
+        kl = rules[label][own]
         on_line(f"{name}, {label}: {with_error(kl['kl_nats'], kl['kl_nats_error'])}")
-    few = first_windows(runs[own], ALONE_WINDOWS)
-    findings["alone"] = []
+    few = runs[own].first(ALONE_WINDOWS)
+    alone: list[dict] = []
     for label, plan in ALONE.items():
         for layer, entry in plan(checkpoint, calibration).items():
-            impact = measure(checkpoint, model, few, [entry.quantization])
-            findings["alone"].append(
+            impact = measured(few, [entry.quantization])
+            alone.append(
                 {
                     "rule": label,
                     "layer": layer,
-                    "sqnr_db": noise_db(calibration.layer(layer), entry.quantization),
+                    "sqnr_db": layer_sqnr_db(calibration.layer(layer), entry.quantization),
                     "predicted_nats": entry.predicted_nats,
+                    "dearest_share": dearest_share(impact),
                     **impact.measures(),
                 }
             )
         on_line(f"{name}, {label}, each layer alone")
-    return findings
+    return {
+        "text": own,
+        "loss": {text: vars(run.loss_nats) for text, run in runs.items()},
+        "rules": rules,
+        "alone": alone,
+        "worst": ask_why(checkpoint, calibration, alone, lambda layer: measured(few, [layer])),
+    }
+
+
+def ask_why(
+    checkpoint: Checkpoint,
+    calibration: Calibration,
+    alone: Sequence[dict],
+    measured: Callable[[LayerQuantization], Impact],
+) -> dict:
+    """The setting whose prediction is furthest too low, and what sparing one channel saves."""
+    chosen = [row for row in alone if row["rule"] in PLANS]  # nobody takes the others
+    worst = max(chosen, key=lambda row: row["kl_nats"] / row["predicted_nats"])
+    layer = ALONE[worst["rule"]](checkpoint, calibration)[worst["layer"]].quantization
+    spared, slice_name, channel = without_clipping(
+        checkpoint, calibration.capture(worst["layer"]), layer
+    )
+    saved = kl_difference(measured(layer), measured(spared))
+    return {
+        **worst,
+        "slice": slice_name,
+        "channel": channel,
+        "spared_nats": measured(spared).kl_nats.mean,
+        "saved_nats": saved.mean,
+        "saved_nats_error": saved.error,
+    }
+
+
+DEAREST = 0.01  # of the tokens
+
+
+def dearest_share(impact: Impact) -> float:
+    """How much of the KL lies on the dearest hundredth of the tokens."""
+    ranked = np.sort(impact.kl.ravel())[::-1]
+    return float(ranked[: max(1, round(DEAREST * len(ranked)))].sum() / ranked.sum())
+
+
+def without_clipping(
+    checkpoint: Checkpoint, capture: ConvCapture, quantization: LayerQuantization
+) -> tuple[LayerQuantization, str, int]:
+    """The layer with one channel's scale wide enough for all of it, which slice's, and which.
+
+    It is the channel of which most is cut off: the greatest squared error of clipping.
+    """
+    cut_off: list[tuple[float, int, int, float]] = []
+    for i, entry in enumerate(quantization.slices):
+        scale = float(entry.scale_out)
+        for channel, output in enumerate(channel_outputs(capture, entry.conv_slice)):
+            error = float(output.quantize(scale).clipping_sse)
+            cut_off.append((error, i, channel, max(scale, scale_from_amax(output.absmax))))
+    _error, i, channel, wide = max(cut_off)
+    entry = quantization.slices[i]
+    scales = np.full(entry.conv_slice.width, entry.scale_out, np.float32)
+    scales[channel] = wide
+    slices = list(quantization.slices)
+    slices[i] = replace(entry, scale_out=scales)
+    return replace(quantization, slices=tuple(slices)), entry.conv_slice.name, channel
 
 
 def tables(recorded: dict) -> dict[str, str]:
@@ -175,6 +253,9 @@ def tables(recorded: dict) -> dict[str, str]:
         **{f"cost {name}": cost_table(sample) for name, sample in recorded.items()},
         "trust": trust_table(recorded),
         "published": published_table(recorded),
+        "pairs": pairs_table(recorded),
+        "loss": loss_table(recorded),
+        "worst": worst_table(recorded),
     }
 
 
@@ -246,11 +327,86 @@ def published_table(recorded: dict) -> str:
     for name, sample in recorded.items():
         rows = {label: row[sample["text"]] for label, row in sample["rules"].items()}
         base = rows["α 0.9995"]
-        cells = [paired(rows[label], base) for label in labels]
-        cells = [c if c == "noise" or c.startswith("−") else f"+{c}" for c in cells]
+        cells = [signed_difference(rows[label], base) for label in labels]
         lines.append(
             f"| `{name}` | {with_error(base['kl_nats'], base['kl_nats_error'])} | "
             f"{' | '.join(cells)} |"
+        )
+    return "\n".join(lines)
+
+
+PAIRS = (
+    ("moving average, α 0.9995", "α 0.9995"),
+    ("best α a slice, by predicted loss", "best α a slice, by SQNR"),
+    ("least squared error", "best α a slice, by SQNR"),
+    ("entropy (TensorRT)", "MinMax"),
+    ("asymmetric MinMax", "best α a slice, by predicted loss"),
+    ("asymmetric, least squared error", "asymmetric MinMax"),
+    (f"MinMax a group of {GROUP}", "asymmetric MinMax"),
+    ("MinMax a channel", "asymmetric, least squared error"),
+    ("MinMax a channel", "best α a slice, by predicted loss"),
+)
+
+
+def pairs_table(recorded: dict) -> str:
+    """How much more the first of two costs than the second, paired by window, on the own text."""
+    lines = [
+        f"| the first, against the second | {' | '.join(f'`{name}`' for name in recorded)} |",
+        "|---" * (len(recorded) + 1) + "|",
+    ]
+    for one, other in PAIRS:
+        cells = []
+        for sample in recorded.values():
+            own, rules = sample["text"], sample["rules"]
+            cells.append(signed_difference(rules[one][own], rules[other][own]))
+        lines.append(f"| {one}, against {other} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def signed_difference(one: dict, other: dict) -> str:
+    """``paired``, with a sign."""
+    cell = paired(one, other)
+    return cell if cell == "noise" or cell.startswith("−") else f"+{cell}"
+
+
+def loss_table(recorded: dict) -> str:
+    """What the float model loses on both texts, and under which scales that moves at all."""
+    lines = [
+        f"| sample | float loss, own text | {OTHER_TEXT} | the loss moves by more than two errors, "
+        "own text |",
+        "|---|---|---|---|",
+    ]
+    for name, sample in recorded.items():
+        own = sample["text"]
+        rows = {label: row[own] for label, row in sample["rules"].items()}
+        moved = [
+            label
+            for label, row in rows.items()
+            if abs(row["delta_nats"]) > ERRORS * row["delta_nats_error"]
+        ]
+        losses = [with_error(**sample["loss"][text]) for text in (own, OTHER_TEXT)]
+        lines.append(
+            f"| `{name}` | {losses[0]} | {losses[1]} | {len(moved)} of {len(rows)}: "
+            f"{'; '.join(moved)} |"
+        )
+    return "\n".join(lines)
+
+
+def worst_table(recorded: dict) -> str:
+    """Where the prediction is furthest too low, and what is left with one channel spared."""
+    lines = [
+        f"| sample | layer alone, rule | predicted | measured | share of the KL on {DEAREST:.0%} "
+        "of the tokens | channel spared | that saves |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for name, sample in recorded.items():
+        worst = sample["worst"]
+        saved = Estimate(worst["saved_nats"], worst["saved_nats_error"])
+        lines.append(
+            f"| `{name}` | {worst['layer']}, {worst['rule']} | {small(worst['predicted_nats'])} | "
+            f"{with_error(worst['kl_nats'], worst['kl_nats_error'])} | "
+            f"{percent(worst['dearest_share'])} | {worst['channel']} of {worst['slice']} | "
+            f"{'noise' if saved.is_noise else with_error(saved.mean, saved.error)} |"
         )
     return "\n".join(lines)
 
@@ -269,7 +425,7 @@ def write_document(recorded: dict) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--samples", nargs="*", default=[], help=", ".join(SAMPLES))
-    parser.add_argument("--all", action="store_true", help="every sample anew")
+    parser.add_argument("--all", action="store_true", help="every sample")
     arguments = parser.parse_args()
     recorded = json.loads(RECORDED.read_text()) if RECORDED.exists() else {}
     for name in SAMPLES if arguments.all else arguments.samples:

@@ -75,17 +75,20 @@ def launched(playwright: Playwright) -> Browser:
 
 @contextmanager
 def served(
-    output: int | IO = subprocess.DEVNULL, listen: str | None = None, directory: Path = ROOT
+    output: int | IO = subprocess.DEVNULL,
+    listen: str | None = None,
+    directory: Path = ROOT,
+    script: Path = ROOT / "app.py",
 ):
     """The app on a free port; yields its address as soon as the server answers.
 
     ``output`` is where the server's log goes; ``listen`` the server's address where it is not the
-    configuration's; ``directory`` where it is started.
+    configuration's; ``directory`` where it is started; ``script`` what it runs.
     """
     with closing(socket.socket()) as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "streamlit", "run", str(ROOT / "app.py")]
+    command = [sys.executable, "-m", "streamlit", "run", str(script)]
     server = subprocess.Popen(
         [
             *command,

@@ -15,7 +15,7 @@ import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from html import escape
 from importlib import import_module
 from numbers import Real
@@ -27,6 +27,14 @@ from torch import Tensor
 
 from dashboard import calibration as counting
 from dashboard import figures
+from dashboard.analysis.budget import (
+    KINDS,
+    WHOLE_SLICE,
+    BudgetPlan,
+    LayerOption,
+    choose,
+    options_of,
+)
 from dashboard.analysis.impact import (
     FloatRun,
     ImpactProgress,
@@ -35,7 +43,13 @@ from dashboard.analysis.impact import (
     float_run,
     study_rule,
 )
-from dashboard.analysis.prediction import plan_layers
+from dashboard.analysis.prediction import (
+    PlannedLayer,
+    plan_layers,
+    predict_layer,
+    stored_quantizations,
+)
+from dashboard.analysis.quantized_forward import LayerQuantization
 from dashboard.analysis.report import (
     LayerReport,
     ScaleReport,
@@ -44,6 +58,7 @@ from dashboard.analysis.report import (
     report_slice,
     report_slices,
 )
+from dashboard.analysis.result_store import default_store
 from dashboard.calibration import (
     DEFAULT_BATCHES,
     DEFAULT_SEQ_LEN,
@@ -62,6 +77,7 @@ from dashboard.calibration.archive import (
     is_calibration_file,
     load_calibration,
     save_calibration,
+    write_whole,
 )
 from dashboard.checkpoints import (
     Checkpoint,
@@ -71,6 +87,8 @@ from dashboard.checkpoints import (
     load_language_model,
 )
 from dashboard.checkpoints.in_memory import is_model, lent_backbone, lent_language_model, read_model
+from dashboard.export import quamba_entries, tables
+from dashboard.export.impact import budget_document
 from dashboard.importing import hide_kernels_distribution
 from dashboard.refusals import Refusal
 from dashboard.rules import landscape as alphas
@@ -95,6 +113,7 @@ __all__ = [
     "Impact",
     "Landscape",
     "Layer",
+    "Plan",
     "Recommendation",
     "Scale",
 ]
@@ -109,10 +128,11 @@ class Scale(ScaleReport):
     """One output scale, and what it makes of the calibrated outputs.
 
     ``x_out_scale`` is in real units per code; ``output`` has the counts of all 256 codes. Shares
-    lie between 0 and 1.
+    lie between 0 and 1. ``predicted_nats`` is what this scale alone is predicted to cost the model,
+    in nats of KL a token; None where no gradients were counted.
     """
 
-    counted: SliceCalibration
+    counted: SliceCalibration = field(kw_only=True)
 
     @property
     def sqnr_db(self) -> float:
@@ -133,17 +153,6 @@ class Scale(ScaleReport):
     def top_code_utilization(self) -> float | None:
         """The largest code's magnitude / 127, at most 1; None for an asymmetric scale."""
         return float(self.output.top_code_utilization) if self.rule.symmetric else None
-
-    @property
-    def predicted_nats(self) -> float | None:
-        """What this scale alone is predicted to cost the model, in nats of KL a token.
-
-        None where no gradients were counted.
-        """
-        gradients = self.counted.gradients
-        if gradients is None:
-            return None
-        return float(gradients.predicted_nats(self.x_out_scale, self.zero_point))
 
     @property
     def effective_bits(self) -> float:
@@ -311,6 +320,70 @@ class Impact:
         if len(self.settings) > 1:
             sentences.append(captions.impact_ranking(self.settings[1:], ENGLISH))
         return f"<p>{escape(ENGLISH.sentences(*sentences))}</p>{_table(rows)}"
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Plan:
+    """The cheapest scales for a budget in nats, as predicted, and what they were measured to cost.
+
+    ``plan.options`` has, for each layer, its kind, its rules and its scales.
+    """
+
+    plan: BudgetPlan
+    impact: Impact
+    n_groups: int | None  # SSD groups of the model; None of a Mamba-1
+
+    @property
+    def fits(self) -> bool:
+        """Whether any scales are predicted to keep to the budget."""
+        return self.plan.fits
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether these were measured to keep to it."""
+        return self.impact.kl_nats <= self.plan.budget_nats
+
+    @property
+    def predicted_nats(self) -> float:
+        return self.plan.predicted_nats
+
+    def table(self) -> list[dict]:
+        """A row for each layer and slice: what pandas.DataFrame takes."""
+        return [
+            {"layer": option["layer"], "kind": option["kind"], "slice": name, **own}
+            for option in budget_document(self.plan)["layers"]
+            for name, own in option["slices"].items()
+        ]
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the scales: as JSON, or, to a file that ends in .bin, as Quamba stores them.
+
+        Raises Refusal for another ending, and for scales that Quamba has no place for.
+        """
+        target = Path(path)
+        if target.suffix == ".bin":
+            content = quamba_entries.as_bytes(quamba_entries.plan_entries(self.plan, self.n_groups))
+        elif target.suffix == ".json":
+            measured = self.impact.settings[0].measures()
+            document = {**budget_document(self.plan), "measured": measured}
+            content = tables.as_json(document).encode("utf-8")
+        else:
+            raise Refusal("path is {path}; give a file that ends in .json or .bin", path=target)
+        write_whole(target, content)
+
+    def __repr__(self) -> str:
+        return f"<{captions.budget_sentence(self.plan, self.impact.settings[0], ENGLISH)}>"
+
+    def _repr_html_(self) -> str:
+        rows = [
+            {
+                "layer": str(option.layer),
+                "kind": option.kind,
+                "predicted_nats": small(option.predicted_nats),
+            }
+            for option in self.plan.options
+        ]
+        return f"<p>{escape(repr(self)[1:-1])}</p>{_table(rows)}"
 
 
 @dataclass(frozen=True, repr=False)
@@ -555,7 +628,9 @@ class Calibration:
         each: bool = False,
         on: str | os.PathLike[str] | Tensor | None = None,
         on_batches: int = DEFAULT_BATCHES,
+        stored: str | os.PathLike[str] | None = None,
         model: PreTrainedModel | None = None,
+        keep: bool = True,
         on_progress: Callable[[ImpactProgress], None] | None = None,
     ) -> Impact:
         """Run the model with a rule's scales on held-out text, against the float model.
@@ -569,31 +644,154 @@ class Calibration:
             on: the text to judge on, as ``text`` of ``of``; None means the calibration's own text,
                 after the batches that were calibrated on.
             on_batches: how many windows of the calibration's ``seq_len``; token ids have their own.
+            stored: a quantized checkpoint of this model, whose scales stand in for a rule's.
             model: the model itself, where the calibration was of one in memory.
+            keep: look results up on the disk first, and keep them there; not of one in memory.
             on_progress: called after each window.
 
         Raises CheckpointError for a model that cannot be used, CalibrationError for such a text,
         ValueError for any other setting.
         """
         rule = _rule(observer, alpha, sigma, order, asymmetric)
-        known = [layer.layer for layer in self.record.layers]
-        wanted = known if layers is None else sorted(set(layers))
-        for number in wanted:
-            self.layer(number)  # which refuses what was not calibrated
+        wanted = self._wanted_layers(layers)
         checkpoint = self._checkpoint_of(model)
         held_out = self._held_out(checkpoint, on, on_batches, in_memory=model is not None)
-        planned = plan_layers(checkpoint, self.record, rule, slices)
+        if stored is None:
+            planned = plan_layers(checkpoint, self.record, rule, slices)
+        else:
+            planned = self._stored(checkpoint, stored, slices)
+            wanted = [layer for layer in wanted if layer in planned]
         subsets = [tuple(wanted), *(alone(wanted) if each and len(wanted) > 1 else [])]
         with ExitStack() as stack:
             if model is not None:
                 running = stack.enter_context(lent_language_model(model))
             else:
                 running = load_language_model(checkpoint)
-            run = float_run(checkpoint, running, held_out)
+            store = default_store() if keep and model is None else None
+            run = float_run(checkpoint, running, held_out, store=store)
             settings = study_rule(
-                checkpoint, running, run, planned, rule, subsets, mode, on_progress=on_progress
+                checkpoint,
+                running,
+                run,
+                planned,
+                rule if stored is None else None,
+                subsets,
+                mode,
+                store,
+                on_progress,
+                "calibrated" if stored is None else "stored",
             )
             return Impact(tuple(settings), run)
+
+    def _stored(
+        self, checkpoint: Checkpoint, stored: str | os.PathLike[str], slices: Sequence[str] | None
+    ) -> dict[int, PlannedLayer]:
+        """A quantized checkpoint's scales; predicted where they are one a slice."""
+        quantized = load_checkpoint(os.fspath(stored))
+        if not quantized.is_quantized:
+            raise CheckpointError(
+                "{name} stores no scales; stored is a quantized checkpoint", name=quantized.name
+            )
+        layers = stored_quantizations(quantized, checkpoint, slices)
+        counted = {own.layer: own for own in self.record.layers}
+
+        def cost(own: LayerQuantization) -> float | None:
+            if any(entry.scale_out.shape != () for entry in own.slices):
+                return None  # single channels' gradients were not kept
+            return predict_layer(counted[own.layer], own)
+
+        return {
+            layer: PlannedLayer(own, cost(own)) for layer, own in layers.items() if layer in counted
+        }
+
+    def budget(
+        self,
+        nats: float,
+        *,
+        layers: Sequence[int] | None = None,
+        slices: Sequence[str] | None = None,
+        kinds: Sequence[str] | None = None,
+        on: str | os.PathLike[str] | Tensor | None = None,
+        on_batches: int = DEFAULT_BATCHES,
+        model: PreTrainedModel | None = None,
+        keep: bool = True,
+        on_progress: Callable[[Progress | ImpactProgress], None] | None = None,
+    ) -> Plan:
+        """The cheapest scales that are predicted to keep to a budget, confirmed by one measurement.
+
+        Args:
+            nats: above 0; what all layers together may cost, in nats of KL a token.
+            layers, slices, on, on_batches, model, keep: as of ``impact``.
+            kinds: of "tensor", "asymmetric", "groups" and "channels"; None means all for which
+                there is what it takes: for the last two the text is run through the model again,
+                and its gradients are counted then.
+            on_progress: called after each layer of each batch, and after each window.
+
+        Raises CalibrationError where there are no gradients, and as ``impact``.
+        """
+        wanted = self._wanted_layers(layers)
+        checkpoint = self._checkpoint_of(model)
+        held_out = self._held_out(checkpoint, on, on_batches, in_memory=model is not None)
+        again = None
+        if self.text is not None:
+            origin = self.origin
+            again = _read(
+                checkpoint,
+                self.text,
+                origin.batches,
+                origin.seq_len,
+                self.tokenizer,
+                in_memory=model is not None,
+            )
+        if kinds is None:
+            kinds = KINDS if again is not None else WHOLE_SLICE
+        with ExitStack() as stack:
+            if model is not None:
+                running = stack.enter_context(lent_language_model(model))
+            else:
+                running = load_language_model(checkpoint)
+            if set(kinds) <= set(WHOLE_SLICE):
+                passes = iter([self.record])
+            elif again is None:
+                raise CalibrationError(
+                    "the calibration knows no text to run again, which groups and channels need: "
+                    "allowed kinds are {kinds}",
+                    kinds=", ".join(WHOLE_SLICE),
+                )
+            else:
+                passes = counting.calibrate_in_passes(
+                    checkpoint, running, again, wanted, on_progress=on_progress, gradients=True
+                )
+            options: dict[int, Sequence[LayerOption]] = {}
+            for record in passes:
+                made = options_of(checkpoint, record, kinds, slices)
+                options |= {layer: own for layer, own in made.items() if layer in wanted}
+            plan = choose(options, nats)
+            planned = {
+                option.layer: PlannedLayer(option.quantization, option.predicted_nats)
+                for option in plan.options
+            }
+            store = default_store() if keep and model is None else None
+            run = float_run(checkpoint, running, held_out, store=store)
+            (setting,) = study_rule(
+                checkpoint,
+                running,
+                run,
+                planned,
+                None,
+                [tuple(wanted)],
+                store=store,
+                on_progress=on_progress,
+                source="planned",
+            )
+            return Plan(plan, Impact((setting,), run), checkpoint.architecture.n_groups)
+
+    def _wanted_layers(self, layers: Sequence[int] | None) -> list[int]:
+        known = [layer.layer for layer in self.record.layers]
+        wanted = known if layers is None else sorted(set(layers))
+        for number in wanted:
+            self.layer(number)  # which refuses what was not calibrated
+        return wanted
 
     def _checkpoint_of(self, model: PreTrainedModel | None) -> Checkpoint:
         if model is not None:

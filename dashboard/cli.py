@@ -18,6 +18,7 @@ from __future__ import annotations
 import argparse
 import io
 import logging
+import math
 import os
 import shutil
 import sys
@@ -34,6 +35,7 @@ from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from dashboard.analysis import health
+from dashboard.analysis.budget import KINDS, WHOLE_SLICE, LayerOption, choose, options_of
 from dashboard.analysis.impact import (
     ImpactProgress,
     MeasuredSetting,
@@ -41,8 +43,14 @@ from dashboard.analysis.impact import (
     float_run,
     study_rule,
 )
-from dashboard.analysis.prediction import PlannedLayer, plan_layers
-from dashboard.analysis.quantized_forward import MODES
+from dashboard.analysis.prediction import (
+    PlannedLayer,
+    check_calibrated_on,
+    plan_layers,
+    predict_layer,
+    stored_quantizations,
+)
+from dashboard.analysis.quantized_forward import MODES, LayerQuantization
 from dashboard.analysis.report import (
     LayerReport,
     format_alpha,
@@ -52,6 +60,7 @@ from dashboard.analysis.report import (
     report_slices,
     run_kernel,
 )
+from dashboard.analysis.result_store import default_store
 from dashboard.analysis.stored import run_all, stored_document
 from dashboard.calibration import (
     DEFAULT_BATCHES,
@@ -108,10 +117,6 @@ from dashboard.text.language import ENGLISH
 from dashboard.text.numbers import spans, with_error
 
 logger = logging.getLogger(__name__)
-
-# Bytes of conv inputs in memory while the kernel runs; a larger model is calibrated in several
-# passes.
-CAPTURE_BYTES = 2**30
 
 MOST_LAYERS = 10_000  # of one range; a longer one is refused without being counted out
 
@@ -192,9 +197,11 @@ def _run_calibrate(arguments: argparse.Namespace) -> int:
     _check_place(arguments.out)
     checkpoint = load_checkpoint(arguments.checkpoint)
     text = read_text(checkpoint, arguments.text, arguments.batches, arguments.seq_len)
-    backbone = load_backbone(checkpoint)
+    load = load_language_model if arguments.gradients else load_backbone
     with _progress_bar() as show:
-        calibration = calibrate(checkpoint, backbone, text, on_progress=show)
+        calibration = calibrate(
+            checkpoint, load(checkpoint), text, gradients=arguments.gradients, on_progress=show
+        )
     origin = replace(calibration.origin, fingerprint=fingerprint(checkpoint))
     save_calibration(out, replace(calibration, origin=origin))
     return 0
@@ -374,10 +381,10 @@ def _recommended(recommendation: Recommendation) -> dict:
 def _calibrate_in_passes(
     checkpoint: Checkpoint, text: CalibrationText, layers: Sequence[int]
 ) -> Iterator[Calibration]:
-    """As many layers a pass as their conv inputs fit in ``CAPTURE_BYTES``."""
+    """Every layer with its conv input, as many layers a pass as have room."""
     backbone = load_backbone(checkpoint)
     with _progress_bar() as show:
-        yield from calibrate_in_passes(checkpoint, backbone, text, layers, CAPTURE_BYTES, show)
+        yield from calibrate_in_passes(checkpoint, backbone, text, layers, on_progress=show)
 
 
 def _report_layer(
@@ -462,21 +469,55 @@ def _progress_bar() -> Iterator[Callable[[Progress | ImpactProgress], None]]:
 def _run_impact(arguments: argparse.Namespace) -> int:
     """Measure what a rule's scales cost; with ``--max-kl``, whether that is too much."""
     _check_place(arguments.out)
+    _check_budget(arguments)
     document, stopped = measure_impact(arguments)
     _write(IMPACT_FORMATS[arguments.format](document), arguments.out)
+    if arguments.format == "table" and not arguments.out:
+        sys.stdout.write(_holdings(arguments))
     if stopped:
         asked = len(document["settings"]) + stopped
         sys.stderr.write(f"dashboard: stopped; {stopped} of {asked} settings are missing\n")
         return 130
     worst = max(document["settings"], key=lambda setting: setting["kl_nats"])
-    if arguments.max_kl is not None and worst["kl_nats"] > arguments.max_kl:
-        cost = with_error(worst["kl_nats"], worst["kl_nats_error"])
-        sys.stderr.write(
-            f"dashboard: kl_nats of layers {spans(worst['layers'])} is {cost}, above --max-kl "
-            f"{arguments.max_kl:g}\n"
-        )
-        return 1
+    limits = {"--max-kl": arguments.max_kl, "--budget": arguments.budget}
+    for name, limit in limits.items():
+        if limit is not None and worst["kl_nats"] > limit:
+            cost = with_error(worst["kl_nats"], worst["kl_nats_error"])
+            sys.stderr.write(
+                f"dashboard: kl_nats of layers {spans(worst['layers'])} is {cost}, above {name} "
+                f"{limit:g}\n"
+            )
+            return 1
     return 0
+
+
+def _holdings(arguments: argparse.Namespace) -> str:
+    """What is kept on disk, and where; a line."""
+    store = None if arguments.no_store else default_store()
+    if store is None:
+        return "No result is kept.\n"
+    return captions.holdings_line(store.holdings(), ENGLISH) + "\n"
+
+
+def _check_budget(arguments: argparse.Namespace) -> None:
+    """Refuse, before the work, what does not go together."""
+    if arguments.budget is None:
+        if arguments.entries is not None:
+            raise UsageError("--entries needs --budget, whose plan it writes")
+        return
+    if not arguments.budget > 0:
+        raise UsageError(f"--budget is {arguments.budget:g}; it must be above 0")
+    others = {
+        "--each": arguments.each,
+        "--mode": arguments.mode != "output",
+        "--group-size": arguments.group_size is not None,
+    }
+    for name, given in others.items():
+        if given:
+            raise UsageError(f"{name} does not go with --budget, which plans INT8 outputs itself")
+    _check_place(arguments.entries)
+    if arguments.entries is not None and Path(arguments.entries).suffix != ".bin":
+        raise UsageError(f"--entries is {arguments.entries!r}; give a file that ends in .bin")
 
 
 def measure_impact(arguments: argparse.Namespace) -> tuple[dict, int]:
@@ -487,11 +528,19 @@ def measure_impact(arguments: argparse.Namespace) -> tuple[dict, int]:
     rule = _rule(arguments)
     if arguments.group_size is not None:
         _check_groups(arguments.group_size, rule)
+    if is_calibration_file(arguments.checkpoint):
+        raise UsageError(
+            f"{arguments.checkpoint} is a calibration file, which holds no model; give the "
+            "checkpoint, and the file as --scales"
+        )
     checkpoint = load_checkpoint(arguments.checkpoint)
-    layers = parse_layers(arguments.layers, checkpoint.layers)
     names = _parse_slices(arguments.slices, [conv_slice.name for conv_slice in checkpoint.slices])
-    text = read_text(checkpoint, arguments.text, arguments.batches, arguments.seq_len)
-    on_first = arguments.batches if arguments.on is None else 0
+    saved, stored = _given_scales(arguments, checkpoint, names)
+    known: Collection[int] = checkpoint.layers if stored is None else stored
+    if saved is not None:
+        known = [layer.layer for layer in saved.layers]
+    layers = parse_layers(arguments.layers, known)
+    on_first = _first_window(arguments, checkpoint, saved)
     held_out = read_text(
         checkpoint,
         arguments.text if arguments.on is None else arguments.on,
@@ -501,17 +550,53 @@ def measure_impact(arguments: argparse.Namespace) -> tuple[dict, int]:
     )
     model = load_language_model(checkpoint)
     planned: dict[int, PlannedLayer] = {}
-    for calibration in _passes(checkpoint, model, text, layers, arguments):
-        origin = calibration.origin
-        planned |= plan_layers(checkpoint, calibration, rule, names, arguments.group_size)
-    run = float_run(checkpoint, model, held_out)
+    options: dict[int, Sequence[LayerOption]] = {}
+    origin = None
+    if stored is not None and not arguments.predict:
+        planned = {layer: PlannedLayer(stored[layer], None) for layer in layers}
+    else:
+        for calibration in _passes(checkpoint, model, layers, saved, arguments):
+            origin = calibration.origin
+            if arguments.budget is not None:
+                kinds = _kinds(arguments, saved)
+                options |= options_of(checkpoint, calibration, kinds, names)
+            elif stored is not None:
+                planned |= {
+                    counted.layer: PlannedLayer(
+                        stored[counted.layer],
+                        predict_layer(
+                            counted, stored[counted.layer], calibration.capture(counted.layer)
+                        ),
+                    )
+                    for counted in calibration.layers
+                }
+            else:
+                planned |= plan_layers(checkpoint, calibration, rule, names, arguments.group_size)
+    plan, source = None, "calibrated" if stored is None else "stored"
+    if arguments.budget is not None:
+        plan, source = choose(options, arguments.budget), "planned"
+        planned = {o.layer: PlannedLayer(o.quantization, o.predicted_nats) for o in plan.options}
+        if arguments.entries is not None:
+            entries = quamba_entries.plan_entries(plan, checkpoint.architecture.n_groups)
+            write_whole(Path(arguments.entries), quamba_entries.as_bytes(entries))
+    store = None if arguments.no_store else default_store()
+    run = float_run(checkpoint, model, held_out, store=store)
     subsets = [tuple(layers)]
     if arguments.each and len(layers) > 1:
         subsets += alone(layers)
     settings: list[MeasuredSetting] = []
     with _progress_bar() as show:
         measured = study_rule(
-            checkpoint, model, run, planned, rule, subsets, arguments.mode, on_progress=show
+            checkpoint,
+            model,
+            run,
+            planned,
+            rule if source == "calibrated" else None,
+            subsets,
+            arguments.mode,
+            store,
+            show,
+            source,
         )
         try:
             for setting in measured:
@@ -520,33 +605,97 @@ def measure_impact(arguments: argparse.Namespace) -> tuple[dict, int]:
             if not settings:
                 raise
     document = impact_document(
-        origin, run, on_first, names, arguments.group_size, settings, arguments.each
+        checkpoint,
+        origin,
+        arguments.scales,
+        run,
+        on_first,
+        names,
+        arguments.group_size,
+        settings,
+        arguments.each,
+        plan,
     )
     return document, len(subsets) - len(settings)
+
+
+def _given_scales(
+    arguments: argparse.Namespace, checkpoint: Checkpoint, names: Collection[str]
+) -> tuple[Calibration | None, dict[int, LayerQuantization] | None]:
+    """What ``--scales`` names: a saved calibration, or stored scales; neither without it."""
+    source = arguments.scales
+    if source is None:
+        return None, None
+    if arguments.group_size is not None:
+        raise UsageError("--group-size does not go with --scales, which has its own groups or none")
+    if is_calibration_file(source):
+        saved = load_calibration(source)
+        check_calibrated_on(checkpoint, saved)
+        if arguments.predict and saved.layers[0].slices[0].gradients is None:
+            raise UsageError(
+                f"--scales is {source!r}, which has no gradients to predict from; make it with "
+                "calibrate --gradients"
+            )
+        return saved, None
+    if arguments.budget is not None:
+        raise UsageError("--budget plans from counted activations; --scales has stored scales")
+    quantized = load_checkpoint(source)
+    if not quantized.is_quantized:
+        raise UsageError(
+            f"--scales is {source!r}, which stores none; give a calibration file or a quantized "
+            "checkpoint"
+        )
+    return None, stored_quantizations(quantized, checkpoint, names)
+
+
+def _first_window(
+    arguments: argparse.Namespace, checkpoint: Checkpoint, saved: Calibration | None
+) -> int:
+    """Where the held-out windows begin: after those that were calibrated on, if of their text."""
+    if arguments.on is not None:
+        return 0
+    if saved is None:
+        return arguments.batches
+    sha256 = read_text(checkpoint, arguments.text, 1, arguments.seq_len).sha256
+    if sha256 != saved.origin.text_sha256:
+        return 0
+    return math.ceil(saved.origin.batches * saved.origin.seq_len / arguments.seq_len)
+
+
+def _kinds(arguments: argparse.Namespace, saved: Calibration | None) -> Sequence[str]:
+    """What a plan may have: with ``--entries`` what Quamba can hold; a file has no channels."""
+    if arguments.entries is not None:
+        return ("tensor",)
+    return KINDS if saved is None else WHOLE_SLICE
 
 
 def _passes(
     checkpoint: Checkpoint,
     model: nn.Module,
-    text: CalibrationText,
     layers: Sequence[int],
+    saved: Calibration | None,
     arguments: argparse.Namespace,
 ) -> Iterator[Calibration]:
-    """The layers calibrated: at once, or, for groups of channels, as many a pass as fit."""
-    whole = model if arguments.predict else backbone_of(model)
+    """The layers calibrated: at once, or, where single channels count, as many a pass as fit."""
+    if saved is not None:
+        yield replace(saved, layers=tuple(saved.layer(layer) for layer in layers))
+        return
+    text = read_text(checkpoint, arguments.text, arguments.batches, arguments.seq_len)
+    gradients = arguments.predict or arguments.budget is not None
+    by_channel = (
+        arguments.group_size is not None
+        or arguments.scales is not None
+        or (arguments.budget is not None and arguments.entries is None)
+    )
+    whole = model if gradients else backbone_of(model)
     with _progress_bar() as show:
-        if arguments.group_size is None:
-            yield calibrate(
-                checkpoint,
-                whole,
-                text,
-                layers=layers,
-                gradients=arguments.predict,
-                on_progress=show,
+        if by_channel:
+            yield from calibrate_in_passes(
+                checkpoint, whole, text, layers, on_progress=show, gradients=gradients
             )
         else:
-            yield from calibrate_in_passes(
-                checkpoint, whole, text, layers, CAPTURE_BYTES, show, arguments.predict
+            yield calibrate(
+                checkpoint, whole, text, layers=layers, gradients=gradients, on_progress=show
             )
 
 
@@ -593,6 +742,11 @@ def _parser() -> argparse.ArgumentParser:
 
     command = commands.add_parser("calibrate", help="count what the convolutions make, and save it")
     _add_source(command, "directory, Hub id or sample")
+    command.add_argument(
+        "--gradients",
+        action="store_true",
+        help="of the model's loss, too: then the best α is the one that is predicted to cost least",
+    )
     command.add_argument("--out", metavar=f"FILE{SUFFIX}", required=True)
     command.set_defaults(run=_run_calibrate)
     command = commands.add_parser("check", help="is each scale of a quantized checkpoint sound?")
@@ -631,6 +785,12 @@ def _add_impact(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--group-size", type=int, metavar="N", help="one scale for N neighbouring channels"
     )
+    command.add_argument(
+        "--scales",
+        metavar="SOURCE",
+        help="a calibration file in place of --text, or a quantized checkpoint, whose stored "
+        "scales are taken",
+    )
     command.add_argument("--layers", metavar="0,3-5", help="default: all")
     command.add_argument("--slices", metavar="x,B,C", help="default: all")
     command.add_argument(
@@ -648,6 +808,23 @@ def _add_impact(command: argparse.ArgumentParser) -> None:
     command.add_argument("--each", action="store_true", help="each layer alone, too")
     command.add_argument(
         "--predict", action="store_true", help="count gradients, and predict what is measured"
+    )
+    command.add_argument(
+        "--budget",
+        type=float,
+        metavar="NATS",
+        help="in place of a rule: plan the cheapest scales that are predicted to keep to so much, "
+        "and measure the plan; exit status 1 where it does not keep to it",
+    )
+    command.add_argument(
+        "--entries",
+        metavar="FILE.bin",
+        help="write the plan as Quamba stores scales: one symmetric scale a slice",
+    )
+    command.add_argument(
+        "--no-store",
+        action="store_true",
+        help="measure all anew, and keep no result on disk; SCALESCOPE_RESULTS names the place",
     )
     command.add_argument(
         "--max-kl", type=float, metavar="NATS", help="exit status 1 where kl_nats is above it"

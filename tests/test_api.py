@@ -1,5 +1,6 @@
 """The Python API: a model in memory is as good as a path, and what it says when it is not."""
 
+import json
 import sys
 from dataclasses import replace
 from types import SimpleNamespace
@@ -12,6 +13,7 @@ from random_checkpoints import CONFIGS, save_model
 from safetensors.numpy import load_file
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 
+from dashboard import cli
 from dashboard.analysis.report import ScaleReport
 from dashboard.api import Calibration, CalibrationError, CheckpointError
 from dashboard.checkpoints import load_backbone, load_checkpoint
@@ -356,3 +358,64 @@ def test_a_name_from_a_file_is_text_in_html_and_no_markup(small, tmp_path):
     origin = replace(small.origin, checkpoint="<img src=x onerror=alert(1)>")
     named = replace(small, record=replace(small.record, origin=origin))
     assert "<img" not in named._repr_html_()
+
+
+# A budget
+
+
+def test_a_budget_is_the_command_lines(capsys, tmp_path):
+    tiny = Calibration.of("mamba2-tiny", batches=2, seq_len=40, gradients=True)
+    quick = ["--batches", "2", "--seq-len", "40", "--on-batches", "3"]
+    for nats in (0.0004, 0.01):
+        arguments = ["impact", "mamba2-tiny", *quick, "--budget", str(nats), "--format", "json"]
+        assert cli.main(arguments) in (0, 1)
+        expected = json.loads(capsys.readouterr().out)
+        plan = tiny.budget(nats, on_batches=3)
+        plan.save(tmp_path / "plan.json")
+        saved = json.loads((tmp_path / "plan.json").read_text())
+        (setting,) = expected["settings"]
+        assert saved.pop("measured")["kl_nats"] == setting["kl_nats"] == plan.impact.kl_nats
+        assert saved == expected["budget"]
+        assert plan.is_kept == (setting["kl_nats"] <= nats)
+        assert repr(plan)[1:-1] == expected["reason"]
+        rows = plan.table()
+        assert [(row["layer"], row["slice"]) for row in rows] == [
+            (layer, name) for layer in range(4) for name in ("x", "B", "C")
+        ]
+    assert {row["kind"] for row in rows} == {"tensor"}
+    plan.save(tmp_path / "scales.bin")
+    assert len(torch.load(tmp_path / "scales.bin", weights_only=True)) == 4 * 3 * 2
+    with pytest.raises(ValueError, match=r"give a file that ends in \.json or \.bin"):
+        plan.save(tmp_path / "scales.txt")
+
+
+def test_a_calibration_from_a_file_plans_one_scale_a_slice(tmp_path):
+    made = Calibration.of("mamba2-tiny", batches=2, seq_len=40, gradients=True)
+    made.save(tmp_path / "counts.safetensors")
+    loaded = replace(Calibration.load(tmp_path / "counts.safetensors"), checkpoint=made.checkpoint)
+    plan = loaded.budget(0.0001, layers=[1], on="out-of-domain.txt", on_batches=2)
+    assert [option.layer for option in plan.plan.options] == [1]
+    assert {row["kind"] for row in plan.table()} <= {"tensor", "asymmetric"}
+    same = made.budget(
+        0.0001, layers=[1], on="out-of-domain.txt", on_batches=2, kinds=("tensor", "asymmetric")
+    )
+    assert same.table() == plan.table()
+    with pytest.raises(ValueError, match="groups and channels need: allowed kinds are tensor, asy"):
+        loaded.budget(0.0001, kinds=("groups",), on="out-of-domain.txt")
+    with pytest.raises(ValueError, match="budget_nats is -1; it must be above 0"):
+        made.budget(-1)
+    with pytest.raises(ValueError, match="has no counted gradients"):
+        Calibration.of("mamba2-tiny", batches=1, seq_len=40).budget(1, kinds=("tensor",))
+
+
+def test_stored_scales_are_measured_as_the_command_measures_them(capsys):
+    small = Calibration.of("mamba2-small", batches=1, seq_len=24)
+    quick = ["--seq-len", "24", "--batches", "1", "--on-batches", "1", "--format", "json"]
+    source = ["mamba2-small", "--scales", "mamba2-small-quamba2"]
+    assert cli.main(["impact", *source, *quick]) == 0
+    (setting,) = json.loads(capsys.readouterr().out)["settings"]
+    impact = small.impact(stored="mamba2-small-quamba2", on_batches=1)
+    assert impact.kl_nats == setting["kl_nats"]
+    assert repr(impact).startswith("<stored scales, INT8 output in layers 0–5")
+    with pytest.raises(ValueError, match="mamba2-tiny stores no scales"):
+        small.impact(stored="mamba2-tiny")

@@ -458,3 +458,27 @@ def test_a_saved_figure_says_where_it_comes_from(tab, server):
     written = Path(download.value.path()).read_text("utf-8")
     words = " ".join(re.findall(r">([^<>]+)<", written))
     assert "mamba-tiny, calibrated on 16 × 512 tokens of calibration.txt" in words
+
+
+def test_a_damaged_text_is_walked_by_keys_and_pointer_and_holds_no_markup(browser, server):
+    page = browser.new_page(viewport={"width": 1440, "height": 900})
+    page.set_default_timeout(60_000)
+    query = "checkpoint=mamba2-tiny&batches=2&seq_len=64&windows=2"
+    page.goto(f"{server.address}/impact?{query}")
+    text = page.locator(".scalescope-damage .text")
+    text.locator("span").nth(10).wait_for()
+    own = page.get_by_label("Or a sentence of your own")
+    own.fill("An <img src=x onerror=alert(1)> & more")
+    own.press("Enter")
+    expect(text).to_have_text("An <img src=x onerror=alert(1)> & more")
+    assert page.locator(".scalescope-damage img").count() == 0
+    details = page.locator(".scalescope-damage .details")
+    text.focus()
+    page.keyboard.press("Home")
+    expect(details).to_contain_text("“A” begins the text")
+    page.keyboard.press("ArrowRight")
+    expect(details).to_contain_text("“n”:")
+    expect(details.locator("tbody tr").first).to_be_visible()
+    text.locator("span").nth(3).hover()
+    expect(details).to_contain_text("“<”:")
+    page.close()

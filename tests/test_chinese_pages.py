@@ -91,6 +91,11 @@ def shown(app: AppTest) -> Iterator[tuple[str, str]]:
     for element in app.get("bidi_component"):
         if element.proto.component_name == "scalescope_figure":
             yield from drawn(json.loads(element.proto.json))
+        if element.proto.component_name == "scalescope_damage":
+            data = json.loads(element.proto.json)
+            heads = [re.sub("“.*?”", " ", piece["head"], flags=re.S) for piece in data["pieces"]]
+            for text in (data["alt"], data["hint"], *data["columns"], *heads):
+                yield "text", text
 
 
 def cells(table: Dataframe | Table) -> Iterator[tuple[str, str]]:

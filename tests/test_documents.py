@@ -1,6 +1,7 @@
 """The documents beside the sources: names, bounds, links and imports are as they say."""
 
 import ast
+import json
 import re
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from benchmarks import findings
 from dashboard.analysis import health
 from dashboard.analysis.report import LayerReport, report_slices
 from dashboard.calibration import LayerCalibration, SliceCalibration
@@ -129,3 +131,11 @@ def test_every_record_on_the_page_is_of_its_room():
         sources = "".join(text_of(str(p)) for p in (ROOT / "dashboard" / room).rglob("*.py"))
         missing += [n for n in re.findall(r"`(\w+)`", names) if f"\nclass {n}" not in sources]
     assert rows and missing == []
+
+
+def test_the_findings_tables_are_those_of_what_was_recorded():
+    recorded = json.loads(findings.RECORDED.read_text(encoding="utf-8"))
+    document = findings.DOCUMENT.read_text(encoding="utf-8")
+    assert set(recorded) == set(findings.SAMPLES)
+    for name, table in findings.tables(recorded).items():
+        assert f"<!-- {name} -->\n\n{table}\n\n<!-- end -->" in document

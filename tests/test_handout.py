@@ -9,7 +9,7 @@ import pytest
 from dashboard.lesson.handout import PrintedStep, handout, printed_steps
 from dashboard.lesson.screen import control_values
 from dashboard.lesson.steps import STEPS
-from dashboard.pages.lesson_model import calibrated_model, source_of
+from dashboard.pages.lesson_model import calibrated_model, sample_model, source_of
 from dashboard.text.language import ENGLISH, LANGUAGES, language
 
 
@@ -53,7 +53,8 @@ def test_settings_of_another_model_do_not_break_the_handout():
         "position": 100_000,
         "int8_scale": 0.1,
     }
-    made = printed_steps(calibrated_model(source_of("mamba2-tiny")), 0, settings, ENGLISH)
+    model = calibrated_model(source_of("mamba2-tiny"))
+    made = printed_steps(model, 0, settings, sample_model, ENGLISH)
     assert len(made) == len(STEPS)
     assert "INT8 holds −12.8 … 12.7" in made[0].screen.figure.layout.meta["alt"]
     assert handout(made, "mamba2-tiny", ENGLISH).count('role="img"') == len(STEPS)
@@ -61,17 +62,19 @@ def test_settings_of_another_model_do_not_break_the_handout():
 
 def test_a_step_that_a_calibration_file_does_not_allow_says_why_and_the_others_keep_their_numbers():
     model = replace(calibrated_model(source_of("mamba2-tiny")), activations=None)
-    made = printed_steps(model, 0, {}, ENGLISH)
+    made = printed_steps(model, 0, {}, sample_model, ENGLISH)
     paper = handout(made, "a calibration file", ENGLISH)
     assert len(made) == len(STEPS)
     for heading, reason in (
         ("2 · Four steps", "no activations to follow"),
         ("8 · What the shape", "no channels to group"),
+        ("9 · Does it matter", "no model to run"),
     ):
         (section,) = re.findall(rf"<h2>{heading}.*?</section>", paper, re.S)
         assert reason in section and 'role="img"' not in section
-    assert "<h2>9 · Your turn: choose α</h2>" in paper
-    assert "<b>9: " in paper and "<b>8: " not in paper and "<b>2: " not in paper
+    assert "<h2>11 · Your turn: choose α</h2>" in paper
+    assert "<b>10: " in paper and "<b>11: " in paper  # step 10 has a sample of its own
+    assert not any(f"<b>{number}: " in paper for number in (2, 8, 9))
 
 
 def test_the_handout_needs_nothing_from_anywhere():

@@ -18,7 +18,6 @@ from dashboard.analysis.impact import (
     Estimate,
     Impact,
     ImpactProgress,
-    Results,
     all_but_one,
     alone,
     compare_logits,
@@ -31,13 +30,19 @@ from dashboard.analysis.impact import (
     study,
     study_rule,
 )
-from dashboard.analysis.prediction import plan_layers, predict_groups
+from dashboard.analysis.prediction import (
+    check_calibrated_on,
+    plan_layers,
+    predict_groups,
+    stored_quantizations,
+)
 from dashboard.analysis.quantized_forward import (
     MODES,
     SliceQuantization,
     quantize_layer,
     quantized_outputs,
 )
+from dashboard.analysis.result_store import ResultStore
 from dashboard.calibration import CalibrationError, calibrate, read_text
 from dashboard.checkpoints import (
     SAMPLES_DIR,
@@ -368,11 +373,11 @@ def test_an_error_is_that_of_windows_and_one_window_has_none():
     assert not kl_difference(steady, impact).is_noise
 
 
-def test_nothing_is_computed_twice_and_a_stop_keeps_what_is_finished(samples):
+def test_nothing_is_computed_twice_and_a_stop_keeps_what_is_finished(samples, tmp_path):
     loaded = samples["mamba2-tiny"]
     planned = loaded.plan(ScaleRule("minmax"))
     quantizations = {layer: entry.quantization for layer, entry in planned.items()}
-    results, seen = Results(), []
+    store, seen = ResultStore(tmp_path), []
 
     def stop(progress: ImpactProgress) -> None:
         seen.append(str(progress))
@@ -388,7 +393,7 @@ def test_nothing_is_computed_twice_and_a_stop_keeps_what_is_finished(samples):
             loaded.run,
             quantizations,
             subsets,
-            results=results,
+            store=store,
             on_progress=stop,
         ):
             finished.append(layers)
@@ -402,7 +407,7 @@ def test_nothing_is_computed_twice_and_a_stop_keeps_what_is_finished(samples):
         loaded.run,
         quantizations,
         subsets,
-        results=results,
+        store=store,
         on_progress=lambda progress: seen.append(progress.setting),
     )
     again = dict(rest)
@@ -440,7 +445,7 @@ def test_without_room_for_logits_the_float_model_runs_again(samples, monkeypatch
     expected = loaded.measure(planned)
     monkeypatch.setattr("dashboard.analysis.impact.KEPT_LOGITS", 0)
     run = float_run(loaded.checkpoint, loaded.model, loaded.held_out)
-    assert run.logits == ()
+    assert run.logits == {}
     layers = [entry.quantization for entry in planned.values()]
     again = measure(loaded.checkpoint, loaded.model, run, layers)
     assert np.array_equal(again.kl, expected.kl)
@@ -595,3 +600,120 @@ def test_a_stop_writes_what_was_finished(capsys, monkeypatch):
     captured = capsys.readouterr()
     assert len(json.loads(captured.out)["settings"]) == 2
     assert captured.err == "dashboard: stopped; 3 of 5 settings are missing\n"
+
+
+# Scales that come from elsewhere
+
+
+def test_a_calibration_file_gives_what_calibrating_gives(capsys, tmp_path):
+    out = tmp_path / "counts.safetensors"
+    counted = ["mamba2-tiny", "--batches", "2", "--seq-len", "40", "--out", str(out)]
+    assert cli.main(["calibrate", *counted, "--gradients"]) == 0
+    arguments = ["mamba2-tiny", "--alpha", "0.99", "--predict", "--format", "json"]
+    expected = json.loads(impact(capsys, *arguments))
+    document = json.loads(impact(capsys, *arguments, "--scales", str(out)))
+    assert document["settings"] == expected["settings"]
+    assert document["scales"] == str(out) and expected["scales"] is None
+    assert (document["on_first"], document["batches"]) == (2, 2)
+    # Of windows of another length, the first that begins behind what was counted.
+    longer = ["--seq-len", "64", "--on-batches", "1", "--format", "json"]
+    assert cli.main(["impact", "mamba2-tiny", "--scales", str(out), *longer]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert (document["on_first"], document["on_seq_len"], document["seq_len"]) == (2, 64, 40)
+    planned = ["--budget", "1", "--format", "json"]
+    assert cli.main(["impact", "mamba2-tiny", "--scales", str(out), *QUICK, *planned]) == 0
+    budget = json.loads(capsys.readouterr().out)["budget"]
+    assert {entry["kind"] for entry in budget["layers"]} == {"tensor"}
+
+
+def test_stored_scales_are_those_of_the_quantized_checkpoint_in_the_float_models_order(capsys):
+    """By hand: each channel's stored scale, found by its weights, into a plain float forward."""
+    quantized, checkpoint = load_checkpoint("mamba2-small-quamba2"), load_checkpoint("mamba2-small")
+    text = read_text(checkpoint, batches=1, seq_len=24, first=1)
+    model = load_language_model(checkpoint, "cpu")
+    planned = stored_quantizations(quantized, checkpoint)
+    assert list(planned) == list(checkpoint.layers)
+    steps = {}
+    for stored in quantized.stored:
+        conv = checkpoint.conv(stored.layer)
+        steps[stored.layer] = step = np.empty(len(conv.weight), np.float32)
+        for own in stored.slices:
+            span = own.conv_slice.channels
+            codes = half_away(conv.weight[span].numpy() / np.float32(own.w_scale)).clip(-128, 127)
+            rows = stored.weight_q[span].numpy()
+            for channel, row in enumerate(codes):
+                distance = np.abs(rows.astype(float) - row).max(axis=1)
+                assert distance.min() <= 1
+                step[own.conv_slice.start + channel] = own.scale_out[distance.argmin()]
+    for layer, entry in planned.items():
+        widths = [own.conv_slice.width for own in entry.slices]
+        made = np.concatenate(
+            [np.broadcast_to(s.scale_out, w) for s, w in zip(entry.slices, widths, strict=True)]
+        )
+        assert np.array_equal(made, steps[layer])
+
+    def change(layer, y):
+        step = torch.from_numpy(steps[layer])[:, None]
+        codes = torch.from_numpy(half_away((y.float() / step).numpy())).clamp(-128, 127)
+        return (codes * step).double()
+
+    plain = PlainModel(SAMPLES_DIR / "mamba2-small")
+    (ids,) = text.tokens
+    kl = compare_logits(plain.logits(ids)[:-1], plain.logits(ids, change)[:-1], ids)[0]
+    run = float_run(checkpoint, model, text)
+    measured = measure(checkpoint, model, run, list(planned.values()))
+    # Values near a rounding tie go the other way in float32 here and there.
+    assert measured.kl_nats.mean == pytest.approx(kl.mean(), rel=0.1)
+    quick = ["--seq-len", "24", "--batches", "1", "--on-batches", "1", "--format", "json"]
+    source = ["mamba2-small", "--scales", "mamba2-small-quamba2"]
+    assert cli.main(["impact", *source, *quick]) == 0
+    document = json.loads(capsys.readouterr().out)
+    (setting,) = document["settings"]
+    assert setting["kl_nats"] == measured.kl_nats.mean
+    assert (setting["source"], setting["observer"], document["text"]) == ("stored", None, None)
+    assert document["reason"].startswith("stored scales, INT8 output in layers 0–5")
+    assert cli.main(["impact", *source, *quick, "--predict"]) == 0
+    (setting,) = json.loads(capsys.readouterr().out)["settings"]
+    assert setting["predicted_nats"] > 0
+
+
+def test_a_calibration_of_other_weights_is_refused(samples):
+    """Of the same layers and slices, and one weight's last bit apart."""
+    loaded = samples["mamba2-tiny"]
+    check_calibrated_on(loaded.checkpoint, loaded.calibration)
+    *layers, last = loaded.calibration.layers
+    *slices, own = last.slices
+    moved = replace(own, w_amax=float(np.nextafter(np.float32(own.w_amax), np.float32(9))))
+    other = replace(loaded.calibration, layers=(*layers, replace(last, slices=(*slices, moved))))
+    with pytest.raises(ValueError, match="layer 3 of the calibration of mamba2-tiny has not the"):
+        check_calibrated_on(loaded.checkpoint, other)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "fault"),
+    [
+        (["mamba2-tiny", "--scales", "mamba2-small"], "--scales is 'mamba2-small', which stores"),
+        (["mamba2-tiny", "--scales", "mamba2-small-quamba2"], "they are not one model"),
+        (
+            ["mamba2-small", "--scales", "mamba2-small-quamba2", "--budget", "1"],
+            "--budget plans from counted activations",
+        ),
+        (
+            ["mamba2-small", "--scales", "mamba2-small-quamba2", "--group-size", "8"],
+            "--group-size does not go with --scales",
+        ),
+        (["mamba-tiny", "--scales", "{file}"], "has not the weights of mamba-tiny"),
+        (["mamba2-tiny", "--scales", "{file}", "--predict"], "has no gradients to predict from"),
+        (["mamba2-tiny", "--scales", "{file}", "--budget", "1"], "has no counted gradients"),
+        (["{file}"], "is a calibration file, which holds no model"),
+    ],
+)
+def test_scales_from_elsewhere_that_cannot_be_are_one_line(arguments, fault, tmp_path, capsys):
+    out = tmp_path / "counts.safetensors"
+    if any("{file}" in argument for argument in arguments):
+        counted = ["mamba2-tiny", "--batches", "1", "--seq-len", "8", "--out", str(out)]
+        assert cli.main(["calibrate", *counted]) == 0
+    given = [argument.format(file=out) for argument in arguments]
+    assert cli.main(["impact", *given, *QUICK]) == 2
+    error = capsys.readouterr().err
+    assert fault in error and error.count("\n") == 1

@@ -1,23 +1,36 @@
 """What each step of the lesson computes, against numpy and cases worked by hand."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from oracles import half_away
 
+from dashboard.analysis.impact import Impact
+from dashboard.analysis.loss_over_alpha import LossOverAlpha
 from dashboard.analysis.pipeline import trace_channel
 from dashboard.analysis.report import quantize_conv, stranded_codes
 from dashboard.calibration import calibrate, read_text
 from dashboard.calibration.histogram import Histogram
 from dashboard.checkpoints import load_backbone, load_checkpoint
-from dashboard.lesson import int8_range, kernel_steps, outliers, silu_shape, toy_example
+from dashboard.lesson import (
+    does_it_matter,
+    int8_range,
+    kernel_steps,
+    outliers,
+    silu_shape,
+    stop_caring,
+    toy_example,
+)
 from dashboard.lesson.alpha_choice import AlphaChoice
-from dashboard.lesson.calibrated import CalibratedLayer, CalibratedModel
+from dashboard.lesson.calibrated import Activations, CalibratedLayer, CalibratedModel
 from dashboard.lesson.group_scales import group_channels
 from dashboard.lesson.mean_error import mean_error
 from dashboard.lesson.ratios import evaluate_guess
 from dashboard.lesson.screen import Control, control_values
 from dashboard.lesson.steps import STEPS
+from dashboard.refusals import Refusal
 from dashboard.rules.channels import channel_outputs
 from dashboard.rules.landscape import Landscape, landscapes, recommend
 from dashboard.rules.published import TOY
@@ -350,3 +363,75 @@ def test_a_ratio_of_the_weights_halves_when_they_double_and_the_other_stays():
 
     before, after = (published_and_like_for_like(x / k, weight * k) for k in (1, 2))
     assert after[0] == pytest.approx(before[0] / 2) and after[1] == pytest.approx(before[1])
+
+
+# 9 and 10
+
+
+def window_impact(kl: list[float], delta: list[float]) -> Impact:
+    """Windows of one token each."""
+    return Impact(np.array(kl)[:, None], np.array(delta)[:, None], np.ones((len(kl), 1), bool))
+
+
+SURE = window_impact([0.5, 0.51, 0.49, 0.5], [0.2, 0.21, 0.19, 0.2])
+NOISY = window_impact([0.002, 0.003, 0.001, 0.002], [0.01, -0.012, 0.004, 0.001])
+LESS = window_impact([0.001, 0.002, 0.0001, 0.001], [0.001, -0.002, 0.003, -0.001])
+
+
+def test_the_loss_is_quiet_from_where_it_stays_within_its_error_to_the_end():
+    alphas, lost = (0.9, 0.99, 0.999, 1.0), (9.0, 3.0, 1.0, 2.0)
+    made = [(NOISY, SURE, NOISY, LESS), (SURE, NOISY, LESS, NOISY), (NOISY, LESS, LESS, SURE)]
+    found = [LossOverAlpha(alphas, lost, impacts).quiet_from for impacts in made]
+    assert found == [0.999, 0.99, None]
+    costs = LossOverAlpha(alphas, lost, made[0])
+    assert costs.least == 3
+    # 0.001 more in every window, but 0.0009 in one: no noise
+    assert [costs.is_least(i) for i in range(4)] == [False, False, False, True]
+    same = LossOverAlpha(alphas, lost, (SURE, LESS, NOISY, LESS))
+    assert [same.is_least(i) for i in range(4)] == [False, True, False, True]
+
+
+def with_costs(model: CalibratedModel, by_alpha: dict[float, Impact]) -> CalibratedModel:
+    """The model as a page has it, with measurements that are given."""
+
+    def costs(rules):
+        return {rule: by_alpha.get(rule.alpha, LESS) for rule in rules}
+
+    names = ("conv", "minmax", "groups", "has_heads", "text")
+    return replace(model, activations=Activations(**dict.fromkeys(names), costs=costs))
+
+
+def test_a_guess_is_right_where_the_measurement_says_so_and_hidden_until_asked(trained):
+    model = with_costs(trained, {0.9: SURE, 0.99: SURE})
+    settings = {"quiet_from": 0.999, "loss_shown": False}
+    hidden = does_it_matter.screen(model, **settings, say=ENGLISH)
+    assert not hidden.success and hidden.table is None
+    assert "nats" not in hidden.reading and "0.2" not in hidden.figure.layout.meta["alt"]
+    assert "The model pays" not in hidden.figure.layout.meta["alt"]
+    shown = does_it_matter.screen(model, **settings | {"loss_shown": True}, say=ENGLISH)
+    assert shown.success and "From α = 0.999 on it moves within its error" in shown.reading
+    late = does_it_matter.screen(model, quiet_from=0.9995, loss_shown=True, say=ENGLISH)
+    assert not late.success
+    assert shown.question.right.text == "By less than can be measured here."
+    moved = does_it_matter.screen(with_costs(trained, {0.9995: SURE}), **settings, say=ENGLISH)
+    assert moved.question.right.text == "By 0.01 nats or more."
+    assert "At α = 0.9995 it moves by 0.1998" in moved.question.right.reply
+
+
+def test_what_sqnr_recommends_is_shipped_only_where_nothing_costs_less(trained):
+    best = trained.recommendation.alpha
+    good = stop_caring.screen(
+        with_costs(trained, {}), shipped_alpha=best, cost_shown=True, say=ENGLISH
+    )
+    assert good.question.right.text.startswith("Yes: measured") and good.success
+    bad = stop_caring.screen(
+        with_costs(trained, {best: SURE}), shipped_alpha=best, cost_shown=True, say=ENGLISH
+    )
+    assert bad.question.right.text.startswith("No") and not bad.success
+    assert "cost 0.5000 ± 0.0041 nats" in bad.reading and "0.4990 ± 0.0037 more" in bad.reading
+
+
+def test_a_calibration_file_has_no_loss(trained):
+    for step in (does_it_matter, stop_caring):
+        with pytest.raises(Refusal, match="no model to run"):
+            step.controls(replace(trained, activations=None), say=ENGLISH)

@@ -217,16 +217,16 @@ def test_one_recommendation_for_a_model_everywhere():
     checkpoint = load_checkpoint("mamba2-tiny")
     calibration = calibrate(checkpoint, load_backbone(checkpoint), read_text(checkpoint))
     alpha = format_alpha(recommend(landscapes(calibration)).alpha)
-    app = opened(step="9")
-    options = app.radio(key="answer_9").options
-    app.radio(key="answer_9").set_value(options.index(alpha)).run()
+    app = opened(step="11")
+    options = app.radio(key="answer_11").options
+    app.radio(key="answer_11").set_value(options.index(alpha)).run()
     assert "Right." in plain_text(app)
     app = opened("claims")
     assert f"serves this model best, {alpha}," in plain_text(app)
 
 
 def test_the_score_is_the_mean_loss(layers):
-    app = opened(step="9", alpha_0="0.999", alpha_1="0.99999")
+    app = opened(step="11", alpha_0="0.999", alpha_1="0.99999")
     alphas = [0.999, 0.99999, 0.9995, 0.9995]
     mean = sum(landscape.loss_db(a) for landscape, a in zip(layers, alphas, strict=True)) / 4
     assert f"this loses {mean:.2f} dB" in plain_text(app)

@@ -19,26 +19,25 @@ from __future__ import annotations
 
 import hashlib
 import math
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
-from cachetools import LRUCache
 from torch import Tensor, nn
 
 from dashboard.analysis.prediction import PlannedLayer
 from dashboard.analysis.quantized_forward import LayerQuantization, quantized_outputs
+from dashboard.analysis.result_store import ResultStore
 from dashboard.calibration import CalibrationError, CalibrationText
+from dashboard.calibration.archive import fingerprint
 from dashboard.calibration.faults import model_fault
 from dashboard.checkpoints import Checkpoint, backbone_of
 from dashboard.rules.observers import ScaleRule
 
 ERRORS = 2.0  # standard errors below which a difference is noise: 95 % of what chance alone gives
 KEPT_LOGITS = 2**30  # bytes of the float model's logits that are kept; else it runs again
-KEPT_RESULTS = 2**28  # bytes of results, 17 a token
 CHUNK = 2**22  # logits that are widened to float64 at once
 
 
@@ -115,12 +114,24 @@ class FloatRun:
 
     text: CalibrationText
     loss: np.ndarray  # (W, L - 1) float64, nats
-    logits: tuple[Tensor, ...]  # of each window, (L - 1, V) on the CPU; empty where too large
-    key: str  # of the checkpoint and the text
+    key: str  # of the checkpoint's files, what it ran on and the text
+    # Of the windows that were run in this process, (L - 1, V) on the CPU, where there is room for
+    # all of them.
+    logits: dict[int, Tensor] = field(default_factory=dict)
 
     @property
     def loss_nats(self) -> Estimate:
         return Estimate.of(self.loss.mean(1))
+
+    def first(self, windows: int) -> FloatRun:
+        """The same run of the first windows alone."""
+        tokens = self.text.tokens[:windows]
+        return FloatRun(
+            replace(self.text, tokens=tokens),
+            self.loss[:windows],
+            f"{self.key}|{windows}",
+            {window: own for window, own in self.logits.items() if window < windows},
+        )
 
 
 @dataclass(frozen=True)
@@ -157,14 +168,16 @@ def float_run(
     model: nn.Module,
     text: CalibrationText,
     on_window: OnWindow | None = None,
-    fingerprint: str = "",
+    store: ResultStore | None = None,
 ) -> FloatRun:
-    """Run the float model over the windows of a held-out text.
+    """Run the float model over the windows of a held-out text; where it is stored, only read it.
 
     Args:
         model: with its LM head, as ``load_language_model`` gives it.
         text: as ``read_text`` gives it; a batch is a window, of 2 tokens at least.
-        fingerprint: of the checkpoint's files, where two of one name may meet.
+        on_window: called with each window's number that was run.
+        store: where its losses are looked up first, and kept afterwards. It goes by the hash of
+            the checkpoint's files, so ``checkpoint`` has to be on a disk.
 
     Raises CalibrationError for windows of one token, and where the model cannot be run.
     """
@@ -173,20 +186,50 @@ def float_run(
             "windows of {seq_len} token have no next token to predict; give 2 at least",
             seq_len=text.seq_len,
         )
-    kept: list[Tensor] = []
-    losses = np.empty((text.batches, text.seq_len - 1))
-    fits = True
+    shape = (text.batches, text.seq_len - 1)
+    key = _run_key(checkpoint, model, text, stored=store is not None)
+    if (known := _stored(store, f"{key}|float", {"loss": shape})) is not None:
+        return FloatRun(text, known["loss"], key)
+    run = FloatRun(text, np.empty(shape), key)
     for window, ids in enumerate(text.tokens):
-        logits = window_logits(checkpoint, model, ids)
-        losses[window] = _losses(logits, ids)
-        fits = fits and logits.numel() * logits.element_size() * text.batches <= KEPT_LOGITS
-        if fits:
-            kept.append(logits)
+        run.loss[window] = _losses(_float_logits(checkpoint, model, run, window), ids)
         if on_window:
             on_window(window)
+    if store is not None:
+        store.put(f"{key}|float", {"loss": run.loss})
+    return run
+
+
+EDITION = "1"  # of how things are measured; with another, stored results mean nothing
+
+
+def _run_key(checkpoint: Checkpoint, model: nn.Module, text: CalibrationText, stored: bool) -> str:
+    """What the float model's losses depend on. Without a store the name stands for the files."""
+    weight = next(model.parameters())
+    files = fingerprint(checkpoint) if stored else checkpoint.name
     tokens = hashlib.sha256(text.tokens.numpy().astype("<i8").tobytes()).hexdigest()
-    key = f"{checkpoint.name}|{fingerprint}|{tuple(text.tokens.shape)}|{tokens}"
-    return FloatRun(text, losses, tuple(kept), key)
+    shape = tuple(text.tokens.shape)
+    return f"{EDITION}|{files}|{weight.device.type} {weight.dtype}|{shape}|{tokens}"
+
+
+def _stored(
+    store: ResultStore | None, key: str, shapes: Mapping[str, tuple[int, int]]
+) -> dict[str, np.ndarray] | None:
+    """What a store has under a key, if it is what belongs there."""
+    arrays = None if store is None else store.get(key)
+    if arrays is None or {name: own.shape for name, own in arrays.items()} != shapes:
+        return None
+    return arrays
+
+
+def _float_logits(checkpoint: Checkpoint, model: nn.Module, run: FloatRun, window: int) -> Tensor:
+    """The float model's logits of one window: at hand, or run now."""
+    known = run.logits.get(window)
+    if known is None:
+        known = window_logits(checkpoint, model, run.text.tokens[window])
+        if known.numel() * known.element_size() * run.text.batches <= KEPT_LOGITS:
+            run.logits[window] = known
+    return known
 
 
 @torch.no_grad()
@@ -246,22 +289,11 @@ def impact_key(run: FloatRun, quantizations: Sequence[LayerQuantization], mode: 
     return f"{run.key}|{mode}|{layers}"
 
 
-class Results:
-    """Measured impacts by ``impact_key``, the oldest forgotten; shared by threads."""
-
-    def __init__(self, most_bytes: int = KEPT_RESULTS) -> None:
-        self._impacts: LRUCache[str, Impact] = LRUCache(
-            most_bytes, lambda i: i.kl.nbytes + i.delta.nbytes + i.same.nbytes
-        )
-        self._lock = threading.Lock()
-
-    def get(self, key: str) -> Impact | None:
-        with self._lock:
-            return self._impacts.get(key)
-
-    def put(self, key: str, impact: Impact) -> None:
-        with self._lock:
-            self._impacts[key] = impact
+def stored_impact(run: FloatRun, key: str, store: ResultStore | None) -> Impact | None:
+    """What was measured under an ``impact_key`` of this run; None where nothing was."""
+    shapes = dict.fromkeys(("kl", "delta", "same"), run.loss.shape)
+    known = _stored(store, key, shapes)
+    return None if known is None else Impact(**known)
 
 
 def measure(
@@ -270,34 +302,35 @@ def measure(
     run: FloatRun,
     quantizations: Sequence[LayerQuantization],
     mode: str = "output",
-    results: Results | None = None,
+    store: ResultStore | None = None,
     on_window: OnWindow | None = None,
 ) -> Impact:
     """Run the model with some layers quantized over the windows that the float model ran over.
 
     Args:
-        run: of the same model, from ``float_run``.
+        run: of the same model, from ``float_run``; with the same store, if there is one.
         quantizations: of each layer that is quantized.
         mode: one of ``quantized_forward.MODES``.
-        results: where it is looked up first, and kept afterwards.
-        on_window: what it raises ends the measurement, and leaves the model as it was.
+        store: where it is looked up first, and kept afterwards.
+        on_window: called with each window's number that was run; what it raises ends the
+            measurement, and leaves the model as it was.
 
     Raises CalibrationError where the model cannot be run, ValueError for another mode.
     """
     key = impact_key(run, quantizations, mode)
-    if results is not None and (known := results.get(key)) is not None:
+    if (known := stored_impact(run, key, store)) is not None:
         return known
     windows = []
     for window, ids in enumerate(run.text.tokens):
-        ours = run.logits[window] if run.logits else window_logits(checkpoint, model, ids)
+        ours = _float_logits(checkpoint, model, run, window)
         with quantized_outputs(checkpoint, backbone_of(model), quantizations, mode):
             theirs = window_logits(checkpoint, model, ids)
         windows.append(compare_logits(ours, theirs, ids))
         if on_window:
             on_window(window)
     impact = Impact(*(np.stack(columns) for columns in zip(*windows, strict=True)))
-    if results is not None:
-        results.put(key, impact)
+    if store is not None:
+        store.put(key, {"kl": impact.kl, "delta": impact.delta, "same": impact.same})
     return impact
 
 
@@ -308,7 +341,7 @@ def study(
     quantizations: Mapping[int, LayerQuantization],
     subsets: Sequence[tuple[int, ...]],
     mode: str = "output",
-    results: Results | None = None,
+    store: ResultStore | None = None,
     on_progress: Callable[[ImpactProgress], None] | None = None,
 ) -> Iterator[tuple[tuple[int, ...], Impact]]:
     """Measure one subset of the layers after the other; each is given as soon as it is there.
@@ -317,7 +350,7 @@ def study(
         quantizations: by layer, of every layer of any subset.
         subsets: as ``alone``, ``all_but_one`` or ``cumulative`` give them.
         on_progress: called after each window; what it raises ends the study, and what was finished
-            by then is in ``results``.
+            by then is in ``store``.
     """
     begun = time.perf_counter()
     for number, layers in enumerate(subsets):
@@ -328,18 +361,22 @@ def study(
                 on_progress(ImpactProgress(number, len(subsets), window, run.text.batches, elapsed))
 
         chosen = [quantizations[layer] for layer in layers]
-        yield layers, measure(checkpoint, model, run, chosen, mode, results, on_window)
+        yield layers, measure(checkpoint, model, run, chosen, mode, store, on_window)
+
+
+SOURCES = ("calibrated", "stored", "planned")  # by a rule; as a checkpoint has them; for a budget
 
 
 @dataclass(frozen=True, eq=False)
 class MeasuredSetting:
-    """Some layers under one rule: what it was predicted to cost, and what it costs."""
+    """Some layers with some scales: what they were predicted to cost, and what they cost."""
 
     layers: tuple[int, ...]
-    rule: ScaleRule
+    rule: ScaleRule | None  # None of stored scales, and of a plan, in which rules differ
     mode: str
     impact: Impact
     predicted_nats: float | None  # of mode "output" alone, where gradients were counted
+    source: str = "calibrated"  # one of SOURCES
 
     def measures(self) -> dict:
         """Under the names of the definitions."""
@@ -351,25 +388,27 @@ def study_rule(
     model: nn.Module,
     run: FloatRun,
     planned: Mapping[int, PlannedLayer],
-    rule: ScaleRule,
+    rule: ScaleRule | None,
     subsets: Sequence[tuple[int, ...]],
     mode: str = "output",
-    results: Results | None = None,
+    store: ResultStore | None = None,
     on_progress: Callable[[ImpactProgress], None] | None = None,
+    source: str = "calibrated",
 ) -> Iterator[MeasuredSetting]:
     """``study``, each subset with the sum of its layers' predictions.
 
     Args:
-        planned: by layer, from ``plan_layers`` under ``rule``.
+        planned: by layer, from ``plan_layers`` under ``rule``; or stored or planned, of no rule.
+        source: one of ``SOURCES``.
     """
     quantizations = {layer: entry.quantization for layer, entry in planned.items()}
-    measured = study(checkpoint, model, run, quantizations, subsets, mode, results, on_progress)
+    measured = study(checkpoint, model, run, quantizations, subsets, mode, store, on_progress)
     for layers, impact in measured:
         costs = [planned[layer].predicted_nats for layer in layers]
         known = [cost for cost in costs if cost is not None]
         is_predicted = mode == "output" and len(known) == len(costs)
         total = float(sum(known)) if is_predicted else None
-        yield MeasuredSetting(layers, rule, mode, impact, total)
+        yield MeasuredSetting(layers, rule, mode, impact, total, source)
 
 
 def alone(layers: Sequence[int]) -> list[tuple[int, ...]]:

@@ -12,15 +12,18 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from dashboard.analysis.health import check_same_model, float_groups, match_channels
 from dashboard.analysis.quantized_forward import (
     LayerQuantization,
     SliceQuantization,
     chosen_slices,
     quantize_layer,
+    wanted_slices,
 )
-from dashboard.calibration import Calibration, ConvCapture, LayerCalibration
+from dashboard.calibration import Calibration, ConvCapture, LayerCalibration, SliceScales
 from dashboard.calibration.gradients import GradientSums
-from dashboard.checkpoints import Checkpoint, ConvSlice
+from dashboard.checkpoints import Checkpoint, ConvSlice, StoredSlice
+from dashboard.refusals import Refusal
 from dashboard.rules.channels import (
     channel_gradients,
     channel_outputs,
@@ -69,6 +72,70 @@ def plan_layers(
             layer = quantize_groups(counted, checkpoint.slices, rule, capture, group_size, names)
         planned[counted.layer] = PlannedLayer(layer, predict_layer(counted, layer, capture))
     return planned
+
+
+def check_calibrated_on(checkpoint: Checkpoint, calibration: Calibration) -> None:
+    """Raise Refusal where a calibration, as of a file, is not of this checkpoint's weights."""
+    names = [conv_slice.name for conv_slice in checkpoint.slices]
+    for counted in calibration.layers:
+        fits = counted.layer in checkpoint.layers and [s.name for s in counted.slices] == names
+        if fits:
+            weight = checkpoint.conv(counted.layer).weight
+            fits = all(
+                own.w_amax == float(weight[conv_slice.channels].abs().max())
+                for conv_slice, own in zip(checkpoint.slices, counted.slices, strict=True)
+            )
+        if not fits:
+            raise Refusal(
+                "layer {layer} of the calibration of {calibrated} has not the weights of {model}",
+                layer=counted.layer,
+                calibrated=calibration.origin.checkpoint,
+                model=checkpoint.name,
+            )
+
+
+def stored_quantizations(
+    quantized: Checkpoint, checkpoint: Checkpoint, names: Collection[str] | None = None
+) -> dict[int, LayerQuantization]:
+    """The scales that a quantized checkpoint stores, by layer, to run its float model with.
+
+    Args:
+        quantized: with stored scales; groups of channels are put into the float model's order.
+        checkpoint: the float model that it was made of.
+        names: the slices to quantize; None means all.
+
+    Raises Refusal where the two are not one model, ValueError for a name that is no slice's.
+    """
+    check_same_model(quantized, checkpoint)
+    wanted = wanted_slices(checkpoint.slices, names)
+    layers = {}
+    for stored in quantized.stored:
+        order = match_channels(stored, checkpoint.conv(stored.layer))
+        if order is None:
+            raise Refusal(
+                "layer {layer} of {quantized} has not the weights of {model}",
+                layer=stored.layer,
+                quantized=quantized.name,
+                model=checkpoint.name,
+            )
+        slices = tuple(
+            SliceQuantization(own.conv_slice, _input_scales(own), _output_scales(own, order))
+            for own in stored.slices
+            if own.name in wanted
+        )
+        layers[stored.layer] = LayerQuantization(stored.layer, slices)
+    return layers
+
+
+def _input_scales(stored: StoredSlice) -> SliceScales:
+    # Without a bias there is no scale of it, and any rounds a bias of 0 to 0.
+    return SliceScales(stored.x_scale, stored.w_scale, stored.b_scale or 1.0)
+
+
+def _output_scales(stored: StoredSlice, order: np.ndarray) -> np.ndarray:
+    """One scale, or each channel's in the float model's order."""
+    scales = stored.out_scales.ravel().astype(np.float32)
+    return scales.reshape(()) if len(scales) == 1 else scales[float_groups(stored, order)]
 
 
 def quantize_groups(

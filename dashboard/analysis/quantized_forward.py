@@ -16,6 +16,7 @@ import hashlib
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -66,7 +67,7 @@ class LayerQuantization:
         """Which of "x", "B" and "C" are quantized."""
         return tuple(entry.conv_slice.name for entry in self.slices)
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """A name for these scales: the same for the same layer, slices and float32 values."""
         whole = hashlib.sha256(f"{self.layer}".encode())
@@ -78,6 +79,18 @@ class LayerQuantization:
             )
             whole.update(np.ascontiguousarray(entry.scale_out, "<f4").tobytes())
         return whole.hexdigest()
+
+
+def wanted_slices(conv_slices: Sequence[ConvSlice], names: Collection[str] | None) -> list[str]:
+    """The names of the slices that are to be quantized; None means all.
+
+    Raises ValueError for a name that is no slice's, and for none at all.
+    """
+    known = [conv_slice.name for conv_slice in conv_slices]
+    wanted = known if names is None else list(names)
+    if not wanted or set(wanted) - set(known):
+        raise ValueError(f"slices are {', '.join(wanted)!r}; allowed are {', '.join(known)}")
+    return wanted
 
 
 def chosen_slices(
@@ -92,10 +105,7 @@ def chosen_slices(
 
     Raises ValueError for a name that is no slice's, and for none at all.
     """
-    known = [conv_slice.name for conv_slice in conv_slices]
-    wanted = known if names is None else list(names)
-    if not wanted or set(wanted) - set(known):
-        raise ValueError(f"slices are {', '.join(wanted)!r}; allowed are {', '.join(known)}")
+    wanted = wanted_slices(conv_slices, names)
     return [
         (conv_slice, own)
         for conv_slice, own in zip(conv_slices, counted.slices, strict=True)
@@ -177,6 +187,8 @@ def _replacement(
                 scale_w=scale_w,
                 scale_b=scale_b,
                 scale_out=scale_out,
+                # On a CPU the specification itself, which takes less time than the interpreter.
+                backend=None if x_q.is_cuda else "torch",
             )
             return dequantize(codes, scale_out[:, None])
         v = dequantize_conv(accumulate(x_q, weight_q), bias_q, scale_x, scale_w, scale_b)

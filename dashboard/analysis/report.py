@@ -69,6 +69,7 @@ class ScaleReport:
     x_out_scale: float
     zero_point: int
     output: Quantized
+    predicted_nats: float | None = None  # what it costs the model; None without gradients
 
     @property
     def observer(self) -> str:
@@ -152,7 +153,7 @@ class LayerReport:
 
         Of several scales the ratios are those of the mean, as the published ones are.
         The ratios and top_code_utilization of an asymmetric scale are None: its codes are counted
-        from another than 0.
+        from another than 0. ``predicted_nats`` is there where gradients were counted.
         """
         index = [report.name for report in self.slices].index(name)
         report = self.slices[index]
@@ -182,6 +183,7 @@ class LayerReport:
             "rounding_mse": float(output.rounding_mse),
             "clipping_mse": float(output.clipping_mse),
             "kernel_sqnr_db": self.kernel.sqnr_db[index] if self.kernel else None,
+            **({} if chosen.predicted_nats is None else {"predicted_nats": chosen.predicted_nats}),
             **finer,
         }
 
@@ -246,7 +248,10 @@ def report_scale(counted: SliceCalibration, rule: ScaleRule) -> ScaleReport:
     """One rule's scale, and what it makes of the output's histogram."""
     chosen = output_scale(rule, counted)
     output = counted.silu_output.quantize(chosen.scale, chosen.zero_point)
-    return ScaleReport(rule_label(rule), rule, chosen.scale, chosen.zero_point, output)
+    nats = None
+    if counted.gradients is not None:
+        nats = float(counted.gradients.predicted_nats(chosen.scale, chosen.zero_point))
+    return ScaleReport(rule_label(rule), rule, chosen.scale, chosen.zero_point, output, nats)
 
 
 def rule_label(rule: ScaleRule) -> Message:

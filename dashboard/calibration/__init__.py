@@ -22,10 +22,12 @@ from dashboard.calibration.capture import (
     calibrate,
     calibrate_in_passes,
     cut_text,
+    decoder,
     given_tokens,
     read_text,
     text_names,
     visit_conv_inputs,
+    whole_text,
 )
 
 __all__ = [
@@ -45,8 +47,10 @@ __all__ = [
     "calibrate",
     "calibrate_in_passes",
     "cut_text",
+    "decoder",
     "given_tokens",
     "read_text",
     "text_names",
     "visit_conv_inputs",
+    "whole_text",
 ]

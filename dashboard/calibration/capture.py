@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -288,6 +289,21 @@ def _check_size(batches: int, seq_len: int) -> None:
         )
 
 
+def whole_text(checkpoint: Checkpoint, content: str, most: int) -> CalibrationText:
+    """A text that was typed, as one batch of all its tokens, or of the first ``most``.
+
+    Raises CalibrationError for less than two tokens, of which none has a next one.
+    """
+    tokens = _tokenize(checkpoint, content.encode("utf-8", "replace"), "the text", None)[:most]
+    if len(tokens) < 2:
+        raise CalibrationError(
+            "the text has {tokens} tokens; give 2 at least, so that one has a next one",
+            tokens=len(tokens),
+        )
+    digest = hashlib.sha256(content.encode("utf-8", "replace")).hexdigest()
+    return CalibrationText("the text", digest, tokens[None])
+
+
 def given_tokens(checkpoint: Checkpoint, tokens: Tensor) -> CalibrationText:
     """Token ids as calibration batches; their hash is that of their bytes as int64.
 
@@ -400,6 +416,25 @@ def _own_tokenizer(checkpoint: Checkpoint) -> Tokenizer:
     )
 
 
+def decoder(checkpoint: Checkpoint) -> Callable[[Sequence[int]], str]:
+    """What makes text of token ids; U+FFFD stands for what is no whole character.
+
+    Raises CheckpointError where there is no tokenizer, or none that can be used.
+    """
+    if checkpoint.reads_bytes:
+        return lambda tokens: bytes(tokens).decode("utf-8", errors="replace")
+    try:
+        tokenizer: Any = _own_tokenizer(checkpoint)
+    except Exception as error:  # each kind of tokenizer has faults of its own
+        logger.info("tokenizer of %s", checkpoint.path, exc_info=error)
+        raise CheckpointError(
+            "{path} has a tokenizer that cannot be used: {reason}",
+            path=checkpoint.path,
+            reason=first_line(error),
+        ) from error
+    return lambda tokens: str(tokenizer.decode(list(tokens), clean_up_tokenization_spaces=False))
+
+
 def is_panic(error: BaseException) -> bool:
     """Whether a library written in Rust gave up: its exception is no ``Exception``, and has no
     name that could be imported."""
@@ -505,12 +540,15 @@ def _counted(layer: int, tallies: Sequence[_Tally]) -> LayerCalibration:
         raise CalibrationError("layer {layer}, {reason}", layer=layer, reason=error) from None
 
 
+CAPTURE_BYTES = 2**30  # of conv inputs in memory; a larger model is calibrated in several passes
+
+
 def calibrate_in_passes(
     checkpoint: Checkpoint,
     backbone: nn.Module,
     text: CalibrationText,
     layers: Sequence[int],
-    most_bytes: int,
+    most_bytes: int = CAPTURE_BYTES,
     on_progress: Callable[[Progress], None] | None = None,
     gradients: bool = False,
 ) -> Iterator[Calibration]:

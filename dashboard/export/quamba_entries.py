@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dashboard.analysis.budget import BudgetPlan
 from dashboard.analysis.health import float_groups, match_channels
 from dashboard.analysis.report import LayerReport
 from dashboard.calibration import LayerCalibration
@@ -58,18 +59,42 @@ def scale_entries(reports: Sequence[LayerReport], n_groups: int | None) -> Entri
             raise Refusal(reason)
         if report.finer:
             raise Refusal("scales of neighbouring channels are no groups of Quamba's")
-        prefix = f"backbone.layers.{report.layer}.mixer."
         for slice_report in report.slices:
-            scale = float(np.float32(slice_report.chosen.x_out_scale))
-            if n_groups is None:
-                entries[f"{prefix}conv1d.output_scale"] = scale
-                for place in MAMBA1_COPIES:
-                    entries[prefix + place] = torch.tensor(scale)
-                continue
-            groups = (HEAD_GROUPS, CHANNEL_GROUPS) if slice_report.name == "x" else ()
-            for place in _mamba2_places(slice_report.name):
-                entries[prefix + place] = torch.full((n_groups, *groups), scale)
+            scale = slice_report.chosen.x_out_scale
+            entries |= _one_scale(report.layer, slice_report.name, scale, n_groups)
     return entries
+
+
+def plan_entries(plan: BudgetPlan, n_groups: int | None) -> Entries:
+    """The scales of a plan, as ``scale_entries`` writes those of a rule.
+
+    Raises Refusal, naming the layer, for zero points and for more than one scale a slice.
+    """
+    entries: Entries = {}
+    for option in plan.options:
+        for own in option.quantization.slices:
+            if own.zero_point or own.scale_out.shape != ():
+                raise Refusal(
+                    "layer {layer} has zero points, or scales of single channels or groups of "
+                    "them, for which Quamba's checkpoints have no place",
+                    layer=option.layer,
+                )
+            scale = float(own.scale_out)
+            entries |= _one_scale(option.layer, own.conv_slice.name, scale, n_groups)
+    return entries
+
+
+def _one_scale(layer: int, name: str, x_out_scale: float, n_groups: int | None) -> Entries:
+    """A slice's one scale at every place that holds it."""
+    prefix = f"backbone.layers.{layer}.mixer."
+    scale = float(np.float32(x_out_scale))
+    if n_groups is None:
+        copies = {prefix + place: torch.tensor(scale) for place in MAMBA1_COPIES}
+        return {f"{prefix}conv1d.output_scale": scale, **copies}
+    groups = (HEAD_GROUPS, CHANNEL_GROUPS) if name == "x" else ()
+    return {
+        prefix + place: torch.full((n_groups, *groups), scale) for place in _mamba2_places(name)
+    }
 
 
 MAMBA1_COPIES = ("selective_scan.u_scale", "x_proj.input_scale")

@@ -87,6 +87,8 @@ def landscape_rows(landscape: Landscape) -> list[dict]:
         "rounding_mse": output.rounding_mse,
         "clipping_mse": output.clipping_mse,
     }
+    if landscape.predicted_nats is not None:
+        columns["predicted_nats"] = landscape.predicted_nats
     return [
         dict(zip(columns, map(float, row), strict=True))
         for row in zip(*columns.values(), strict=True)

@@ -11,6 +11,7 @@ import plotly.graph_objects as go
 
 from dashboard.analysis.report import ScaleReport, format_alpha
 from dashboard.figures.alpha_axis import alpha_ticks, decibel_range, flags, places
+from dashboard.figures.nats import powers_of_ten
 from dashboard.figures.theme import (
     LIGHT,
     NARROW,
@@ -30,9 +31,11 @@ from dashboard.figures.theme import (
 from dashboard.rules.landscape import Landscape
 from dashboard.text.captions.sweep import sweep_verdict
 from dashboard.text.language import Language
-from dashboard.text.numbers import decibels, percent, scale_text
+from dashboard.text.numbers import decibels, percent, scale_text, small
 
 HEIGHTS = (250, 150, 110, 120, 110)  # px of the panels
+COST_HEIGHT = 150  # px of the one for predicted loss, the second where gradients were counted
+COST_BEYOND = 30.0  # times the least cost: what costs more lies beyond its panel
 HEAD, FOOT, ROW = 28, 46, 17  # px: over a panel, under the last, a row of flags
 MARGIN = 0.22  # of a power of ten, on each side: for rules that no α gives
 LEAST_MSE = 1e-12  # where there is no error, any axis will do
@@ -81,9 +84,12 @@ def alpha_sweep(landscape: Landscape, rules: Sequence[ScaleReport], say: Languag
     panels = _panels(landscape, say)
     t = places(landscape)
     x_range = (float(t[0]) - MARGIN, float(t[-1]) + MARGIN)
-    inner = sum(HEIGHTS) + HEAD * (len(panels) - 1)
-    tops = [1 - (sum(HEIGHTS[:i]) + HEAD * i) / inner for i in range(len(panels))]
-    domains = [(max(top - tall / inner, 0.0), top) for top, tall in zip(tops, HEIGHTS, strict=True)]
+    heights = list(HEIGHTS)
+    if landscape.predicted_nats is not None:
+        heights.insert(1, COST_HEIGHT)
+    inner = sum(heights) + HEAD * (len(panels) - 1)
+    tops = [1 - (sum(heights[:i]) + HEAD * i) / inner for i in range(len(panels))]
+    domains = [(max(top - tall / inner, 0.0), top) for top, tall in zip(tops, heights, strict=True)]
     marks = _marks(landscape, rules, t, say)
     wide, *narrower = (_Flags.of(marks, x_range, room) for _, room in ROOMS)
     left = max(text_width(text, 12) for panel in panels for text in panel.ticks["ticktext"]) + 8
@@ -195,6 +201,7 @@ def _panels(landscape: Landscape, say: Language) -> tuple[_Panel, ...]:
     greatest = 1.15 * float(landscape.scales.max())
     return (
         _Panel((sqnr,), (low, high), number_ticks(low, high, unit=" dB")),
+        *_cost_panel(landscape),
         _Panel(
             errors,
             (bottom, top),
@@ -212,6 +219,20 @@ def _panels(landscape: Landscape, say: Language) -> tuple[_Panel, ...]:
         ),
         _Panel((scale,), (0.0, greatest), number_ticks(0.0, greatest, about=3)),
     )
+
+
+def _cost_panel(landscape: Landscape) -> list[_Panel]:
+    """Predicted loss, around its least; nothing where no gradients were counted."""
+    nats = landscape.predicted_nats
+    if nats is None:
+        return []
+    known = nats[nats > 0]
+    least = float(known.min()) if len(known) else LEAST_MSE
+    most = min(float(known.max()) if len(known) else LEAST_MSE, COST_BEYOND * least)
+    low, high = least / 1.3, max(most, 2 * least) * 1.3
+    curve = _Curve("predicted_nats", nats, lambda r: r.predicted_nats or 0.0, "best", small)
+    ticks = powers_of_ten(low, high, 3)
+    return [_Panel((curve,), (float(np.log10(low)), float(np.log10(high))), ticks, log=True)]
 
 
 def _powers(errors: Sequence[_Curve], best: int) -> tuple[float, float]:

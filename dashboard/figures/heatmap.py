@@ -11,9 +11,9 @@ import plotly.graph_objects as go
 from dashboard.analysis.report import ScaleReport
 from dashboard.figures.theme import LIGHT, faded, new_figure, pick, plain, text_width, tick_step
 from dashboard.rules.landscape import NEGLIGIBLE_DB
-from dashboard.text.captions.layers import rules_caption
+from dashboard.text.captions.layers import rules_caption, rules_caption_by_loss
 from dashboard.text.language import Language
-from dashboard.text.numbers import decibels, scale_text
+from dashboard.text.numbers import decibels, scale_text, small
 
 ROW, GAP = 26, 2  # px
 CELL_TEXT, HEAD_TEXT = 12.5, 11.5  # px, where there is room
@@ -22,6 +22,7 @@ UPRIGHT = 13  # px that a name takes which stands upright
 PHONE = 320  # px that a figure has at least
 DARKEST = 0.55  # opacity: text upon it stays legible, in the light and in the dark
 DARKEST_LOSS_DB = 12.0
+DARKEST_TIMES = 1.5  # as a power of ten: some thirty times the least
 FINEST_OCTAVES = 2.5
 
 
@@ -202,6 +203,48 @@ def rule_heatmap(
         ],
         marked=sqnr >= sqnr.max(axis=1, keepdims=True) - NEGLIGIBLE_DB / 10,
     )
+
+
+def cost_heatmap(
+    layers: Sequence[int], scales: Sequence[Sequence[ScaleReport]], say: Language
+) -> go.Figure:
+    """What every layer is predicted to cost under every rule; shade is how many times a row's best.
+
+    Args:
+        scales: as of ``rule_heatmap``, with ``predicted_nats``.
+    """
+    nats = np.array([[scale.predicted_nats or 0.0 for scale in row] for row in scales])
+    return heatmap(
+        say(
+            "What every layer is predicted to cost under every rule. {finding}",
+            finding=rules_caption_by_loss(layers, scales, say),
+        ),
+        [say("Layer {layer}", layer=layer) for layer in layers],
+        [say(scale.short) for scale in scales[0]],
+        _times(nats) / DARKEST_TIMES,
+        [[small(value) for value in row] for row in nats.tolist()],
+        [
+            [
+                say(
+                    "Layer {layer}, {rule}\npredicted_nats {nats}, sqnr_db {sqnr}",
+                    layer=layer,
+                    rule=say(scale.label),
+                    nats=small(scale.predicted_nats or 0.0),
+                    sqnr=decibels(float(scale.output.sqnr_db)),
+                )
+                for scale in row
+            ]
+            for layer, row in zip(layers, scales, strict=True)
+        ],
+        marked=nats <= 1.01 * nats.min(axis=1, keepdims=True),
+    )
+
+
+def _times(nats: np.ndarray) -> np.ndarray:
+    """How many times the least of its row each costs, as a power of ten; 0 where nothing costs."""
+    least = nats.min(axis=1, keepdims=True)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(nats > least, np.log10(nats / least), 0.0)
 
 
 def group_heatmap(

@@ -1,4 +1,4 @@
-"""The lesson's ninth figure: the SQNR that a reader's α buys in each layer, and the best."""
+"""The lesson's last figure: the SQNR that a reader's α buys in each layer, and the best."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Step 9: choose. An α for each layer, what it buys, and which one α could serve them all."""
+"""Step 11: choose. An α for each layer, what it buys, and which one α could serve them all."""
 
 from __future__ import annotations
 

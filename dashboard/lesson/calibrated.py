@@ -7,11 +7,12 @@ Everything in it was computed by the rooms before this one, and once: every α b
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from dashboard.analysis.impact import Impact
 from dashboard.analysis.report import QuantizedConv
 from dashboard.calibration import SliceCalibration
 from dashboard.calibration.histogram import Histogram
@@ -19,7 +20,7 @@ from dashboard.lesson.mean_error import mean_error
 from dashboard.rules.channels import GroupScales
 from dashboard.rules.grouping import ChannelGrouping
 from dashboard.rules.landscape import Landscape, Recommendation
-from dashboard.rules.observers import PUBLISHED_ALPHAS, alpha_grid
+from dashboard.rules.observers import PUBLISHED_ALPHAS, ScaleRule, alpha_grid
 
 MOST_LAYERS = 8  # as many as stand side by side; of a deeper model, the first
 
@@ -77,6 +78,8 @@ class Activations:
     groups: Callable[[int], tuple[ChannelGrouping, GroupScales]]  # of a layer's x, by MinMax
     has_heads: bool  # Mamba-2's channels are in heads
     text: bytes | None  # the first calibration batch, where the model reads bytes
+    # of rules for all layers and slices, on held-out text; measured now where it was not before
+    costs: Callable[[Sequence[ScaleRule]], Mapping[ScaleRule, Impact]]
 
 
 @dataclass(frozen=True, eq=False)

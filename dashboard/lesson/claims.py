@@ -7,19 +7,20 @@ What we have to say beyond them stands apart, with no verdict.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from dashboard.analysis.report import KernelRun, format_alpha
 from dashboard.lesson import toy_example as toy
 from dashboard.lesson.calibrated import CalibratedModel
+from dashboard.lesson.costs import HIGH, LOW, MINMAX, SCALE_WX, ModelCosts, costed_rules
 from dashboard.lesson.outliers import with_outliers
 from dashboard.lesson.quotations import QUOTES, Quote
 from dashboard.lesson.ratios import evaluate_guess
 from dashboard.rules.landscape import NEGLIGIBLE_DB
-from dashboard.rules.observers import DEFAULT_SIGMA, PUBLISHED_ALPHAS, averaged
+from dashboard.rules.observers import DEFAULT_SIGMA, PUBLISHED_ALPHAS, ScaleRule, averaged
 from dashboard.rules.published import (
     GROUPS_130M,
     OUTLIERS,
@@ -69,13 +70,42 @@ def verdict_of(points: list[bool]) -> str:
     return HOLDS if all(points) else IN_PART if any(points) else DOES_NOT_FOLLOW
 
 
-def claims(model: CalibratedModel, kernel: KernelRun | None, say: Language) -> tuple[Claim, ...]:
+NOT_MEASURED = ModelCosts({})
+
+
+def claims(
+    model: CalibratedModel,
+    kernel: KernelRun | None,
+    say: Language,
+    costs: ModelCosts = NOT_MEASURED,
+) -> tuple[Claim, ...]:
     """Each published claim measured.
 
     Args:
         model: the chosen checkpoint, calibrated.
         kernel: a live run on its first layer, where its input is at hand.
+        costs: what scales cost the model, as far as that was measured; no verdict goes by it.
     """
+    best = ScaleRule("percentile", model.recommendation.alpha)
+    by_loss = {
+        "saturates": costs.sentence((SCALE_WX, MINMAX), say),
+        "alphas": costs.comparison(LOW, HIGH, say),
+        "default": say.sentences(
+            costs.sentence((LOW, best), say), costs.comparison(LOW, best, say)
+        ),
+        "minmax": say.sentences(
+            costs.sentence((MINMAX, LOW, HIGH), say),
+            costs.comparison(MINMAX, LOW, say),
+            costs.comparison(MINMAX, HIGH, say),
+        ),
+    }
+    return tuple(
+        replace(claim, measured=paragraphs(claim.measured, by_loss.get(claim.key, "")))
+        for claim in _claims(model, kernel, say)
+    )
+
+
+def _claims(model: CalibratedModel, kernel: KernelRun | None, say: Language) -> tuple[Claim, ...]:
     return (
         _calibrate(model, say),
         _saturates(model, say),
@@ -96,9 +126,28 @@ def claims(model: CalibratedModel, kernel: KernelRun | None, say: Language) -> t
     )
 
 
-def additions(model: CalibratedModel, say: Language) -> tuple[Claim, ...]:
+def additions(
+    model: CalibratedModel, say: Language, costs: ModelCosts = NOT_MEASURED
+) -> tuple[Claim, ...]:
     """What the analysis does not say, and a reader of it should know."""
-    return (_conv_absmax(model, say), _average(model, say))
+    known = (_conv_absmax(model, say), _average(model, say))
+    rules = costed_rules(model.recommendation.alpha)
+    return (*known, _loss(costs, rules, say)) if costs.knows(*rules) else known
+
+
+def _loss(costs: ModelCosts, rules: Sequence[ScaleRule], say: Language) -> Claim:
+    return Claim(
+        "loss",
+        paragraphs(costs.sentence(rules, say), costs.verdict(rules, say)),
+        "impact",
+        {},
+        statement=say("SQNR stands for what a scale costs; the model's loss is what it costs."),
+    )
+
+
+def paragraphs(*texts: str) -> str:
+    """Those that say something, one below the other."""
+    return "\n\n".join(text for text in texts if text)
 
 
 def _calibrate(model: CalibratedModel, say: Language) -> Claim:

@@ -6,7 +6,7 @@ fetched. What it looks like is in ``handout.html`` beside this module.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,14 @@ from markupsafe import Markup
 
 from dashboard.figures.theme import document_scripts, to_html
 from dashboard.lesson.calibrated import CalibratedModel
-from dashboard.lesson.screen import Excerpt, Introduction, Screen, Table, control_values
+from dashboard.lesson.screen import (
+    Excerpt,
+    Introduction,
+    Screen,
+    StepSample,
+    Table,
+    control_values,
+)
 from dashboard.lesson.steps import STEPS
 from dashboard.text import prose
 from dashboard.text.glossary import glossary
@@ -33,7 +40,11 @@ class PrintedStep:
 
 
 def printed_steps(
-    model: CalibratedModel, layer: int, settings: Mapping[str, Any], say: Language
+    model: CalibratedModel,
+    layer: int,
+    settings: Mapping[str, Any],
+    sample_model: Callable[[StepSample], CalibratedModel],
+    say: Language,
 ) -> list[PrintedStep]:
     """Every step as its reader last set it, or as it comes.
 
@@ -41,6 +52,7 @@ def printed_steps(
         layer: the layer of the steps that are about one.
         settings: values by the keys of controls; what another model's control had is moved to the
             nearest option of this one's.
+        sample_model: of the steps that are about a sample of their own.
     """
     printed = []
     for step in STEPS:
@@ -49,6 +61,8 @@ def printed_steps(
             subject["layer"] = layer
         screen: Screen | str
         try:
+            if step.sample:
+                subject["model"] = sample_model(step.sample)
             controls = step.controls(**subject, say=say)
             screen = step.screen(**subject, **control_values(controls, settings), say=say)
         except ValueError as error:

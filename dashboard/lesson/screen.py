@@ -103,6 +103,13 @@ class Screen:
     excerpt: Excerpt | None = None
 
 
+class StepSample(NamedTuple):
+    """A sample that comes with the project, and its own text."""
+
+    checkpoint: str
+    text: str
+
+
 @dataclass(frozen=True)
 class Step:
     """One step: its words, its controls as data, and the function that computes its screen.
@@ -118,6 +125,7 @@ class Step:
     controls: Callable[..., tuple[Control, ...]]
     screen: Callable[..., Screen]
     on: Literal["nothing", "model", "layer"] = "nothing"
+    sample: StepSample | None = None  # the model, where it is not the reader's to choose
 
 
 def control_values(controls: Sequence[Control], known: Mapping[str, Any]) -> dict[str, Any]:

@@ -3,12 +3,14 @@
 from dashboard.lesson import (
     alpha_choice,
     best_alpha,
+    does_it_matter,
     group_scales,
     int8_range,
     kernel_steps,
     outliers,
     ratios,
     silu_shape,
+    stop_caring,
     toy_example,
 )
 from dashboard.lesson.screen import Step
@@ -22,5 +24,7 @@ STEPS: tuple[Step, ...] = (
     best_alpha.STEP,  # 6
     ratios.STEP,  # 7
     group_scales.STEP,  # 8
-    alpha_choice.STEP,  # 9
+    does_it_matter.STEP,  # 9
+    stop_caring.STEP,  # 10
+    alpha_choice.STEP,  # 11
 )

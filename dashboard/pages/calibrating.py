@@ -50,11 +50,73 @@ def calibration(source: Source, on_progress: Callable[[Progress], None]) -> Cali
     return counted
 
 
+def has_gradients(source: Source) -> bool:
+    """Whether the loss's gradients were counted, here or in the calibration file."""
+    counted = shelf("calibration").get(source)
+    return counted is not None and all(
+        own.gradients is not None for layer in counted.layers for own in layer.slices
+    )
+
+
+def counted_gradients(source: Source, on_progress: Callable[[Progress], None]) -> Calibration:
+    """``calibration`` with the loss's gradients; it takes the place of the one without.
+
+    Conv inputs are kept with their gradients where they fit, for scales of single channels. A
+    calibration file is as it is.
+
+    Raises CheckpointError for a model without a head.
+    """
+    if source.from_file or has_gradients(source):
+        return calibration(source, on_progress)
+    loaded, tokens = loading.language_model(source.checkpoint), loading.text(source)
+    with loaded.lock:
+        if not has_gradients(source):  # nobody else has made it in the meantime
+            known = loading.checkpoint(source.checkpoint)
+            keep = known.layers if gradients_fit(source) else ()
+            made = calibrate(
+                known, loaded.network, tokens, keep=keep, gradients=True, on_progress=on_progress
+            )
+            if keep:
+                shelf("captures").put(source, made.captures)
+            shelf("calibration").put(source, replace(made, captures=()))
+    return calibration(source, on_progress)
+
+
+def captures_with_gradients(
+    source: Source, on_progress: Callable[[Progress], None]
+) -> tuple[ConvCapture, ...]:
+    """Every layer's conv input and the gradient of its output; where ``gradients_fit``."""
+    captures: tuple[ConvCapture, ...] = shelf("captures").get(source) or ()
+    if not captures or any(capture.gradient is None for capture in captures):
+        loaded = loading.language_model(source.checkpoint)
+        known = loading.checkpoint(source.checkpoint)
+        with loaded.lock:
+            captures = calibrate(
+                known,
+                loaded.network,
+                loading.text(source),
+                layers=(),
+                keep=known.layers,
+                gradients=True,
+                on_progress=on_progress,
+            ).captures
+        shelf("captures").put(source, captures)
+    return captures
+
+
 def all_layers_fit(source: Source) -> bool:
     """Whether the conv inputs of all layers can be kept."""
+    return _captured_bytes(source) <= KEEP_BYTES
+
+
+def gradients_fit(source: Source) -> bool:
+    """Whether the conv inputs of all layers and their gradients can be kept."""
+    return 2 * _captured_bytes(source) <= KEEP_BYTES
+
+
+def _captured_bytes(source: Source) -> int:
     known = loading.checkpoint(source.checkpoint)
-    layer_bytes = 4 * source.batches * source.seq_len * known.conv_dim
-    return layer_bytes * known.n_layers <= KEEP_BYTES
+    return 4 * source.batches * source.seq_len * known.conv_dim * known.n_layers
 
 
 def quantized_conv(

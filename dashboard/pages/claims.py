@@ -11,9 +11,21 @@ from dataclasses import dataclass
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
+from dashboard.analysis.measurements import Setting
 from dashboard.analysis.report import KernelRun, run_kernel
+from dashboard.calibration import CalibrationError
+from dashboard.checkpoints import CheckpointError
 from dashboard.lesson.calibrated import CalibratedModel
-from dashboard.lesson.claims import DOES_NOT_FOLLOW, HOLDS, IN_PART, Claim, additions, claims
+from dashboard.lesson.claims import (
+    DOES_NOT_FOLLOW,
+    HOLDS,
+    IN_PART,
+    NOT_MEASURED,
+    Claim,
+    additions,
+    claims,
+)
+from dashboard.lesson.costs import ModelCosts, costed_rules
 from dashboard.lesson.quotations import (
     ANALYSIS,
     COMMIT,
@@ -24,11 +36,14 @@ from dashboard.lesson.quotations import (
     Quote,
 )
 from dashboard.messages import Message
-from dashboard.pages import registry, speaking
+from dashboard.pages import costing, measuring, outlining, registry, speaking
 from dashboard.pages.lesson_model import calibrated_model, model_box
+from dashboard.pages.measuring import Study
 from dashboard.pages.refusing import refusals
 from dashboard.pages.registry import page
+from dashboard.pages.sources import Source
 from dashboard.pages.waiting import Frame
+from dashboard.rules.observers import ScaleRule
 from dashboard.rules.published import ANALYSIS_NAMES, PA_RUN, QUAMBA, QUAMBA2
 from dashboard.text import prose
 from dashboard.text.glossary import glossary
@@ -48,21 +63,81 @@ def claims_page(frame: Frame, say: Language) -> None:
     with frame.bar, st.container(width=300):
         source = model_box(say)
     introduce(say)
-    summary = st.empty()
+    summary, offer = st.empty(), st.empty()
     cards = {
         key: Card.of(key, "".join(quotation(quote, say) for quote in quotes))
         for key, quotes in QUOTES.items()
     }
     model = calibrated_model(source, frame)
+    study = None if source.from_file else known_costs(source, model)
+    costs = NOT_MEASURED if study is None else costs_of(study)
     with refusals(frame):
-        measured = claims(model, live_run(model), say)
+        measured = claims(model, live_run(model), say, costs)
     summary.markdown(f"**{count(measured, say)}**")
     for claim in measured:
         cards[claim.key].fill(claim, model.checkpoint, say)
     st.markdown("## " + say("What we add"))
-    for claim in additions(model, say):
+    for claim in additions(model, say, costs):
         statement = f"<b>{prose.inline(claim.statement, glossary(say))}</b>"
         Card.of(claim.key, statement).fill(claim, model.checkpoint, say)
+    if study is not None:
+        if study.missing and not measuring.is_running(study):
+            with offer.container():
+                speaking.write(
+                    say("What these scales cost the model, in nats, is not measured yet."),
+                    say,
+                    "note",
+                )
+                measuring.button(study, say)
+        measuring.go_on(frame, [study])
+    elif not source.from_file:
+        run_float_model(source, frame)
+
+
+def held_out_text(source: Source) -> costing.HeldOutText:
+    """The windows after the calibrated batches."""
+    return costing.HeldOutText(outlining.outline(source).source, "", costing.WINDOWS)
+
+
+def known_costs(source: Source, model: CalibratedModel) -> Study | None:
+    """What scales cost in all layers, as far as it was measured; None before the float model ran.
+
+    A model without a head has no loss: then None, too.
+    """
+    held_out = held_out_text(source)
+    if not costing.has_float_run(held_out):
+        return None
+    run = costing.float_run(held_out, lambda _: None)
+    asked = costing.measurements(held_out, run, "output")
+    layers = outlining.outline(source).layers
+    rules = costed_rules(model.recommendation.alpha)
+    settings = [Setting(rule, layers) for rule in rules]
+    return measuring.study_of("claims", held_out, asked, settings)
+
+
+def costs_of(study: Study) -> ModelCosts:
+    known = {setting.scales: study.asked.impact(setting) for setting in study.settings}
+    return ModelCosts(
+        {
+            rule: impact
+            for rule, impact in known.items()
+            if impact is not None and isinstance(rule, ScaleRule)
+        }
+    )
+
+
+def run_float_model(source: Source, frame: Frame) -> None:
+    """Run the model whose loss the others' is compared with, and draw the page again."""
+    try:
+        costing.float_run(held_out_text(source), lambda _: None)
+    except (CheckpointError, CalibrationError) as error:
+        speaking.write(
+            frame.say("No loss can be measured: {reason}", reason=frame.say.error(error)),
+            frame.say,
+            "note",
+        )
+    else:
+        st.rerun()
 
 
 def introduce(say: Language) -> None:

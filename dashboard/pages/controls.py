@@ -102,6 +102,7 @@ def choose(
     without: Mapping[str, str] | None = None,
     stored: bool = False,
     preview: bool = False,
+    gradients: bool = False,
 ) -> Choice:
     """Draw the bar, and calibrate what it says.
 
@@ -113,6 +114,7 @@ def choose(
             "asymmetric"), each with the reason, in the reader's language.
         stored: whether the page has something to say of a checkpoint that is quantized already.
         preview: whether one batch is enough to begin with.
+        gradients: whether the page needs the gradients of the loss.
     """
     say, reasons = frame.say, dict(without or {})
     with frame.bar:
@@ -136,7 +138,7 @@ def choose(
     if not outline.stored:
         if preview and not calibrating.is_calibrated(source):
             shown = source.first_batch()
-        waiting.calibrated(frame, shown)
+        waiting.calibrated(frame, shown, gradients)
         if observer not in ALPHA_RULES:
             reasons.setdefault("alpha", say("The rule on show has no α."))
         alphas = _alphas(source, shown, outline, layer, index, symmetric)

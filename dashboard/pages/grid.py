@@ -29,6 +29,7 @@ SHARES = ("saturation_rate", "code_utilization")  # printed as everywhere else
 COLUMNS = {
     "x_out_scale": ("%.5f", 92, "output"),
     "sqnr_db": ("%.2f", 74, "output"),
+    "predicted_nats": ("%.3e", 104, "saturated"),
     "best_alpha": ("%.6f", 84, ""),
     "gain_db": ("%.2f", 72, "best"),
     "saturation_rate": (None, 110, "saturated"),
@@ -52,14 +53,14 @@ def table_row(report: LayerReport, index: int) -> dict:
     return {
         "layer": report.layer,
         "SiLU output": count_height(output.rebin(edges), log=True).tolist(),
-        **{name: measures[name] for name in COLUMNS},
+        **{name: measures[name] for name in COLUMNS if name in measures},
         "shape": str(tuple(measures["shape"])),
     }
 
 
 def filtered(rows: Sequence[dict], say: Language) -> list[dict]:
     """The rows that a column and a range, chosen here, leave."""
-    numbers = [name for name in COLUMNS if isinstance(rows[0][name], float)]
+    numbers = [name for name in COLUMNS if isinstance(rows[0].get(name), float)]
     kept("filter", one_of(numbers))
     if STATE.get("filter") not in numbers:
         STATE.filter = None
@@ -93,7 +94,8 @@ def show_table(rows: Sequence[dict], rule: ScaleRule, key: str, say: Language) -
     """Draw the rows of ``table_row``; a press in a row opens its layer in Explore."""
     frame = pd.DataFrame(rows)
     config: dict[str, Any] = {}
-    for name, (form, width, _) in COLUMNS.items():
+    shown = {name: column for name, column in COLUMNS.items() if name in rows[0]}
+    for name, (form, width, _) in shown.items():
         if rows[0][name] is None:
             frame[name] = "–"
             config[name] = st.column_config.TextColumn(
@@ -109,7 +111,7 @@ def show_table(rows: Sequence[dict], rule: ScaleRule, key: str, say: Language) -
         y_min=0,
         help=say("Number of values (log) over the output's range."),
     )
-    shades = {name: colour for name, (_, _, colour) in COLUMNS.items() if colour}
+    shades = {name: colour for name, (_, _, colour) in shown.items() if colour}
     layers = [row["layer"] for row in rows]
     config["layer"] = st.column_config.NumberColumn(say("layer"), width=56, pinned=True)
     _show(frame, layers, config, shades, lambda _: rule, key, say)

@@ -8,6 +8,7 @@ from dashboard.export import documents, tables
 from dashboard.export.provenance import labelled
 from dashboard.messages import Message
 from dashboard.pages import controls, studies
+from dashboard.pages.best_by import best_by
 from dashboard.pages.exporting import export_bar, origin_of, quamba_file, show_figure
 from dashboard.pages.grid import filtered, show_table, table_row
 from dashboard.pages.registry import lead_to_layer, page
@@ -34,16 +35,22 @@ def layers(frame: Frame, say: Language) -> None:
     if choice.outline.stored:
         show_stored(choice, frame, say)
         return
+    by = best_by(frame, choice, say)
+    by_loss = by == "predicted_nats"
     source, rule, index = choice.source, choice.rule, choice.slice_index
     numbers = choice.outline.layers
-    reports = [studies.layer_report(source, layer, rule) for layer in numbers]
-    recommended = studies.recommendation(source, rule.symmetric).alpha
+    reports = [studies.layer_report(source, layer, rule, by) for layer in numbers]
+    recommended = studies.recommendation(source, rule.symmetric, by).alpha
     one_alpha = ScaleRule("percentile", recommended, symmetric=rule.symmetric)
     rules = (rule, one_alpha, *baselines(rule))
     scales = [studies.scale_reports(source, layer, index, rules) for layer in numbers]
 
-    headline = captions.layers_headline(reports, index, say)
-    verdict = captions.layers_verdict(reports, index, say)
+    if by_loss:
+        headline = captions.layers_headline_by_loss(reports, index, say)
+        verdict = captions.layers_verdict_by_loss(reports, index, say)
+    else:
+        headline = captions.layers_headline(reports, index, say)
+        verdict = captions.layers_verdict(reports, index, say)
     st.markdown(f"## {headline}")
     st.markdown(verdict)
     rows = filtered([table_row(report, index) for report in reports], say)
@@ -61,15 +68,25 @@ def layers(frame: Frame, say: Language) -> None:
     st.markdown("### " + say("Every layer under every rule"))
     st.markdown(
         say(
+            "Predicted nats. The stronger a cell's colour, the more times the best of its row it "
+            "costs, which has a green rim. A click on a cell opens its layer in Explore, under its "
+            "rule."
+        )
+        if by_loss
+        else say(
             "SQNR in dB. The stronger a cell's colour, the more it loses against the layer's best "
             "α; a green rim is the best of a row. A click on a cell opens its layer in Explore, "
             "under its rule."
         )
     )
     bests = [report.bests[index] for report in reports]
-    heatmap = figures.rule_heatmap(numbers, scales, bests, say)
+    if by_loss:
+        heatmap = figures.cost_heatmap(numbers, scales, say)
+        caption = captions.rules_caption_by_loss(numbers, scales, say)
+    else:
+        heatmap = figures.rule_heatmap(numbers, scales, bests, say)
+        caption = captions.rules_caption(numbers, scales, say)
     show_figure(heatmap, "rules", choice, say, pick_cell)
-    caption = captions.rules_caption(numbers, scales, say)
     st.caption(caption)
 
     origin = origin_of(choice, rule)

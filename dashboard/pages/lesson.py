@@ -26,6 +26,8 @@ from dashboard.pages.lesson_model import (
     calibrated_model,
     layer_box,
     model_box,
+    sample_model,
+    sample_source,
     source_of,
 )
 from dashboard.pages.refusing import refusals
@@ -227,7 +229,8 @@ def paper(settings: dict[str, Any], say: Language) -> str:
     model = calibrated_model(source_of(settings.get("checkpoint") or DEFAULT_MODEL))
     layers = [layer.number for layer in model.layers]
     layer = settings.get("layer")
-    steps = printed_steps(model, layer if layer in layers else layers[0], settings, say)
+    shown = layer if layer in layers else layers[0]
+    steps = printed_steps(model, shown, settings, sample_model, say)
     subject = say("Every number was computed from {checkpoint}.", checkpoint=model.checkpoint)
     return handout(steps, subject, say)
 
@@ -240,8 +243,11 @@ def chosen_screen(step: Step, frame: Frame, say: Language) -> tuple[dict[str, An
     row = st.container(horizontal=True)
     subject: dict[str, Any] = {}
     if step.on != "nothing":
-        with row, st.container(width=170 if step.on == "layer" else "stretch"):
-            source = model_box(say)
+        if step.sample:
+            source = sample_source(step.sample)
+        else:
+            with row, st.container(width=170 if step.on == "layer" else "stretch"):
+                source = model_box(say)
         subject["model"] = model = calibrated_model(source, frame)
         if step.on == "layer":
             with row, st.container(width=90):

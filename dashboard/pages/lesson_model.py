@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Sequence
 
 import streamlit as st
 
+from dashboard.analysis.impact import Impact, ImpactProgress
+from dashboard.analysis.measurements import Setting
 from dashboard.calibration import (
     DEFAULT_BATCHES,
     DEFAULT_SEQ_LEN,
@@ -17,7 +20,8 @@ from dashboard.calibration import (
 from dashboard.checkpoints import sample_names
 from dashboard.lesson.calibrated import MOST_LAYERS, Activations, CalibratedLayer, CalibratedModel
 from dashboard.lesson.group_scales import group_channels
-from dashboard.pages import calibrating, loading, outlining, studies, waiting
+from dashboard.lesson.screen import StepSample
+from dashboard.pages import calibrating, costing, loading, measuring, outlining, studies, waiting
 from dashboard.pages.controls import CHOOSE
 from dashboard.pages.refusing import refusals
 from dashboard.pages.remembering import STATE, keep, kept
@@ -25,6 +29,7 @@ from dashboard.pages.sources import Source, is_calibration_file
 from dashboard.pages.waiting import Frame
 from dashboard.rules.channels import GroupScales
 from dashboard.rules.grouping import ChannelGrouping
+from dashboard.rules.observers import ScaleRule
 from dashboard.text.language import Language
 from kernels.int8 import scale_from_amax
 
@@ -36,6 +41,15 @@ def source_of(checkpoint: str) -> Source:
     if is_calibration_file(checkpoint):
         return Source(checkpoint, "", 0, 0)
     return Source(checkpoint, DEFAULT_TEXT, DEFAULT_BATCHES, DEFAULT_SEQ_LEN)
+
+
+def sample_source(sample: StepSample) -> Source:
+    """A sample on its own text."""
+    return Source(*sample, DEFAULT_BATCHES, DEFAULT_SEQ_LEN)
+
+
+def sample_model(sample: StepSample) -> CalibratedModel:
+    return calibrated_model(sample_source(sample))
 
 
 def model_box(say: Language) -> Source:
@@ -83,7 +97,7 @@ def calibrated_model(source: Source, frame: Frame | None = None) -> CalibratedMo
             for layer in layers
         ),
         studies.recommendation(source),
-        None if source.from_file else _activations(source, frame.show if frame else _silent),
+        None if source.from_file else _activations(source, frame),
     )
 
 
@@ -99,7 +113,8 @@ def check(calibration: Calibration, source: Source) -> None:
             )
 
 
-def _activations(source: Source, show: Callable[[Progress], None]) -> Activations:
+def _activations(source: Source, frame: Frame | None) -> Activations:
+    show = frame.show if frame else _silent
     checkpoint = loading.checkpoint(source.checkpoint)
     first = loading.text(source).tokens[0]
 
@@ -113,7 +128,33 @@ def _activations(source: Source, show: Callable[[Progress], None]) -> Activation
         groups=lambda layer: _groups(source, layer),
         has_heads=checkpoint.architecture.head_dim is not None,
         text=bytes(first.tolist()) if checkpoint.reads_bytes else None,
+        costs=lambda rules: _costs(source, rules, frame),
     )
+
+
+def _costs(
+    source: Source, rules: Sequence[ScaleRule], frame: Frame | None
+) -> dict[ScaleRule, Impact]:
+    """What rules cost in all layers, on the windows that the Impact page has without a choice."""
+    held_out = costing.HeldOutText(source, "", costing.WINDOWS)
+    if frame and not costing.has_float_run(held_out):
+        frame.wait_for(source.checkpoint)
+    run = costing.float_run(held_out, _silent_window)
+    asked = costing.measurements(held_out, run, "output")
+    layers = outlining.outline(source).layers
+    settings = {rule: Setting(rule, layers) for rule in rules}
+
+    def show(progress: ImpactProgress) -> None:
+        if frame:
+            measuring.show_progress(frame, progress)
+
+    missing = asked.missing(list(settings.values()))
+    if missing:
+        costing.measure_settings(held_out, asked, missing, (0, 0.0), math.inf, show)
+    if frame:
+        frame.progress.empty()
+    measured = {rule: asked.impact(setting) for rule, setting in settings.items()}
+    return {rule: impact for rule, impact in measured.items() if impact is not None}
 
 
 @st.cache_resource(max_entries=32, show_spinner=False)
@@ -121,6 +162,10 @@ def _groups(source: Source, layer: int) -> tuple[ChannelGrouping, GroupScales]:
     architecture = loading.checkpoint(source.checkpoint).architecture
     outputs = calibrating.channels(source, layer, 0)
     return group_channels(outputs, architecture.head_dim, architecture.n_groups)
+
+
+def _silent_window(_: int) -> None:
+    """A window of the float model takes no longer than a layer's drawing."""
 
 
 def _silent(_: Progress) -> None:

@@ -15,9 +15,11 @@ from dashboard.calibration import CalibrationText, read_text, text_names
 from dashboard.checkpoints import (
     Checkpoint,
     CheckpointError,
+    backbone_of,
     is_hub_id,
     load_backbone,
     load_checkpoint,
+    load_language_model,
 )
 from dashboard.pages import access
 from dashboard.pages.shelves import shelf
@@ -29,6 +31,14 @@ class Model:
     """A backbone, and the lock that keeps two users' hooks from seeing each other's forward."""
 
     backbone: nn.Module
+    lock: threading.Lock
+
+
+@dataclass(frozen=True)
+class LanguageModel:
+    """A model with its head, and the lock that it shares with its backbone."""
+
+    network: nn.Module
     lock: threading.Lock
 
 
@@ -58,13 +68,29 @@ def _load(name: str, local: bool) -> Checkpoint:
 
 
 def model(name: str) -> Model:
-    """The checkpoint's backbone with its lock; raises CheckpointError where it cannot be built."""
+    """The backbone: that of the language model where this is there already."""
     kept, key = shelf("model"), (name, edition(name))
+    whole = kept.get((*key, "head"))
+    if whole is not None:
+        return Model(backbone_of(whole.network), whole.lock)
     shared = kept.get(key)
     if shared is None:
         with _loading():
             shared = kept.get_or_make(
                 key, lambda: Model(load_backbone(checkpoint(name)), threading.Lock())
+            )
+    return shared
+
+
+def language_model(name: str) -> LanguageModel:
+    """The model with its head; raises CheckpointError where there is none."""
+    kept, key = shelf("model"), (name, edition(name), "head")
+    shared = kept.get(key)
+    if shared is None:
+        with _loading():
+            shared = kept.get_or_make(
+                key,
+                lambda: LanguageModel(load_language_model(checkpoint(name)), threading.Lock()),
             )
     return shared
 

@@ -39,6 +39,7 @@ FILES = (
     "sweep",
     "batches",
     "held_out",
+    "impact",
     "lesson",
     "claims",
     "terms",

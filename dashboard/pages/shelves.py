@@ -18,24 +18,30 @@ KEEP_BYTES = 256 * MIB
 
 # How many values each shelf has room for, how many bytes, and whether they grow while in use.
 SHELVES = {
-    "checkpoint": (8, 256 * MIB, False),
+    "checkpoint": (8, 160 * MIB, False),
     "model": (2, 4096 * MIB, False),
     "text": (16, 56 * MIB, False),
     "stored": (8, 16 * MIB, False),
     "calibration": (8, 512 * MIB, True),
     "captures": (2, 2 * KEEP_BYTES, False),
     "conv": (4, KEEP_BYTES, False),
-    "sweep": (64, 64 * MIB, False),
-    "landscape": (512, 128 * MIB, False),
+    "sweep": (64, 32 * MIB, False),
+    "landscape": (512, 64 * MIB, False),
     "recommendation": (8, 16 * MIB, False),
     "scale": (4096, 64 * MIB, False),
-    "channels": (2, 128 * MIB, True),
+    "channels": (2, 96 * MIB, True),
     "grouping": (64, 16 * MIB, False),
     "kinds": (32, 2 * MIB, False),
     "health": (16, 4 * MIB, False),
     "column": (256, 16 * MIB, False),
-    "answers": (16, 64 * MIB, False),
-    "table": (16, 64 * MIB, False),
+    "answers": (16, 32 * MIB, False),
+    "table": (16, 32 * MIB, False),
+    "planned": (512, 8 * MIB, False),
+    "float_run": (1, 64 * MIB, True),
+    "impact": (4096, 64 * MIB, False),
+    "damage": (32, 8 * MIB, False),
+    "options": (16, 16 * MIB, False),
+    "pace": (64, MIB // 8, False),
 }
 
 

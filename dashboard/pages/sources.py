@@ -49,7 +49,7 @@ def is_sample(name: str) -> bool:
     )
 
 
-def _text_edition(name: str) -> Edition:
+def text_edition(name: str) -> Edition:
     if name not in text_names() and not access.is_open(name):
         return ()
     try:
@@ -80,7 +80,7 @@ class Source:
     edition: tuple[Edition, Edition] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        editions = (edition(self.checkpoint), _text_edition(self.text))
+        editions = (edition(self.checkpoint), text_edition(self.text))
         object.__setattr__(self, "edition", editions)
 
     @property

@@ -6,7 +6,7 @@ that is drawn again, or another page about the same layer, does not compute it a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,7 +32,7 @@ from dashboard.pages.shelves import shelf
 from dashboard.pages.sources import Source
 from dashboard.rules.channels import CHANNEL_RULES, channel_means
 from dashboard.rules.grouping import ChannelGrouping, sort_and_cluster
-from dashboard.rules.landscape import Landscape, Recommendation, recommend
+from dashboard.rules.landscape import Landscape, Measure, Recommendation, recommend
 from dashboard.rules.observers import ScaleRule
 
 
@@ -49,8 +49,10 @@ def _slice(source: Source, layer: int, index: int) -> SliceCalibration:
 
 def scale_report(source: Source, layer: int, index: int, rule: ScaleRule) -> ScaleReport:
     """What a rule makes of one slice: some rules search, and most stay while α moves."""
+    counted = _slice(source, layer, index)
     return shelf("scale").get_or_make(
-        (source, layer, index, rule), lambda: report_scale(_slice(source, layer, index), rule)
+        (source, layer, index, rule, counted.gradients is not None),
+        lambda: report_scale(counted, rule),
     )
 
 
@@ -66,28 +68,57 @@ def slice_report(source: Source, layer: int, index: int, rule: ScaleRule) -> Sli
     return report_slice(_slice(source, layer, index), scale_report(source, layer, index, rule))
 
 
-def landscape(source: Source, layer: int, index: int, symmetric: bool = True) -> Landscape:
-    """Every α for one slice."""
+def landscape(
+    source: Source,
+    layer: int,
+    index: int,
+    symmetric: bool = True,
+    by: Measure = "sqnr_db",
+) -> Landscape:
+    """Every α for one slice; with ``predicted_nats`` where gradients were counted."""
+    counted = _slice(source, layer, index)
     return shelf("landscape").get_or_make(
-        (source, layer, index, symmetric),
-        lambda: Landscape.of(_slice(source, layer, index).silu_output, symmetric=symmetric),
+        (source, layer, index, symmetric, by, counted.gradients is not None),
+        lambda: Landscape.of(
+            counted.silu_output, symmetric=symmetric, gradients=counted.gradients, by=by
+        ),
     )
 
 
-def best(source: Source, layer: int, index: int, symmetric: bool = True) -> ScaleReport:
+def landscapes(
+    source: Source, layers: Sequence[int], symmetric: bool = True, by: Measure = "sqnr_db"
+) -> dict[tuple[int, str], Landscape]:
+    """Of every slice of some layers, by (layer, slice)."""
+    counted = calibrating.calibration(source, lambda _: None)
+    return {
+        (layer, own.name): landscape(source, layer, i, symmetric, by)
+        for layer in layers
+        for i, own in enumerate(counted.layer(layer).slices)
+    }
+
+
+def best(
+    source: Source, layer: int, index: int, symmetric: bool = True, by: Measure = "sqnr_db"
+) -> ScaleReport:
     """What a slice's own best α makes of it."""
-    rule = landscape(source, layer, index, symmetric).best_rule
+    rule = landscape(source, layer, index, symmetric, by).best_rule
     return scale_report(source, layer, index, rule)
 
 
-def layer_report(source: Source, layer: int, rule: ScaleRule) -> LayerReport:
-    """One layer under a rule, from the counts alone: no kernel runs."""
+def layer_report(
+    source: Source, layer: int, rule: ScaleRule, by: Measure = "sqnr_db"
+) -> LayerReport:
+    """One layer under a rule, from the counts alone: no kernel runs.
+
+    Args:
+        by: what "best" means.
+    """
     indices = range(len(calibrating.calibration(source, lambda _: None).layer(layer).slices))
     return LayerReport(
         layer,
         tuple(slice_report(source, layer, i, rule) for i in indices),
         kernel=None,
-        bests=tuple(best(source, layer, i, rule.symmetric) for i in indices),
+        bests=tuple(best(source, layer, i, rule.symmetric, by) for i in indices),
     )
 
 
@@ -173,20 +204,17 @@ def study_slice(
     )
 
 
-def recommendation(source: Source, symmetric: bool = True) -> Recommendation:
+def recommendation(
+    source: Source, symmetric: bool = True, by: Measure = "sqnr_db"
+) -> Recommendation:
     """The best α of every slice of every layer, and one for the whole model."""
 
     def make() -> Recommendation:
-        layers = calibrating.calibration(source, lambda _: None).layers
-        return recommend(
-            {
-                (layer.layer, counted.name): landscape(source, layer.layer, i, symmetric)
-                for layer in layers
-                for i, counted in enumerate(layer.slices)
-            }
-        )
+        layers = [layer.layer for layer in calibrating.calibration(source, lambda _: None).layers]
+        return recommend(landscapes(source, layers, symmetric, by))
 
-    return shelf("recommendation").get_or_make((source, symmetric), make)
+    key = (source, symmetric, by, calibrating.has_gradients(source))
+    return shelf("recommendation").get_or_make(key, make)
 
 
 def grouping(

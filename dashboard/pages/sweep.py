@@ -8,6 +8,7 @@ from dashboard.analysis.report import baselines
 from dashboard.export import tables
 from dashboard.messages import Message
 from dashboard.pages import controls, studies
+from dashboard.pages.best_by import best_by
 from dashboard.pages.exporting import export_rows, show_figure
 from dashboard.pages.grid import show_layers
 from dashboard.pages.refusing import refusals
@@ -35,13 +36,16 @@ def sweep(frame: Frame, say: Language) -> None:
     choice = controls.choose(
         frame, SYMMETRIC_RULES, {"rule": say("Every rule is a point of the curves below.")}
     )
+    by = best_by(frame, choice, say)
     shown = (choice.source, choice.layer, choice.slice_index)
-    landscape = studies.landscape(*shown)
+    landscape = studies.landscape(*shown, by=by)
     rule = ScaleRule("percentile", choice.rule.alpha, kept("sigma", float) or DEFAULT_SIGMA)
     rows = studies.scale_reports(*shown, (rule, *baselines(rule)))
 
     st.markdown(f"## {captions.sweep_verdict(landscape, say)}")
-    st.markdown(captions.landscape_caption(landscape, say))
+    by_loss = by == "predicted_nats"
+    describe = captions.cost_caption if by_loss else captions.landscape_caption
+    st.markdown(describe(landscape, say))
 
     def pick_alpha() -> None:
         controls.use(ScaleRule("percentile", float(landscape.alphas[STATE.alpha_sweep.picked])))
@@ -53,7 +57,7 @@ def sweep(frame: Frame, say: Language) -> None:
     st.divider()
     st.markdown("### " + say("The α to use"))
     st.markdown(say("The best α of every layer, and one for the whole model."))
-    recommendation = studies.recommendation(choice.source)
+    recommendation = studies.recommendation(choice.source, by=by)
     st.markdown(captions.recommendation(recommendation, say))
     bests = recommendation.layers
     show_layers(

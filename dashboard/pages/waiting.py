@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NoReturn
 
 from streamlit.delta_generator import DeltaGenerator
@@ -19,6 +19,9 @@ from dashboard.text.language import Language
 
 PROGRESS_SECONDS = 0.1  # between two updates of the bar: each costs the browser as much as a layer
 CALIBRATING = Message("Calibrating: batch {batch} of {batches}, layer {layer}")
+COUNTING_GRADIENTS = Message(
+    "Counting gradients of the loss: batch {batch} of {batches}, layer {layer}"
+)
 
 
 @dataclass(frozen=True)
@@ -59,11 +62,19 @@ class Frame:
             self.progress.progress(progress.share, words)
 
 
-def calibrated(frame: Frame, source: Source) -> Calibration:
-    """A source's calibration, made now if need be; one that cannot be used ends the run."""
+def calibrated(frame: Frame, source: Source, gradients: bool = False) -> Calibration:
+    """A source's calibration, made now if need be; one that cannot be used ends the run.
+
+    Args:
+        gradients: with the gradients of the loss, by a backward pass.
+    """
     with refusals(frame):
         if not calibrating.is_calibrated(source):
             frame.wait_for(source.checkpoint)
-        calibration = calibrating.calibration(source, frame.show)
+        if gradients:
+            counting = replace(frame, calibrating=COUNTING_GRADIENTS)
+            calibration = calibrating.counted_gradients(source, counting.show)
+        else:
+            calibration = calibrating.calibration(source, frame.show)
     frame.progress.empty()
     return calibration

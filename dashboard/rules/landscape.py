@@ -177,6 +177,24 @@ class Landscape:
             last += 1
         return float(self.alphas[first]), float(self.alphas[last])
 
+    def costs_at_most(self, share: float) -> tuple[float, float]:
+        """The first and the last α around the best that are predicted to cost at most so much more.
+
+        Args:
+            share: of the best's cost: 0.1 for a tenth more.
+
+        Raises ValueError where no gradients were counted.
+        """
+        if self.predicted_nats is None:
+            raise ValueError("what an α costs needs gradients, which were not counted")
+        enough = self.predicted_nats <= (1 + share) * self.predicted_nats[self.best]
+        first = last = self.best
+        while first > 0 and enough[first - 1]:
+            first -= 1
+        while last < len(enough) - 1 and enough[last + 1]:
+            last += 1
+        return float(self.alphas[first]), float(self.alphas[last])
+
 
 @dataclass(frozen=True)
 class LayerChoice:

@@ -43,8 +43,8 @@ def decibels(value: float, digits: int = 2) -> str:
 
 
 def signed(value: float, digits: int) -> str:
-    """A number with a typographic minus."""
-    return f"{value:.{digits}f}".replace("-", "−")
+    """A number with a typographic minus; what is written as 0 has none."""
+    return f"{value:z.{digits}f}".replace("-", "−")
 
 
 def number(value: float, digits: int = 3) -> str:

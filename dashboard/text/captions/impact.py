@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from dashboard.analysis.budget import BudgetPlan
 from dashboard.analysis.impact import Estimate, MeasuredSetting, kl_difference
 from dashboard.analysis.report import rule_label
+from dashboard.analysis.result_store import Holdings
+from dashboard.messages import Message
 from dashboard.text.language import Language
 from dashboard.text.numbers import percent, small, spans, with_error
 
@@ -17,7 +20,7 @@ def impact_verdict(setting: MeasuredSetting, say: Language) -> str:
     windows, following = impact.kl.shape
     values = {
         "where": layers_in_words(setting.layers, say),
-        "rule": say(rule_label(setting.rule)),
+        "rule": scales_in_words(setting, say),
         "kl": with_error(kl.mean, kl.error),
         "windows": windows,
         "tokens": following + 1,
@@ -45,6 +48,13 @@ def impact_verdict(setting: MeasuredSetting, say: Language) -> str:
     if setting.predicted_nats is not None:
         predicted = say("Predicted were {nats} nats.", nats=small(setting.predicted_nats))
     return say.sentences(cost, _loss_sentence(impact.delta_nats, say), predicted)
+
+
+def scales_in_words(setting: MeasuredSetting, say: Language) -> str:
+    """Which rule the scales are by, or where they come from."""
+    if setting.rule is not None:
+        return say(rule_label(setting.rule))
+    return say("stored scales") if setting.source == "stored" else say("its plan")
 
 
 def layers_in_words(layers: Sequence[int], say: Language) -> str:
@@ -99,4 +109,56 @@ def impact_ranking(settings: Sequence[MeasuredSetting], say: Language) -> str:
         cost=cost,
         lead=with_error(lead.mean, lead.error),
         next=rest[0].layers[0],
+    )
+
+
+def budget_sentence(plan: BudgetPlan, measured: MeasuredSetting, say: Language) -> str:
+    """Which way for which layers, what that was predicted to cost, and what it costs."""
+    kl = measured.impact.kl_nats
+    ways = [
+        say(phrase, where=layers_in_words(layers, say))
+        for kind, phrase in KIND_PHRASES.items()
+        if (layers := plan.layers_of(kind))
+    ]
+    values = {
+        "budget": small(plan.budget_nats),
+        "ways": say.clauses(ways),
+        "predicted": small(plan.predicted_nats),
+        "kl": with_error(kl.mean, kl.error),
+    }
+    if not plan.fits:
+        return say(
+            "{budget} nats cannot be kept: the least that is predicted is {predicted} nats, with "
+            "{ways}. Measured: {kl}.",
+            **values,
+        )
+    if kl.mean <= plan.budget_nats:
+        return say(
+            "Within {budget} nats, cheapest first: {ways}. Predicted {predicted} nats, measured "
+            "{kl}.",
+            **values,
+        )
+    return say(
+        "Predicted to keep to {budget} nats, and measured not to: {ways}. Predicted {predicted} "
+        "nats, measured {kl}.",
+        **values,
+    )
+
+
+KIND_PHRASES = {
+    "tensor": Message("one scale a slice in {where}"),
+    "asymmetric": Message("one scale and a zero point a slice in {where}"),
+    "groups": Message("a scale for each group of channels in {where}"),
+    "channels": Message("a scale for each channel in {where}"),
+}
+
+
+def holdings_line(holdings: Holdings, say: Language) -> str:
+    """How many results are kept on disk, how much room they take, and where."""
+    return say(
+        "{results} results are kept, {size} of at most {most} MB, in {directory}.",
+        results=f"{holdings.results:,}",
+        size=f"{holdings.bytes / 1e6:.1f}",
+        most=f"{holdings.most_bytes / 1e6:.0f}",
+        directory=holdings.directory,
     )

@@ -10,7 +10,7 @@ from dashboard.analysis.report import LayerReport, ScaleReport, format_alpha, ga
 from dashboard.messages import Message
 from dashboard.rules.landscape import NEGLIGIBLE_DB
 from dashboard.text.language import Language
-from dashboard.text.numbers import decibels
+from dashboard.text.numbers import decibels, small
 
 NO_ROW = Message("No layer lies in this range.")
 
@@ -84,6 +84,63 @@ def layers_verdict(reports: Sequence[LayerReport], index: int, say: Language) ->
             "between layers.",
             **spread,
         ),
+    )
+
+
+def layers_headline_by_loss(reports: Sequence[LayerReport], index: int, say: Language) -> str:
+    """The layer that is predicted to pay most beyond its best α; ``index`` is the slice's."""
+    excess = _excess(reports, index)
+    most = int(np.argmax(excess))
+    if excess[most] <= 0:
+        return say("In no layer is another α predicted to cost less.")
+    return say(
+        "Layer {layer} loses most: {nats} nats against its best α, as predicted.",
+        layer=reports[most].layer,
+        nats=small(excess[most]),
+    )
+
+
+def layers_verdict_by_loss(reports: Sequence[LayerReport], index: int, say: Language) -> str:
+    """What all layers are predicted to pay under the rule, and at their best α."""
+    costs = [report.slices[index].chosen.predicted_nats or 0.0 for report in reports]
+    bests = [report.bests[index].predicted_nats or 0.0 for report in reports]
+    alphas = [report.bests[index].rule.alpha for report in reports]
+    return say(
+        "{rule}: slice {slice} of all layers is predicted to cost {nats} nats, and {least} at each "
+        "one's best α, which lies between {low} and {high}.",
+        rule=say(reports[0].slices[index].chosen.label),
+        slice=reports[0].slices[index].name,
+        nats=small(sum(costs)),
+        least=small(sum(bests)),
+        low=format_alpha(min(alphas)),
+        high=format_alpha(max(alphas)),
+    )
+
+
+def _excess(reports: Sequence[LayerReport], index: int) -> list[float]:
+    return [
+        (report.slices[index].chosen.predicted_nats or 0.0)
+        - (report.bests[index].predicted_nats or 0.0)
+        for report in reports
+    ]
+
+
+def rules_caption_by_loss(
+    layers: Sequence[int], scales: Sequence[Sequence[ScaleReport]], say: Language
+) -> str:
+    """Which rule is predicted to cost least and most, all layers added up."""
+    nats = np.array([[scale.predicted_nats or 0.0 for scale in row] for row in scales])
+    labels = [say(scale.short) for scale in scales[0]]
+    totals = nats.sum(axis=0)
+    least, most = int(totals.argmin()), int(totals.argmax())
+    return say(
+        "Over {layers} layers {least} is predicted to cost least, {less} nats, and {most} most, "
+        "{more}.",
+        layers=len(layers),
+        least=labels[least],
+        less=small(float(totals[least])),
+        most=labels[most],
+        more=small(float(totals[most])),
     )
 
 

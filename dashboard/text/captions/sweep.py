@@ -11,11 +11,13 @@ from dashboard.messages import Message
 from dashboard.rules.landscape import Landscape, Recommendation
 from dashboard.rules.observers import PUBLISHED_ALPHAS
 from dashboard.text.language import Language
-from dashboard.text.numbers import decibels, scale_text
+from dashboard.text.numbers import decibels, percent, scale_text, small
 
 
 def recommendation(recommended: Recommendation, say: Language) -> str:
     """One α for the model, with the reason."""
+    if recommended.by == "predicted_nats":
+        return _recommendation_by_loss(recommended, say)
     alpha, worst = recommended.alpha, recommended.worst
     where = say("layer {layer}", layer=worst.layer)
     if len({choice.slice for choice in recommended.layers}) > 1:
@@ -46,8 +48,41 @@ def recommendation(recommended: Recommendation, say: Language) -> str:
     )
 
 
+def _recommendation_by_loss(recommended: Recommendation, say: Language) -> str:
+    """The same in nats: what it costs beyond each slice's own best, all added up."""
+    alpha, worst = recommended.alpha, recommended.worst
+    excess = worst.excess_nats or {}
+    others = (*((f"α = {format_alpha(a)}", a) for a in PUBLISHED_ALPHAS), ("MinMax", 1.0))
+    values = {
+        "layers": len({choice.layer for choice in recommended.layers}),
+        "alpha": format_alpha(alpha),
+        "nats": small(recommended.total_excess_nats(alpha) or 0.0),
+        "most": small(excess.get(alpha, 0.0)),
+        "where": say("layer {layer}, slice {slice}", layer=worst.layer, slice=worst.slice),
+        "others": say.listed(
+            say("{choice} {loss}", choice=name, loss=small(recommended.total_excess_nats(a) or 0.0))
+            for name, a in others
+        ),
+    }
+    if recommended.symmetric:
+        return say(
+            "One α for all {layers} layers, by predicted loss: **{alpha}**. It is predicted to "
+            "cost {nats} nats more than each slice's own best together, at most {most} ({where}); "
+            "the others: {others}.",
+            **values,
+        )
+    return say(
+        "One α for all {layers} layers, asymmetric, by predicted loss: **{alpha}**. It is "
+        "predicted to cost {nats} nats more than each slice's own best together, at most {most} "
+        "({where}); the others: {others}.",
+        **values,
+    )
+
+
 def sweep_verdict(landscape: Landscape, say: Language) -> str:
     """The best α, and what it gains over the published two and MinMax."""
+    if landscape.by == "predicted_nats":
+        return _verdict_by_loss(landscape, say)
     others = (*((format_alpha(alpha), alpha) for alpha in PUBLISHED_ALPHAS), ("MinMax", 1.0))
     gains = say.listed(
         say("{gain} over {other}", gain=decibels(landscape.loss_db(alpha)), other=name)
@@ -59,6 +94,41 @@ def sweep_verdict(landscape: Landscape, say: Language) -> str:
         sqnr=decibels(landscape.best_db),
         gains=gains,
     )
+
+
+def _verdict_by_loss(landscape: Landscape, say: Language) -> str:
+    others = (*((format_alpha(alpha), alpha) for alpha in PUBLISHED_ALPHAS), ("MinMax", 1.0))
+    return say(
+        "Best α {alpha} by predicted loss: {nats} nats, {gains}.",
+        alpha=format_alpha(landscape.best_alpha),
+        nats=small(landscape.best_nats or 0.0),
+        gains=say.listed(
+            say("{nats} less than {other}", nats=small(landscape.excess_nats(alpha) or 0.0),
+                other=name)
+            for name, alpha in others
+        ),
+    )  # fmt: skip
+
+
+def cost_caption(landscape: Landscape, say: Language) -> str:
+    """How wide the valley of predicted cost is, and where SQNR has its peak."""
+    first, last = landscape.costs_at_most(NEAR)
+    peak = int(np.nanargmax(landscape.sqnr_db))
+    return say.sentences(
+        "" if landscape.symmetric else say("Asymmetric scales."),
+        say(
+            "From α {first} to {last} the predicted cost stays within {share} of the least; SQNR "
+            "is greatest at {peak}, which is predicted to cost {nats} nats.",
+            first=format_alpha(first),
+            last=format_alpha(last),
+            share=percent(NEAR),
+            peak=format_alpha(float(landscape.alphas[peak])),
+            nats=small(float(np.asarray(landscape.predicted_nats)[peak])),
+        ),
+    )
+
+
+NEAR = 0.1  # more than the least: a cost that hardly differs
 
 
 def recommendation_rows(recommended: Recommendation, say: Language) -> list[dict]:
@@ -74,7 +144,19 @@ def recommendation_rows(recommended: Recommendation, say: Language) -> list[dict
             say("best α"): format_alpha(choice.alpha),
             "x_out_scale": scale_text(choice.x_out_scale),
             "SQNR": decibels(choice.sqnr_db),
-            **{header: decibels(choice.loss_db[alpha]) for header, alpha in others.items()},
+            **(
+                {
+                    "predicted_nats": small(choice.predicted_nats),
+                    **{
+                        header: f"{small(choice.excess_nats[alpha])} nats"
+                        for header, alpha in others.items()
+                    },
+                }
+                if recommended.by == "predicted_nats"
+                and choice.excess_nats is not None
+                and choice.predicted_nats is not None
+                else {header: decibels(choice.loss_db[alpha]) for header, alpha in others.items()}
+            ),
         }
         for choice in recommended.layers
     ]
@@ -84,6 +166,7 @@ def alpha_sweep_caption(landscape: Landscape, rows: Sequence[ScaleReport], say: 
     """Where effective bits and SQNR are greatest, and which rules lie outside of the axis."""
     bits = landscape.output.effective_bits
     richest = int(np.argmax(bits))
+    peak = landscape.best if landscape.by == "sqnr_db" else int(np.nanargmax(landscape.sqnr_db))
     beyond = [say(row.short) for row in rows if row.x_out_scale > landscape.scales[-1]]
     below = [say(row.short) for row in rows if row.x_out_scale < landscape.scales[0]]
     return say.sentences(
@@ -91,8 +174,8 @@ def alpha_sweep_caption(landscape: Landscape, rows: Sequence[ScaleReport], say: 
             "Effective bits are greatest at α {richest} ({most}), SQNR at {best} ({bits} bits).",
             richest=format_alpha(float(landscape.alphas[richest])),
             most=f"{float(bits[richest]):.2f}",
-            best=format_alpha(landscape.best_alpha),
-            bits=f"{float(bits[landscape.best]):.2f}",
+            best=format_alpha(float(landscape.alphas[peak])),
+            bits=f"{float(bits[peak]):.2f}",
         ),
         say("In the right margin, beyond every value: {rules}.", rules=say.listed(beyond))
         if beyond
