@@ -43,7 +43,7 @@ def ready(page: Page) -> None:
 
 def number(page: Page, metric: str) -> str:
     shown = page.locator("[data-testid=stMetric]").filter(has_text=metric).first
-    return shown.locator("[data-testid=stMetricValue]").inner_text()
+    return shown.locator("[data-testid=stMetricValue]:not(.live-copy)").inner_text()
 
 
 # What a drawing consists of: a figure's plot, or a sheet in its shadow tree.
@@ -84,7 +84,9 @@ def changed(page: Page, before: dict[str, str]) -> dict[str, str]:
             f"([key, old]) => {{ const now = ({DRAWN})(key); return now && now !== old; }}",
             arg=[key, before[key]],
         )
-    value = page.locator("[data-testid=stMetricValue]").filter(has_text=before["x_out_scale"])
+    value = page.locator("[data-testid=stMetricValue]:not(.live-copy)").filter(
+        has_text=before["x_out_scale"]
+    )
     expect(value).to_have_count(0)
     return seen(page)
 
