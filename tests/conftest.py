@@ -91,7 +91,7 @@ def browser():
 
     from benchmarks.page import launched
 
-    expect.set_options(timeout=60_000)  # a busy machine is slow, not wrong
+    expect.set_options(timeout=180_000)  # a busy machine is slow, not wrong
     with sync_playwright() as playwright:
         browser = launched(playwright)
         yield browser
@@ -101,7 +101,7 @@ def browser():
 @pytest.fixture(scope="session")
 def _tab(browser) -> Iterator[Page]:
     tab = browser.new_page(locale="en-US")
-    tab.set_default_timeout(60_000)
+    tab.set_default_timeout(180_000)
     tab.thrown = []
     tab.on("pageerror", lambda error: tab.thrown.append(str(error)))
     yield tab

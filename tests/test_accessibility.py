@@ -17,7 +17,7 @@ def test_axe_finds_nothing_serious_on_any_page(browser, server, scheme, locale, 
         viewport={"width": 1440, "height": 900}, color_scheme=scheme, locale=locale
     )
     page = context.new_page()
-    page.set_default_timeout(60_000)
+    page.set_default_timeout(180_000)
     page.goto(f"{server.address}/?checkpoint=mamba2-tiny&batches=2&seq_len=64")
     wrong = []
     for key, entry in pages().items():

@@ -357,7 +357,7 @@ def history(page: Page) -> list[str]:
 
 def test_a_change_of_page_is_one_step_and_back_restores_the_page_with_its_choices(browser, server):
     page = browser.new_page(viewport={"width": 800, "height": 900})
-    page.set_default_timeout(60_000)
+    page.set_default_timeout(180_000)
     page.goto(f"{server.address}/?checkpoint=mamba2-tiny&batches=2&seq_len=64&layer=2")
     ready(page)
     page.get_by_role("slider", name="Percentile α").focus()
@@ -398,7 +398,7 @@ def test_a_change_of_page_is_one_step_and_back_restores_the_page_with_its_choice
 
 def test_a_click_on_a_layer_is_one_step_and_leads_on_with_the_choices(browser, server):
     page = browser.new_page(viewport={"width": 1440, "height": 900})
-    page.set_default_timeout(60_000)
+    page.set_default_timeout(180_000)
     page.goto(f"{server.address}/layers?checkpoint=mamba2-tiny&batches=2&seq_len=64&slice=B")
     page.locator(".st-key-rules svg").first.wait_for()
     before = history(page)
@@ -462,7 +462,7 @@ def test_a_saved_figure_says_where_it_comes_from(tab, server):
 
 def test_a_damaged_text_is_walked_by_keys_and_pointer_and_holds_no_markup(browser, server):
     page = browser.new_page(viewport={"width": 1440, "height": 900})
-    page.set_default_timeout(60_000)
+    page.set_default_timeout(180_000)
     query = "checkpoint=mamba2-tiny&batches=2&seq_len=64&windows=2"
     page.goto(f"{server.address}/impact?{query}")
     text = page.locator(".scalescope-damage .text")

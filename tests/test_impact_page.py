@@ -24,6 +24,12 @@ def is_ranked(app) -> bool:
 opened = partial(opening.opened, "impact", **QUICK)
 
 
+@pytest.fixture(autouse=True)
+def patient(monkeypatch):
+    """However slow the machine is, what takes seconds is measured at once."""
+    monkeypatch.setattr(measuring, "AT_ONCE_S", float("inf"))
+
+
 @pytest.fixture(scope="module")
 def tiny() -> Calibration:
     return Calibration.of("mamba2-tiny", batches=2, seq_len=64, gradients=True)
