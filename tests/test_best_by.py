@@ -121,7 +121,7 @@ def test_figures_by_loss_show_it_and_can_be_read(paper, tiny, by_loss, code):
     traces = [trace for trace in sweep.data if trace.type == "scatter" and trace.yaxis == "y2"]
     curves = [trace for trace in traces if trace.mode == "lines"]
     np.testing.assert_allclose(curves[0].y, by_loss.predicted_nats, rtol=1e-6)  # float32
-    (points,) = [trace for trace in sweep.data if trace.mode == "markers" and trace.yaxis == "y2"]
+    (points,) = [trace for trace in traces if trace.mode == "markers"]
     low, high = (10**end for end in sweep.layout.yaxis2.range)
     nats = [row.predicted_nats for row in rows]
     assert sorted(points.y) == pytest.approx(sorted(np.clip(nats, low, high)), rel=1e-6)
