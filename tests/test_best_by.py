@@ -151,9 +151,14 @@ def test_pages_go_by_loss_once_gradients_were_counted_unless_told_otherwise():
         assert "best_by" not in app.query_params
     columns = app.dataframe[0].value.columns
     assert "predicted_nats" in columns and "sqnr_db" in columns
-    told = opening.opened("layers", **settings, best_by="sqnr_db")
-    assert told.query_params["best_by"] == ["sqnr_db"] or told.query_params["best_by"] == "sqnr_db"
-    assert "dB against its best α" in page_text(told) or "does another α gain" in page_text(told)
+    by_sqnr = opening.opened("layers", **settings, best_by="sqnr_db")
+    assert (
+        by_sqnr.query_params["best_by"] == ["sqnr_db"]
+        or by_sqnr.query_params["best_by"] == "sqnr_db"
+    )
+    assert "dB against its best α" in page_text(by_sqnr) or "does another α gain" in page_text(
+        by_sqnr
+    )
 
 
 def test_a_calibration_file_goes_by_what_it_holds(tmp_path):

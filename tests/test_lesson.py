@@ -381,8 +381,8 @@ LESS = window_impact([0.001, 0.002, 0.0001, 0.001], [0.001, -0.002, 0.003, -0.00
 def test_the_loss_is_quiet_from_where_it_stays_within_its_error_to_the_end():
     alphas, lost = (0.9, 0.99, 0.999, 1.0), (9.0, 3.0, 1.0, 2.0)
     made = [(NOISY, SURE, NOISY, LESS), (SURE, NOISY, LESS, NOISY), (NOISY, LESS, LESS, SURE)]
-    found = [LossOverAlpha(alphas, lost, impacts).quiet_from for impacts in made]
-    assert found == [0.999, 0.99, None]
+    quiet = [LossOverAlpha(alphas, lost, impacts).quiet_from for impacts in made]
+    assert quiet == [0.999, 0.99, None]
     costs = LossOverAlpha(alphas, lost, made[0])
     assert costs.least == 3
     # 0.001 more in every window, but 0.0009 in one: no noise

@@ -151,9 +151,9 @@ def test_a_result_of_other_windows_is_another(planned, tmp_path):
     store = ResultStore(tmp_path)
     run = float_run(checkpoint, model, held_out, store=store)
     whole = measure(checkpoint, model, run, layers, store=store)
-    part = measure(checkpoint, model, run.first(1), layers, store=store)
-    assert part.kl.shape == (1, 31)
-    assert np.array_equal(part.kl, whole.kl[:1])
+    fewer = measure(checkpoint, model, run.first(1), layers, store=store)
+    assert fewer.kl.shape == (1, 31)
+    assert np.array_equal(fewer.kl, whole.kl[:1])
 
 
 KILLED = """
