@@ -44,6 +44,7 @@ def build(family: str, directory: Path) -> None:
 
 
 def seconds(call: Callable[[], object]) -> float:
+    """How long a call takes, in seconds."""
     started = time.perf_counter()
     call()
     if torch.cuda.is_available():
@@ -73,6 +74,7 @@ def compare(directory: Path, pairs: int) -> tuple[float, float, float]:
 
 
 def random_text(batches: int) -> CalibrationText:
+    """Batches of tokens drawn at random, (batches, SEQ_LEN)."""
     generator = torch.Generator().manual_seed(0)
     return CalibrationText(
         "random", "", torch.randint(VOCABULARY, (batches, SEQ_LEN), generator=generator)

@@ -68,6 +68,7 @@ Plan = Callable[[Checkpoint, Calibration], Planned]
 
 
 def by_rule(rule: ScaleRule, group_size: int | None = None) -> Plan:
+    """Every slice by one rule; with a group size, each group of channels by itself."""
     return lambda checkpoint, calibration: plan_layers(
         checkpoint, calibration, rule, group_size=group_size
     )
@@ -128,6 +129,7 @@ def layer_sqnr_db(counted: LayerCalibration, quantization: LayerQuantization) ->
 
 
 def summary(impact: Impact) -> dict:
+    """Means, standard errors, and the KL of each window, for the record."""
     return {**impact.measures(), "kl_windows": impact.kl.mean(1).tolist()}
 
 

@@ -33,6 +33,7 @@ def median_ms(call: Callable[[], object], repeats: int) -> float:
 
 
 def peak_mb() -> float:
+    """The most memory that the process has held, in MB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
 
 

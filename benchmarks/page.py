@@ -75,17 +75,20 @@ def launched(playwright: Playwright) -> Browser:
 
 @contextmanager
 def served(
-    output: int | IO = subprocess.DEVNULL, listen: str | None = None, directory: Path = ROOT
+    output: int | IO = subprocess.DEVNULL,
+    listen: str | None = None,
+    directory: Path = ROOT,
+    script: Path = ROOT / "app.py",
 ):
     """The app on a free port; yields its address as soon as the server answers.
 
     ``output`` is where the server's log goes; ``listen`` the server's address where it is not the
-    configuration's; ``directory`` where it is started.
+    configuration's; ``directory`` where it is started; ``script`` what it runs.
     """
     with closing(socket.socket()) as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "streamlit", "run", str(ROOT / "app.py")]
+    command = [sys.executable, "-m", "streamlit", "run", str(script)]
     server = subprocess.Popen(
         [
             *command,
@@ -135,6 +138,7 @@ def after_key(page: Page, key: str) -> dict[str, float]:
 
 
 def median_after(page: Page, keys: list[str]) -> dict[str, float]:
+    """The median time of each region over presses of several keys, in ms."""
     runs = [after_key(page, key) for key in keys]
     names = sorted({name for times in runs for name in times})
     return {name: statistics.median(t[name] for t in runs if name in t) for name in names}
@@ -235,6 +239,7 @@ def main() -> None:
 
 
 def report(what: str, times: dict[str, float]) -> None:
+    """Print what was timed, a line a region."""
     print(f"{what}: " + ", ".join(f"{name} {ms:.0f} ms" for name, ms in times.items()))
 
 

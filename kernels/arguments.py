@@ -72,6 +72,7 @@ def check_weight(weight: Tensor, bias: Tensor | None, channels: int) -> None:
 
 
 def check_choice(name: str, value: str | None, allowed: tuple) -> None:
+    """Raises ValueError that names the argument, what it is and what is allowed."""
     if value not in allowed:
         raise ValueError(f"{name} is {value!r}; allowed are {allowed}")
 

@@ -114,6 +114,7 @@ def observed(model: LanguageModel, tokens: Tensor) -> list[Tensor]:
 
 
 def restore(model: LanguageModel) -> None:
+    """Take back what was put in place of the layers' convolutions."""
     for block in model.backbone.layers:
         block.mixer.__dict__.pop("convolved", None)
 

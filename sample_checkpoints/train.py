@@ -52,14 +52,17 @@ class Shape:
 
     @property
     def d_inner(self) -> int:
+        """Channels of x: the model's width times EXPAND."""
         return EXPAND * self.d_model
 
     @property
     def n_heads(self) -> int:
+        """Heads of a Mamba-2."""
         return self.d_inner // self.head_dim
 
     @property
     def dt_rank(self) -> int:
+        """The rank of Mamba-1's projection of the time step."""
         return math.ceil(self.d_model / 16)
 
 
@@ -208,6 +211,8 @@ class Mamba2Mixer(nn.Module):
 
 
 class Block(nn.Module):
+    """A mixer behind its norm, with a residual beside it."""
+
     def __init__(self, shape: Shape):
         super().__init__()
         self.norm = nn.RMSNorm(shape.d_model, eps=NORM_EPS)
@@ -218,6 +223,8 @@ class Block(nn.Module):
 
 
 class Backbone(nn.Module):
+    """Embedding, blocks and the last norm, under transformers' names."""
+
     def __init__(self, shape: Shape):
         super().__init__()
         self.embedding = nn.Embedding(shape.vocab_size, shape.d_model)

@@ -35,16 +35,19 @@ class Paper:
         )
         self.page.wait_for_function("window.faults && window.Plotly")
 
-    def faults(self, figure: go.Figure, width: int) -> list[str]:
-        """What of the figure cannot be read at a width in px, a sentence each."""
-        asked = [figure.to_json(), width, theme.NARROW, FONT]
-        faults: list[str] = self.page.evaluate("(asked) => window.faults(asked)", asked)
-        return faults + self.errors
+    def faults(self, figure: go.Figure, *widths: int) -> dict[int, list[str]]:
+        """What of the figure cannot be read at each width in px: a sentence a fault."""
+        written = figure.to_json()
+        faults: dict[int, list[str]] = {}
+        for width in widths:
+            asked = [written, width, theme.NARROW, FONT]
+            faults[width] = self.page.evaluate("(asked) => window.faults(asked)", asked)
+            faults[width] += self.errors
+        return faults
 
     def check(self, figure: go.Figure, widths: tuple[int, ...] = WIDTHS) -> None:
         """Fails where a label cannot be read."""
-        for width in widths:
-            faults = self.faults(figure, width)
+        for width, faults in self.faults(figure, *widths).items():
             assert not faults, f"at {width} px: {faults}"
 
     def picture(self, figure: go.Figure, width: int, path: str) -> None:

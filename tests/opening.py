@@ -36,9 +36,9 @@ def asked(key: str, **settings: str) -> AppTest:
 
     scan_once()
     if key == "app":
-        app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60)
+        app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=300)
     else:
-        app = AppTest.from_string(SCRIPT.format(key=key), default_timeout=60)
+        app = AppTest.from_string(SCRIPT.format(key=key), default_timeout=300)
     app.query_params.update(settings)
     return app
 

@@ -17,6 +17,7 @@ from benchmarks.page import served
 from dashboard.checkpoints import SAMPLES_DIR
 from dashboard.pages import outlining
 from dashboard.pages.access import CLOSED, is_loopback, is_open
+from dashboard.pages.refusing import visible
 
 EVERYWHERE = (None, "", "0.0.0.0", "::", "192.168.1.7", "example.org", "unix:///run/scalescope")
 HERE = ("localhost", "LOCALHOST", "127.0.0.1", "127.8.9.10", "::1", "[::1]")
@@ -159,6 +160,18 @@ def test_a_directory_that_the_administrator_opens_can_be_read(reachable, monkeyp
     monkeypatch.setenv("SCALESCOPE_ROOTS", str(tmp_path))
     assert opened("layers", checkpoint=str(model), text=str(text)).dataframe
     assert error_texts(opened("layers", checkpoint=str(model), text="/etc/passwd")) == [CLOSED]
+
+
+@pytest.mark.parametrize(
+    ("sentence", "shown"),
+    [
+        ("/srv/models/m/config.json is no JSON", "config.json is no JSON"),
+        ("无法读取/srv/models/m/config.json：不是 JSON", "无法读取config.json：不是 JSON"),
+        ("state-spaces/mamba-130m is not on the Hub", "state-spaces/mamba-130m is not on the Hub"),
+    ],
+)
+def test_no_sentence_names_the_servers_directories_in_any_language(sentence, shown, reachable):
+    assert visible(sentence) == shown
 
 
 @pytest.fixture

@@ -84,7 +84,7 @@ def test_the_checker_sees_what_cannot_be_read(paper):
     figure.add_annotation(theme.label(0.22, 0.75, "twin"))
     figure.add_trace(theme.dots([0.7], [0.2], "best", 20))
     figure.add_annotation(theme.label(0.7, 0.2, "on the dot"))
-    assert set(paper.faults(figure, 600)) == {
+    assert set(paper.faults(figure, 600)[600]) == {
         '"on the line" lies on a line',
         '"beyond" leaves the frame',
         '"free" lies on "twin"',

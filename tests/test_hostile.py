@@ -349,15 +349,22 @@ def test_weights_that_claim_more_than_the_memory_are_one_sentence(form, copy_of)
 
 @pytest.mark.parametrize(
     "error",
-    [MemoryError(), torch.OutOfMemoryError("CUDA out of memory"),
-     RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes")],
+    [
+        MemoryError(),
+        torch.OutOfMemoryError("CUDA out of memory"),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes"),
+    ],
     ids=lambda error: type(error).__name__,
-)  # fmt: skip
+)
 @pytest.mark.parametrize(
     "place",
-    ["torch.load", "transformers.Mamba2Model.from_pretrained", "transformers.Mamba2Model.forward",
-     "dashboard.checkpoints.weights.safe_open"],
-)  # fmt: skip
+    [
+        "torch.load",
+        "transformers.Mamba2Model.from_pretrained",
+        "transformers.Mamba2Model.forward",
+        "dashboard.checkpoints.weights.safe_open",
+    ],
+)
 def test_memory_that_runs_out_is_no_fault_of_the_files(place, error, copy_of, monkeypatch):
     directory = copy_of("pickle" if place == "torch.load" else "safetensors")
     if place.endswith("safe_open") and not isinstance(error, MemoryError):

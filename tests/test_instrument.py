@@ -30,17 +30,20 @@ def alphas(counted):
 
 
 @pytest.fixture
-def page(browser, server):
-    page = browser.new_page(viewport={"width": 1440, "height": 1100})
-    page.set_default_timeout(60_000)
+def page(tab, server):
+    tab.set_viewport_size({"width": 1440, "height": 1100})
     wrong = []
-    page.on("pageerror", lambda error: wrong.append(str(error)))
-    page.on("console", lambda m: wrong.append(m.text) if m.type == "error" else None)
-    page.goto(server.address + LINK)
-    ready(page)
-    yield page
+
+    def note(message) -> None:
+        if message.type == "error":
+            wrong.append(message.text)
+
+    tab.on("console", note)
+    tab.goto(server.address + LINK)
+    ready(tab)
+    yield tab
+    tab.remove_listener("console", note)
     assert wrong == []
-    page.close()
 
 
 def ready(page) -> None:
@@ -208,11 +211,11 @@ def test_the_probe_says_a_values_whole_way(page, counted):
         code = int(requantize([silu], scale.x_out_scale).codes[0])
         back = code * scale.x_out_scale
         sharing = int((codes == code).sum())
-        said = knob.get_attribute("aria-valuetext").replace("−", "-")
-        assert re.search(rf"code {code}\b", said), said
-        assert f"{sharing:,} values share" in said
-        assert float(re.search(r"back (-?[\d.]+)", said)[1]) == pytest.approx(back, rel=2e-3)
-        assert float(re.search(r"SiLU\(v\) = (-?[\de.-]+)", said)[1]) == pytest.approx(
+        value_text = knob.get_attribute("aria-valuetext").replace("−", "-")
+        assert re.search(rf"code {code}\b", value_text), value_text
+        assert f"{sharing:,} values share" in value_text
+        assert float(re.search(r"back (-?[\d.]+)", value_text)[1]) == pytest.approx(back, rel=2e-3)
+        assert float(re.search(r"SiLU\(v\) = (-?[\de.-]+)", value_text)[1]) == pytest.approx(
             silu, rel=2e-3
         )
 

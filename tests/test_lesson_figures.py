@@ -194,7 +194,8 @@ def shown_at(step, model: CalibratedModel, say) -> list:
     for end in (0, -1):
         settings.append({control.key: control.options[end] for control in controls})
         settings.append(defaults | {control.key: control.options[end] for control in controls[1:]})
-    return [step.screen(**subject, **values, say=say).figure for values in settings]
+    different = {tuple(values.items()): values for values in settings}.values()
+    return [step.screen(**subject, **values, say=say).figure for values in different]
 
 
 MEASURED = ("does_it_matter", "stop_caring")  # which run the model

@@ -81,6 +81,7 @@ class Health:
 
     @property
     def is_sound(self) -> bool:
+        """Whether no fault was seen in any layer; remarks do not count."""
         return not any(layer.faults for layer in self.layers)
 
 
@@ -97,9 +98,7 @@ def inspect(checkpoint: Checkpoint) -> Health:
     layers = [LayerHealth(f.layer, "", (f.sentence,), ()) for f in checkpoint.faults]
     medians = _medians(checkpoint.stored)
     for layer in checkpoint.stored:
-        faults = [
-            *_copies(layer), *_neighbours(layer, medians), *_weights(layer), *_reach(layer)
-        ]  # fmt: skip
+        faults = [*_copies(layer), *_neighbours(layer, medians), *_weights(layer), *_reach(layer)]
         remarks = list(_kinds(layer))
         if not layer.copies:
             remarks.append(Message("no other module repeats its scales, as the scan's entries do"))

@@ -43,6 +43,7 @@ class ChannelTrace:
 
     @property
     def positions(self) -> np.ndarray:
+        """The traced positions of the batch, the first to the last."""
         return self.first + np.arange(len(self.code))
 
     @property

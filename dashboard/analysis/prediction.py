@@ -42,6 +42,7 @@ class PlannedLayer:
 
     @property
     def layer(self) -> int:
+        """The model's own number of the layer."""
         return self.quantization.layer
 
 

@@ -64,6 +64,7 @@ class LayerQuantization:
 
     @property
     def names(self) -> tuple[str, ...]:
+        """Which of "x", "B" and "C" are quantized."""
         return tuple(entry.conv_slice.name for entry in self.slices)
 
     @cached_property

@@ -47,6 +47,7 @@ class Benchmark:
 
     @property
     def shapes(self) -> tuple[tuple[int, int, int], ...]:
+        """The shapes (B, D, L) that were measured."""
         return tuple(dict.fromkeys(row.shape for row in self.rows))
 
 

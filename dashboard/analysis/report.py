@@ -73,6 +73,7 @@ class ScaleReport:
 
     @property
     def observer(self) -> str:
+        """The rule's name, as in ``ScaleRule``."""
         return self.rule.observer
 
     def codes(self, values: ArrayLike) -> np.ndarray:

@@ -66,10 +66,12 @@ class CalibrationText:
 
     @property
     def batches(self) -> int:
+        """N, how many batches of tokens there are."""
         return self.tokens.shape[0]
 
     @property
     def seq_len(self) -> int:
+        """L, how many tokens a batch has."""
         return self.tokens.shape[1]
 
 
@@ -126,10 +128,12 @@ class SliceCalibration:
 
     @property
     def scales(self) -> SliceScales:
+        """The INT8 scales of x, weights and bias: real units per code."""
         return SliceScales(*map(scale_from_amax, (self.x_amax, self.w_amax, self.b_amax)))
 
     @property
     def scale_wx(self) -> float:
+        """x_scale · w_scale, the scale of the integer accumulator."""
         return self.scales.scale_wx
 
 
@@ -163,9 +167,11 @@ class Calibration:
     captures: tuple[ConvCapture, ...] = ()  # of the layers whose input was kept
 
     def layer(self, index: int) -> LayerCalibration:
+        """A layer by the model's own number; StopIteration where it was not counted."""
         return next(entry for entry in self.layers if entry.layer == index)
 
     def capture(self, index: int) -> ConvCapture:
+        """The conv input of a layer; StopIteration where it was not kept."""
         return next(entry for entry in self.captures if entry.layer == index)
 
 
@@ -184,6 +190,7 @@ class Progress:
 
     @property
     def share(self) -> float:
+        """How much of the calibration is done, in [0, 1]."""
         return (self.batch * self.layers + self.done) / (self.batches * self.layers)
 
     def __str__(self) -> str:

@@ -231,10 +231,12 @@ class Histogram:
 
     @property
     def min(self) -> float:
+        """The least value that occurs."""
         return float(self.values[0])
 
     @property
     def max(self) -> float:
+        """The greatest value that occurs."""
         return float(self.values[-1])
 
     @property
@@ -374,6 +376,7 @@ class Quantized:
 
     @cached_property
     def total(self) -> np.ndarray:
+        """How many values were quantized."""
         return self.code_counts.sum(-1)
 
     @property
@@ -388,10 +391,12 @@ class Quantized:
 
     @property
     def rounding_mse(self) -> np.ndarray:
+        """Mean squared error of the values within the range, over all values; one a scale."""
         return self.rounding_sse / self.total
 
     @property
     def clipping_mse(self) -> np.ndarray:
+        """Mean squared error of the values beyond the range, over all values; one a scale."""
         return self.clipping_sse / self.total
 
     @property
@@ -407,6 +412,7 @@ class Quantized:
 
     @property
     def codes_used(self) -> np.ndarray:
+        """How many of the 256 codes occur; one a scale."""
         return (self.code_counts > 0).sum(-1)
 
     @property

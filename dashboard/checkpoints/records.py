@@ -32,10 +32,12 @@ class ConvSlice:
 
     @property
     def channels(self) -> slice:
+        """The slice's channels among those of the convolution."""
         return slice(self.start, self.stop)
 
     @property
     def width(self) -> int:
+        """How many channels it has."""
         return self.stop - self.start
 
 
@@ -73,6 +75,7 @@ class Architecture:
 
     @property
     def conv_dim(self) -> int:
+        """How many channels the convolution has: those of all slices."""
         return self.slices[-1].stop
 
     @property
@@ -95,6 +98,7 @@ class StoredSlice:
 
     @property
     def name(self) -> str:
+        """ "x", "B" or "C"."""
         return self.conv_slice.name
 
     @property
@@ -139,6 +143,7 @@ class StoredLayer:
 
     @property
     def mismatches(self) -> tuple[StoredCopy, ...]:
+        """The copies that do not say what the entry itself says."""
         return tuple(copy for copy in self.copies if not copy.agree)
 
     def kernel_arguments(self, device: str | torch.device = "cpu") -> ConvArguments:
@@ -218,26 +223,32 @@ class Checkpoint:
 
     @property
     def family(self) -> str:
+        """transformers' ``model_type``."""
         return self.architecture.family
 
     @property
     def layout(self) -> str:
+        """Who named its tensors: "state-spaces" or "hugging-face"."""
         return self.architecture.layout
 
     @property
     def vocab_size(self) -> int:
+        """How many tokens the model knows."""
         return self.architecture.vocab_size
 
     @property
     def slices(self) -> tuple[ConvSlice, ...]:
+        """The runs of channels with a scale of their own: x, or x, B and C."""
         return self.architecture.slices
 
     @property
     def conv_offset(self) -> int:
+        """Where the conv input begins in in_proj's output."""
         return self.architecture.conv_offset
 
     @property
     def conv_dim(self) -> int:
+        """How many channels the convolution has."""
         return self.architecture.conv_dim
 
     @property
@@ -247,4 +258,5 @@ class Checkpoint:
 
     @property
     def has_tokenizer(self) -> bool:
+        """Whether texts are read with its own tokenizer; otherwise as bytes."""
         return any((self.path / name).is_file() for name in TOKENIZER_FILES)

@@ -61,6 +61,7 @@ def _finite(value: object) -> object:
 
 
 def as_csv(document: dict) -> str:
+    """A line a slice under a header, of the document that JSON has."""
     return rows_as_csv(list(slice_rows(document)))
 
 

@@ -118,7 +118,11 @@ def best_alpha(
             label(
                 0,
                 1,
-                f"SQNR, α {format_alpha(alpha)}: {decibels(sqnr_db, 1)}",
+                say(
+                    "SQNR, α {alpha}: {sqnr}",
+                    alpha=format_alpha(alpha),
+                    sqnr=decibels(sqnr_db, 1),
+                ),
                 "text",
                 "bottom right",
                 bold=True,
@@ -162,7 +166,7 @@ def best_alpha(
     for layer in sorted(landscapes, key=lambda number: number == chosen):
         figure.add_traces(_curve(layer, landscapes[layer], last, low, layer == chosen, say))
     figure.add_trace(dots([at], [height], "chosen", 11))
-    figure.add_traces(_histogram(output, cut))
+    figure.add_traces(_histogram(output, cut, say))
     return figure
 
 
@@ -209,7 +213,7 @@ def _curve(
     ]
 
 
-def _histogram(output: Histogram, cut: float) -> list[dict]:
+def _histogram(output: Histogram, cut: float, say: Language) -> list[dict]:
     """The layer's values, up to the cut and beyond it, with their counts on hover."""
     edges = np.linspace(output.min, output.max, BINS)
     counts = output.rebin(edges)
@@ -221,7 +225,12 @@ def _histogram(output: Histogram, cut: float) -> list[dict]:
         x, y = steps(edges, heights, low, high)
         traces.append(area(x, y, concept) | axes)
     hover_texts = [
-        f"{number(low, 2)} … {number(high, 2)}: {count:,}"
+        say(
+            "{low} … {high}: {count} values",
+            low=number(low, 2),
+            high=number(high, 2),
+            count=f"{count:,}",
+        )
         for low, high, count in zip(edges[:-1], edges[1:], counts, strict=True)
     ]
     middles = (edges[1:] + edges[:-1]) / 2

@@ -164,8 +164,14 @@ def toy_example(
             x, y, width = v[::4], cut[::4], 0.9
         figure.add_trace(line(x, y, concept, width, **axes))
     hover_texts = [
-        f"v = {number(x, 2)}: {number(own, 4)} ({number(scale, 4)}), "
-        f"{number(other, 4)} ({number(beside_scale, 4)})"
+        say(
+            "v = {v}: error {error} at scale {scale}, {beside_error} at scale {beside_scale}",
+            v=number(x, 2),
+            error=number(own, 4),
+            scale=number(scale, 4),
+            beside_error=number(other, 4),
+            beside_scale=number(beside_scale, 4),
+        )
         for x, own, other in zip(v, errors, beside_errors, strict=True)
     ]
     apart = float(np.diff(v).min())

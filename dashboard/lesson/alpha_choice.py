@@ -26,6 +26,7 @@ class AlphaChoice:
 
     @property
     def sqnr_db(self) -> tuple[float, ...]:
+        """Each layer's SQNR at its chosen α, in decibels."""
         pairs = zip(self.model.layers, self.alphas, strict=True)
         return tuple(layer.sqnr_db(alpha) for layer, alpha in pairs)
 
@@ -37,6 +38,7 @@ class AlphaChoice:
 
     @property
     def mean_loss_db(self) -> float:
+        """What the choices lose against each layer's best α, on average, in decibels."""
         return float(np.mean(self.loss_db))
 
     @property

@@ -35,6 +35,7 @@ class CalibratedLayer:
 
     @property
     def silu_output(self) -> Histogram:
+        """The histogram of SiLU's output y."""
         return self.calibration.silu_output
 
     def scale(self, alpha: float) -> float:
@@ -42,9 +43,11 @@ class CalibratedLayer:
         return float(self.landscape.scales[self.landscape.index(alpha)])
 
     def sqnr_db(self, alpha: float) -> float:
+        """The SQNR at an α that the landscape tried, in decibels."""
         return float(self.landscape.sqnr_db[self.landscape.index(alpha)])
 
     def saturation_rate(self, alpha: float) -> float:
+        """The share of values beyond the codes at such an α, in [0, 1]."""
         return float(self.landscape.output.saturation_rate[self.landscape.index(alpha)])
 
     def mean_error(self, alpha: float) -> float:
@@ -93,6 +96,7 @@ class CalibratedModel:
     activations: Activations | None = None
 
     def layer(self, number: int) -> CalibratedLayer:
+        """A layer by the model's own number."""
         return next(layer for layer in self.layers if layer.number == number)
 
     def grid(self, number: int | None = None) -> tuple[float, ...]:

@@ -61,6 +61,7 @@ class Claim:
 
     @property
     def quotes(self) -> tuple[Quote, ...]:
+        """Where the claim is made, word for word."""
         return QUOTES.get(self.key, ())
 
 

@@ -43,6 +43,7 @@ class RoundedValues:
 
     @property
     def errors(self) -> np.ndarray:
+        """(N,) what comes back less what went in."""
         return self.restored - self.values
 
     @property

@@ -40,10 +40,12 @@ class RangeCost:
 
     @property
     def mse(self) -> float:
+        """Mean squared error over all values."""
         return float(self.output.rounding_mse + self.output.clipping_mse)
 
     @property
     def sqnr_db(self) -> float:
+        """Σ y² over the squared error, in decibels."""
         return float(self.output.sqnr_db)
 
 

@@ -66,6 +66,7 @@ class ToyRun:
 
     @property
     def mean_error(self) -> float:
+        """The mean of |ŷ − y| over the points."""
         return float(self.errors.mean())
 
     @property

@@ -21,6 +21,7 @@ from dashboard.rules.channels import channel_outputs
 
 
 def is_calibrated(source: Source) -> bool:
+    """Whether the histograms of a source are at hand."""
     return shelf("calibration").get(source) is not None
 
 

@@ -220,6 +220,7 @@ class Card:
             return Card(verdict, st.empty(), st.empty())
 
     def fill(self, claim: Claim, checkpoint: str, say: Language) -> None:
+        """Draw the claim into its place, with its verdict once it is known."""
         terms = glossary(say)
         if claim.verdict:
             name = {

@@ -169,6 +169,7 @@ def _boxes_of(i: int, say: Language) -> ColumnChoice:
             key=keys[0],
             width=200,
             accept_new_options=True,
+            placeholder=say(controls.CHOOSE),
             label_visibility=shown,
             help=say(
                 "A sample, a published table, or type a directory, a Hub id or a calibration file."
@@ -190,6 +191,7 @@ def _boxes_of(i: int, say: Language) -> ColumnChoice:
             key=keys[2],
             width=150,
             accept_new_options=True,
+            placeholder=say(controls.CHOOSE),
             disabled=given or observer not in ALPHA_RULES,
             label_visibility=shown,
         )
@@ -200,6 +202,7 @@ def _boxes_of(i: int, say: Language) -> ColumnChoice:
             key=keys[3],
             width=150,
             accept_new_options=True,
+            placeholder=say(controls.CHOOSE),
             disabled=given,
             label_visibility=shown,
         )

@@ -53,6 +53,7 @@ from dashboard.text.language import Language
 
 MOST_BATCHES, MOST_TOKENS = 1024, 8192
 COMPANION = "minmax"  # of the first visit
+CHOOSE = Message("Choose one, or enter another")  # in an empty box, for Streamlit's own words
 FIRST_BATCH = Message(
     "Calibrating: batch {batch} of {batches}, layer {layer}; the charts show the first batch"
 )
@@ -76,6 +77,7 @@ class Choice:
 
     @property
     def slice_name(self) -> str:
+        """ "x", "B" or "C"."""
         return self.outline.slices[self.slice_index]
 
     @property
@@ -178,6 +180,7 @@ def checkpoint_box(say: Language, default: str = "") -> str:
         key="checkpoint",
         width=230,
         accept_new_options=True,
+        placeholder=say(CHOOSE),
         help=say("A sample, or type a directory, a Hub id (owner/name) or a calibration file."),
     )
     return keep("checkpoint", name) or default or names[0]
@@ -198,6 +201,7 @@ def _calibration_box(name: str, say: Language) -> Source:
             text_names(),
             key="text",
             accept_new_options=True,
+            placeholder=say(CHOOSE),
             help=say("A text that comes with the project, or type the path of a UTF-8 file."),
         )
         batches = st.number_input(say("Batches"), 1, MOST_BATCHES, DEFAULT_BATCHES, key="batches")

@@ -116,7 +116,6 @@ def _show_verdict(choice: Choice, study: SliceStudy, say: Language) -> None:
             on_click=controls.use,
             args=(best,),
         )
-        pinning.button(choice, say)
     with st.container(key="proof"):
         st.markdown(captions.proof(study.report, study.landscape, say))
 

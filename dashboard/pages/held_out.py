@@ -72,6 +72,7 @@ def _second_text(say: Language) -> str:
         key="judged",
         width=210,
         accept_new_options=True,
+        placeholder=say(controls.CHOOSE),
         help=say("A text that comes with the project, or type the path of a UTF-8 file."),
     )
     return keep("judged", judged, JUDGED) or JUDGED

@@ -27,7 +27,7 @@ from dashboard.analysis.answers import Answers, cuts_and_gains
 from dashboard.analysis.report import ScaleReport, format_alpha
 from dashboard.figures import moving
 from dashboard.figures.transfer import MARGIN_FOR_CUTS, RULER, preimage
-from dashboard.pages import assets, controls, studies
+from dashboard.pages import assets, controls, pinning, studies
 from dashboard.pages.controls import Choice
 from dashboard.pages.exporting import show_figure
 from dashboard.pages.remembering import STATE, keep, kept, one_of
@@ -74,6 +74,7 @@ def transfer(choice: Choice, study: SliceStudy, say: Language) -> None:
                 "Drag the cut line; click to keep a value's way."
             ),
         )
+        pinning.button(choice, say)
         kept("counts", one_of(tuple(counts)))
         kind = st.segmented_control(
             say("Counts"),

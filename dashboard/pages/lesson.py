@@ -177,6 +177,7 @@ def tools(say: Language) -> int:
 
 
 def turn(by: int) -> None:
+    """Go so many steps on, or back; the first and the last are ends."""
     STATE.step = min(max((STATE.get("step") or 1) + by, 1), len(STEPS))
 
 
@@ -189,6 +190,7 @@ def pressed(move: str) -> None:
 
 
 def turn_buttons(number: int, say: Language) -> None:
+    """The buttons for the step before and the one after."""
     with st.container(horizontal=True):
         st.button(
             say("Previous"),
@@ -294,6 +296,7 @@ def slider(control: Control) -> Any:
 
 
 def number_box(control: Control) -> int:
+    """A whole number of a control, typed; returns the option that it is."""
     first, last = control.options[0], control.options[-1]
     if (kept(control.key, whole(first, last)) or first) > last:
         STATE[control.key] = last

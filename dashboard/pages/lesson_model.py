@@ -22,6 +22,7 @@ from dashboard.lesson.calibrated import MOST_LAYERS, Activations, CalibratedLaye
 from dashboard.lesson.group_scales import group_channels
 from dashboard.lesson.screen import StepSample
 from dashboard.pages import calibrating, costing, loading, measuring, outlining, studies, waiting
+from dashboard.pages.controls import CHOOSE
 from dashboard.pages.refusing import refusals
 from dashboard.pages.remembering import STATE, keep, kept
 from dashboard.pages.sources import Source, is_calibration_file
@@ -61,6 +62,7 @@ def model_box(say: Language) -> Source:
         names.index(DEFAULT_MODEL),
         key="checkpoint",
         accept_new_options=True,
+        placeholder=say(CHOOSE),
     )
     return source_of(keep("checkpoint", name) or DEFAULT_MODEL)
 

@@ -16,7 +16,7 @@ from dashboard.pages import access
 
 logger = logging.getLogger(__name__)
 
-DIRECTORIES = re.compile(r"(?<![\w.:/-])/(?:[^/\s'\"]+/)+(?=[^/\s])")
+DIRECTORIES = re.compile(r"(?<![\w.:/-])/(?:[^/\s'\"]+/)+(?=[^/\s])", re.ASCII)
 MARKUP = re.compile(r"([\\`*_\[\]<>~$])")
 
 

@@ -77,10 +77,12 @@ class Shelf:
         return int(self._values.currsize)
 
     def get(self, key: Hashable) -> Any | None:
+        """The value under a key, which is used now; None where there is none."""
         with self._lock:
             return self._values.get(key)
 
     def put(self, key: Hashable, value: Any) -> None:
+        """Keep a value under a key, and drop the least recently used for which there is no room."""
         with self._lock:
             self._values.pop(key, None)
             if self._grows:  # taken out and put back, in the order of their last use

@@ -43,6 +43,7 @@ def edition(name: str) -> Edition:
 
 
 def is_sample(name: str) -> bool:
+    """Whether a name is that of one of the project's samples."""
     return re.fullmatch(r"\w[\w-]{,99}", name, re.ASCII) is not None and (
         (SAMPLES_DIR / name / "config.json").is_file()
     )
@@ -84,6 +85,7 @@ class Source:
 
     @property
     def from_file(self) -> bool:
+        """Whether it is a calibration file, whose counts are read and not made."""
         return is_calibration_file(self.checkpoint)
 
     def first_batch(self) -> Source:

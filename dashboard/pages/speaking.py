@@ -114,4 +114,5 @@ def write(text: str, say: Language, kind: str = "prose") -> None:
 
 
 def table(content: Table, say: Language) -> None:
+    """A table with its heads in the reader's language."""
     st.html(prose.table_html(content.header, content.rows, content.chosen, glossary(say)))

@@ -45,6 +45,7 @@ def matches(term: Term, wanted: str) -> bool:
 
 
 def entry(term: Term) -> str:
+    """A term with its meaning and its formula."""
     formula = f"<br><code>{html.escape(term.formula)}</code>" if term.formula else ""
     return (
         f'<div><dt id="{term.key}">{html.escape(term.name)}</dt>'

@@ -43,6 +43,7 @@ class GroupScales:
 
     @property
     def sqnr_db(self) -> float:
+        """The SQNR of all groups together, each under its own scale, in decibels."""
         return float(signal_to_noise_db(self.signal, self.error))
 
     def as_dict(self) -> dict:

@@ -101,6 +101,7 @@ class Landscape:
 
     @cached_property
     def sqnr_db(self) -> np.ndarray:
+        """(n,) the SQNR at each α, in decibels."""
         return self.output.sqnr_db
 
     @cached_property
@@ -127,6 +128,7 @@ class Landscape:
 
     @property
     def best_alpha(self) -> float:
+        """The α of the best point."""
         return float(self.alphas[self.best])
 
     @property
@@ -136,6 +138,7 @@ class Landscape:
 
     @property
     def best_db(self) -> float:
+        """The SQNR at the best point, in decibels."""
         return float(self.sqnr_db[self.best])
 
     @property

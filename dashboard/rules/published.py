@@ -86,6 +86,7 @@ class GroupedScales:
 
     @property
     def scales(self) -> int:
+        """How many scales there are."""
         count = 1
         for size in self.shape:
             count *= size
@@ -251,14 +252,17 @@ class PrintedGroups:
 
     @property
     def least(self) -> float:
+        """The smallest printed scale."""
         return min(map(min, self.scales))
 
     @property
     def most(self) -> float:
+        """The greatest printed scale."""
         return max(map(max, self.scales))
 
     @property
     def mean(self) -> float:
+        """The mean of the printed scales."""
         every = [scale for row in self.scales for scale in row]
         return sum(every) / len(every)
 

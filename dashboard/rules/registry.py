@@ -87,10 +87,12 @@ class Rule:
 
     @property
     def symmetric(self) -> bool:
+        """Whether it gives symmetric scales."""
         return self.amax is not None or self.scale is not None
 
     @property
     def asymmetric(self) -> bool:
+        """Whether it gives scales with a zero point."""
         return self.asymmetric_scale is not None
 
 

@@ -538,6 +538,7 @@ function pointedAt(event) {
 let began = null;
 
 function letGo(event) {
+  sliderHeld = false;
   if (began?.pointer === event.pointerId && event.type === "pointerup") {
     const moved = Math.hypot(event.clientX - began.x, event.clientY - began.y);
     const v = moved <= STILL && shown ? pointedAt(event) : null;
@@ -600,6 +601,7 @@ function onKey(event) {
 
 // The slider under the hand or a key: its thumb says where it is long before it reports it.
 let watched = null, observer = null;
+let sliderHeld = false; // by a pointer
 function watch() {
   const slider = thumb();
   if (slider === watched) return;
@@ -607,7 +609,7 @@ function watch() {
   watched = slider;
   if (!slider) return;
   observer = new MutationObserver(() => {
-    const inHand = slider === document.activeElement || slider.closest(".st-key-alpha").matches(":active");
+    const inHand = slider === document.activeElement || sliderHeld;
     if (!inHand || following || pressed || slider.disabled || !ready()) return;
     const i = table.names.indexOf(slider.getAttribute("aria-valuetext"));
     if (i >= 0) want(i);
@@ -639,6 +641,9 @@ export function begin(figure) {
   if (figures) return;
   ({ figures, hold, putInLink } = figure);
   figure.onDrawn.add((key) => key === "transfer" && furnish());
+  window.addEventListener("pointerdown", (event) => {
+    sliderHeld = Boolean(event.target.closest?.(".st-key-alpha"));
+  }, true);
   window.addEventListener("pointerup", letGo, true);
   window.addEventListener("pointercancel", letGo, true);
 }

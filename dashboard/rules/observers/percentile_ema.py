@@ -27,6 +27,7 @@ class MovingAverage:
 
     @property
     def final(self) -> float:
+        """The mean after the last batch, which the rule gives."""
         return self.means[-1]
 
 
