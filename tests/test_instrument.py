@@ -129,6 +129,7 @@ def test_a_dragged_cut_line_takes_every_number_along(page, counted, alphas, plac
     expect(page.locator("body")).not_to_have_class(re.compile("scalescope"))
     page.get_by_text("differ from the reference").wait_for()
     assert numbers(page) == wanted(counted, steps[-1])
+    expect(page.locator(".stand-in")).to_have_count(0)
     assert_same_outlines(moved, page)
 
 

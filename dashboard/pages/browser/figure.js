@@ -17,7 +17,32 @@ let held = false;
 
 export function hold(whether) {
   held = whether;
-  if (!held) for (const root of figures.values()) paint(root);
+  if (!held) for (const root of figures.values()) soon(root);
+}
+
+// What stands already is drawn anew one figure at a time, what is in sight first: the page answers
+// in between.
+const waiting = new Set();
+let next = 0;
+
+function soon(root) {
+  if (!root.dataset.drawn) return paint(root);
+  waiting.add(root);
+  next ||= setTimeout(drawNext);
+  return Promise.resolve();
+}
+
+async function drawNext() {
+  const inSight = (root) => {
+    const { top, bottom } = root.getBoundingClientRect();
+    return bottom > 0 && top < innerHeight;
+  };
+  const roots = [...waiting].filter((root) => root.isConnected);
+  const root = roots.find(inSight) ?? roots[0];
+  waiting.clear();
+  for (const other of roots) if (other !== root) waiting.add(other);
+  if (root) await paint(root);
+  next = waiting.size ? setTimeout(drawNext, waiting.size && inSight([...waiting][0]) ? 0 : 30) : 0;
 }
 
 let library;
@@ -131,7 +156,7 @@ async function paint(root) {
   if (held || !root.clientWidth || !root.shown) return;
   const { data } = root.shown;
   const state = [data.figure, data.zoom, root.clientWidth, isDark(root)].join("\n");
-  if (state === root.painted) return;
+  if (state === root.painted) return root.beforeDrawing?.();
   root.painted = state;
   const { figure, zoom } = prepared(root);
   const { layout } = figure;
@@ -148,6 +173,7 @@ async function paint(root) {
   const Plotly = await plotly(root.shown.library);
   if (state !== root.painted) return; // a later one has come in the meantime
   putZoomInLink();
+  root.beforeDrawing?.();
   await Plotly.react(plot, figure.data, layout, {
     displayModeBar: false,
     responsive: false,
@@ -347,5 +373,5 @@ export function show(root, shown) {
     button.setAttribute("aria-label", button.title);
   }
   if (!known) begin(root);
-  return paint(root);
+  return soon(root);
 }

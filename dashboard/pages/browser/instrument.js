@@ -90,15 +90,6 @@ function plainStyle({ fill, fillcolor, line }) {
     : `fill:none;stroke:${line.color};stroke-width:${line.width}px`;
 }
 
-function removeStandIns() {
-  for (const known of standIns.values())
-    for (const entry of known.values()) {
-      entry?.node.remove();
-      entry?.own?.style.removeProperty("display");
-    }
-  standIns.clear();
-}
-
 // Points as a path; null parts it.
 function outlined([across, up], x, y, closed) {
   let d = "", begin = true;
@@ -315,13 +306,15 @@ function shift(plot, note, node, { xanchor, yanchor, font, opacity }) {
 
 function moveWords(plot, words, i) {
   const full = plot._fullLayout;
+  if (!hidden.has(plot)) hidden.set(plot, new Map());
+  const own = hidden.get(plot);
   plot.layout.annotations?.forEach((note, index) => {
     const change = words[note.name];
     if (!change || note.visible === false) return;
     const style = full.annotations[index];
-    if (!hidden.has(note)) {
+    if (!own.has(note)) {
       const node = plot.querySelector(`.annotation[data-index="${index}"]`);
-      hidden.set(note, { node, shift: shift(plot, note, node, style) });
+      own.set(note, { node, shift: shift(plot, note, node, style) });
       if (node) node.style.visibility = "hidden";
     }
     const text = change.text ? change.text[i] : style.opacity > 0 ? note.text : null;
@@ -329,7 +322,7 @@ function moveWords(plot, words, i) {
     const x = note.xref !== "paper" && change.x ? change.x[i] : note.x;
     const y = note.yref !== "paper" && change.y ? change.y[i] : note.y;
     if (text === null || x === null || y === null) return;
-    const place = noted(plot, note, x, y), off = hidden.get(note).shift;
+    const place = noted(plot, note, x, y), off = own.get(note).shift;
     write(plot, text, { x: place.x + off.x, y: place.y + off.y }, {
       xanchor: style.xanchor, yanchor: style.yanchor, size: style.font.size,
       color: style.font.color, ground: note.bgcolor ? style.bgcolor : undefined, pad: 0,
@@ -337,12 +330,7 @@ function moveWords(plot, words, i) {
   });
 }
 
-const hidden = new Map(); // of a figure's notes: Plotly's node, and how far off it stands
-
-function showOwnWords() {
-  for (const { node } of hidden.values()) node?.style.removeProperty("visibility");
-  hidden.clear();
-}
+const hidden = new Map(); // of a plot: its notes, Plotly's node of each, and how far off it stands
 
 // Sentences and numbers of the page: copies in their places, so that Streamlit's own stay untouched.
 
@@ -421,23 +409,33 @@ function release() {
   ask({ alpha: table.alphas[live], at: performance.now() });
 }
 
-// What the server shows takes the place of what was drawn here.
+// What the server shows takes the place of what was drawn here: the sentences at once, each figure
+// when its turn has come to be drawn; until then what stands in for it says the same.
 function settle() {
   if (live === null) return;
   live = drawn = null;
   cancelAnimationFrame(frame);
   frame = 0;
-  for (const root of figures.values()) {
-    const plot = root.querySelector(".plot");
-    layer(plot).replaceChildren();
-    for (const node of plot.querySelectorAll(".shapelayer path")) node.removeAttribute("transform");
-  }
-  showOwnWords();
-  removeStandIns();
   unsay();
   document.body.classList.remove("scalescope-live");
+  for (const root of figures.values()) root.beforeDrawing = () => live === null && showOwn(root);
   hold(false);
   furnish();
+}
+
+// Plotly's own drawing of a figure again, without what stands in for it.
+function showOwn(root) {
+  const plot = root.querySelector(".plot");
+  layer(plot).replaceChildren();
+  for (const node of plot.querySelectorAll(".shapelayer path")) node.removeAttribute("transform");
+  for (const entry of standIns.get(plot)?.values() ?? []) {
+    entry?.node.remove();
+    entry?.own?.style.removeProperty("display");
+  }
+  standIns.delete(plot);
+  for (const { node } of hidden.get(plot)?.values() ?? []) node?.style.removeProperty("visibility");
+  hidden.delete(plot);
+  root.beforeDrawing = null;
 }
 
 // Taking hold.
