@@ -1,8 +1,7 @@
 """Explore: one layer, one scale, live.
 
-Choose a checkpoint, a layer, a rule and α; see whether a better α exists, what the scale does to a
-value on its way to a code, what every other scale would have done, and what the kernel that just
-ran really wrote.
+Is there a better α, what does the scale do to a value on its way to a code, what would every other
+scale have done, and what did the kernel that just ran write?
 """
 
 from __future__ import annotations
@@ -125,14 +124,8 @@ def _show_metrics(study: SliceStudy, say: Language) -> None:
     with st.container(horizontal=True, key="metrics"):
         for metric in captions.metrics(study.report, study.beside, say):
             with st.container(key=f"metric_{metric.name}", width=176):
-                st.metric(
-                    metric.name,
-                    metric.value,
-                    metric.beside,
-                    delta_color="off",
-                    delta_arrow="off",
-                    help=metric.help,
-                )
+                own = (metric.name, metric.value, metric.beside)
+                st.metric(*own, "off", help=metric.help, delta_arrow="off")
 
 
 def _show_table(choice: Choice, study: SliceStudy, say: Language) -> None:
@@ -142,12 +135,11 @@ def _show_table(choice: Choice, study: SliceStudy, say: Language) -> None:
         controls.use(study.rows[STATE.table.picked].rule)
 
     st.markdown("### " + say("How each scale uses INT8"))
-    st.markdown(
-        say(
-            "Number of outputs in each of the 256 codes (log height), and what it costs. Click a "
-            "row to choose its rule."
-        )
+    lead = Message(
+        "Number of outputs in each of the 256 codes (log height), and what it costs. Click a row "
+        "to choose its rule."
     )
+    st.markdown(say(lead))
     table = figures.scale_table(study.rows, study.has_beside, say)
     show_figure(table, "table", choice, say, pick_row)
     st.caption(captions.table_caption(study.rows, say))
