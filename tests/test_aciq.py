@@ -55,7 +55,7 @@ def test_amax_is_the_constant_times_the_mean_distance_from_the_mean():
 
 def loss_db(values: torch.Tensor) -> float:
     """What the rule loses against the least squared error."""
-    seen = SimpleNamespace(silu_output=Histogram.of(values), batches=())
+    seen = SimpleNamespace(silu_output=Histogram.of(values), batches=(), gradients=None)
     mse, aciq = (report_scale(seen, ScaleRule(name)) for name in ("mse", "aciq"))
     return float(mse.output.sqnr_db - aciq.output.sqnr_db)
 

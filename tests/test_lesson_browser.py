@@ -204,8 +204,9 @@ def test_a_slider_changes_the_figure_and_its_reading_and_the_rest_stays(tab, add
     before = stranded.text_content()
     slider = page.get_by_role("slider", name="Spread")
     slider.focus()
-    for _ in range(3):
+    for value in ("1.1", "1.2", "1.3"):
         page.keyboard.press("ArrowRight")
+        expect(page).to_have_url(re.compile(f"spread={value}"))
     expect(stranded).not_to_have_text(before)
     expect(page.locator("h2").first).to_have_attribute("data-seen", "before")
     expect(question).to_be_visible()

@@ -15,7 +15,9 @@ Y = F.silu(V).half().float()
 
 
 def seen(y):
-    return SimpleNamespace(silu_output=Histogram.of(y), batches=(), silu_input=None, scale_wx=1.0)
+    return SimpleNamespace(
+        silu_output=Histogram.of(y), batches=(), silu_input=None, scale_wx=1.0, gradients=None
+    )
 
 
 def rule(alpha, name="percentile-twosided"):

@@ -20,7 +20,7 @@ from dashboard.pages.speaking import spoken
 _FIGURE = st.components.v2.component(
     "scalescope_figure",
     html="""<div class="scalescope-figure">
-<div class="plot" role="img"></div>
+<div class="plot"></div>
 <div class="words" aria-hidden="true"></div>
 <div class="picks"></div>
 <div class="bar"><button type="button" data-action="png">PNG</button

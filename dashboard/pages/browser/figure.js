@@ -166,6 +166,7 @@ async function paint(root) {
   root.style.height = `${layout.height * zoom}px`;
   const plot = root.querySelector(".plot");
   plot.setAttribute("aria-label", layout.meta.alt);
+  plot.setAttribute("role", "img");
   plot.style.transform = zoom === 1 ? "" : `scale(${zoom})`;
   Object.assign(root.querySelector(".words").style, {
     transform: plot.style.transform, transformOrigin: "0 0",
