@@ -311,6 +311,19 @@ def match_channels(stored: StoredLayer, conv: ConvWeights) -> np.ndarray | None:
     return order
 
 
+def order_of(quantized: Checkpoint, stored: StoredLayer, model: Checkpoint) -> np.ndarray:
+    """``match_channels`` with a layer of the float model; raises Refusal if they do not match."""
+    order = match_channels(stored, model.conv(stored.layer))
+    if order is None:
+        raise Refusal(
+            "layer {layer} of {quantized} has not the weights of {model}",
+            layer=stored.layer,
+            quantized=quantized.name,
+            model=model.name,
+        )
+    return order
+
+
 def _rows(stored: StoredLayer, channels: slice) -> np.ndarray:
     """(width, W + 1) float64: weight codes and the bias's; (width, W) without a bias."""
     columns = [stored.weight_q[channels].numpy()]

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dashboard.analysis.health import check_same_model, float_groups, match_channels
+from dashboard.analysis.health import check_same_model, float_groups, order_of
 from dashboard.analysis.quantized_forward import (
     LayerQuantization,
     SliceQuantization,
@@ -110,14 +110,7 @@ def stored_quantizations(
     wanted = wanted_slices(checkpoint.slices, names)
     layers = {}
     for stored in quantized.stored:
-        order = match_channels(stored, checkpoint.conv(stored.layer))
-        if order is None:
-            raise Refusal(
-                "layer {layer} of {quantized} has not the weights of {model}",
-                layer=stored.layer,
-                quantized=quantized.name,
-                model=checkpoint.name,
-            )
+        order = order_of(quantized, stored, checkpoint)
         slices = tuple(
             SliceQuantization(own.conv_slice, _input_scales(own), _output_scales(own, order))
             for own in stored.slices

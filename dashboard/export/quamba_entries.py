@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from dashboard.analysis.budget import BudgetPlan
-from dashboard.analysis.health import float_groups, match_channels
+from dashboard.analysis.health import float_groups, order_of
 from dashboard.analysis.report import LayerReport
 from dashboard.calibration import LayerCalibration
 from dashboard.calibration.histogram import Histogram
@@ -131,14 +131,7 @@ def replaced(
         if counted.layer not in quantized.stored_layers:
             continue
         stored = quantized.stored_layer(counted.layer)
-        order = match_channels(stored, model.conv(counted.layer))
-        if order is None:
-            raise Refusal(
-                "layer {layer} of {quantized} has not the weights of {model}",
-                layer=counted.layer,
-                quantized=quantized.name,
-                model=model.name,
-            )
+        order = order_of(quantized, stored, model)
         prefix = _prefix(quantized, stored)
         for i, (stored_slice, own) in enumerate(zip(stored.slices, counted.slices, strict=True)):
             scales = stored_slice.out_scales.copy().ravel()

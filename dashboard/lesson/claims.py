@@ -16,6 +16,7 @@ from dashboard.analysis.report import KernelRun, format_alpha
 from dashboard.lesson import toy_example as toy
 from dashboard.lesson.calibrated import CalibratedModel
 from dashboard.lesson.costs import HIGH, LOW, MINMAX, SCALE_WX, ModelCosts, costed_rules
+from dashboard.lesson.group_scales import evidence_values
 from dashboard.lesson.outliers import with_outliers
 from dashboard.lesson.quotations import QUOTES, Quote
 from dashboard.lesson.ratios import evaluate_guess
@@ -467,16 +468,7 @@ def _shape(say: Language) -> Claim:
             "cases; of the {distinct} distinct x_out_scales none is, but {top} · {count} · 1024 "
             "times each is a whole number to within {off}, which has a chance of less than 1 in "
             "{odds}. So the published ratios are ratios of means.",
-            layer=GROUPS_130M.layer,
-            least=f"{GROUPS_130M.least:.4f}",
-            greatest=f"{GROUPS_130M.most:.4f}",
-            mean=f"{GROUPS_130M.mean:.4f}",
-            count=X_OUT_SCALES.scales,
-            top=QMAX,
-            single=evidence.single,
-            singles=evidence.singles,
-            distinct=len(evidence.units),
-            off=number(evidence.furthest, 3),
+            **evidence_values(evidence),
             odds=odds(evidence.chance),
         ),
         "lesson",

@@ -26,6 +26,7 @@ from dashboard.rules.published import (
     PA_RUN,
     QUAMBA2_130M,
     X_OUT_SCALES,
+    MeanEvidence,
     mean_evidence,
 )
 from dashboard.text.language import Language
@@ -83,6 +84,22 @@ def controls(model: CalibratedModel, layer: int, say: Language) -> tuple[Control
     return (alpha_control(model, layer, say),)
 
 
+def evidence_values(evidence: MeanEvidence) -> dict[str, object]:
+    """What speaks for a printed x_out_scale being a mean, as the messages about it take it."""
+    return {
+        "layer": GROUPS_130M.layer,
+        "least": f"{GROUPS_130M.least:.4f}",
+        "greatest": f"{GROUPS_130M.most:.4f}",
+        "mean": f"{GROUPS_130M.mean:.4f}",
+        "count": X_OUT_SCALES.scales,
+        "top": QMAX,
+        "single": evidence.single,
+        "singles": evidence.singles,
+        "distinct": len(evidence.units),
+        "off": number(evidence.furthest, 3),
+    }
+
+
 def screen(model: CalibratedModel, layer: int, lesson_alpha: float, say: Language) -> Screen:
     activations = _activations(model)
     grouping, grouped = activations.groups(layer)
@@ -111,16 +128,7 @@ def screen(model: CalibratedModel, layer: int, lesson_alpha: float, say: Languag
         "{count} · 1024 times each is a whole number to within {off}. In Quamba a percentile "
         "chooses the output scale of Mamba-1, and of x in a Mamba-2 without groups; B and C are "
         "MinMax's there too.",
-        layer=GROUPS_130M.layer,
-        least=f"{GROUPS_130M.least:.4f}",
-        greatest=f"{GROUPS_130M.most:.4f}",
-        mean=f"{GROUPS_130M.mean:.4f}",
-        count=X_OUT_SCALES.scales,
-        top=QMAX,
-        single=evidence.single,
-        singles=evidence.singles,
-        distinct=len(evidence.units),
-        off=number(evidence.furthest, 3),
+        **evidence_values(evidence),
     )
     return Screen(
         figure=figures.group_scales(scales, tensor_scale, lesson_alpha, say),

@@ -120,7 +120,6 @@ def arrived(choice: Choice, study: SliceStudy, say: Language) -> None:
             "zero": chosen.zero_point,
             "counts": chosen.output.code_counts.tolist(),
             "words": {
-                "ruler": RULER,
                 **_probe_words(say),
                 "handle": say("Cut line: code 127 stands for this value"),
                 "value": f"α {format_alpha(rule.alpha)}" if on_axis else say(chosen.label),

@@ -22,6 +22,7 @@ export function hold(whether) {
 
 // What stands already is drawn anew one figure at a time, what is in sight first: the page answers
 // in between.
+const BETWEEN = 30; // ms between figures that are out of sight
 const waiting = new Set();
 let next = 0;
 
@@ -37,12 +38,14 @@ async function drawNext() {
     const { top, bottom } = root.getBoundingClientRect();
     return bottom > 0 && top < innerHeight;
   };
-  const roots = [...waiting].filter((root) => root.isConnected);
-  const root = roots.find(inSight) ?? roots[0];
-  waiting.clear();
-  for (const other of roots) if (other !== root) waiting.add(other);
-  if (root) await paint(root);
-  next = waiting.size ? setTimeout(drawNext, waiting.size && inSight([...waiting][0]) ? 0 : 30) : 0;
+  for (const root of waiting) if (!root.isConnected) waiting.delete(root);
+  const root = [...waiting].find(inSight) ?? [...waiting][0];
+  waiting.delete(root);
+  try {
+    if (root) await paint(root);
+  } finally { // one that cannot be drawn holds up no other
+    next = waiting.size ? setTimeout(drawNext, [...waiting].some(inSight) ? 0 : BETWEEN) : 0;
+  }
 }
 
 let library;

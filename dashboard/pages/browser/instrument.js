@@ -632,7 +632,7 @@ function furnish() {
   if (!root?.querySelector(".plot")._fullLayout || !line) return;
   root.probe ??= new Probe(root, putInLink);
   root.probe.line = line;
-  root.probe.over(answer(), shown.words);
+  root.probe.over(answer(), shown);
 }
 
 export function begin(figure) {

@@ -21,7 +21,7 @@ function written(value, digits = 4) {
 }
 
 // Everything about one v under a scale; counts are of the codes −128 … 127.
-export function way(v, { scale, zero, counts }) {
+function way(v, { scale, zero, counts }) {
   const y = silu(v);
   const q = code(y, scale, zero);
   const back = (q - zero) * scale;
@@ -51,8 +51,8 @@ export class Probe {
   }
 
   // What the figure shows now.
-  over(answer, words) {
-    Object.assign(this, { answer, words });
+  over(answer, { words, ruler }) {
+    Object.assign(this, { answer, words, ruler });
     this.knob.setAttribute("aria-label", words.probe);
     this.link();
     this.draw();
@@ -141,7 +141,7 @@ export class Probe {
     const line = (kind, x0, y0, x1, y1) => add("path", { class: kind, d: `M${x0},${y0}L${x1},${y1}` });
     const dot = (x, y) => add("circle", { cx: x, cy: y, r: 4 });
     const x = px(axes.v, v);
-    const right = axes.side._offset + this.words.ruler * axes.side._length;
+    const right = axes.side._offset + this.ruler * axes.side._length;
     const [up, home] = [w.y, w.back].map((y) => px(axes.out, y));
     // The values that share the code, as a band over the output histogram.
     const half = this.answer.scale / 2;

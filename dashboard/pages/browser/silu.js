@@ -1,6 +1,6 @@
 // SiLU and the kernel's rounding, as geometry needs them.
 
-export const ARGMIN = -1.2784645427610738; // where SiLU is least
+const ARGMIN = -1.2784645427610738; // where SiLU is least
 
 export const silu = (v) => v / (1 + Math.exp(-Math.min(Math.max(v, -700), 700)));
 
