@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import streamlit as st
-from streamlit.delta_generator import DeltaGenerator
 
 from dashboard.analysis.report import format_alpha
 from dashboard.calibration import (
@@ -121,7 +120,6 @@ def choose(
     with frame.bar:
         name = checkpoint_box(say)
         source = _calibration_box(name, say)
-        whence = st.empty()
     with refusals(frame):
         outline = outlining.outline(source)
     if outline.stored:
@@ -141,7 +139,7 @@ def choose(
         if preview and not calibrating.is_calibrated(source):
             shown = source.first_batch()
         waiting.calibrated(frame, shown, gradients)
-        _say_whence(whence, shown, say)
+        _say_whence(frame, shown)
         if observer not in ALPHA_RULES:
             reasons.setdefault("alpha", say("The rule on show has no α."))
         alphas = _alphas(source, shown, outline, layer, index, symmetric)
@@ -219,12 +217,12 @@ def _calibration_box(name: str, say: Language) -> Source:
     )
 
 
-def _say_whence(slot: DeltaGenerator, shown: Source, say: Language) -> None:
-    """Whether what is on show was counted now, or kept from an earlier time."""
+def _say_whence(frame: Frame, shown: Source) -> None:
+    """In the heading: whether what is on show was counted now, or kept from an earlier time."""
     whence = calibrating.whence(shown)
-    words = captions.whence_words(whence.how, whence.day, say)
+    words = captions.whence_words(whence.how, whence.day, frame.say)
     if words:
-        slot.caption(words, help=captions.whence_help(whence.how, say), width="content")
+        frame.status.caption(words, help=captions.whence_help(whence.how, frame.say))
 
 
 def _lead_to_stored(frame: Frame) -> None:
