@@ -140,6 +140,7 @@ def choose(
         if preview and not calibrating.is_calibrated(source):
             shown = source.first_batch()
         waiting.calibrated(frame, shown, gradients)
+        _say_whence(frame, shown)
         if observer not in ALPHA_RULES:
             reasons.setdefault("alpha", say("The rule on show has no α."))
         alphas = _alphas(source, shown, outline, layer, index, symmetric)
@@ -215,6 +216,14 @@ def _calibration_box(name: str, say: Language) -> Source:
         int(keep("batches", batches, DEFAULT_BATCHES)),
         int(keep("seq_len", seq_len, DEFAULT_SEQ_LEN)),
     )
+
+
+def _say_whence(frame: Frame, shown: Source) -> None:
+    """In the heading: whether what is on show was counted now, or kept from an earlier time."""
+    whence = calibrating.whence(shown)
+    words = captions.whence_words(whence.how, whence.day, frame.say)
+    if words:
+        frame.status.caption(words, help=captions.whence_help(whence.how, frame.say))
 
 
 def _lead_to_stored(frame: Frame) -> None:

@@ -44,6 +44,8 @@ from dashboard.text.captions.explore import (
     table_caption,
     transfer_caption,
     verdict,
+    whence_help,
+    whence_words,
 )
 from dashboard.text.captions.groups import (
     NO_GROUPS,
@@ -66,6 +68,7 @@ from dashboard.text.captions.impact import (
     holdings_line,
     impact_ranking,
     impact_verdict,
+    kept_counts_line,
     layers_in_words,
 )
 from dashboard.text.captions.kernel import (
@@ -159,6 +162,7 @@ __all__ = [
     "holdings_line",
     "impact_ranking",
     "impact_verdict",
+    "kept_counts_line",
     "kernel_sentence",
     "kernel_status",
     "kind_rows",
@@ -202,4 +206,6 @@ __all__ = [
     "table_caption",
     "transfer_caption",
     "verdict",
+    "whence_help",
+    "whence_words",
 ]

@@ -431,3 +431,34 @@ NO_KERNEL_FILE = Message(
 NO_KERNEL_ASYMMETRIC = Message(
     "**asymmetric**: the kernel writes symmetric codes, so it does not run"
 )
+
+
+def whence_words(how: str, day: str, say: Language) -> str:
+    """Whether counts were made now or before; "" where it goes without saying.
+
+    Args:
+        how: "now", "kept", "carried" or "file".
+        day: on which they were made, of those that were kept.
+    """
+    words = {
+        "now": say("counted now"),
+        "kept": say("counted on {day}, kept", day=day),
+        "carried": say("counts of the sample's own"),
+    }
+    return words.get(how, "")
+
+
+def whence_help(how: str, say: Language) -> str:
+    """What it means, in a sentence or two."""
+    sentences = {
+        "now": say("The model ran on this server, and what it made was counted and is kept."),
+        "kept": say(
+            "These files were calibrated before with this text: the counts were read from disk. "
+            "The live kernel runs the model anew."
+        ),
+        "carried": say(
+            "This sample comes with its counts, made in float32 on a CPU. The live kernel runs "
+            "the model anew."
+        ),
+    }
+    return sentences.get(how, "")
