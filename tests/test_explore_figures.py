@@ -1,5 +1,7 @@
 """Explore's figures: what they draw, and that their words keep clear of it, for any data."""
 
+import json
+
 import numpy as np
 import plotly.graph_objects as go
 import pytest
@@ -19,6 +21,7 @@ from dashboard.analysis.report import (
 )
 from dashboard.calibration import SliceCalibration
 from dashboard.calibration.histogram import Histogram
+from dashboard.figures.theme import unchecked
 from dashboard.rules.landscape import Landscape
 from dashboard.rules.observers import (
     ASYMMETRIC_RULES,
@@ -314,8 +317,10 @@ def test_a_click_under_the_slider_answers_with_the_nearest_alpha():
 def test_the_table_counts_codes_and_splits_errors_on_one_scale():
     _, _, rows, _ = chosen_and_others(counted(BELL), "percentile", 0.999, True)
     figure = figures.scale_table(rows, True, ENGLISH)
-    (sensor,) = [bars for bars in figure.data if bars.type == "bar" and bars.orientation == "v"]
-    counts = sensor.customdata.reshape(len(rows), 256)
+    (sensor,) = [cells for cells in figure.data if cells.type == "heatmap"]
+    assert list(sensor.x) == list(range(-128, 128))
+    assert [round(-y - 0.5) for y in sensor.y] == list(range(len(rows)))
+    counts = sensor.z
     y = F.silu(BELL).half().float()
     for row, codes in zip(rows, counts, strict=True):
         exact = torch.floor((y / np.float32(row.x_out_scale)).abs() + 0.5) * y.sign()
@@ -349,3 +354,23 @@ def test_the_sweep_marks_every_rule_on_both_curves():
         assert y == pytest.approx([float(getattr(row.output, measure)) for row in rows], abs=1e-6)
     names = [words.text for words in figure.layout.annotations if words.name.startswith("rule")]
     assert len(names) == len(rows) and any("scale_wx" in name for name in names)
+
+
+def test_a_page_which_does_not_check_them_draws_the_same_figures():
+    calibrated = counted(BELL)
+    report, landscape, rows, cuts = chosen_and_others(calibrated, "percentile", 0.999, True)
+    grid = alpha_grid(calibrated.silu_output.total, [0.999])
+
+    def drawn() -> list[dict]:
+        made = [
+            figures.transfer(report, cuts, True, ENGLISH),
+            figures.scale_table(rows, True, ENGLISH),
+            figures.landscape_under_slider(landscape, grid, report.chosen, ENGLISH),
+            figures.layer_strip([0], [report], [rows[0]], 0, ENGLISH),
+            figures.utilization_sweep(sweep_scales(calibrated), rows, ENGLISH),
+        ]
+        return [json.loads(figure.to_json()) for figure in made]
+
+    checked = drawn()
+    with unchecked():
+        assert drawn() == checked

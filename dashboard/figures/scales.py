@@ -24,7 +24,6 @@ from dashboard.figures.theme import (
     label,
     new_figure,
     pick,
-    sensors,
 )
 from dashboard.text.language import Language
 from dashboard.text.numbers import decibels, percent, scale_text, signed
@@ -230,18 +229,22 @@ def _codes(
 
 
 def _code_sensors(rows: Sequence[ScaleReport], say: Language) -> dict[str, Any]:
-    """Every code of every row says how many values have it."""
-    counts = np.concatenate([row.output.code_counts for row in rows])
-    foot = np.repeat(FOOT - np.arange(len(rows)) - 1.0, len(CODES))
-    words = say("code {code}: {count} values", code="%{x:d}", count="%{customdata:,d}")
-    return sensors(
-        np.tile(CODES, len(rows)),
-        1.0,
-        [],
-        foot,
-        foot + TALLEST,
-        hovertemplate=f"{words}<extra></extra>",
-    ) | {"customdata": counts}
+    """Every code of every row says how many values have it.
+
+    A heatmap that is not seen, a line of it to a row: thousands of bars take the browser as long to
+    draw as all the rest.
+    """
+    counts = np.stack([row.output.code_counts for row in rows])
+    words = say("code {code}: {count} values", code="%{x:d}", count="%{z:,d}")
+    return {
+        "type": "heatmap",
+        "x": CODES,
+        "y": -np.arange(len(rows)) - 0.5,
+        "z": counts,
+        "opacity": 0,
+        "showscale": False,
+        "hovertemplate": f"{words}<extra></extra>",
+    }
 
 
 def greatest_error(rows: Sequence[ScaleReport]) -> float:
@@ -303,7 +306,7 @@ class Errors:
         }
         zeros = np.zeros(len(rows))
         return [
-            bar | {"x": width, "base": base, "marker": colour, "name": name}
+            bar | {"x": width, "base": base.tolist(), "marker": colour, "name": name}
             for width, base, colour, name in (
                 (self.inner, zeros, _solid("output"), "rounding"),
                 (self.outer - self.inner, self.inner, _solid("saturated"), "clipping"),

@@ -119,6 +119,11 @@ def _captured_bytes(source: Source) -> int:
     return 4 * source.batches * source.seq_len * known.conv_dim * known.n_layers
 
 
+def is_quantized(source: Source, layer: int) -> bool:
+    """Whether the live kernel can run on a layer at once."""
+    return shelf("conv").get((source, layer)) is not None
+
+
 def quantized_conv(
     source: Source, layer: int, on_progress: Callable[[Progress], None]
 ) -> QuantizedConv:

@@ -40,6 +40,9 @@ def explore(frame: Frame, say: Language) -> None:
     with frame.bar:
         beside = controls.companion(choice.rule, say)
     study = studies.study_slice(choice.shown, choice.layer, choice.slice_index, choice.rule, beside)
+    # Where it can run at once, the kernel speaks before the figures are drawn anew.
+    at_once = choice.complete and live.is_ready(choice)
+    kernel = live.run(choice, study, frame) if at_once else None
 
     with frame.own:
         _show_strip(choice, say)
@@ -60,7 +63,8 @@ def explore(frame: Frame, say: Language) -> None:
         instrument.arrived(choice, study, say)
     if not choice.complete:
         controls.count_the_rest(choice, frame)
-    kernel = live.run(choice, study, frame)
+    if not at_once:
+        kernel = live.run(choice, study, frame)
     with kernel_slot:
         live.show(choice, study, kernel, say)
     instrument.confirm()

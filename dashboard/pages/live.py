@@ -17,6 +17,11 @@ from dashboard.text import captions
 from dashboard.text.language import Language
 
 
+def is_ready(choice: Choice) -> bool:
+    """Whether the kernel need not wait for the model to run again."""
+    return calibrating.is_quantized(choice.source, choice.layer)
+
+
 def run(choice: Choice, study: SliceStudy, frame: Frame) -> KernelRun | None:
     """Run the kernel with the scales of every slice, where it can; the heading says how it went."""
     if choice.source.from_file:
