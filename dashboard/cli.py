@@ -448,14 +448,12 @@ def _report_layer(
     rule: ScaleRule,
     group_size: int | None,
 ) -> LayerReport:
-    """Scales, measures, and a live kernel run where the kernel takes the scales."""
+    """Scales, measures, and a live run of the kernel."""
     slices = report_slices(calibration, rule)
     finer = None
     if group_size:
         outputs = [channel_outputs(capture, conv_slice) for conv_slice in checkpoint.slices]
         finer = tuple(group_scales(o, even_groups(len(o), group_size), rule) for o in outputs)
-    if not rule.symmetric:
-        return LayerReport(calibration.layer, slices, None, finer)
     conv = quantize_conv(
         capture, checkpoint.slices, [report.scales for report in slices], default_device()
     )
@@ -465,7 +463,9 @@ def _report_layer(
         scale_out = per_channel(
             checkpoint.slices, [report.chosen.x_out_scale for report in slices], "cpu"
         )
-    return LayerReport(calibration.layer, slices, run_kernel(conv, scale_out), finer)
+    zero_points = [report.chosen.zero_point for report in slices]
+    ran = run_kernel(conv, scale_out, zero_points=zero_points)
+    return LayerReport(calibration.layer, slices, ran, finer)
 
 
 def parse_layers(asked: str | None, known: Collection[int]) -> list[int]:

@@ -75,6 +75,16 @@ def test_int8_asymmetric_is_the_asymmetric_report(capsys):
     assert by_flag["number_format"] == "int8-asymmetric" and not by_flag["symmetric"]
 
 
+def test_the_kernel_writes_asymmetric_codes_live(capsys):
+    """Its SQNR lies a little below what rounding the output alone gives, as for symmetric INT8."""
+    document = analyze(capsys, "mamba2-tiny", "--layers", "1", "--asymmetric")
+    (layer,) = document["layers"]
+    assert layer["kernel_differing_codes"] == 0 < layer["kernel_codes"]
+    for own in (layer, layer["B"], layer["C"]):
+        assert own["zero_point"] != 0
+        assert own["sqnr_db"] - 12 < own["kernel_sqnr_db"] < own["sqnr_db"]
+
+
 def test_a_calibration_file_gives_the_same_report(capsys, tmp_path):
     saved = tmp_path / f"counts{SUFFIX}"
     run(capsys, "calibrate", "mamba2-tiny", *QUICK, "--out", str(saved))

@@ -5,7 +5,7 @@ else. Three modes say which of the kernel's roundings take part:
 
 - ``output``: the float convolution's y, rounded to INT8 by ``x_out_scale``, dequantized;
 - ``input``: x, weights and bias rounded to INT8 by their scales, y left in float;
-- ``both``: all of it. Symmetric, that is the kernel itself, run live, its codes dequantized.
+- ``both``: all of it. That is the kernel itself, run live, its codes dequantized.
 
 x, B and C of a Mamba-2 have their own scales and can be quantized alone or together. y can also be
 rounded to the points of another number format than INT8, by a look-up in its codebook.
@@ -188,7 +188,7 @@ def _replacement(
         np.concatenate([np.broadcast_to(e.scale_out, (e.conv_slice.width,)) for e in slices])
     ).to(device)
     zero_point = per_channel([entry.zero_point for entry in slices])
-    is_symmetric = all(entry.zero_point == 0 and entry.codebook is None for entry in slices)
+    zero_codes = zero_point.to(torch.int32) if bool(zero_point.any()) else 0
     looked_up = [_lookup(entry.codebook, device) for entry in slices]
     weight_q = quantize(_gather(conv.weight.to(device), slices), scale_w[:, None])
     bias_q = quantize(_gather(conv.bias.to(device), slices), scale_b)
@@ -216,7 +216,7 @@ def _replacement(
             return rounded(y)
         x = _gather(x.transpose(0, 1), slices).transpose(0, 1)
         x_q = quantize(x, scale_x[:, None])
-        if mode == "both" and is_symmetric:
+        if mode == "both" and not any(looked_up):
             codes = quant_causal_conv1d(
                 x_q,
                 weight_q,
@@ -225,10 +225,11 @@ def _replacement(
                 scale_w=scale_w,
                 scale_b=scale_b,
                 scale_out=scale_out,
+                zero_point=zero_codes,
                 # On a CPU the specification itself, which takes less time than the interpreter.
                 backend=None if x_q.is_cuda else "torch",
             )
-            return dequantize(codes, scale_out[:, None])
+            return dequantize(codes, scale_out[:, None], zero_point[:, None])
         v = dequantize_conv(accumulate(x_q, weight_q), bias_q, scale_x, scale_w, scale_b)
         return silu(v) if mode == "input" else rounded(silu(v))
 
