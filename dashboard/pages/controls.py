@@ -299,8 +299,7 @@ def _asymmetric_toggle(observer: str, rules: Sequence[str], say: Language, reaso
         disabled=bool(reason),
         help=reason
         or say(
-            "256 codes from the least value to the greatest: what the stranded codes would buy. "
-            "The kernel writes symmetric codes, so it does not run."
+            "256 codes from the least value to the greatest: what the stranded codes would buy."
         ),
     )
     return not keep("asymmetric", asymmetric, False) or bool(reason)

@@ -32,17 +32,15 @@ def run(choice: Choice, study: SliceStudy, frame: Frame) -> KernelRun | None:
     if choice.source.from_file:
         frame.status.markdown(frame.say(captions.NO_KERNEL_FILE))
         return None
-    if not choice.rule.symmetric:
-        frame.status.markdown(frame.say(captions.NO_KERNEL_ASYMMETRIC))
-        return None
     with refusals(frame):
         if not calibrating.is_captured(choice.source, choice.layer):
             frame.wait_for(choice.source.checkpoint)
         capturing = replace(frame, calibrating=CAPTURING)
         conv = calibrating.quantized_conv(choice.source, choice.layer, capturing.show)
         frame.progress.empty()
-        scales = [report.chosen.x_out_scale for report in study.layer.slices]
-        kernel = run_kernel(conv, scales)
+        chosen = [report.chosen for report in study.layer.slices]
+        scales = [scale.x_out_scale for scale in chosen]
+        kernel = run_kernel(conv, scales, zero_points=[scale.zero_point for scale in chosen])
     frame.status.markdown(captions.kernel_status(kernel, frame.say))
     return kernel
 
