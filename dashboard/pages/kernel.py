@@ -5,7 +5,6 @@ import streamlit as st
 from dashboard import figures
 from dashboard.analysis.pipeline import trace_channel, window_around
 from dashboard.analysis.recorded import benchmark, roofline
-from dashboard.analysis.report import run_kernel
 from dashboard.messages import Message
 from dashboard.pages import calibrating, controls, loading, studies
 from dashboard.pages.drawing import show
@@ -54,7 +53,7 @@ def _show_channel(choice: controls.Choice, frame: Frame, say: Language) -> None:
         conv = calibrating.quantized_conv(source, layer, frame.show)
         scale = reports[index].chosen.x_out_scale
         trace = trace_channel(conv, scale, batch, start + channel, first)
-        run = run_kernel(conv, [report.chosen.x_out_scale for report in reports])
+        run = calibrating.run_live(conv, [report.chosen.x_out_scale for report in reports])
     at = position - first
 
     def pick_position() -> None:

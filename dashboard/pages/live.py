@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import streamlit as st
 
-from dashboard.analysis.report import KernelRun, run_kernel
+from dashboard.analysis.report import KernelRun
 from dashboard.export import documents
 from dashboard.messages import Message
 from dashboard.pages import calibrating, loading
@@ -42,7 +42,7 @@ def run(choice: Choice, study: SliceStudy, frame: Frame) -> KernelRun | None:
         conv = calibrating.quantized_conv(choice.source, choice.layer, capturing.show)
         frame.progress.empty()
         scales = [report.chosen.x_out_scale for report in study.layer.slices]
-        kernel = run_kernel(conv, scales)
+        kernel = calibrating.run_live(conv, scales, frame.progress.empty)
     frame.status.markdown(captions.kernel_status(kernel, frame.say))
     return kernel
 

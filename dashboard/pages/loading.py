@@ -9,7 +9,6 @@ import threading
 from dataclasses import dataclass
 from pathlib import Path
 
-import streamlit as st
 from torch import nn
 
 from dashboard.calibration import CalibrationText, read_text, text_names, text_sha256
@@ -26,28 +25,26 @@ from dashboard.checkpoints import (
 from dashboard.pages import access
 from dashboard.pages.shelves import shelf
 from dashboard.pages.sources import Source, edition, is_sample
+from dashboard.pages.turns import ModelTurn, turn
 
 
 @dataclass(frozen=True)
 class Model:
-    """A backbone, and the lock that keeps two users' hooks from seeing each other's forward."""
+    """A backbone, and what it is run within."""
 
     backbone: nn.Module
-    lock: threading.Lock
+    lock: ModelTurn
 
 
 @dataclass(frozen=True)
 class LanguageModel:
-    """A model with its head, and the lock that it shares with its backbone."""
+    """A model with its head, and what it and its backbone are run within."""
 
     network: nn.Module
-    lock: threading.Lock
+    lock: ModelTurn
 
 
-@st.cache_resource
-def _loading() -> threading.Lock:
-    """Held while a model is loaded, so that two sessions do not load the same one."""
-    return threading.Lock()
+_LOADING = threading.Lock()  # held while a model is loaded: two visitors do not load the same one
 
 
 def checkpoint(name: str) -> Checkpoint:
@@ -83,9 +80,9 @@ def model(name: str) -> Model:
         return Model(backbone_of(whole.network), whole.lock)
     shared = kept.get(key)
     if shared is None:
-        with _loading():
+        with _LOADING, turn():
             shared = kept.get_or_make(
-                key, lambda: Model(load_backbone(checkpoint(name)), threading.Lock())
+                key, lambda: Model(load_backbone(checkpoint(name)), ModelTurn())
             )
     return shared
 
@@ -95,10 +92,10 @@ def language_model(name: str) -> LanguageModel:
     kept, key = shelf("model"), (name, edition(name), "head")
     shared = kept.get(key)
     if shared is None:
-        with _loading():
+        with _LOADING, turn():
             shared = kept.get_or_make(
                 key,
-                lambda: LanguageModel(load_language_model(checkpoint(name)), threading.Lock()),
+                lambda: LanguageModel(load_language_model(checkpoint(name)), ModelTurn()),
             )
     return shared
 
