@@ -37,6 +37,7 @@ from dashboard.pages.remembering import (
 from dashboard.pages.sources import Source, is_calibration_file
 from dashboard.pages.waiting import Frame
 from dashboard.refusals import Refusal
+from dashboard.rules.landscape import Measure
 from dashboard.rules.observers import (
     ALPHA_RULES,
     ASYMMETRIC_RULES,
@@ -322,10 +323,13 @@ def _alphas(
     """
     take_link()
     kept_alpha()
-    best = studies.landscape(shown, layer, index, symmetric).best_alpha
     counted = calibrating.calibration(shown, lambda _: None).layer(layer).slices[index]
+    measures: list[Measure] = ["sqnr_db"]
+    if counted.gradients is not None:
+        measures.append("predicted_nats")
+    bests = [studies.landscape(shown, layer, index, symmetric, by).best_alpha for by in measures]
     total = counted.silu_output.total * (1 if shown == source else source.batches)
-    return alpha_grid(total, [alpha for alpha in (best, STATE.get("asked_alpha")) if alpha])
+    return alpha_grid(total, [alpha for alpha in (*bests, STATE.get("asked_alpha")) if alpha])
 
 
 def _alpha_slider(alphas: tuple[float, ...], say: Language, reason: str) -> float:
