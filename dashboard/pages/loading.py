@@ -17,10 +17,12 @@ from dashboard.checkpoints import (
     Checkpoint,
     CheckpointError,
     backbone_of,
+    default_device,
     is_hub_id,
     load_backbone,
     load_checkpoint,
     load_language_model,
+    memory,
 )
 from dashboard.pages import access
 from dashboard.pages.shelves import shelf
@@ -50,9 +52,10 @@ _LOADING = threading.Lock()  # held while a model is loaded: two visitors do not
 def checkpoint(name: str) -> Checkpoint:
     """Raises CheckpointError for what cannot be read, and for a path that is not open."""
     local = is_sample(name) or access.is_open(name)
-    if not local and not is_hub_id(name):
+    hub = access.is_hub_open()
+    if not local and not (hub and is_hub_id(name)):
         raise access.refusal()
-    return shelf("checkpoint").get_or_make((name, edition(name)), lambda: _load(name, local))
+    return shelf("checkpoint").get_or_make((name, edition(name)), lambda: _load(name, local, hub))
 
 
 def directory(name: str) -> Path:
@@ -61,12 +64,13 @@ def directory(name: str) -> Path:
     return SAMPLES_DIR / name if is_sample(name) else checkpoint(name).path
 
 
-def _load(name: str, local: bool) -> Checkpoint:
+def _load(name: str, local: bool, hub: bool) -> Checkpoint:
     """A quantized checkpoint some of whose layers cannot be used is shown without them."""
     try:
-        return load_checkpoint(name, local=local)
+        return load_checkpoint(name, local=local, hub=hub)
     except CheckpointError:
-        rest = load_checkpoint(name, local=local, tolerant=True)  # or it cannot be read at all
+        # Or it cannot be read at all.
+        rest = load_checkpoint(name, local=local, hub=hub, tolerant=True)
         if not rest.layers:
             raise
         return rest
@@ -82,9 +86,16 @@ def model(name: str) -> Model:
     if shared is None:
         with _LOADING, turn():
             shared = kept.get_or_make(
-                key, lambda: Model(load_backbone(checkpoint(name)), ModelTurn())
+                key, lambda: Model(load_backbone(_fitting(name)), ModelTurn())
             )
     return shared
+
+
+def _fitting(name: str) -> Checkpoint:
+    """A checkpoint whose model there is memory for; CheckpointError where there is not."""
+    known = checkpoint(name)
+    memory.check_fits(known, default_device() == "cpu")
+    return known
 
 
 def language_model(name: str) -> LanguageModel:
@@ -95,7 +106,7 @@ def language_model(name: str) -> LanguageModel:
         with _LOADING, turn():
             shared = kept.get_or_make(
                 key,
-                lambda: LanguageModel(load_language_model(checkpoint(name)), ModelTurn()),
+                lambda: LanguageModel(load_language_model(_fitting(name)), ModelTurn()),
             )
     return shared
 
