@@ -36,6 +36,7 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 
 from dashboard.analysis import health
 from dashboard.analysis.budget import KINDS, WHOLE_SLICE, LayerOption, choose, options_of
+from dashboard.analysis.formats import INT8, format_layers
 from dashboard.analysis.impact import (
     ImpactProgress,
     MeasuredSetting,
@@ -96,6 +97,8 @@ from dashboard.checkpoints import (
 )
 from dashboard.export import documents, quamba_entries, tables
 from dashboard.export.impact import IMPACT_FORMATS, impact_document
+from dashboard.formats import DEFAULT_FORMAT, NumberFormat
+from dashboard.formats import REGISTERED as FORMATS
 from dashboard.logs import LEVELS, PACKAGES, log_to_stderr
 from dashboard.refusals import Refusal
 from dashboard.rules.channels import (
@@ -322,24 +325,44 @@ def _export_into(
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _rule(arguments: argparse.Namespace) -> ScaleRule:
+def _rule(arguments: argparse.Namespace, number_format: NumberFormat | None = None) -> ScaleRule:
+    asymmetric = arguments.asymmetric or (number_format is not None and number_format.is_asymmetric)
     try:
         return ScaleRule(
-            arguments.observer,
-            arguments.alpha,
-            arguments.sigma,
-            arguments.order,
-            not arguments.asymmetric,
+            arguments.observer, arguments.alpha, arguments.sigma, arguments.order, not asymmetric
         )
     except ValueError as error:
         raise UsageError(f"--{error}") from None
 
 
+def _number_format(arguments: argparse.Namespace) -> NumberFormat:
+    """What ``--number-format`` names."""
+    name = arguments.number_format
+    if arguments.asymmetric and name not in INT8:
+        own = f"{name}-asymmetric"
+        advice = f"; give --number-format {own}" if own in FORMATS else ""
+        raise UsageError(f"--asymmetric is for int8, not for --number-format {name}{advice}")
+    return FORMATS[name]
+
+
+def _is_other(number_format: NumberFormat) -> bool:
+    """Whether it is not INT8, for which all of the reports, and the kernel, are made."""
+    return number_format.name not in INT8
+
+
+def _format_name(number_format: NumberFormat, rule: ScaleRule) -> str:
+    """As documents have it: of INT8 by the rule, which --asymmetric makes asymmetric."""
+    return number_format.name if _is_other(number_format) else INT8[0 if rule.symmetric else 1]
+
+
 def analyze(arguments: argparse.Namespace) -> dict:
     """Report on the layers of a checkpoint or a calibration file: what ``--format json`` writes."""
-    rule = _rule(arguments)
+    number_format = _number_format(arguments)
+    rule = _rule(arguments, number_format)
     if arguments.group_size is not None:
         _check_groups(arguments.group_size, rule)
+    if _is_other(number_format):
+        return _analyze_format(arguments, rule, number_format)
     if is_calibration_file(arguments.checkpoint):
         origin, reports, every_alpha = _analyze_file(arguments, rule)
     else:
@@ -361,6 +384,37 @@ def _check_groups(size: int, rule: ScaleRule) -> None:
             f"--group-size is for symmetric scales by {', '.join(CHANNEL_RULES)}, not for "
             f"{rule.observer}{'' if rule.symmetric else ', asymmetric'}"
         )
+
+
+def _analyze_format(
+    arguments: argparse.Namespace, rule: ScaleRule, number_format: NumberFormat
+) -> dict:
+    """From counts alone, which say all about a format."""
+    for name, given in {
+        "--group-size": arguments.group_size is not None,
+        "--recommend": arguments.recommend,
+    }.items():
+        if given:
+            raise UsageError(f"{name} is for INT8, not for --number-format {number_format.name}")
+    if is_calibration_file(arguments.checkpoint):
+        calibration = load_calibration(arguments.checkpoint)
+        wanted = parse_layers(arguments.layers, [layer.layer for layer in calibration.layers])
+    else:
+        checkpoint = load_checkpoint(arguments.checkpoint)
+        if checkpoint.is_quantized:
+            raise UsageError(
+                f"{checkpoint.path} is quantized already; --number-format needs a checkpoint with "
+                "float weights"
+            )
+        wanted = parse_layers(arguments.layers, checkpoint.layers)
+        text = read_text(checkpoint, arguments.text, arguments.batches, arguments.seq_len)
+        with _progress_bar() as show:
+            calibration = calibrate(
+                checkpoint, load_backbone(checkpoint), text, layers=wanted, on_progress=show
+            )
+    layers = [calibration.layer(layer) for layer in wanted]
+    reports = format_layers(layers, number_format, rule)
+    return documents.document(calibration.origin, rule, reports, number_format.name)
 
 
 Analysis = tuple[Origin, list[LayerReport], dict[tuple[int, str], Landscape]]
@@ -447,14 +501,12 @@ def _report_layer(
     rule: ScaleRule,
     group_size: int | None,
 ) -> LayerReport:
-    """Scales, measures, and a live kernel run where the kernel takes the scales."""
+    """Scales, measures, and a live run of the kernel."""
     slices = report_slices(calibration, rule)
     finer = None
     if group_size:
         outputs = [channel_outputs(capture, conv_slice) for conv_slice in checkpoint.slices]
         finer = tuple(group_scales(o, even_groups(len(o), group_size), rule) for o in outputs)
-    if not rule.symmetric:
-        return LayerReport(calibration.layer, slices, None, finer)
     conv = quantize_conv(
         capture, checkpoint.slices, [report.scales for report in slices], default_device()
     )
@@ -464,7 +516,9 @@ def _report_layer(
         scale_out = per_channel(
             checkpoint.slices, [report.chosen.x_out_scale for report in slices], "cpu"
         )
-    return LayerReport(calibration.layer, slices, run_kernel(conv, scale_out), finer)
+    zero_points = [report.chosen.zero_point for report in slices]
+    ran = run_kernel(conv, scale_out, zero_points=zero_points)
+    return LayerReport(calibration.layer, slices, ran, finer)
 
 
 def parse_layers(asked: str | None, known: Collection[int]) -> list[int]:
@@ -578,9 +632,11 @@ def measure_impact(arguments: argparse.Namespace) -> tuple[dict, int]:
 
     Raises KeyboardInterrupt where it was stopped before the first was measured.
     """
-    rule = _rule(arguments)
+    number_format = _number_format(arguments)
+    rule = _rule(arguments, number_format)
     if arguments.group_size is not None:
         _check_groups(arguments.group_size, rule)
+    _check_format(arguments, number_format)
     if is_calibration_file(arguments.checkpoint):
         raise UsageError(
             f"{arguments.checkpoint} is a calibration file, which holds no model; give the "
@@ -589,6 +645,8 @@ def measure_impact(arguments: argparse.Namespace) -> tuple[dict, int]:
     checkpoint = load_checkpoint(arguments.checkpoint)
     names = _parse_slices(arguments.slices, [conv_slice.name for conv_slice in checkpoint.slices])
     saved, stored = _given_scales(arguments, checkpoint, names)
+    if stored is not None and _is_other(number_format):
+        raise UsageError(f"--number-format {number_format.name} does not go with stored scales")
     known: Collection[int] = checkpoint.layers if stored is None else stored
     if saved is not None:
         known = [layer.layer for layer in saved.layers]
@@ -624,7 +682,10 @@ def measure_impact(arguments: argparse.Namespace) -> tuple[dict, int]:
                     for counted in calibration.layers
                 }
             else:
-                planned |= plan_layers(checkpoint, calibration, rule, names, arguments.group_size)
+                other = number_format if _is_other(number_format) else None
+                planned |= plan_layers(
+                    checkpoint, calibration, rule, names, arguments.group_size, other
+                )
     plan, source = None, "calibrated" if stored is None else "stored"
     if arguments.budget is not None:
         plan, source = choose(options, arguments.budget), "planned"
@@ -650,6 +711,7 @@ def measure_impact(arguments: argparse.Namespace) -> tuple[dict, int]:
             store,
             show,
             source,
+            _format_name(number_format, rule) if source == "calibrated" else None,
         )
         try:
             for setting in measured:
@@ -670,6 +732,18 @@ def measure_impact(arguments: argparse.Namespace) -> tuple[dict, int]:
         plan,
     )
     return document, len(subsets) - len(settings)
+
+
+def _check_format(arguments: argparse.Namespace, number_format: NumberFormat) -> None:
+    """Refuse what other formats than INT8 have not."""
+    if not _is_other(number_format):
+        return
+    for name, given in {
+        "--group-size": arguments.group_size is not None,
+        "--budget": arguments.budget is not None,
+    }.items():
+        if given:
+            raise UsageError(f"{name} is for INT8, not for --number-format {number_format.name}")
 
 
 def _given_scales(
@@ -789,6 +863,7 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument(
         "--recommend", action="store_true", help="the best α of each layer, and of the model"
     )
+    _add_number_format(command)
     command.add_argument("--layers", metavar="0,3-5", help="default: all")
     command.add_argument(
         "--format",
@@ -847,6 +922,7 @@ def _add_impact(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--group-size", type=int, metavar="N", help="one scale for N neighbouring channels"
     )
+    _add_number_format(command)
     command.add_argument(
         "--scales",
         metavar="SOURCE",
@@ -922,6 +998,16 @@ def _add_no_store(command: argparse.ArgumentParser) -> None:
         "--no-store",
         action="store_true",
         help="count anew, and keep no counts on disk; SCALESCOPE_CALIBRATIONS names the place",
+    )
+
+
+def _add_number_format(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--number-format",
+        choices=FORMATS,
+        default=DEFAULT_FORMAT,
+        metavar="NAME",
+        help=f"of the output: {', '.join(FORMATS)}",
     )
 
 

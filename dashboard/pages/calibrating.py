@@ -280,11 +280,12 @@ def _capture(
 def run_live(
     conv: QuantizedConv,
     scales: Sequence[float] | Tensor,
+    zero_points: Sequence[int] = (),
     while_waiting: Callable[[], object] | None = None,
 ) -> KernelRun:
     """``report.run_kernel`` in its turn; what ``while_waiting`` raises ends the waiting."""
     with turn(while_waiting):
-        return run_kernel(conv, scales)
+        return run_kernel(conv, scales, zero_points=zero_points)
 
 
 def channels(source: Source, layer: int, index: int) -> tuple[Histogram, ...]:

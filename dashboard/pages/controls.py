@@ -183,7 +183,7 @@ def checkpoint_box(say: Language, default: str = "") -> str:
         names,
         names.index(default) if default else 0,
         key="checkpoint",
-        width=230,
+        width=204,
         accept_new_options=True,
         placeholder=say(CHOOSE),
         help=say("A sample, or type a directory, a Hub id (owner/name) or a calibration file."),
@@ -302,8 +302,7 @@ def _asymmetric_toggle(observer: str, rules: Sequence[str], say: Language, reaso
         disabled=bool(reason),
         help=reason
         or say(
-            "256 codes from the least value to the greatest: what the stranded codes would buy. "
-            "The kernel writes symmetric codes, so it does not run."
+            "256 codes from the least value to the greatest: what the stranded codes would buy."
         ),
     )
     return not keep("asymmetric", asymmetric, False) or bool(reason)
@@ -380,7 +379,7 @@ def companion(rule: ScaleRule, say: Language) -> ScaleRule:
         list(SYMMETRIC_RULES),
         index=SYMMETRIC_RULES.index(COMPANION),
         key="beside",
-        width=170,
+        width=150,
         help=say(
             "Another rule, at the same α: its numbers stand under the metrics, its cut is dotted."
         ),

@@ -32,17 +32,16 @@ def run(choice: Choice, study: SliceStudy, frame: Frame) -> KernelRun | None:
     if choice.source.from_file:
         frame.status.markdown(frame.say(captions.NO_KERNEL_FILE))
         return None
-    if not choice.rule.symmetric:
-        frame.status.markdown(frame.say(captions.NO_KERNEL_ASYMMETRIC))
-        return None
     with refusals(frame):
         if not calibrating.is_captured(choice.source, choice.layer):
             frame.wait_for(choice.source.checkpoint)
         capturing = replace(frame, calibrating=CAPTURING)
         conv = calibrating.quantized_conv(choice.source, choice.layer, capturing.show)
         frame.progress.empty()
-        scales = [report.chosen.x_out_scale for report in study.layer.slices]
-        kernel = calibrating.run_live(conv, scales, frame.progress.empty)
+        chosen = [report.chosen for report in study.layer.slices]
+        scales = [scale.x_out_scale for scale in chosen]
+        zero_points = [scale.zero_point for scale in chosen]
+        kernel = calibrating.run_live(conv, scales, zero_points, frame.progress.empty)
     frame.status.markdown(captions.kernel_status(kernel, frame.say))
     return kernel
 

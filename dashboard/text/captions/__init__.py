@@ -27,7 +27,6 @@ from dashboard.text.captions.costs import (
     settings_left,
 )
 from dashboard.text.captions.explore import (
-    NO_KERNEL_ASYMMETRIC,
     NO_KERNEL_FILE,
     NO_RATIOS,
     SYMMETRIC_HERE,
@@ -123,7 +122,6 @@ __all__ = [
     "NO_FLOAT_WEIGHTS",
     "NO_GROUPS",
     "NO_HEADS",
-    "NO_KERNEL_ASYMMETRIC",
     "NO_KERNEL_FILE",
     "NO_MODEL_FILE",
     "NO_RATIOS",

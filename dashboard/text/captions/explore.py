@@ -428,9 +428,6 @@ NO_RATIOS = Message(
 NO_KERNEL_FILE = Message(
     "**calibration file**: it holds counts, no conv input, so the kernel does not run"
 )
-NO_KERNEL_ASYMMETRIC = Message(
-    "**asymmetric**: the kernel writes symmetric codes, so it does not run"
-)
 
 
 def whence_words(how: str, day: str, say: Language) -> str:
