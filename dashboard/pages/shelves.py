@@ -6,8 +6,6 @@ and which edition of its files (``sources``).
 
 from __future__ import annotations
 
-import streamlit as st
-
 from dashboard.pages.shelf import Shelf
 
 MIB = 2**20
@@ -47,16 +45,16 @@ SHELVES = {
 }
 
 
-@st.cache_resource
-def _shelves() -> dict[str, Shelf]:
-    return {name: Shelf(*bounds) for name, bounds in SHELVES.items()}
+# Of the process, and not of Streamlit's caches: jobs, which have no session, use them, too.
+_SHELVES = {name: Shelf(*bounds) for name, bounds in SHELVES.items()}
 
 
 def shelf(name: str) -> Shelf:
     """One of ``SHELVES``, by its name."""
-    return _shelves()[name]
+    return _SHELVES[name]
 
 
 def clear() -> None:
     """Drop everything that is kept, on all shelves."""
-    _shelves.clear()
+    for own in _SHELVES.values():
+        own.clear()
