@@ -75,6 +75,7 @@ from dashboard.calibration import (
     Progress,
     calibrate,
     calibrate_in_passes,
+    calibration_store,
     read_text,
 )
 from dashboard.calibration.archive import (
@@ -200,14 +201,65 @@ def _run_calibrate(arguments: argparse.Namespace) -> int:
     _check_place(arguments.out)
     checkpoint = load_checkpoint(arguments.checkpoint)
     text = read_text(checkpoint, arguments.text, arguments.batches, arguments.seq_len)
-    load = load_language_model if arguments.gradients else load_backbone
-    with _progress_bar() as show:
-        calibration = calibrate(
-            checkpoint, load(checkpoint), text, gradients=arguments.gradients, on_progress=show
-        )
+    calibration = _kept_or_counted(
+        arguments,
+        checkpoint,
+        text,
+        arguments.gradients,
+        lambda: _count(checkpoint, text, arguments.gradients),
+    )
     origin = replace(calibration.origin, fingerprint=fingerprint(checkpoint))
     save_calibration(out, replace(calibration, origin=origin))
+    sys.stdout.write(_kept_counts(arguments))
     return 0
+
+
+def _count(checkpoint: Checkpoint, text: CalibrationText, gradients: bool) -> Calibration:
+    load = load_language_model if gradients else load_backbone
+    with _progress_bar() as show:
+        return calibrate(checkpoint, load(checkpoint), text, gradients=gradients, on_progress=show)
+
+
+def _kept_or_counted(
+    arguments: argparse.Namespace,
+    checkpoint: Checkpoint,
+    text: CalibrationText,
+    gradients: bool,
+    count: Callable[[], Calibration],
+) -> Calibration:
+    """The counts of an earlier run, of all layers, or what ``count`` makes now.
+
+    That is kept, too, if it may be and has all layers.
+    """
+    if arguments.no_store:
+        return count()
+    store = calibration_store.default_store()
+    key = calibration_store.counts_key(
+        checkpoint.path,
+        text.sha256,
+        text.batches,
+        text.seq_len,
+        gradients,
+        default_device(),
+        store,
+    )
+    kept = calibration_store.kept(store, checkpoint.path, key)
+    if kept is not None:
+        logger.info("the counts of %s were made before", checkpoint.name)
+        origin = replace(kept.calibration.origin, checkpoint=checkpoint.name, text=text.name)
+        return replace(kept.calibration, origin=origin)
+    calibration = count()
+    if store is not None and len(calibration.layers) == checkpoint.n_layers:
+        store.put(key, calibration)
+    return calibration
+
+
+def _kept_counts(arguments: argparse.Namespace) -> str:
+    """How many calibrations are kept on disk, and where; a line, or "" where none may be."""
+    store = None if arguments.no_store else calibration_store.default_store()
+    if store is None:
+        return ""
+    return captions.kept_counts_line(store.holdings(), ENGLISH) + "\n"
 
 
 def _run_export(arguments: argparse.Namespace) -> int:
@@ -226,10 +278,11 @@ def _run_export(arguments: argparse.Namespace) -> int:
         if arguments.into is None:
             if out.suffix != ".bin":
                 raise UsageError(f"--out is {arguments.out!r}; give a file that ends in .bin")
-            calibrations = _calibrate_in_passes(model, text, model.layers)
+            calibration = _kept_or_counted(
+                arguments, model, text, False, lambda: _count(model, text, False)
+            )
             reports = [
                 LayerReport(layer.layer, report_slices(layer, rule), None)
-                for calibration in calibrations
                 for layer in calibration.layers
             ]
             groups = model.architecture.n_groups
@@ -550,7 +603,7 @@ def _holdings(arguments: argparse.Namespace) -> str:
     store = None if arguments.no_store else default_store()
     if store is None:
         return "No result is kept.\n"
-    return captions.holdings_line(store.holdings(), ENGLISH) + "\n"
+    return captions.holdings_line(store.holdings(), ENGLISH) + "\n" + _kept_counts(arguments)
 
 
 def _check_budget(arguments: argparse.Namespace) -> None:
@@ -768,9 +821,16 @@ def _passes(
                 checkpoint, whole, text, layers, on_progress=show, gradients=gradients
             )
         else:
-            yield calibrate(
-                checkpoint, whole, text, layers=layers, gradients=gradients, on_progress=show
+            counted = _kept_or_counted(
+                arguments,
+                checkpoint,
+                text,
+                gradients,
+                lambda: calibrate(
+                    checkpoint, whole, text, layers=layers, gradients=gradients, on_progress=show
+                ),
             )
+            yield replace(counted, layers=tuple(counted.layer(layer) for layer in layers))
 
 
 def _parse_slices(asked: str | None, known: Sequence[str]) -> list[str]:
@@ -823,6 +883,7 @@ def _parser() -> argparse.ArgumentParser:
         help="of the model's loss, too: then the best α is the one that is predicted to cost least",
     )
     command.add_argument("--out", metavar=f"FILE{SUFFIX}", required=True)
+    _add_no_store(command)
     command.set_defaults(run=_run_calibrate)
     command = commands.add_parser("check", help="is each scale of a quantized checkpoint sound?")
     _add_source(command, "a quantized checkpoint: directory, Hub id or sample")
@@ -847,6 +908,7 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument(
         "--out", metavar="OUT", required=True, help="FILE.bin; with --into a new directory"
     )
+    _add_no_store(command)
     command.set_defaults(run=_run_export)
 
     command = commands.add_parser("impact", help="what quantized layers cost the model, in nats")
@@ -900,7 +962,8 @@ def _add_impact(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--no-store",
         action="store_true",
-        help="measure all anew, and keep no result on disk; SCALESCOPE_RESULTS names the place",
+        help="count and measure all anew, and keep nothing on disk; SCALESCOPE_CALIBRATIONS and "
+        "SCALESCOPE_RESULTS name the places",
     )
     command.add_argument(
         "--max-kl", type=float, metavar="NATS", help="exit status 1 where kl_nats is above it"
@@ -928,6 +991,14 @@ def _add_rule(command: argparse.ArgumentParser) -> None:
         "--order", type=int, metavar="SEED", help="shuffle the batches for percentile-ema"
     )
     command.add_argument("--asymmetric", action="store_true", help="let 0 have another code than 0")
+
+
+def _add_no_store(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--no-store",
+        action="store_true",
+        help="count anew, and keep no counts on disk; SCALESCOPE_CALIBRATIONS names the place",
+    )
 
 
 def _add_number_format(command: argparse.ArgumentParser) -> None:

@@ -11,7 +11,7 @@ from streamlit.testing.v1 import AppTest
 
 from dashboard import cli
 from dashboard.checkpoints import SAMPLES_DIR
-from dashboard.pages import calibrating, loading
+from dashboard.pages import calibrating, loading, shelves
 from dashboard.pages.sources import Source
 from dashboard.rules.observers import ALPHA_RULES, RULES
 from dashboard.text import captions
@@ -22,6 +22,12 @@ opened = partial(opening.opened, "app", batches="2", seq_len="64")
 
 def metrics(app: AppTest) -> dict[str, str]:
     return {metric.label: metric.value for metric in app.metric}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def without_gradients():
+    """Other files' tests may have counted gradients, and best then is by loss."""
+    shelves.clear()
 
 
 @pytest.fixture(scope="module")

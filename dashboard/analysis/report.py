@@ -215,6 +215,18 @@ def gain_db(chosen: ScaleReport, best: ScaleReport) -> float:
     return 0.0 if before == after else after - before
 
 
+def saved_share(chosen: ScaleReport, best: ScaleReport) -> float:
+    """What share of a scale's predicted cost another would save; negative where it costs more.
+
+    0 where neither costs anything. Raises ValueError where no gradients were counted.
+    """
+    if chosen.predicted_nats is None or best.predicted_nats is None:
+        raise ValueError("what a scale costs needs gradients, which were not counted")
+    if chosen.predicted_nats == 0:
+        return 0.0
+    return 1 - best.predicted_nats / chosen.predicted_nats
+
+
 def report_slices(calibration: LayerCalibration, rule: ScaleRule) -> tuple[SliceReport, ...]:
     """What the chosen rule does to each slice of a layer, from the histograms alone."""
     return tuple(

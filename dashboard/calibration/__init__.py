@@ -2,7 +2,8 @@
 
 ``capture`` runs the calibration batches through the model and counts what its convolutions make;
 ``histogram`` is what is counted, and all that follows from it; ``batch_store`` keeps each batch's
-histogram on disk while a calibration runs, ``archive`` a whole calibration as a file.
+histogram on disk while a calibration runs, ``archive`` a whole calibration as a file, and
+``calibration_store`` those that were counted before; ``packed`` are the samples' own.
 """
 
 from dashboard.calibration.capture import (
@@ -26,6 +27,7 @@ from dashboard.calibration.capture import (
     given_tokens,
     read_text,
     text_names,
+    text_sha256,
     visit_conv_inputs,
     whole_text,
 )
@@ -51,6 +53,7 @@ __all__ = [
     "given_tokens",
     "read_text",
     "text_names",
+    "text_sha256",
     "visit_conv_inputs",
     "whole_text",
 ]

@@ -17,7 +17,7 @@ import json
 import logging
 import os
 import threading
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -56,7 +56,12 @@ def fingerprint(checkpoint: Checkpoint) -> str:
 
     Two checkpoints have the same fingerprint if they have the same files under the same names.
     """
-    files = {path for pattern in FINGERPRINTED for path in checkpoint.path.glob(pattern)}
+    return fingerprint_of_files(checkpoint.path, FINGERPRINTED)
+
+
+def fingerprint_of_files(directory: Path, patterns: Sequence[str]) -> str:
+    """SHA-256 over the names and contents of a directory's files that fit one of the patterns."""
+    files = {path for pattern in patterns for path in directory.glob(pattern)}
     whole = hashlib.sha256()
     for path in sorted(files):
         with path.open("rb") as file:
@@ -93,6 +98,12 @@ def save_calibration(path: str | Path, calibration: Calibration) -> None:
 
     Conv inputs (``captures``) are not saved. Raises OSError where the file cannot be written.
     """
+    write_whole(Path(path), calibration_bytes(calibration))
+    logger.info("calibration of %s saved as %s", calibration.origin.checkpoint, path)
+
+
+def calibration_bytes(calibration: Calibration, notes: Mapping[str, str] | None = None) -> bytes:
+    """What ``save_calibration`` writes; ``notes`` are further entries of its metadata."""
     arrays: dict[str, np.ndarray] = {}
     for layer in calibration.layers:
         for counted in layer.slices:
@@ -102,12 +113,26 @@ def save_calibration(path: str | Path, calibration: Calibration) -> None:
         [layer.layer, [counted.name for counted in layer.slices]] for layer in calibration.layers
     ]
     metadata = {
+        **(notes or {}),
         "format": FORMAT,
         **{name: str(value) for name, value in vars(origin).items()},
         "layers": json.dumps(layers),
     }
-    write_whole(Path(path), save(arrays, metadata))
-    logger.info("calibration of %s saved as %s", origin.checkpoint, path)
+    return _with_metadata(save(arrays), metadata)
+
+
+def _with_metadata(content: bytes, metadata: Mapping[str, str]) -> bytes:
+    """A safetensors file with metadata in the order of their names.
+
+    safetensors itself writes them in another order each time, so that no two files of one content
+    would be equal. The format: the header's length in eight bytes, the header, which is JSON and
+    padded to eight, the arrays.
+    """
+    arrays = 8 + int.from_bytes(content[:8], "little")
+    header = {"__metadata__": dict(sorted(metadata.items()))} | json.loads(content[8:arrays])
+    written = json.dumps(header, separators=(",", ":")).encode()
+    written += b" " * (-len(written) % 8)
+    return len(written).to_bytes(8, "little") + written + content[arrays:]
 
 
 def write_whole(path: Path, content: bytes) -> None:

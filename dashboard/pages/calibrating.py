@@ -1,17 +1,29 @@
 """A source's calibration, and what else needs its model to run: made once, then kept.
 
-Histograms of all layers come from one pass over the batches. Conv inputs are kept from the same
-pass where those of all layers fit (``KEEP_BYTES``); of a larger model, one layer's are captured
-when the live kernel or a grouping of channels asks for them.
+Histograms of all layers come from one pass over the batches, made now, or before by anybody: then
+they are on disk (``calibration/calibration_store.py``), and the model is run when the live kernel
+or a grouping of channels asks for conv inputs. Those are kept from the same pass where all layers'
+fit (``KEEP_BYTES``); of a larger model, one layer's are captured at a time.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import streamlit as st
 
 from dashboard.analysis.report import QuantizedConv, quantize_conv
 from dashboard.calibration import Calibration, ConvCapture, Progress, archive, calibrate
+from dashboard.calibration.calibration_store import (
+    CalibrationStore,
+    CountsKey,
+    counts_key,
+    default_store,
+)
+from dashboard.calibration.calibration_store import kept as kept_counts
 from dashboard.calibration.histogram import Histogram
 from dashboard.checkpoints import default_device
 from dashboard.pages import loading
@@ -20,42 +32,108 @@ from dashboard.pages.sources import Source
 from dashboard.rules.channels import channel_outputs
 
 
+@dataclass(frozen=True)
+class Whence:
+    """How the counts that are on show came about."""
+
+    how: Literal["now", "kept", "carried", "file"]
+    day: str = ""  # on which they were counted, where they were kept: ISO 8601
+
+
+@st.cache_resource
+def calibration_store() -> CalibrationStore | None:
+    """Where counts are kept between visits; the command line's own."""
+    return default_store()
+
+
 def is_calibrated(source: Source) -> bool:
-    """Whether the histograms of a source are at hand."""
-    return shelf("calibration").get(source) is not None
+    """Whether the histograms of a source are at hand: in memory, on disk, or carried."""
+    return _at_hand(source) is not None
+
+
+def whence(source: Source) -> Whence:
+    """How the counts of a source, which are at hand, came about."""
+    known: Whence | None = shelf("whence").get(source)
+    return known or Whence("file" if source.from_file else "now")
 
 
 def calibration(source: Source, on_progress: Callable[[Progress], None]) -> Calibration:
-    """Every layer's histograms, from the shelf or made now."""
-    kept = shelf("calibration")
-    counted = kept.get(source)
+    """Every layer's histograms: those that are at hand, or made now."""
+    counted = _at_hand(source)
     if counted is not None:
+        return counted
+    loaded = loading.model(source.checkpoint)
+    tokens = loading.text(source)
+    with loaded.lock:
+        counted = _at_hand(source)  # somebody else may have made it in the meantime
+        if counted is None:
+            known = loading.checkpoint(source.checkpoint)
+            keep = known.layers if all_layers_fit(source) else ()
+            made = calibrate(known, loaded.backbone, tokens, keep=keep, on_progress=on_progress)
+            counted = _put(source, made, gradients=False)
+    return counted
+
+
+def _at_hand(source: Source, gradients: bool = False) -> Calibration | None:
+    """A source's counts without its model: from the shelf, a calibration file, or the store."""
+    kept = shelf("calibration")
+    counted: Calibration | None = kept.get(source)
+    if counted is not None and (_has_gradients(counted) or not gradients):
         return counted
     if source.from_file:
         counted = archive.load_calibration(source.checkpoint)
         kept.put(source, counted)
         return counted
-    loaded = loading.model(source.checkpoint)
-    tokens = loading.text(source)
-    with loaded.lock:
-        counted = kept.get(source)  # somebody else may have made it in the meantime
-        if counted is None:
-            known = loading.checkpoint(source.checkpoint)
-            keep = known.layers if all_layers_fit(source) else ()
-            made = calibrate(known, loaded.backbone, tokens, keep=keep, on_progress=on_progress)
-            if keep:
-                shelf("captures").put(source, made.captures)
-            counted = replace(made, captures=())
-            kept.put(source, counted)
+    store, key = calibration_store(), _key(source, gradients)
+    stored = kept_counts(store, loading.directory(source.checkpoint), key)
+    if stored is None:
+        return None
+    origin = replace(
+        stored.calibration.origin, checkpoint=source.checkpoint, text=Path(source.text).name
+    )
+    counted = replace(stored.calibration, origin=origin)
+    kept.put(source, counted)
+    shelf("whence").put(source, Whence("kept" if stored.day else "carried", stored.day))
     return counted
+
+
+def _put(source: Source, made: Calibration, gradients: bool) -> Calibration:
+    """Keep what was counted now: the captures in memory, the counts on disk, too."""
+    if made.captures:
+        shelf("captures").put(source, made.captures)
+    counted = replace(made, captures=())
+    shelf("calibration").put(source, counted)
+    shelf("whence").put(source, Whence("now"))
+    store = calibration_store()
+    if store is not None:
+        store.put(_key(source, gradients), counted)
+    return counted
+
+
+def _key(source: Source, gradients: bool) -> CountsKey:
+    """What the source's counts depend on."""
+    return shelf("hash").get_or_make(
+        (source, gradients),
+        lambda: counts_key(
+            loading.directory(source.checkpoint),
+            loading.text_hash(source),
+            source.batches,
+            source.seq_len,
+            gradients,
+            default_device(),
+            calibration_store(),
+        ),
+    )
 
 
 def has_gradients(source: Source) -> bool:
     """Whether the loss's gradients were counted, here or in the calibration file."""
     counted = shelf("calibration").get(source)
-    return counted is not None and all(
-        own.gradients is not None for layer in counted.layers for own in layer.slices
-    )
+    return counted is not None and _has_gradients(counted)
+
+
+def _has_gradients(counted: Calibration) -> bool:
+    return all(own.gradients is not None for layer in counted.layers for own in layer.slices)
 
 
 def counted_gradients(source: Source, on_progress: Callable[[Progress], None]) -> Calibration:
@@ -66,20 +144,20 @@ def counted_gradients(source: Source, on_progress: Callable[[Progress], None]) -
 
     Raises CheckpointError for a model without a head.
     """
-    if source.from_file or has_gradients(source):
-        return calibration(source, on_progress)
+    counted = _at_hand(source, gradients=True)
+    if counted is not None:
+        return counted
     loaded, tokens = loading.language_model(source.checkpoint), loading.text(source)
     with loaded.lock:
-        if not has_gradients(source):  # nobody else has made it in the meantime
+        counted = _at_hand(source, gradients=True)
+        if counted is None:  # nobody else has made it in the meantime
             known = loading.checkpoint(source.checkpoint)
             keep = known.layers if gradients_fit(source) else ()
             made = calibrate(
                 known, loaded.network, tokens, keep=keep, gradients=True, on_progress=on_progress
             )
-            if keep:
-                shelf("captures").put(source, made.captures)
-            shelf("calibration").put(source, replace(made, captures=()))
-    return calibration(source, on_progress)
+            counted = _put(source, made, gradients=True)
+    return counted
 
 
 def captures_with_gradients(
@@ -137,6 +215,14 @@ def quantized_conv(
         return quantize_conv(capture, slices, scales, default_device())
 
     return shelf("conv").get_or_make((source, layer), make)
+
+
+def is_captured(source: Source, layer: int) -> bool:
+    """Whether the live kernel can run on a layer without the model."""
+    keys = (source, (source, layer))
+    return shelf("conv").get((source, layer)) is not None or any(
+        shelf("captures").get(key) is not None for key in keys
+    )
 
 
 def captured(source: Source, layer: int, on_progress: Callable[[Progress], None]) -> ConvCapture:

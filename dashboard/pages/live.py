@@ -8,6 +8,7 @@ import streamlit as st
 
 from dashboard.analysis.report import KernelRun, run_kernel
 from dashboard.export import documents
+from dashboard.messages import Message
 from dashboard.pages import calibrating, loading
 from dashboard.pages.controls import Choice
 from dashboard.pages.refusing import refusals
@@ -15,6 +16,10 @@ from dashboard.pages.studies import SliceStudy
 from dashboard.pages.waiting import Frame
 from dashboard.text import captions
 from dashboard.text.language import Language
+
+CAPTURING = Message(
+    "Running the model for the live kernel: batch {batch} of {batches}, layer {layer}"
+)
 
 
 def is_ready(choice: Choice) -> bool:
@@ -28,7 +33,11 @@ def run(choice: Choice, study: SliceStudy, frame: Frame) -> KernelRun | None:
         frame.status.markdown(frame.say(captions.NO_KERNEL_FILE))
         return None
     with refusals(frame):
-        conv = calibrating.quantized_conv(choice.source, choice.layer, frame.show)
+        if not calibrating.is_captured(choice.source, choice.layer):
+            frame.wait_for(choice.source.checkpoint)
+        capturing = replace(frame, calibrating=CAPTURING)
+        conv = calibrating.quantized_conv(choice.source, choice.layer, capturing.show)
+        frame.progress.empty()
         chosen = [report.chosen for report in study.layer.slices]
         scales = [scale.x_out_scale for scale in chosen]
         kernel = run_kernel(conv, scales, zero_points=[scale.zero_point for scale in chosen])

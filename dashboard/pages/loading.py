@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass
+from pathlib import Path
 
 import streamlit as st
 from torch import nn
 
-from dashboard.calibration import CalibrationText, read_text, text_names
+from dashboard.calibration import CalibrationText, read_text, text_names, text_sha256
 from dashboard.checkpoints import (
+    SAMPLES_DIR,
     Checkpoint,
     CheckpointError,
     backbone_of,
@@ -54,6 +56,12 @@ def checkpoint(name: str) -> Checkpoint:
     if not local and not is_hub_id(name):
         raise access.refusal()
     return shelf("checkpoint").get_or_make((name, edition(name)), lambda: _load(name, local))
+
+
+def directory(name: str) -> Path:
+    """Where a checkpoint's files lie; a sample's are not opened for that. Raises CheckpointError as
+    ``checkpoint`` does."""
+    return SAMPLES_DIR / name if is_sample(name) else checkpoint(name).path
 
 
 def _load(name: str, local: bool) -> Checkpoint:
@@ -98,11 +106,23 @@ def language_model(name: str) -> LanguageModel:
 def text(source: Source) -> CalibrationText:
     """Raises CalibrationError for what cannot be read or is too short; CheckpointError for a path
     that is not open."""
-    if source.text not in text_names() and not access.is_open(source.text):
-        raise access.refusal()
+    _check_open(source.text)
     return shelf("text").get_or_make(
         source,
         lambda: read_text(
             checkpoint(source.checkpoint), source.text, source.batches, source.seq_len
         ),
     )
+
+
+def text_hash(source: Source) -> str:
+    """The SHA-256 of its text, which is not tokenized for that; raises as ``text`` does."""
+    _check_open(source.text)
+    return shelf("hash").get_or_make(
+        (source.text, source.edition[1]), lambda: text_sha256(source.text)
+    )
+
+
+def _check_open(text_name: str) -> None:
+    if text_name not in text_names() and not access.is_open(text_name):
+        raise access.refusal()

@@ -43,6 +43,8 @@ from dashboard.text.captions.explore import (
     table_caption,
     transfer_caption,
     verdict,
+    whence_help,
+    whence_words,
 )
 from dashboard.text.captions.formats import (
     format_columns,
@@ -74,6 +76,7 @@ from dashboard.text.captions.impact import (
     holdings_line,
     impact_ranking,
     impact_verdict,
+    kept_counts_line,
     layers_in_words,
 )
 from dashboard.text.captions.kernel import (
@@ -172,6 +175,7 @@ __all__ = [
     "holdings_line",
     "impact_ranking",
     "impact_verdict",
+    "kept_counts_line",
     "kernel_sentence",
     "kernel_status",
     "kind_rows",
@@ -216,4 +220,6 @@ __all__ = [
     "table_caption",
     "transfer_caption",
     "verdict",
+    "whence_help",
+    "whence_words",
 ]
