@@ -34,6 +34,7 @@ SHELVES = {
     "kinds": (32, 2 * MIB, False),
     "health": (16, 4 * MIB, False),
     "column": (256, 16 * MIB, False),
+    "formats": (128, 64 * MIB, False),
     "answers": (16, 32 * MIB, False),
     "table": (16, 32 * MIB, False),
     "planned": (512, 8 * MIB, False),
