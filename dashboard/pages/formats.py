@@ -78,7 +78,7 @@ def _bits_slider(say: Language) -> int:
         MOST_BITS,
         BITS,
         key="bits",
-        width=150,
+        width=120,
         help=say("As many as tell all values of a format apart, those of both signs counted."),
     )
     return keep("bits", bits, BITS)
@@ -103,7 +103,7 @@ def _format_box(key: str, words: str, default: str, say: Language) -> str:
         names,
         index=None,
         key=key,
-        width=200,
+        width=164,
         placeholder=captions.format_label(default, say),
         format_func=lambda name: captions.format_label(name, say),
     )
