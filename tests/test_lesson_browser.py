@@ -8,7 +8,7 @@ import pytest
 from opening import eventually, go_to
 from playwright.sync_api import Page, expect
 
-STEPS = range(1, 12)
+STEPS = range(1, 13)
 
 
 @pytest.fixture

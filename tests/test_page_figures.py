@@ -22,3 +22,5 @@ def test_a_pages_figures_are_what_plotlys_schema_allows(key):
         go.Figure(figure)  # raises for what plotly does not know
         bases = [trace["base"] for trace in figure["data"] if "base" in trace]
         assert not any(isinstance(base, dict) for base in bases)  # packed, it is not read
+        for name, axis in figure["layout"].items():  # plotly.js draws no title that is a string
+            assert "axis" not in name or isinstance(axis.get("title", {}), dict)
