@@ -373,11 +373,13 @@ def _read_batches(
             entry=f"{name}.lengths",
         )
     ends = np.cumsum(lengths)[:-1]
+    whole = _histogram(values, counts, path, name, ends)  # all at once: there may be thousands
     batches = tuple(
-        _histogram(v, c, path, name)
-        for v, c in zip(np.split(values, ends), np.split(counts, ends), strict=True)
+        Histogram(v, c)
+        for v, c in zip(np.split(whole.values, ends), np.split(whole.counts, ends), strict=True)
     )
-    if any(batch.total != batches[0].total or batch.total % origin.seq_len for batch in batches):
+    totals = np.add.reduceat(whole.counts, np.concatenate([[0], ends]))
+    if (totals != totals[0]).any() or (totals % origin.seq_len).any():
         raise CalibrationError(
             "{path}: {entry} must each have as many values, a multiple of seq_len, {seq_len}",
             path=path,
@@ -387,13 +389,26 @@ def _read_batches(
     return batches
 
 
-def _histogram(values: np.ndarray, counts: np.ndarray, path: Path, name: str) -> Histogram:
-    """Counts may be 64 bits wide and wrap around when added up: so their sum is bounded first."""
+def _histogram(
+    values: np.ndarray,
+    counts: np.ndarray,
+    path: Path,
+    name: str,
+    ends: np.ndarray | None = None,
+) -> Histogram:
+    """Several, end to end, where ``ends`` says at which index each after the first begins.
+
+    Counts may be 64 bits wide and wrap around when added up: so their sum is bounded first.
+    """
+    wide = values.astype(np.float32)
+    ascends = np.diff(wide) > 0
+    if ends is not None:
+        ascends[ends - 1] = True
     if not (
         values.shape == counts.shape
         and len(values) > 0
-        and np.isfinite(values).all()
-        and (np.diff(values.astype(np.float32)) > 0).all()
+        and np.isfinite(wide).all()
+        and ascends.all()
         and (counts > 0).all()
         and counts.sum(dtype=np.float64) <= MOST_VALUES
     ):
@@ -404,4 +419,4 @@ def _histogram(values: np.ndarray, counts: np.ndarray, path: Path, name: str) ->
             entry=name,
             most=MOST_VALUES,
         )
-    return Histogram(values.astype(np.float32), counts.astype(np.int64))
+    return Histogram(wide, counts.astype(np.int64))
