@@ -45,6 +45,8 @@ class Tally:
     begun: float = field(default_factory=time.monotonic)
     settled_s: dict[int, list[float]] = field(default_factory=lambda: defaultdict(list))
     faults: list[str] = field(default_factory=list)
+    opened_cpu_s: float = 0.0  # the server's, when the last session had opened its page
+    before: int = 0  # moves until then
 
     def note(self, seconds: float) -> None:
         self.settled_s[int((time.monotonic() - self.begun) / 60)].append(seconds)
@@ -107,7 +109,9 @@ class Session:
             self.exceptions.append(element.alert.body)
 
 
-async def visit(session: Session, calibration: Calibration, arguments, tally: Tally) -> None:
+async def visit(
+    session: Session, calibration: Calibration, server: int, arguments, tally: Tally
+) -> None:
     """One visitor, until the time is over."""
     chance = random.Random(f"{session.checkpoint} {session.layer} {id(session)}")
     until = tally.begun + 60 * arguments.minutes
@@ -115,6 +119,8 @@ async def visit(session: Session, calibration: Calibration, arguments, tally: Ta
         session.address, subprotocols=["streamlit"], max_size=LARGEST_MESSAGE
     ) as socket:
         await session.run(socket)
+        tally.opened_cpu_s = _cpu_seconds(server)
+        tally.before = sum(map(len, tally.settled_s.values()))
         await asyncio.sleep(chance.uniform(0, 2 * arguments.pause))
         while time.monotonic() < until:
             place = chance.randrange(len(session.slider.options))
@@ -153,6 +159,12 @@ def _resident_mb(process: int) -> float:
     return int(status.split("VmRSS:")[1].split()[0]) / 1e3
 
 
+def _cpu_seconds(process: int) -> float:
+    """What the server has taken of all cores so far."""
+    fields = Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def _child() -> int:
     """The number of the one process that this one has started."""
     return int(Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()[0])
@@ -169,13 +181,12 @@ async def load(address: str, server: int, arguments) -> None:
         calibrations[name] = calibrate(
             checkpoint, load_backbone(checkpoint, "cpu"), read_text(checkpoint)
         )
-    tally, sizes = Tally(), []
-    visits = []
+    tally, sizes, visits = Tally(), [], []
     for number in range(arguments.sessions):
         name = CHECKPOINTS[number % len(CHECKPOINTS)]
         layers = [layer.layer for layer in calibrations[name].layers]
         session = Session(address, name, layers[number // len(CHECKPOINTS) % len(layers)])
-        visits.append(visit(session, calibrations[name], arguments, tally))
+        visits.append(visit(session, calibrations[name], server, arguments, tally))
     memory = asyncio.create_task(watch_memory(server, arguments.minutes, sizes))
     for result in await asyncio.gather(*visits, return_exceptions=True):
         if isinstance(result, BaseException):
@@ -193,6 +204,8 @@ async def load(address: str, server: int, arguments) -> None:
             f"p95 {_percentile(times, 0.95):.2f} s, longest {max(times):.2f} s"
         )
     print(f"  all: median {_percentile(every, 0.5):.2f} s, p95 {_percentile(every, 0.95):.2f} s")
+    cost = (_cpu_seconds(server) - tally.opened_cpu_s) / max(len(every) - tally.before, 1)
+    print(f"  a move takes the server {cost:.2f} s of one core")
     print("  server, MB at each minute: " + ", ".join(f"{size:.0f}" for size in sizes))
     print(f"  faults: {len(tally.faults)}", *tally.faults[:5], sep="\n    ")
 

@@ -25,6 +25,7 @@ import sys
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import NoReturn
 
@@ -73,9 +74,11 @@ from dashboard.calibration import (
     LayerCalibration,
     Origin,
     Progress,
+    Tokenizer,
     calibrate,
     calibrate_in_passes,
     calibration_store,
+    open_tokenizer,
     read_text,
 )
 from dashboard.calibration.archive import (
@@ -90,11 +93,13 @@ from dashboard.checkpoints import (
     Checkpoint,
     backbone_of,
     default_device,
+    is_hub_id,
     load_backbone,
     load_checkpoint,
     load_language_model,
     open_weights,
 )
+from dashboard.checkpoints.hub import TOKENIZER_FILES, fetch
 from dashboard.export import documents, quamba_entries, tables
 from dashboard.export.impact import IMPACT_FORMATS, impact_document
 from dashboard.formats import DEFAULT_FORMAT, NumberFormat
@@ -150,6 +155,32 @@ def _run_analyze(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _tokenizer(arguments: argparse.Namespace) -> Tokenizer | None:
+    """The one that ``--tokenizer`` names, in place of the checkpoint's own; None without it."""
+    directory = _tokenizer_directory(arguments.tokenizer)
+    if directory is None:
+        return None
+    try:
+        return open_tokenizer(directory)
+    except Exception as error:  # each kind of tokenizer has faults of its own
+        logger.info("the tokenizer %s", arguments.tokenizer, exc_info=error)
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise UsageError(f"--tokenizer is {arguments.tokenizer!r}: {reason}") from error
+
+
+@cache
+def _tokenizer_directory(name: str | None) -> Path | None:
+    """Where a tokenizer's files lie: a directory, or that of the Hub's cache; None for None."""
+    if name is None:
+        return None
+    directory = Path(name).expanduser()
+    if directory.is_dir():
+        return directory
+    if not is_hub_id(name):
+        raise UsageError(f"--tokenizer is {name!r}; give a directory, or a Hub id (owner/name)")
+    return fetch(name, TOKENIZER_FILES)
+
+
 def _write(text: str, out: str | None) -> None:
     if out:
         Path(out).write_text(text, encoding="utf-8")
@@ -185,7 +216,9 @@ def _evaluate(
     if model.is_quantized:
         raise UsageError(f"--against is {arguments.against!r}, which is quantized, too")
     health.check_same_model(quantized, model)
-    text = read_text(model, arguments.text, arguments.batches, arguments.seq_len)
+    text = read_text(
+        model, arguments.text, arguments.batches, arguments.seq_len, _tokenizer(arguments)
+    )
     layers = sorted(set(quantized.stored_layers) & set(model.layers))
     for calibration in _calibrate_in_passes(model, text, layers):
         outputs = channels_of(calibration, model)
@@ -200,7 +233,9 @@ def _run_calibrate(arguments: argparse.Namespace) -> int:
         raise UsageError(f"--out is {arguments.out!r}; a calibration file ends in {SUFFIX}")
     _check_place(arguments.out)
     checkpoint = load_checkpoint(arguments.checkpoint)
-    text = read_text(checkpoint, arguments.text, arguments.batches, arguments.seq_len)
+    text = read_text(
+        checkpoint, arguments.text, arguments.batches, arguments.seq_len, _tokenizer(arguments)
+    )
     calibration = _kept_or_counted(
         arguments,
         checkpoint,
@@ -242,6 +277,7 @@ def _kept_or_counted(
         gradients,
         default_device(),
         store,
+        _tokenizer_directory(arguments.tokenizer),
     )
     kept = calibration_store.kept(store, checkpoint.path, key)
     if kept is not None:
@@ -273,7 +309,9 @@ def _run_export(arguments: argparse.Namespace) -> int:
         raise UsageError(
             f"{model.path} is a hybrid ({model.family}), of which Quamba has no checkpoints"
         )
-    text = read_text(model, arguments.text, arguments.batches, arguments.seq_len)
+    text = read_text(
+        model, arguments.text, arguments.batches, arguments.seq_len, _tokenizer(arguments)
+    )
     try:
         if arguments.into is None:
             if out.suffix != ".bin":
@@ -407,7 +445,9 @@ def _analyze_format(
                 "float weights"
             )
         wanted = parse_layers(arguments.layers, checkpoint.layers)
-        text = read_text(checkpoint, arguments.text, arguments.batches, arguments.seq_len)
+        text = read_text(
+            checkpoint, arguments.text, arguments.batches, arguments.seq_len, _tokenizer(arguments)
+        )
         with _progress_bar() as show:
             calibration = calibrate(
                 checkpoint, load_backbone(checkpoint), text, layers=wanted, on_progress=show
@@ -452,7 +492,9 @@ def _analyze_checkpoint(
     checkpoint: Checkpoint, arguments: argparse.Namespace, rule: ScaleRule
 ) -> Analysis:
     layers = parse_layers(arguments.layers, checkpoint.layers)
-    text = read_text(checkpoint, arguments.text, arguments.batches, arguments.seq_len)
+    text = read_text(
+        checkpoint, arguments.text, arguments.batches, arguments.seq_len, _tokenizer(arguments)
+    )
     reports: list[LayerReport] = []
     every_alpha: dict[tuple[int, str], Landscape] = {}
     for calibration in _calibrate_in_passes(checkpoint, text, layers):
@@ -657,6 +699,7 @@ def measure_impact(arguments: argparse.Namespace) -> tuple[dict, int]:
         arguments.text if arguments.on is None else arguments.on,
         arguments.on_batches,
         arguments.seq_len,
+        _tokenizer(arguments),
         first=on_first,
     )
     model = load_language_model(checkpoint)
@@ -783,7 +826,9 @@ def _first_window(
         return 0
     if saved is None:
         return arguments.batches
-    sha256 = read_text(checkpoint, arguments.text, 1, arguments.seq_len).sha256
+    sha256 = read_text(
+        checkpoint, arguments.text, 1, arguments.seq_len, _tokenizer(arguments)
+    ).sha256
     if sha256 != saved.origin.text_sha256:
         return 0
     return math.ceil(saved.origin.batches * saved.origin.seq_len / arguments.seq_len)
@@ -807,7 +852,9 @@ def _passes(
     if saved is not None:
         yield replace(saved, layers=tuple(saved.layer(layer) for layer in layers))
         return
-    text = read_text(checkpoint, arguments.text, arguments.batches, arguments.seq_len)
+    text = read_text(
+        checkpoint, arguments.text, arguments.batches, arguments.seq_len, _tokenizer(arguments)
+    )
     gradients = arguments.predict or arguments.budget is not None
     by_channel = (
         arguments.group_size is not None
@@ -1014,6 +1061,12 @@ def _add_number_format(command: argparse.ArgumentParser) -> None:
 def _add_source(command: argparse.ArgumentParser, help: str) -> None:
     command.add_argument("checkpoint", metavar="CHECKPOINT", help=help)
     command.add_argument("--text", default=DEFAULT_TEXT, metavar="FILE", help="UTF-8 text")
+    command.add_argument(
+        "--tokenizer",
+        metavar="SOURCE",
+        help="a directory or Hub id with the tokenizer; default: the checkpoint's own, bytes for a "
+        "vocabulary of 256, or GPT-NeoX's for state-spaces' models",
+    )
     command.add_argument("--batches", type=int, default=DEFAULT_BATCHES, metavar="N")
     command.add_argument("--seq-len", type=int, default=DEFAULT_SEQ_LEN, metavar="L")
     command.add_argument(

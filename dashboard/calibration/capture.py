@@ -37,6 +37,7 @@ from dashboard.checkpoints import (
     find_mixer,
     mixer_multiplier,
 )
+from dashboard.checkpoints.hub import STATE_SPACES_TOKENIZER, TOKENIZER_FILES, FetchError, fetch
 from dashboard.checkpoints.weights import out_of_memory, ran_out_of_memory
 from dashboard.importing import hide_kernels_distribution
 from dashboard.refusals import Refusal, quoted
@@ -382,10 +383,10 @@ def _tokenize(
         ) from None
     if tokenizer is None and checkpoint.reads_bytes:
         return torch.tensor(list(content), dtype=torch.int64)
-    if tokenizer is None and not checkpoint.has_tokenizer:
+    if tokenizer is None and not (checkpoint.has_tokenizer or is_of_state_spaces(checkpoint)):
         raise CheckpointError(
             "{path} has a vocabulary of {vocabulary} and no tokenizer.json; put the model's "
-            "tokenizer beside its weights",
+            "tokenizer beside its weights, or name one (--tokenizer)",
             path=checkpoint.path,
             vocabulary=checkpoint.vocab_size,
         )
@@ -393,6 +394,8 @@ def _tokenize(
         if tokenizer is None:
             tokenizer = _own_tokenizer(checkpoint)
         tokens = torch.tensor(tokenizer(text)["input_ids"], dtype=torch.int64)
+    except FetchError:
+        raise
     except BaseException as error:  # each kind of tokenizer has faults of its own
         if not (isinstance(error, Exception) or is_panic(error)):
             raise
@@ -416,12 +419,24 @@ def _tokenize(
 
 
 def _own_tokenizer(checkpoint: Checkpoint) -> Tokenizer:
+    """The one beside the weights, or what state-spaces' models are evaluated with."""
+    if checkpoint.has_tokenizer:
+        return open_tokenizer(checkpoint.path)
+    return open_tokenizer(fetch(STATE_SPACES_TOKENIZER, TOKENIZER_FILES))
+
+
+def open_tokenizer(directory: Path) -> Tokenizer:
+    """A tokenizer of transformers from a directory's files; no code of theirs is run."""
     hide_kernels_distribution()
     from transformers import AutoTokenizer
 
-    return AutoTokenizer.from_pretrained(
-        checkpoint.path, local_files_only=True, trust_remote_code=False
-    )
+    return AutoTokenizer.from_pretrained(directory, local_files_only=True, trust_remote_code=False)
+
+
+def is_of_state_spaces(checkpoint: Checkpoint) -> bool:
+    """Whether it is stored as state-spaces' own models are, with their vocabulary: GPT-NeoX's
+    50,277 tokens, or those padded to a multiple of 8 or 16."""
+    return checkpoint.layout == "state-spaces" and checkpoint.vocab_size in (50277, 50280, 50288)
 
 
 def decoder(checkpoint: Checkpoint) -> Callable[[Sequence[int]], str]:

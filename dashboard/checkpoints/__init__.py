@@ -19,9 +19,9 @@ from dashboard.checkpoints.backbone import (
     load_language_model,
     mixer_multiplier,
 )
+from dashboard.checkpoints.hub import is_hub_id
 from dashboard.checkpoints.loading import (
     SAMPLES_DIR,
-    is_hub_id,
     load_checkpoint,
     quantized_sample_names,
     sample_names,

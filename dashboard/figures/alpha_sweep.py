@@ -107,7 +107,7 @@ def alpha_sweep(landscape: Landscape, rules: Sequence[ScaleReport], say: Languag
             "fixedrange": False,
             "anchor": f"y{len(panels)}",
             **alpha_ticks(float(t[-1]), x_range, ROOMS[0][1]),
-            "title": say("percentile α, evenly in log(1 − α)"),
+            "title": {"text": say("percentile α, evenly in log(1 − α)")},
             "showspikes": True,
             "spikemode": "across",
             "spikesnap": "hovered data",

@@ -57,7 +57,7 @@ def moving_average_chart(average: MovingAverage, pooled: float, say: Language) -
             "anchor": "y2",
             "tickvals": list(range(0, count, step)),
             "ticktext": numbers[::step],
-            "title": say("batch, in the order taken"),
+            "title": {"text": say("batch, in the order taken")},
             "ticklabelstandoff": 6,
             "automargin": True,
         },
@@ -66,7 +66,7 @@ def moving_average_chart(average: MovingAverage, pooled: float, say: Language) -
             "range": _around(values, 0.08),
             **number_ticks(*_around(values, 0.08)),
             "showgrid": True,
-            "title": "amax",
+            "title": {"text": "amax"},
             "automargin": True,
         },
         yaxis2={
@@ -177,7 +177,7 @@ def orders_chart(finals: np.ndarray, chosen: float, pooled: float, say: Language
         xaxis={
             "range": [low, high],
             **number_ticks(low, high, ROOM),
-            "title": "amax",
+            "title": {"text": "amax"},
             "ticklabelstandoff": 6,
             "automargin": True,
             "showline": True,
@@ -185,7 +185,7 @@ def orders_chart(finals: np.ndarray, chosen: float, pooled: float, say: Language
         yaxis={
             "range": [0, 1.12 * most],
             "tickvals": [0, most],
-            "title": say("orders"),
+            "title": {"text": say("orders")},
             "automargin": True,
         },
         meta={

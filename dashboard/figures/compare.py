@@ -55,7 +55,7 @@ def compared_lines(columns: Sequence[Column], quantity: str, say: Language) -> g
         xaxis={
             **_layer_axis(layers, ROOM),
             "range": [-beside, len(layers) - 1 + beside],
-            "title": say("layer"),
+            "title": {"text": say("layer")},
             "automargin": True,
             "visible": known_at_all,
         },

@@ -58,7 +58,7 @@ def held_out_landscapes(
             "range": list(x_range),
             "fixedrange": False,
             **alpha_ticks(end, x_range, ROOM),
-            "title": say("percentile α, evenly in log(1 − α)"),
+            "title": {"text": say("percentile α, evenly in log(1 − α)")},
             "automargin": True,
         },
         yaxis={

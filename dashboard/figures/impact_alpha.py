@@ -49,7 +49,7 @@ def impact_alpha(costs: AlphaCosts, say: Language, *, alpha: float | None = None
         xaxis={
             "range": list(x_range),
             **alpha_ticks(float(places[-1]), x_range, ROOM),
-            "title": say("percentile α, evenly in log(1 − α)"),
+            "title": {"text": say("percentile α, evenly in log(1 − α)")},
             "automargin": True,
         },
         yaxis={
@@ -57,7 +57,7 @@ def impact_alpha(costs: AlphaCosts, say: Language, *, alpha: float | None = None
             "range": [float(np.log10(low)), float(np.log10(high))],
             **powers_of_ten(low, high),
             "showgrid": True,
-            "title": say("nats of KL a token"),
+            "title": {"text": say("nats of KL a token")},
             "automargin": True,
         },
         meta={

@@ -70,10 +70,10 @@ def impact_layers(costs: LayerCosts, unit: Unit, say: Language) -> go.Figure:
         showlegend=True,
         legend={"y": 1.02, "yanchor": "bottom"},
         xaxis=_layer_axis(names, SIDES[0], ROOMS[0], count)
-        | {"anchor": "y", "title": say("layer")},
-        yaxis=_nats_axis(upper, (0.0, TOP)) | {"title": nats},
+        | {"anchor": "y", "title": {"text": say("layer")}},
+        yaxis=_nats_axis(upper, (0.0, TOP)) | {"title": {"text": nats}},
         xaxis2=_layer_axis(ordered, SIDES[1], ROOMS[1], count)
-        | {"anchor": "y2", "title": say("layers added, most predicted cost first")},
+        | {"anchor": "y2", "title": {"text": say("layers added, most predicted cost first")}},
         yaxis2=_nats_axis(lower, (0.0, TOP)) | {"anchor": "x2"},
         annotations=[
             label(SIDES[0][0], 1, say("each layer"), "text", "bottom right", bold=True),

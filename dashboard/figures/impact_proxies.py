@@ -47,7 +47,7 @@ def impact_proxies(proxies: Proxies, say: Language) -> go.Figure:
         "range": [float(np.log10(x_low)), float(np.log10(x_high))],
         **powers_of_ten(x_low, x_high, 5),
         "showgrid": True,
-        "title": say("measured, nats of KL a token"),
+        "title": {"text": say("measured, nats of KL a token")},
         "automargin": True,
     }
     figure = new_figure(

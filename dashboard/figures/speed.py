@@ -150,7 +150,7 @@ def roofline(ceilings: Roofline, say: Language) -> go.Figure:
     figure = new_figure(
         ROOFLINE,
         say(
-            "TB/s over instructions a byte, under three ceilings. {finding}",
+            "TB/s over instructions per byte, under three ceilings. {finding}",
             finding=roofline_caption(ceilings, say),
         ),
         margin={"l": 4, "r": 8, "t": 6, "b": 4, "autoexpand": True},
@@ -158,7 +158,7 @@ def roofline(ceilings: Roofline, say: Language) -> go.Figure:
         xaxis={
             "range": list(INSTRUCTIONS),
             "dtick": 2,
-            "title": say("instructions a byte"),
+            "title": {"text": say("instructions per byte")},
             "automargin": True,
         },
         yaxis={
@@ -190,7 +190,7 @@ def roofline(ceilings: Roofline, say: Language) -> go.Figure:
             ceilings.issue_tb_per_s(per_byte), ceilings.copy_tb_per_s, ceilings.special_tb_per_s
         )
         hover_text = say(
-            "{name}: {instructions} instructions a byte, {speed} TB/s\n{share} of the roof there",
+            "{name}: {instructions} instructions per byte, {speed} TB/s\n{share} of the roof there",
             name=say(name),
             instructions=f"{per_byte:.2f}",
             speed=f"{speed:.2f}",

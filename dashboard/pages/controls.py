@@ -121,6 +121,7 @@ def choose(
     with frame.bar:
         name = checkpoint_box(say)
         source = _calibration_box(name, say)
+    waiting.fetched(frame, source.checkpoint)
     with refusals(frame):
         outline = outlining.outline(source)
     if outline.stored:

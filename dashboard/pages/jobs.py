@@ -13,13 +13,12 @@ import time
 from collections.abc import Callable, Hashable
 from typing import Any
 
-from dashboard.calibration import Progress
 from dashboard.pages.turns import TURNS
 
 LOOK_S = 0.1  # between two looks of a watcher: as often as a progress bar is drawn
 GRACE_S = 3.0  # for which a job goes on unwatched
 
-Work = Callable[[Callable[[Progress], None]], Any]
+Work = Callable[[Callable[[Any], None]], Any]
 
 
 class Unwatched(Exception):
@@ -30,7 +29,7 @@ class Job:
     """One piece of work, its progress, and who waits for it."""
 
     def __init__(self, work: Work) -> None:
-        self.progress: Progress | None = None
+        self.progress: Any = None  # whatever the work says of how far it is
         self.done = threading.Event()
         self.result: Any = None
         self.error: BaseException | None = None
@@ -45,7 +44,7 @@ class Job:
         except BaseException as error:  # for its watchers to raise
             self.error = error
 
-    def _step(self, progress: Progress) -> None:
+    def _step(self, progress: object) -> None:
         self.progress = progress
         left_at = self.left_at
         if left_at is not None and time.monotonic() - left_at > GRACE_S:
@@ -60,7 +59,7 @@ class Jobs:
         self._lock = threading.Lock()
         self._jobs: dict[Hashable, Job] = {}
 
-    def watch(self, key: Hashable, work: Work, on_progress: Callable[[Progress], None]) -> Any:
+    def watch(self, key: Hashable, work: Work, on_progress: Callable[[Any], None]) -> Any:
         """Wait for what ``work`` makes, together with whoever waits for it already.
 
         Args:

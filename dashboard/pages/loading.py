@@ -6,6 +6,7 @@ Each is read once for all users, and again when its files have changed.
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from dashboard.checkpoints import (
     load_language_model,
     memory,
 )
+from dashboard.checkpoints.hub import FetchError, OnBytes
 from dashboard.pages import access
 from dashboard.pages.shelves import shelf
 from dashboard.pages.sources import Source, edition, is_sample
@@ -50,12 +52,38 @@ _LOADING = threading.Lock()  # held while a model is loaded: two visitors do not
 
 
 def checkpoint(name: str) -> Checkpoint:
-    """Raises CheckpointError for what cannot be read, and for a path that is not open."""
-    local = is_sample(name) or access.is_open(name)
-    hub = access.is_hub_open()
-    if not local and not (hub and is_hub_id(name)):
-        raise access.refusal()
-    return shelf("checkpoint").get_or_make((name, edition(name)), lambda: _load(name, local, hub))
+    """A quantized one some of whose layers cannot be used comes without them.
+
+    Raises CheckpointError for what cannot be read, and for a path that is not open.
+    """
+    key = (name, edition(name))
+    known: Checkpoint | None = shelf("checkpoint").get(key)
+    if known is None:
+        known = _load(name, None)
+        shelf("checkpoint").put(key, known)
+    return known
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """How far a download is, in bytes."""
+
+    done: int
+    size: int
+
+
+def is_to_be_fetched(name: str) -> bool:
+    """Whether a checkpoint's name is a Hub id, of which this server has read nothing yet."""
+    if shelf("checkpoint").get((name, edition(name))) is not None or not is_hub_id(name):
+        return False
+    return access.is_hub_open() and not (access.is_open(name) and Path(name).exists())
+
+
+def fetch(name: str, on_progress: Callable[[Fetched], None]) -> None:
+    """Have a model of the Hub on the shelf; raises as ``checkpoint`` does."""
+    key = (name, edition(name))
+    made = _load(name, lambda done, size: on_progress(Fetched(done, size)))
+    shelf("checkpoint").put(key, made)
 
 
 def directory(name: str) -> Path:
@@ -64,12 +92,16 @@ def directory(name: str) -> Path:
     return SAMPLES_DIR / name if is_sample(name) else checkpoint(name).path
 
 
-def _load(name: str, local: bool, hub: bool) -> Checkpoint:
+def _load(name: str, on_bytes: OnBytes | None) -> Checkpoint:
     """A quantized checkpoint some of whose layers cannot be used is shown without them."""
+    local, hub = is_sample(name) or access.is_open(name), access.is_hub_open()
+    if not local and not (hub and is_hub_id(name)):
+        raise access.refusal()
     try:
-        return load_checkpoint(name, local=local, hub=hub)
-    except CheckpointError:
-        # Or it cannot be read at all.
+        return load_checkpoint(name, local=local, hub=hub, on_bytes=on_bytes)
+    except FetchError:
+        raise
+    except CheckpointError:  # some layers cannot be used, or nothing can be read at all
         rest = load_checkpoint(name, local=local, hub=hub, tolerant=True)
         if not rest.layers:
             raise
