@@ -18,7 +18,8 @@ from dashboard.calibration import read_text
 from dashboard.calibration.archive import load_calibration
 from dashboard.checkpoints import SAMPLES_DIR, CheckpointError, is_hub_id, load_checkpoint
 from dashboard.checkpoints.hub import fetch as fetch_model
-from dashboard.pages import jobs, shelves, waiting
+from dashboard.pages import jobs, loading, shelves, waiting
+from dashboard.pages.sources import Source
 
 NOBODY = "http://127.0.0.1:9"
 
@@ -208,3 +209,14 @@ def test_a_tokenizer_can_be_named(tmp_path, own_text, capsys, monkeypatch):
         assert cli.main([*asked, "--tokenizer", str(tmp_path / name), "--out", files[0]]) == 2
         error = capsys.readouterr().err
         assert sentence in error and error.count("\n") == 1
+
+
+def test_a_server_whose_hub_is_closed_fetches_no_tokenizer_either(tmp_path, monkeypatch):
+    model = tmp_path / "model"
+    shutil.copytree(SAMPLES_DIR / "mamba-tiny", model)
+    config = json.loads((model / "config.json").read_text())
+    (model / "config.json").write_text(json.dumps(config | {"vocab_size": 50280}))
+    monkeypatch.setenv("SCALESCOPE_ROOTS", str(tmp_path))
+    monkeypatch.setenv("SCALESCOPE_HUB", "0")
+    with pytest.raises(CheckpointError, match="fetches none"):
+        loading.text(Source(str(model), "calibration.txt", 2, 4))

@@ -147,12 +147,17 @@ def text(source: Source) -> CalibrationText:
     """Raises CalibrationError for what cannot be read or is too short; CheckpointError for a path
     that is not open."""
     _check_open(source.text)
-    return shelf("text").get_or_make(
-        source,
-        lambda: read_text(
-            checkpoint(source.checkpoint), source.text, source.batches, source.seq_len
-        ),
-    )
+
+    def read() -> CalibrationText:
+        known = checkpoint(source.checkpoint)
+        if not (known.reads_bytes or known.has_tokenizer or access.is_hub_open()):
+            raise CheckpointError(
+                "{path} has no tokenizer beside its weights, and this server fetches none",
+                path=known.path,
+            )
+        return read_text(known, source.text, source.batches, source.seq_len)
+
+    return shelf("text").get_or_make(source, read)
 
 
 def text_hash(source: Source) -> str:
