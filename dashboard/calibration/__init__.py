@@ -1,8 +1,9 @@
 """A Checkpoint and a text -> a Calibration: each layer's conv input, counted exactly.
 
-``capture`` runs the calibration batches through the model and counts what its convolutions make;
-``histogram`` is what is counted, and all that follows from it; ``batch_store`` keeps each batch's
-histogram on disk while a calibration runs, ``archive`` a whole calibration as a file.
+``capture`` runs the calibration batches through the model (``forward``) and counts what its
+convolutions make (``counting``); ``histogram`` is what is counted, and all that follows from it;
+``batch_store`` keeps each batch's histogram on disk while a calibration runs, ``archive`` a whole
+calibration as a file.
 """
 
 from dashboard.calibration.capture import (
@@ -26,9 +27,9 @@ from dashboard.calibration.capture import (
     given_tokens,
     read_text,
     text_names,
-    visit_conv_inputs,
     whole_text,
 )
+from dashboard.calibration.forward import visit_conv_inputs
 
 __all__ = [
     "DEFAULT_BATCHES",

@@ -48,6 +48,7 @@ COUNTS = ("U8", "U16", "U32", "U64", "I64")
 MOST_COUNTED = 10**9  # batches, tokens, a layer's number
 MOST_VALUES = 2**53  # what float64 still counts one by one
 LARGEST_GRADIENTS = 1e200  # of Σ g²: products with squared float16 values stay finite
+FORWARD = ("dtype", "device", "kernels")  # of an origin; older files do not state them
 FINGERPRINTED = ("config.json", "*.safetensors", "*.bin", "*.index.json")
 
 
@@ -218,6 +219,7 @@ def _read_origin(metadata: dict[str, str], path: Path) -> Origin:
             name: one_line(metadata[name])
             for name in ("checkpoint", "family", "text", "text_sha256", "fingerprint")
         }
+        forward = {name: one_line(metadata.get(name, "")) for name in FORWARD}
         batches, seq_len = int(metadata["batches"]), int(metadata["seq_len"])
     except (KeyError, ValueError) as error:
         raise CalibrationError(
@@ -233,7 +235,7 @@ def _read_origin(metadata: dict[str, str], path: Path) -> Origin:
                 value=quoted(count),
                 most=MOST_COUNTED,
             )
-    return Origin(**texts, batches=batches, seq_len=seq_len)
+    return Origin(**texts, **forward, batches=batches, seq_len=seq_len)
 
 
 def _read_layers(metadata: dict[str, str], path: Path) -> list[tuple[int, list[str]]]:

@@ -1,0 +1,463 @@
+"""The conv input of some layers -> counts of float16 patterns, where the values are made.
+
+One sequence of the text is one calibration batch, whatever runs together. Of each layer and slice
+(x, B, C) four things are kept: max |x|, how often each pattern of v occurred in all batches
+together, how often each value of y occurred in each batch by itself, and, where asked for, the
+gradients' sums of each batch. All of them merge to the same bits in any grouping of the batches:
+counts and maxima in any order, gradients because they are added in the order of the batches.
+
+``HostCounter`` works a sequence at a time in plain torch. ``DeviceCounter`` has counters on a GPU:
+one launch a layer computes v and y and counts them (``kernels.add_layer_counts``), and when a
+forward is over what occurred in its batches comes to the host at once, a few MB.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from dashboard.calibration.batch_store import BatchStore, Place
+from dashboard.calibration.faults import CalibrationError
+from dashboard.calibration.gradients import GradientSums, GradientTally, batch_gradients
+from dashboard.calibration.histogram import (
+    ASCENDING_VALUES,
+    FINITE,
+    PATTERNS,
+    PLUS_ZERO,
+    Histogram,
+    check_finite,
+    merged_ascending,
+)
+from dashboard.checkpoints import Checkpoint, ConvSlice
+from dashboard.refusals import Refusal
+from kernels import add_layer_counts, default_backend, reference
+from kernels.statistics import MOST_VALUES
+
+MOST_COUNTERS = 2**26  # fetched together: 256 MB of int32
+
+
+@dataclass(frozen=True, eq=False)
+class CountedBatches:
+    """What some of the batches counted, of S layers and slices in the order of ``slices_of``.
+
+    ``numbers`` are the batches', in order; ``x_amax`` (S,) float32, and of all of them together
+    ``inputs``, S histograms of v; ``outputs`` has for each batch S histograms of y, ``gradients``
+    S sums at their values, or is empty.
+    """
+
+    numbers: tuple[int, ...]
+    x_amax: np.ndarray
+    inputs: tuple[Histogram, ...]
+    outputs: tuple[tuple[Histogram, ...], ...]
+    gradients: tuple[tuple[GradientSums, ...], ...] = ()
+
+
+def slices_of(checkpoint: Checkpoint, layers: Sequence[int]) -> list[tuple[int, ConvSlice]]:
+    """Each layer with each of its slices, in the order of all counters."""
+    return [(layer, conv_slice) for layer in layers for conv_slice in checkpoint.slices]
+
+
+class Tally:
+    """What was counted so far: totals in memory, what each batch has by itself on disk.
+
+    Args:
+        width: S, how many layers and slices there are.
+    """
+
+    def __init__(self, width: int) -> None:
+        self.width = width
+        self.x_amax = np.zeros(width, np.float32)
+        self.input_counts = np.zeros((width, len(ASCENDING_VALUES)), np.int64)
+        self.gradients: list[GradientTally] = []
+        self._store = BatchStore()
+        self._places: dict[int, list[Place | None]] = {}
+
+    def add_amax(self, rows: Sequence[int], x_amax: np.ndarray) -> None:
+        """max |x| of some layers and slices: finite float32."""
+        own = np.asarray(rows)
+        self.x_amax[own] = np.maximum(self.x_amax[own], x_amax)
+
+    def add_inputs(self, rows: Sequence[int], counts: np.ndarray) -> None:
+        """Counts of v: int64 (rows, 63488), of ``ASCENDING_VALUES``."""
+        for row, own in zip(rows, counts, strict=True):
+            self.input_counts[row] += own
+
+    def add_outputs(
+        self,
+        batch: int,
+        rows: Sequence[int],
+        values: np.ndarray,
+        counts: np.ndarray,
+        lengths: Sequence[int],
+    ) -> None:
+        """A batch's histograms of y, end to end: float32 values and int64 counts of each row."""
+        own = self._places.setdefault(batch, [None] * self.width)
+        for row, place in zip(rows, self._store.put(values, counts, lengths), strict=True):
+            own[row] = place
+
+    def add_gradients(self, row: int, sums: GradientSums) -> None:
+        """The sums of the next batch, in the order of the batches."""
+        if not self.gradients:
+            self.gradients = [GradientTally() for _ in range(self.width)]
+        self.gradients[row].add(sums)
+
+    def absorb(self, counted: CountedBatches) -> None:
+        """Add what was counted elsewhere; with gradients, of batches after those that are here."""
+        self.add_amax(range(self.width), counted.x_amax)
+        for row, histogram in enumerate(counted.inputs):
+            places = np.searchsorted(ASCENDING_VALUES, histogram.values, "right") - 1
+            self.input_counts[row, places] += histogram.counts
+        for batch, outputs in zip(counted.numbers, counted.outputs, strict=True):
+            self.add_outputs(
+                batch,
+                range(self.width),
+                np.concatenate([histogram.values for histogram in outputs]),
+                np.concatenate([histogram.counts for histogram in outputs]),
+                [len(histogram.values) for histogram in outputs],
+            )
+        for gradients in counted.gradients:
+            for row, sums in enumerate(gradients):
+                self.add_gradients(row, sums)
+
+    @property
+    def numbers(self) -> tuple[int, ...]:
+        """The batches that are counted, ascending."""
+        return tuple(sorted(self._places))
+
+    def outputs(self, batch: int) -> tuple[Histogram, ...]:
+        """A batch's S histograms of y; nothing is added after this."""
+        return tuple(self._store.get(place) for place in self._places[batch] if place is not None)
+
+
+def histogram_of(ascending: np.ndarray) -> Histogram:
+    """From counts of ``ASCENDING_VALUES``, -0 with +0."""
+    present = np.flatnonzero(ascending)
+    return Histogram(ASCENDING_VALUES[present], ascending[present])
+
+
+def float_output(v: Tensor) -> Tensor:
+    """y = SiLU(v) in float32.
+
+    On a CPU torch's own, which takes a fifth of the time; on CUDA that of the kernels'
+    specification, which ``kernels.add_layer_counts`` computes, too. They differ in the last bits of
+    float32.
+    """
+    return F.silu(v) if v.device.type == "cpu" else reference.silu(v)
+
+
+class HostCounter:
+    """Counts a sequence at a time, by torch, on whichever device the conv input lies."""
+
+    def __init__(self, checkpoint: Checkpoint, rows: Mapping[int, int], tally: Tally) -> None:
+        self._checkpoint = checkpoint
+        self._rows = rows
+        self._tally = tally
+        row_of = torch.empty(checkpoint.conv_dim, 1, dtype=torch.int32)
+        for row, conv_slice in enumerate(checkpoint.slices):
+            row_of[conv_slice.channels] = row * PATTERNS + PATTERNS // 2
+        self._row_of = row_of
+
+    def add(
+        self, batches: Sequence[int], layer: int, x: Tensor, gradient: Tensor | None = None
+    ) -> None:
+        """Count a layer's conv input, and its gradient where there is one: (N, D, L), N batches.
+
+        Raises CalibrationError for what is not finite.
+        """
+        for i, batch in enumerate(batches):
+            own = None if gradient is None else gradient[i]
+            self._add_sequence(batch, layer, x[i : i + 1], own)
+
+    def _add_sequence(self, batch: int, layer: int, x: Tensor, gradient: Tensor | None) -> None:
+        conv, slices = self._checkpoint.conv(layer), self._checkpoint.slices
+        x = x.to(torch.float32).contiguous()
+        v = reference.causal_conv1d(x, conv.weight.to(x.device), conv.bias.to(x.device))[0]
+        y = float_output(v)
+        least, most = torch.aminmax(x[0], dim=1)
+        by_channel = torch.maximum(-least, most)
+        x_amax = torch.stack([by_channel[own.channels].amax() for own in slices]).cpu().numpy()
+        of_v, of_y = self._count_both(v, y)
+        for row, conv_slice in enumerate(slices):
+            strange = _not_finite(of_y[row]) or _not_finite(of_v[row])
+            total = conv_slice.width * x.shape[-1]
+            _check(layer, str(batch), conv_slice, x_amax[row], strange, total)
+        rows = range(self._rows[layer], self._rows[layer] + len(slices))
+        self._tally.add_amax(rows, x_amax)
+        self._tally.add_inputs(rows, merged_ascending(of_v))
+        values, counts, lengths = _present(merged_ascending(of_y))
+        self._tally.add_outputs(batch, rows, values, counts, lengths)
+        if gradient is not None:
+            ends = np.cumsum(lengths)[:-1]
+            outputs = map(Histogram, np.split(values, ends), np.split(counts, ends))
+            for row, conv_slice, output in zip(rows, slices, outputs, strict=True):
+                channels = conv_slice.channels
+                try:
+                    sums = batch_gradients(y[channels], gradient[channels], output)
+                except ValueError as error:
+                    raise _fault(layer, str(batch), conv_slice, Refusal(str(error))) from None
+                self._tally.add_gradients(row, sums)
+
+    def _count_both(self, v: Tensor, y: Tensor) -> tuple[np.ndarray, np.ndarray]:
+        """(slices, 65536) int64 of each; bincount keeps one core busy, so a thread for each."""
+        row_of, width = self._row_of.to(v.device), len(self._checkpoint.slices) * PATTERNS
+
+        def count(patterns: Tensor) -> np.ndarray:
+            counts = torch.bincount(patterns, minlength=width)
+            return counts.cpu().numpy().reshape(-1, PATTERNS)
+
+        patterns = [
+            values.to(torch.float16).view(torch.int16).to(torch.int32).add_(row_of).flatten()
+            for values in (v, y)
+        ]
+        alone = v.is_cuda or torch.get_num_threads() == 1
+        of_v, of_y = map(count, patterns) if alone else _THREADS.map(count, patterns)
+        return of_v, of_y
+
+
+_THREADS = ThreadPoolExecutor(2, thread_name_prefix="counting")
+
+
+def _not_finite(by_pattern: np.ndarray) -> int:
+    return int(by_pattern[FINITE:PLUS_ZERO].sum() + by_pattern[PLUS_ZERO + FINITE :].sum())
+
+
+def _present(ascending: np.ndarray) -> tuple[np.ndarray, np.ndarray, list[int]]:
+    """(S, 63488) counts -> the values and counts of those above 0, end to end; how many of each."""
+    flat = ascending.ravel()
+    present = np.flatnonzero(flat)
+    rows = present // len(ASCENDING_VALUES)
+    values = ASCENDING_VALUES[present - rows * len(ASCENDING_VALUES)]
+    return values, flat[present], np.bincount(rows, minlength=len(ascending)).tolist()
+
+
+def _check(
+    layer: int, batch: str, conv_slice: ConvSlice, x_amax: float, strange: int, total: int
+) -> None:
+    """Raises CalibrationError where x, v or y is not finite."""
+    try:
+        if not x_amax < float("inf"):
+            raise Refusal("the conv input contains NaN or infinite values")
+        check_finite(strange, total)
+    except Refusal as reason:
+        raise _fault(layer, batch, conv_slice, reason) from None
+
+
+def _fault(layer: int, batch: str, conv_slice: ConvSlice, reason: Refusal) -> CalibrationError:
+    return CalibrationError(
+        "layer {layer}, batch {batch}, slice {slice}: {reason}",
+        layer=layer,
+        batch=batch,
+        slice=conv_slice.name,
+        reason=reason,
+    )
+
+
+@dataclass(eq=False)
+class _LayerCounters:
+    """One layer's weights and counters, on the device that the layer runs on."""
+
+    weight: Tensor  # float32 (D, W)
+    bias: Tensor  # float32 (D,)
+    v_counts: Tensor  # int32 (slices, 65536)
+    y_counts: Tensor  # int32 (N, slices, 65536)
+    x_amax: Tensor  # int32 (N, D), bits of float32
+
+
+class DeviceCounter:
+    """Counts on one device, in a launch a layer; a forward's counts come to the host at its end.
+
+    Args:
+        rows: S numbers of layers and slices, by layer: where the tally has a layer's first slice.
+        batch_size: how many sequences run together at most.
+    """
+
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        rows: Mapping[int, int],
+        tally: Tally,
+        batch_size: int,
+        device: torch.device,
+    ) -> None:
+        self._checkpoint = checkpoint
+        self._rows = rows
+        self._tally = tally
+        self._batch_size = batch_size
+        self._device = device
+        widths = torch.tensor([own.width for own in checkpoint.slices])
+        numbers = torch.arange(len(widths), dtype=torch.int32)
+        self._slice_of = numbers.repeat_interleave(widths).to(device)
+        self._values = torch.from_numpy(ASCENDING_VALUES).to(device)
+        self._counters: dict[int, _LayerCounters] = {}
+        self._input_counts: Tensor | None = None  # int64 (layers here · slices, 65536)
+        self._seq_len = 0
+
+    def add(self, batches: Sequence[int], layer: int, x: Tensor) -> None:
+        """Count a layer's conv input x (N, D, L), of N batches; nothing is waited for."""
+        own = self._counters.get(layer)
+        if own is None:
+            own = self._counters[layer] = self._make(layer)
+        self._seq_len = x.shape[-1]
+        n = len(batches)
+        y_counts, x_amax = own.y_counts[:n], own.x_amax[:n]
+        add_layer_counts(x, own.weight, own.bias, self._slice_of, own.v_counts, y_counts, x_amax)
+
+    def _make(self, layer: int) -> _LayerCounters:
+        conv, slices = self._checkpoint.conv(layer), len(self._checkpoint.slices)
+
+        def zeros(*shape: int) -> Tensor:
+            return torch.zeros(shape, dtype=torch.int32, device=self._device)
+
+        return _LayerCounters(
+            conv.weight.to(self._device, torch.float32).contiguous(),
+            conv.bias.to(self._device, torch.float32).contiguous(),
+            zeros(slices, PATTERNS),
+            zeros(self._batch_size, slices, PATTERNS),
+            zeros(self._batch_size, self._checkpoint.conv_dim),
+        )
+
+    def finish(self, batches: Sequence[int]) -> None:
+        """The forward of these batches is over: fetch what they have by themselves.
+
+        Raises CalibrationError for what is not finite.
+        """
+        counters = list(self._counters.values())
+        v_counts = torch.cat([own.v_counts for own in counters])
+        x_amax = self._x_amax(len(batches))
+        rows = self._tally_rows()
+        # A few sequences at a time: the counters of all may be large.
+        step = max(1, MOST_COUNTERS // v_counts.numel())
+        for first in range(0, len(batches), step):
+            some = batches[first : first + step]
+            y_counts = torch.cat([own.y_counts[first : first + len(some)] for own in counters], 1)
+            self._check(some, x_amax[first : first + len(some)], _strange(y_counts))
+            self._add_outputs(some, rows, y_counts)
+        self._check(batches, x_amax, _strange(v_counts)[None])  # v may be -∞ where y is 0
+        self._tally.add_amax(rows, np.max(x_amax, axis=0))
+        if self._input_counts is None:
+            self._input_counts = torch.zeros(v_counts.shape, dtype=torch.int64, device=self._device)
+        self._input_counts += v_counts
+        for own in counters:
+            for used in (own.v_counts, own.y_counts, own.x_amax):
+                used.zero_()
+
+    def _tally_rows(self) -> list[int]:
+        slices = len(self._checkpoint.slices)
+        return [self._rows[layer] + i for layer in self._counters for i in range(slices)]
+
+    def _x_amax(self, n: int) -> np.ndarray:
+        """(n, layers here · slices) float32."""
+        stacked = torch.stack([own.x_amax[:n] for own in self._counters.values()], 1)
+        slices = self._checkpoint.slices
+        by_slice = [stacked[..., own.channels].amax(-1) for own in slices]
+        bits = torch.stack(by_slice, -1).flatten(1).cpu()
+        return bits.view(torch.float32).numpy()
+
+    def _check(self, batches: Sequence[int], x_amax: np.ndarray, strange: np.ndarray) -> None:
+        """``strange`` (n, S) or, of all of them together, (1, S): values that are not finite."""
+        fine = (x_amax < np.inf) & (strange == 0)
+        if fine.all():
+            return
+        place, row = np.argwhere(~fine)[0]
+        names = str(batches[place]) if len(strange) == len(batches) else ""
+        names = names or f"{batches[0]} to {batches[-1]}"
+        slices = self._checkpoint.slices
+        layer = list(self._counters)[row // len(slices)]
+        own = slices[row % len(slices)]
+        total = own.width * self._seq_len * (1 if len(strange) > 1 else len(batches))
+        count = strange[min(place, len(strange) - 1), row]
+        _check(layer, names, own, x_amax[place, row], int(count), total)
+
+    def _add_outputs(self, batches: Sequence[int], rows: Sequence[int], y_counts: Tensor) -> None:
+        """y_counts (n, S, 65536) int32: only what occurred crosses to the host."""
+        negative = y_counts[..., :FINITE].flip(-1)
+        positive = y_counts[..., PLUS_ZERO : PLUS_ZERO + FINITE].clone()
+        positive[..., 0] += negative[..., -1]
+        negative[..., -1] = 0
+        ascending = torch.cat([negative, positive], -1)
+        lengths = _to_host((ascending > 0).sum(-1)).tolist()
+        flat = ascending.flatten()
+        present = flat.nonzero()[:, 0]
+        counts = _to_host(flat[present].to(torch.int64))
+        values = _to_host(self._values[present % len(self._values)])
+        begin = 0
+        for batch, own in zip(batches, lengths, strict=True):
+            end = begin + sum(own)
+            self._tally.add_outputs(batch, rows, values[begin:end], counts[begin:end], own)
+            begin = end
+
+    def collect(self) -> None:
+        """Bring the counts of v to the tally; until they are asked for they stay on the device."""
+        if self._input_counts is not None:
+            self._tally.add_inputs(
+                self._tally_rows(), merged_ascending(_to_host(self._input_counts))
+            )
+            self._input_counts.zero_()
+
+
+def _strange(by_pattern: Tensor) -> np.ndarray:
+    """(..., 65536) counts -> (...) how many are of patterns that are no finite float16."""
+    negative = by_pattern[..., FINITE:PLUS_ZERO].sum(-1)
+    positive = by_pattern[..., PLUS_ZERO + FINITE :].sum(-1)
+    return (negative + positive).cpu().numpy()
+
+
+def _to_host(tensor: Tensor) -> np.ndarray:
+    """A copy on the host: through pinned memory, into which a GPU writes by itself."""
+    if tensor.device.type == "cpu":
+        return tensor.numpy()
+    host = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
+    return host.copy_(tensor).numpy()
+
+
+class Counter:
+    """Counts conv inputs wherever they lie, each by the counter of its place.
+
+    Args:
+        layers: which are counted, ascending.
+        batch_size: how many sequences run together at most.
+    """
+
+    def __init__(
+        self, checkpoint: Checkpoint, layers: Sequence[int], tally: Tally, batch_size: int
+    ) -> None:
+        self._checkpoint = checkpoint
+        self._rows = {layer: i * len(checkpoint.slices) for i, layer in enumerate(layers)}
+        self._tally = tally
+        self._batch_size = batch_size
+        self._host = HostCounter(checkpoint, self._rows, tally)
+        self._devices: dict[torch.device, DeviceCounter] = {}
+
+    def add(
+        self, batches: Sequence[int], layer: int, x: Tensor, gradient: Tensor | None = None
+    ) -> None:
+        """Count a layer's conv input, and its gradient where there is one: (N, D, L), N batches.
+
+        Raises CalibrationError for what is not finite, here or when the forward is over.
+        """
+        on_device = default_backend(x) == "triton" and x.numel() <= MOST_VALUES
+        if gradient is not None or not on_device:
+            self._host.add(batches, layer, x, gradient)
+            return
+        own = self._devices.get(x.device)
+        if own is None:
+            own = self._devices[x.device] = DeviceCounter(
+                self._checkpoint, self._rows, self._tally, self._batch_size, x.device
+            )
+        own.add(batches, layer, x)
+
+    def finish(self, batches: Sequence[int]) -> None:
+        """The forward of these batches is over."""
+        for own in self._devices.values():
+            own.finish(batches)
+
+    def collect(self) -> None:
+        """Bring all that was counted to the tally."""
+        for own in self._devices.values():
+            own.collect()
