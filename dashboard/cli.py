@@ -6,11 +6,13 @@
     python -m dashboard export CHECKPOINT        calibrate, and write scales as Quamba stores them
     python -m dashboard impact CHECKPOINT        what quantized layers cost the model, in nats
 
+``calibrate`` goes on where it was stopped, and under torchrun it is shared out over its processes.
+
 Exit status 0; 1 where ``check`` finds a fault or ``impact`` a KL above ``--max-kl``; 130 where
-``impact`` was stopped, with what was finished by then; 2, with one line on standard error, for
-anything wrong with what was given. What was asked for goes to standard output or to ``--out``; how
-far the work is and what is logged (``--log-level``) to standard error, the former on a terminal
-alone.
+``calibrate`` was stopped, or ``impact``, with what was finished by then; 2, with one line on
+standard error, for anything wrong with what was given. What was asked for goes to standard output
+or to ``--out``; how far the work is, what came of it and what is logged (``--log-level``) to
+standard error, the first on a terminal alone.
 """
 
 from __future__ import annotations
@@ -23,7 +25,8 @@ import os
 import shutil
 import sys
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
@@ -84,7 +87,15 @@ from dashboard.calibration.archive import (
     save_calibration,
     write_whole,
 )
+from dashboard.calibration.forward import forward_of
+from dashboard.calibration.processes import launched_processes
+from dashboard.calibration.unfinished import (
+    calibrate_to_the_end,
+    default_directory,
+    segments_of,
+)
 from dashboard.checkpoints import (
+    DTYPES,
     Checkpoint,
     backbone_of,
     default_device,
@@ -197,14 +208,53 @@ def _run_calibrate(arguments: argparse.Namespace) -> int:
     _check_place(arguments.out)
     checkpoint = load_checkpoint(arguments.checkpoint)
     text = read_text(checkpoint, arguments.text, arguments.batches, arguments.seq_len)
+    _check_batch_size(arguments)
     load = load_language_model if arguments.gradients else load_backbone
-    with _progress_bar() as show:
-        calibration = calibrate(
-            checkpoint, load(checkpoint), text, gradients=arguments.gradients, on_progress=show
-        )
-    origin = replace(calibration.origin, fingerprint=fingerprint(checkpoint))
-    save_calibration(out, replace(calibration, origin=origin))
+    with launched_processes() as processes, ThreadPoolExecutor(1) as beside:
+        files = beside.submit(fingerprint, checkpoint) if processes.is_first else None
+        model = load(checkpoint, processes.device, DTYPES.get(arguments.dtype))
+        backbone = backbone_of(model)
+        segments = segments_of(default_directory(), checkpoint, backbone, text, arguments.gradients)
+        try:
+            with _progress_bar(processes.is_first) as show:
+                calibration = calibrate_to_the_end(
+                    checkpoint,
+                    model,
+                    text,
+                    segments,
+                    processes,
+                    gradients=arguments.gradients,
+                    batch_size=arguments.batch_size,
+                    on_progress=show,
+                )
+        except KeyboardInterrupt:
+            _say("stopped; the same command goes on from what was counted")
+            return 130
+        if calibration is not None and files is not None:
+            origin = replace(calibration.origin, fingerprint=files.result())
+            save_calibration(out, replace(calibration, origin=origin))
+            together = f", {processes.size} processes" if processes.size > 1 else ""
+            _say(
+                f"{text.batches} batches of {text.seq_len} tokens counted; the forward ran in "
+                f"{forward_of(backbone)}{together}"
+            )
+        processes.wait()
+        segments.remove()
     return 0
+
+
+def _check_batch_size(arguments: argparse.Namespace) -> None:
+    if arguments.batch_size < 1:
+        raise UsageError(f"--batch-size is {arguments.batch_size}; it must be at least 1")
+    if arguments.gradients and arguments.batch_size > 1:
+        raise UsageError("--batch-size does not go with --gradients, counted one at a time")
+
+
+def _say(line: str) -> None:
+    """A line on standard error, unless nobody reads it any more."""
+    with suppress(OSError):
+        sys.stderr.write(f"dashboard: {line}\n")
+        sys.stderr.flush()
 
 
 def _run_export(arguments: argparse.Namespace) -> int:
@@ -445,16 +495,24 @@ BAR = "{desc} {percentage:3.0f} %|{bar:30}| {elapsed}, {remaining} left"
 
 
 @contextmanager
-def _progress_bar() -> Iterator[Callable[[Progress | ImpactProgress], None]]:
+def _progress_bar(
+    is_shown: bool = True,
+) -> Iterator[Callable[[Progress | ImpactProgress], None]]:
     """A bar on standard error, gone afterwards; nothing at all where that is not a terminal.
 
-    Gives what a calibration or a study is to call. Lines that are logged meanwhile appear above the
-    bar.
+    ``is_shown`` is false for all but one of several processes that share a terminal. Gives what a
+    calibration or a study is to call. Lines that are logged meanwhile appear above the bar.
     """
     loggers = [logging.getLogger(name) for name in PACKAGES]
     with (
         logging_redirect_tqdm(loggers),
-        tqdm(total=1, bar_format=BAR, leave=False, disable=None, dynamic_ncols=True) as bar,
+        tqdm(
+            total=1,
+            bar_format=BAR,
+            leave=False,
+            disable=None if is_shown else True,
+            dynamic_ncols=True,
+        ) as bar,
     ):
 
         def show(progress: Progress | ImpactProgress) -> None:
@@ -746,6 +804,19 @@ def _parser() -> argparse.ArgumentParser:
         "--gradients",
         action="store_true",
         help="of the model's loss, too: then the best α is the one that is predicted to cost least",
+    )
+    command.add_argument(
+        "--batch-size",
+        type=int,
+        default=1,
+        metavar="N",
+        help="sequences in one forward, on a GPU; the result is the same",
+    )
+    command.add_argument(
+        "--dtype",
+        choices=DTYPES,
+        metavar="DTYPE",
+        help="of the forward, on a GPU: float32, bfloat16, float16; default: the weights'",
     )
     command.add_argument("--out", metavar=f"FILE{SUFFIX}", required=True)
     command.set_defaults(run=_run_calibrate)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # two torch processes share the cores
 os.environ["SCALESCOPE_RESULTS"] = ""  # what is measured here is kept nowhere, and read nowhere
+os.environ["SCALESCOPE_UNFINISHED"] = ""  # nor is what was stopped
 if "PYTEST_XDIST_WORKER" in os.environ:  # tests run side by side: a process a core
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 

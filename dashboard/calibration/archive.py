@@ -112,15 +112,40 @@ def save_calibration(path: str | Path, calibration: Calibration) -> None:
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all: beside its place, then moved there; raises OSError."""
+    """Write a file whole or not at all; raises OSError.
+
+    Where the file system can, it is written without a name, and gets one when it is whole: a
+    process that is killed meanwhile leaves nothing. Elsewhere it is written beside its place.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
     try:
-        temporary.write_bytes(content)
-        with temporary.open("rb") as written:
-            os.fsync(written.fileno())
+        if UNNAMED and Path("/proc/self/fd").is_dir():
+            _write_unnamed(temporary, content)
+        else:
+            temporary.write_bytes(content)
+            with temporary.open("rb") as written:
+                os.fsync(written.fileno())
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+UNNAMED = getattr(os, "O_TMPFILE", 0)  # of Linux
+
+
+def _write_unnamed(path: Path, content: bytes) -> None:
+    """Write a file that has no name until it is whole; one beside it where none can be had."""
+    try:
+        file = os.open(path.parent, UNNAMED | os.O_WRONLY, 0o666)
+    except OSError:  # the file system has no such files
+        file = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
+    with os.fdopen(file, "wb") as opened:
+        opened.write(content)
+        opened.flush()
+        os.fsync(file)
+        if not path.exists():
+            # With a directory, which an absolute path does not need, os.link follows the link.
+            os.link(f"/proc/self/fd/{file}", path, src_dir_fd=file)
 
 
 def _slice_arrays(prefix: str, counted: SliceCalibration) -> dict[str, np.ndarray]:

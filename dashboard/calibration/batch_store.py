@@ -56,8 +56,8 @@ class BatchStore:
         return places
 
     def get(self, place: Place) -> Histogram:
-        """The histogram at a place, its arrays mapped and not copied; nothing is put after this."""
-        if self._mapped is None:
+        """The histogram at a place, its arrays mapped and not copied."""
+        if self._mapped is None or len(self._mapped) < self._end:  # more was put since
             self._mapped = mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_READ)
         return Histogram(
             np.frombuffer(self._mapped, np.float32, place.distinct, place.values_at),
@@ -67,6 +67,8 @@ class BatchStore:
 
 def _write(file: int, content: memoryview | bytes) -> int:
     """Write all of it: one call may write less, of a disk that fills up or of 2 GB at once."""
+    if not len(content):  # of which there is no view
+        return 0
     view = memoryview(content).cast("B")
     written = 0
     while written < len(view):

@@ -590,7 +590,7 @@ def assemble(
     for row, (layer, conv_slice) in enumerate(rows):
         conv = checkpoint.conv(layer)
         own = tuple(outputs[row] for outputs in batches)
-        output = Histogram.sum(own)
+        output = histogram_of(tally.output_counts[row])
         try:
             counted[layer].append(
                 SliceCalibration(
@@ -601,7 +601,7 @@ def assemble(
                     silu_input=histogram_of(tally.input_counts[row]),
                     silu_output=output,
                     batches=own,
-                    gradients=tally.gradients[row].sums_of(output) if tally.gradients else None,
+                    gradients=tally.gradients(row, output),
                 )
             )
         except CalibrationError as error:

@@ -42,25 +42,12 @@ from kernels.statistics import MOST_VALUES
 MOST_COUNTERS = 2**26  # fetched together: 256 MB of int32
 
 
-@dataclass(frozen=True, eq=False)
-class CountedBatches:
-    """What some of the batches counted, of S layers and slices in the order of ``slices_of``.
-
-    ``numbers`` are the batches', in order; ``x_amax`` (S,) float32, and of all of them together
-    ``inputs``, S histograms of v; ``outputs`` has for each batch S histograms of y, ``gradients``
-    S sums at their values, or is empty.
-    """
-
-    numbers: tuple[int, ...]
-    x_amax: np.ndarray
-    inputs: tuple[Histogram, ...]
-    outputs: tuple[tuple[Histogram, ...], ...]
-    gradients: tuple[tuple[GradientSums, ...], ...] = ()
-
-
 def slices_of(checkpoint: Checkpoint, layers: Sequence[int]) -> list[tuple[int, ConvSlice]]:
     """Each layer with each of its slices, in the order of all counters."""
     return [(layer, conv_slice) for layer in layers for conv_slice in checkpoint.slices]
+
+
+Arrays = dict[str, np.ndarray]
 
 
 class Tally:
@@ -68,13 +55,17 @@ class Tally:
 
     Args:
         width: S, how many layers and slices there are.
+        separate: keep each batch's gradients by themselves, so that they can be packed; else they
+            are added up as they come.
     """
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, separate: bool = False) -> None:
         self.width = width
         self.x_amax = np.zeros(width, np.float32)
         self.input_counts = np.zeros((width, len(ASCENDING_VALUES)), np.int64)
-        self.gradients: list[GradientTally] = []
+        self.output_counts = np.zeros_like(self.input_counts)
+        self._gradients = [GradientTally() for _ in range(width)]
+        self._separate: dict[int, list[GradientSums]] | None = {} if separate else None
         self._store = BatchStore()
         self._places: dict[int, list[Place | None]] = {}
 
@@ -83,10 +74,11 @@ class Tally:
         own = np.asarray(rows)
         self.x_amax[own] = np.maximum(self.x_amax[own], x_amax)
 
-    def add_inputs(self, rows: Sequence[int], counts: np.ndarray) -> None:
-        """Counts of v: int64 (rows, 63488), of ``ASCENDING_VALUES``."""
-        for row, own in zip(rows, counts, strict=True):
-            self.input_counts[row] += own
+    def add_totals(self, rows: Sequence[int], inputs: np.ndarray, outputs: np.ndarray) -> None:
+        """Counts of v and of y: int64 (rows, 63488), of ``ASCENDING_VALUES``."""
+        for own, of_v, of_y in zip(rows, inputs, outputs, strict=True):
+            self.input_counts[own] += of_v
+            self.output_counts[own] += of_y
 
     def add_outputs(
         self,
@@ -101,29 +93,12 @@ class Tally:
         for row, place in zip(rows, self._store.put(values, counts, lengths), strict=True):
             own[row] = place
 
-    def add_gradients(self, row: int, sums: GradientSums) -> None:
-        """The sums of the next batch, in the order of the batches."""
-        if not self.gradients:
-            self.gradients = [GradientTally() for _ in range(self.width)]
-        self.gradients[row].add(sums)
-
-    def absorb(self, counted: CountedBatches) -> None:
-        """Add what was counted elsewhere; with gradients, of batches after those that are here."""
-        self.add_amax(range(self.width), counted.x_amax)
-        for row, histogram in enumerate(counted.inputs):
-            places = np.searchsorted(ASCENDING_VALUES, histogram.values, "right") - 1
-            self.input_counts[row, places] += histogram.counts
-        for batch, outputs in zip(counted.numbers, counted.outputs, strict=True):
-            self.add_outputs(
-                batch,
-                range(self.width),
-                np.concatenate([histogram.values for histogram in outputs]),
-                np.concatenate([histogram.counts for histogram in outputs]),
-                [len(histogram.values) for histogram in outputs],
-            )
-        for gradients in counted.gradients:
-            for row, sums in enumerate(gradients):
-                self.add_gradients(row, sums)
+    def add_gradients(self, batch: int, row: int, sums: GradientSums) -> None:
+        """The sums of the next batch, in the order of the batches; row after row."""
+        if self._separate is not None:
+            self._separate.setdefault(batch, []).append(sums)
+        else:
+            self._gradients[row].add(sums)
 
     @property
     def numbers(self) -> tuple[int, ...]:
@@ -131,8 +106,63 @@ class Tally:
         return tuple(sorted(self._places))
 
     def outputs(self, batch: int) -> tuple[Histogram, ...]:
-        """A batch's S histograms of y; nothing is added after this."""
+        """A batch's S histograms of y."""
         return tuple(self._store.get(place) for place in self._places[batch] if place is not None)
+
+    def gradients(self, row: int, output: Histogram) -> GradientSums | None:
+        """All batches' sums, added in their order; None where none were counted."""
+        if self._separate is not None:
+            for batch in sorted(self._separate):
+                for own, sums in enumerate(self._separate[batch]):
+                    self._gradients[own].add(sums)
+            self._separate = None
+        own_tally = self._gradients[row]
+        return own_tally.sums_of(output) if own_tally.tokens else None
+
+    def pack_batches(self, numbers: Sequence[int]) -> Arrays:
+        """What some batches have by themselves, as arrays: values narrow, one after the other.
+
+        ``numbers`` (B,) and ``lengths`` (B, S) int64; ``values`` float16 and ``counts`` uint32 of
+        all their histograms; with gradients ``squares``, ``sums`` and ``tokens``, too.
+        """
+        outputs = [self.outputs(number) for number in numbers]
+        packed = {
+            "numbers": np.array(numbers, np.int64),
+            "lengths": np.array([[len(own.values) for own in one] for one in outputs], np.int64),
+            "values": _joined([own.values for one in outputs for own in one], np.float16),
+            "counts": _joined([own.counts for one in outputs for own in one], np.uint32),
+        }
+        if self._separate:
+            gradients = [sums for number in numbers for sums in self._separate[number]]
+            packed["squares"] = _joined([sums.squares for sums in gradients], np.float64)
+            packed["sums"] = _joined([sums.sums for sums in gradients], np.float64)
+            packed["tokens"] = np.array([sums.tokens for sums in gradients], np.int64)
+        return packed
+
+    def unpack_batches(self, packed: Mapping[str, np.ndarray]) -> None:
+        """Add what ``pack_batches`` gave, here or elsewhere, of batches that are not here."""
+        lengths = packed["lengths"].ravel().tolist()
+        values = packed["values"].astype(np.float32)
+        places = self._store.put(values, packed["counts"].astype(np.int64), lengths)
+        for i, number in enumerate(packed["numbers"].tolist()):
+            self._places[number] = list(places[i * self.width : (i + 1) * self.width])
+        if "squares" in packed:
+            ends = np.cumsum(lengths)[:-1]
+            squares, sums = np.split(packed["squares"], ends), np.split(packed["sums"], ends)
+            for i, own in enumerate(np.split(values, ends)):
+                number, row = divmod(i, self.width)
+                self.add_gradients(
+                    int(packed["numbers"][number]),
+                    row,
+                    GradientSums(own, squares[i], sums[i], int(packed["tokens"][i])),
+                )
+
+
+def _joined(arrays: Sequence[np.ndarray], dtype: type) -> np.ndarray:
+    """End to end, in a dtype that holds their values."""
+    whole: np.ndarray = np.empty(sum(map(len, arrays)), dtype)
+    np.concatenate([np.empty(0, dtype), *arrays], out=whole, casting="unsafe")
+    return whole
 
 
 def histogram_of(ascending: np.ndarray) -> Histogram:
@@ -179,29 +209,29 @@ class HostCounter:
         x = x.to(torch.float32).contiguous()
         v = reference.causal_conv1d(x, conv.weight.to(x.device), conv.bias.to(x.device))[0]
         y = float_output(v)
-        least, most = torch.aminmax(x[0], dim=1)
-        by_channel = torch.maximum(-least, most)
-        x_amax = torch.stack([by_channel[own.channels].amax() for own in slices]).cpu().numpy()
+        extremes = [torch.stack(torch.aminmax(x[0, own.channels])) for own in slices]
+        x_amax = torch.stack(extremes).abs().amax(1).cpu().numpy()
         of_v, of_y = self._count_both(v, y)
         for row, conv_slice in enumerate(slices):
             strange = _not_finite(of_y[row]) or _not_finite(of_v[row])
             total = conv_slice.width * x.shape[-1]
             _check(layer, str(batch), conv_slice, x_amax[row], strange, total)
         rows = range(self._rows[layer], self._rows[layer] + len(slices))
+        inputs, outputs = merged_ascending(of_v), merged_ascending(of_y)
         self._tally.add_amax(rows, x_amax)
-        self._tally.add_inputs(rows, merged_ascending(of_v))
-        values, counts, lengths = _present(merged_ascending(of_y))
+        self._tally.add_totals(rows, inputs, outputs)
+        values, counts, lengths = _present(outputs)
         self._tally.add_outputs(batch, rows, values, counts, lengths)
         if gradient is not None:
             ends = np.cumsum(lengths)[:-1]
-            outputs = map(Histogram, np.split(values, ends), np.split(counts, ends))
-            for row, conv_slice, output in zip(rows, slices, outputs, strict=True):
+            histograms = map(Histogram, np.split(values, ends), np.split(counts, ends))
+            for row, conv_slice, output in zip(rows, slices, histograms, strict=True):
                 channels = conv_slice.channels
                 try:
                     sums = batch_gradients(y[channels], gradient[channels], output)
                 except ValueError as error:
                     raise _fault(layer, str(batch), conv_slice, Refusal(str(error))) from None
-                self._tally.add_gradients(row, sums)
+                self._tally.add_gradients(batch, row, sums)
 
     def _count_both(self, v: Tensor, y: Tensor) -> tuple[np.ndarray, np.ndarray]:
         """(slices, 65536) int64 of each; bincount keeps one core busy, so a thread for each."""
@@ -212,8 +242,8 @@ class HostCounter:
             return counts.cpu().numpy().reshape(-1, PATTERNS)
 
         patterns = [
-            values.to(torch.float16).view(torch.int16).to(torch.int32).add_(row_of).flatten()
-            for values in (v, y)
+            own.to(torch.float16).view(torch.int16).to(torch.int32).add_(row_of).flatten()
+            for own in (v, y)
         ]
         alone = v.is_cuda or torch.get_num_threads() == 1
         of_v, of_y = map(count, patterns) if alone else _THREADS.map(count, patterns)
@@ -296,6 +326,7 @@ class DeviceCounter:
         self._values = torch.from_numpy(ASCENDING_VALUES).to(device)
         self._counters: dict[int, _LayerCounters] = {}
         self._input_counts: Tensor | None = None  # int64 (layers here · slices, 65536)
+        self._output_counts: Tensor | None = None
         self._seq_len = 0
 
     def add(self, batches: Sequence[int], layer: int, x: Tensor) -> None:
@@ -331,6 +362,9 @@ class DeviceCounter:
         v_counts = torch.cat([own.v_counts for own in counters])
         x_amax = self._x_amax(len(batches))
         rows = self._tally_rows()
+        if self._input_counts is None or self._output_counts is None:
+            self._input_counts = torch.zeros_like(v_counts, dtype=torch.int64)
+            self._output_counts = torch.zeros_like(self._input_counts)
         # A few sequences at a time: the counters of all may be large.
         step = max(1, MOST_COUNTERS // v_counts.numel())
         for first in range(0, len(batches), step):
@@ -338,10 +372,9 @@ class DeviceCounter:
             y_counts = torch.cat([own.y_counts[first : first + len(some)] for own in counters], 1)
             self._check(some, x_amax[first : first + len(some)], _strange(y_counts))
             self._add_outputs(some, rows, y_counts)
+            self._output_counts += y_counts.sum(0)
         self._check(batches, x_amax, _strange(v_counts)[None])  # v may be -∞ where y is 0
         self._tally.add_amax(rows, np.max(x_amax, axis=0))
-        if self._input_counts is None:
-            self._input_counts = torch.zeros(v_counts.shape, dtype=torch.int64, device=self._device)
         self._input_counts += v_counts
         for own in counters:
             for used in (own.v_counts, own.y_counts, own.x_amax):
@@ -393,12 +426,14 @@ class DeviceCounter:
             begin = end
 
     def collect(self) -> None:
-        """Bring the counts of v to the tally; until they are asked for they stay on the device."""
-        if self._input_counts is not None:
-            self._tally.add_inputs(
-                self._tally_rows(), merged_ascending(_to_host(self._input_counts))
-            )
+        """Bring the totals to the tally; until they are asked for they stay on the device."""
+        if self._input_counts is not None and self._output_counts is not None:
+            totals = [
+                merged_ascending(_to_host(own)) for own in (self._input_counts, self._output_counts)
+            ]
+            self._tally.add_totals(self._tally_rows(), *totals)
             self._input_counts.zero_()
+            self._output_counts.zero_()
 
 
 def _strange(by_pattern: Tensor) -> np.ndarray:

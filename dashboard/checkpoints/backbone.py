@@ -23,6 +23,7 @@ from kernels import available_backends
 
 logger = logging.getLogger(__name__)
 
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 STATE_SPACES_EMBEDDING = "backbone.embedding.weight"
 MOST_SHARING = 16  # Zamba2 uses the same attention weights in up to nine layers
 
