@@ -7,10 +7,11 @@ import pytest
 import torch
 
 from dashboard.calibration import CalibrationError, Progress, calibrate, read_text
-from dashboard.calibration.counting import Counter, DeviceCounter, HostCounter, Tally, histogram_of
+from dashboard.calibration.counting import Counter, DeviceCounter, HostCounter, Tally
 from dashboard.calibration.forward import SeparateProducts, forward_of, run_forwards
 from dashboard.calibration.histogram import Histogram
 from dashboard.checkpoints import default_device, load_backbone, load_checkpoint
+from dashboard.checkpoints.backbone import _place
 from kernels import available_backends, reference
 
 DEVICE = torch.device(default_device())
@@ -111,8 +112,9 @@ def test_counters_on_the_device_are_the_counts_of_what_was_captured(name):
 
     backbone = load_backbone(checkpoint, str(DEVICE))
     run_forwards(checkpoint, backbone, text.tokens, layers, visit, 2, counter.finish)
-    assert not tally.input_counts.any()  # still on the device
+    assert not tally.totals.any()  # still on the device
     counter.collect()
+    inputs, outputs = tally.total_histograms()
     assert tally.numbers == (0, 1, 2)
     for layer in layers:
         conv, x = checkpoint.conv(layer), torch.cat(captured[layer])
@@ -120,8 +122,8 @@ def test_counters_on_the_device_are_the_counts_of_what_was_captured(name):
         y = reference.silu(v)
         for row, own in enumerate(checkpoint.slices, rows[layer]):
             assert tally.x_amax[row] == float(x[:, own.channels].abs().amax())
-            of_v = histogram_of(tally.input_counts[row])
-            assert_same_histograms(of_v, Histogram.of(v[:, own.channels]))
+            assert_same_histograms(inputs[row], Histogram.of(v[:, own.channels]))
+            assert_same_histograms(outputs[row], Histogram.of(y[:, own.channels]))
             for batch in range(3):
                 expected = Histogram.of(y[batch, own.channels])
                 assert_same_histograms(tally.outputs(batch)[row], expected)
@@ -174,4 +176,20 @@ def test_the_counter_of_a_place_is_that_of_its_device():
     tally = Tally(checkpoint.n_layers)
     counter = Counter(checkpoint, checkpoint.layers, tally, 1)
     counter.add([4], 2, torch.randn(1, checkpoint.conv_dim, 9))
-    assert tally.numbers == (4,) and tally.input_counts[2].sum() == 9 * checkpoint.conv_dim
+    assert tally.numbers == (4,) and tally.totals[0, 2].sum() == 9 * checkpoint.conv_dim
+
+
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="one GPU at most")
+@pytest.mark.parametrize("name", ["mamba-tiny", "mamba2-tiny"])
+def test_a_model_over_two_gpus_counts_what_it_counts_on_one(name):
+    checkpoint = load_checkpoint(name)
+    text = read_text(checkpoint, batches=3, seq_len=40)
+    expected = calibrate(checkpoint, load_backbone(checkpoint, "cuda", torch.float32), text)
+    backbone = load_backbone(checkpoint, "cpu")
+    size = sum(parameter.nbytes for parameter in backbone.parameters())
+    room = {0: int(0.6 * size), 1: 2 * size, "cpu": size}
+    spread = _place(checkpoint, backbone, torch.device("cuda"), room)
+    devices = {parameter.device for parameter in spread.parameters()}
+    assert len(devices) == 2
+    for batch_size in (1, 2):
+        assert_same(expected, calibrate(checkpoint, spread, text, batch_size=batch_size))

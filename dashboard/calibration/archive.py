@@ -107,8 +107,22 @@ def save_calibration(path: str | Path, calibration: Calibration) -> None:
         **{name: str(value) for name, value in vars(origin).items()},
         "layers": json.dumps(layers),
     }
-    write_whole(Path(path), save(arrays, metadata))
+    write_whole(Path(path), _with_sorted_metadata(save(arrays, metadata)))
     logger.info("calibration of %s saved as %s", origin.checkpoint, path)
+
+
+def _with_sorted_metadata(content: bytes) -> bytes:
+    """The same file with its metadata in the order of their names.
+
+    safetensors writes them in an order that differs from process to process; so the same
+    calibration is the same file.
+    """
+    length = int.from_bytes(content[:8], "little")
+    header = json.loads(content[8 : 8 + length])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    encoded = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
+    encoded += b" " * (-len(encoded) % 8)  # tensors begin at a multiple of 8
+    return b"".join((len(encoded).to_bytes(8, "little"), encoded, content[8 + length :]))
 
 
 def write_whole(path: Path, content: bytes) -> None:

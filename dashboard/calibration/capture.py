@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from dashboard.calibration.counting import Counter, Tally, histogram_of, slices_of
+from dashboard.calibration.counting import Counter, Tally, slices_of
 from dashboard.calibration.faults import CalibrationError, first_line
 from dashboard.calibration.forward import forward_of, run_forwards
 from dashboard.calibration.gradients import GradientSums, visit_gradients
@@ -30,6 +30,7 @@ from dashboard.checkpoints import (
     SAMPLES_DIR,
     Checkpoint,
     CheckpointError,
+    find_mixer,
 )
 from dashboard.checkpoints.weights import out_of_memory, ran_out_of_memory
 from dashboard.importing import hide_kernels_distribution
@@ -559,6 +560,8 @@ def count_batches(
     if gradients:
         visit_gradients(checkpoint, backbone, tokens, visited, visit_one)
     else:
+        for layer in layers:
+            counter.prepare(layer, find_mixer(backbone, layer).get_parameter("in_proj.weight"))
         run_forwards(checkpoint, backbone, tokens, visited, visit, batch_size, finish)
     counter.collect()
     took = time.perf_counter() - begun
@@ -586,11 +589,10 @@ def assemble(
     """The calibration of a tally that has all batches of the text."""
     batches = [tally.outputs(number) for number in tally.numbers]
     rows = slices_of(checkpoint, layers)
+    inputs, outputs = tally.total_histograms()
     counted: dict[int, list[SliceCalibration]] = {layer: [] for layer in layers}
     for row, (layer, conv_slice) in enumerate(rows):
         conv = checkpoint.conv(layer)
-        own = tuple(outputs[row] for outputs in batches)
-        output = histogram_of(tally.output_counts[row])
         try:
             counted[layer].append(
                 SliceCalibration(
@@ -598,10 +600,10 @@ def assemble(
                     x_amax=float(tally.x_amax[row]),
                     w_amax=float(conv.weight[conv_slice.channels].abs().amax()),
                     b_amax=float(conv.bias[conv_slice.channels].abs().amax()),
-                    silu_input=histogram_of(tally.input_counts[row]),
-                    silu_output=output,
-                    batches=own,
-                    gradients=tally.gradients(row, output),
+                    silu_input=inputs[row],
+                    silu_output=outputs[row],
+                    batches=tuple(batch[row] for batch in batches),
+                    gradients=tally.gradients(row, outputs[row]),
                 )
             )
         except CalibrationError as error:

@@ -62,9 +62,9 @@ class Tally:
     def __init__(self, width: int, separate: bool = False) -> None:
         self.width = width
         self.x_amax = np.zeros(width, np.float32)
-        self.input_counts = np.zeros((width, len(ASCENDING_VALUES)), np.int64)
-        self.output_counts = np.zeros_like(self.input_counts)
-        self._gradients = [GradientTally() for _ in range(width)]
+        self._totals: np.ndarray | None = None
+        self._apart: list[tuple[list[int], tuple[Histogram, ...], tuple[Histogram, ...]]] = []
+        self._gradients: list[GradientTally] = []
         self._separate: dict[int, list[GradientSums]] | None = {} if separate else None
         self._store = BatchStore()
         self._places: dict[int, list[Place | None]] = {}
@@ -77,8 +77,36 @@ class Tally:
     def add_totals(self, rows: Sequence[int], inputs: np.ndarray, outputs: np.ndarray) -> None:
         """Counts of v and of y: int64 (rows, 63488), of ``ASCENDING_VALUES``."""
         for own, of_v, of_y in zip(rows, inputs, outputs, strict=True):
-            self.input_counts[own] += of_v
-            self.output_counts[own] += of_y
+            self.totals[0, own] += of_v
+            self.totals[1, own] += of_y
+
+    def add_total_histograms(
+        self, rows: list[int], inputs: tuple[Histogram, ...], outputs: tuple[Histogram, ...]
+    ) -> None:
+        """The same as histograms: they are looked at only when more comes, or all at the end."""
+        self._apart.append((rows, inputs, outputs))
+
+    @property
+    def totals(self) -> np.ndarray:
+        """Counts of v and of y in all batches: int64 (2, S, 63488), of ``ASCENDING_VALUES``."""
+        if self._totals is None:
+            self._totals = np.zeros((2, self.width, len(ASCENDING_VALUES)), np.int64)
+        for rows, *both in self._apart:
+            for kind, histograms in enumerate(both):
+                for row, histogram in zip(rows, histograms, strict=True):
+                    places = np.searchsorted(ASCENDING_VALUES, histogram.values, "right") - 1
+                    self._totals[kind, row, places] += histogram.counts
+        self._apart = []
+        return self._totals
+
+    def total_histograms(self) -> tuple[tuple[Histogram, ...], tuple[Histogram, ...]]:
+        """S histograms of v, and S of y, of all batches."""
+        if self._totals is None and len(self._apart) == 1:  # as a device counted them
+            rows, inputs, outputs = self._apart[0]
+            if rows == list(range(self.width)):
+                return inputs, outputs
+        inputs, outputs = (tuple(map(histogram_of, counts)) for counts in self.totals)
+        return inputs, outputs
 
     def add_outputs(
         self,
@@ -98,7 +126,12 @@ class Tally:
         if self._separate is not None:
             self._separate.setdefault(batch, []).append(sums)
         else:
-            self._gradients[row].add(sums)
+            self._add_up(row, sums)
+
+    def _add_up(self, row: int, sums: GradientSums) -> None:
+        if not self._gradients:
+            self._gradients = [GradientTally() for _ in range(self.width)]
+        self._gradients[row].add(sums)
 
     @property
     def numbers(self) -> tuple[int, ...]:
@@ -114,10 +147,9 @@ class Tally:
         if self._separate is not None:
             for batch in sorted(self._separate):
                 for own, sums in enumerate(self._separate[batch]):
-                    self._gradients[own].add(sums)
+                    self._add_up(own, sums)
             self._separate = None
-        own_tally = self._gradients[row]
-        return own_tally.sums_of(output) if own_tally.tokens else None
+        return self._gradients[row].sums_of(output) if self._gradients else None
 
     def pack_batches(self, numbers: Sequence[int]) -> Arrays:
         """What some batches have by themselves, as arrays: values narrow, one after the other.
@@ -329,11 +361,15 @@ class DeviceCounter:
         self._output_counts: Tensor | None = None
         self._seq_len = 0
 
+    def prepare(self, layer: int) -> None:
+        """Make a layer's counters. In a forward, copying its weights would wait for all before."""
+        self._counters[layer] = self._make(layer)
+
     def add(self, batches: Sequence[int], layer: int, x: Tensor) -> None:
         """Count a layer's conv input x (N, D, L), of N batches; nothing is waited for."""
-        own = self._counters.get(layer)
-        if own is None:
-            own = self._counters[layer] = self._make(layer)
+        if layer not in self._counters:
+            self.prepare(layer)
+        own = self._counters[layer]
         self._seq_len = x.shape[-1]
         n = len(batches)
         y_counts, x_amax = own.y_counts[:n], own.x_amax[:n]
@@ -408,9 +444,20 @@ class DeviceCounter:
         _check(layer, names, own, x_amax[place, row], int(count), total)
 
     def _add_outputs(self, batches: Sequence[int], rows: Sequence[int], y_counts: Tensor) -> None:
-        """y_counts (n, S, 65536) int32: only what occurred crosses to the host."""
-        negative = y_counts[..., :FINITE].flip(-1)
-        positive = y_counts[..., PLUS_ZERO : PLUS_ZERO + FINITE].clone()
+        values, counts, lengths = self._present(y_counts)
+        begin = 0
+        for batch, own in zip(batches, lengths, strict=True):
+            end = begin + sum(own)
+            self._tally.add_outputs(batch, rows, values[begin:end], counts[begin:end], own)
+            begin = end
+
+    def _present(self, by_pattern: Tensor) -> tuple[np.ndarray, np.ndarray, list[list[int]]]:
+        """(n, S, 65536) counts -> values and counts of what occurred, end to end; how many of each.
+
+        No more than that crosses to the host.
+        """
+        negative = by_pattern[..., :FINITE].flip(-1)
+        positive = by_pattern[..., PLUS_ZERO : PLUS_ZERO + FINITE].clone()
         positive[..., 0] += negative[..., -1]
         negative[..., -1] = 0
         ascending = torch.cat([negative, positive], -1)
@@ -419,21 +466,19 @@ class DeviceCounter:
         present = flat.nonzero()[:, 0]
         counts = _to_host(flat[present].to(torch.int64))
         values = _to_host(self._values[present % len(self._values)])
-        begin = 0
-        for batch, own in zip(batches, lengths, strict=True):
-            end = begin + sum(own)
-            self._tally.add_outputs(batch, rows, values[begin:end], counts[begin:end], own)
-            begin = end
+        return values, counts, lengths
 
     def collect(self) -> None:
         """Bring the totals to the tally; until they are asked for they stay on the device."""
         if self._input_counts is not None and self._output_counts is not None:
-            totals = [
-                merged_ascending(_to_host(own)) for own in (self._input_counts, self._output_counts)
-            ]
-            self._tally.add_totals(self._tally_rows(), *totals)
-            self._input_counts.zero_()
-            self._output_counts.zero_()
+            both = []
+            for counts in (self._input_counts, self._output_counts):
+                values, numbers, lengths = self._present(counts[None])
+                ends = np.cumsum(lengths[0])[:-1]
+                histograms = map(Histogram, np.split(values, ends), np.split(numbers, ends))
+                both.append(tuple(histograms))
+                counts.zero_()
+            self._tally.add_total_histograms(self._tally_rows(), *both)
 
 
 def _strange(by_pattern: Tensor) -> np.ndarray:
@@ -480,12 +525,19 @@ class Counter:
         if gradient is not None or not on_device:
             self._host.add(batches, layer, x, gradient)
             return
-        own = self._devices.get(x.device)
-        if own is None:
-            own = self._devices[x.device] = DeviceCounter(
-                self._checkpoint, self._rows, self._tally, self._batch_size, x.device
+        self._on(x.device).add(batches, layer, x)
+
+    def prepare(self, layer: int, weight: Tensor) -> None:
+        """Make a layer's counters before the forward: where its projection's weights lie."""
+        if default_backend(weight) == "triton" and weight.is_cuda:
+            self._on(weight.device).prepare(layer)
+
+    def _on(self, device: torch.device) -> DeviceCounter:
+        if device not in self._devices:
+            self._devices[device] = DeviceCounter(
+                self._checkpoint, self._rows, self._tally, self._batch_size, device
             )
-        own.add(batches, layer, x)
+        return self._devices[device]
 
     def finish(self, batches: Sequence[int]) -> None:
         """The forward of these batches is over."""

@@ -104,17 +104,24 @@ def launched_processes() -> Iterator[Processes]:
     if "TORCHELASTIC_RUN_ID" not in os.environ:
         yield Processes()
         return
-    rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
-    if size == 1:
+    if int(os.environ["WORLD_SIZE"]) == 1:
         yield Processes()
         return
+    store, rank, size = next(dist.rendezvous("env://", timeout=LONGEST_WAIT))
+    # The store outlives a restart, and with it the addresses of processes that have died.
+    store = dist.PrefixStore(f"attempt {os.environ['TORCHELASTIC_RESTART_COUNT']}", store)
     device = None
     if default_device() == "cuda":
         device = f"cuda:{os.environ['LOCAL_RANK']}"
         torch.cuda.set_device(device)
-        dist.init_process_group("nccl", timeout=LONGEST_WAIT, device_id=torch.device(device))
-    else:
-        dist.init_process_group("gloo", timeout=LONGEST_WAIT)
+    dist.init_process_group(
+        "gloo" if device is None else "nccl",
+        store=store,
+        rank=rank,
+        world_size=size,
+        timeout=LONGEST_WAIT,
+        device_id=None if device is None else torch.device(device),
+    )
     try:
         yield Processes(rank, size, device)
     finally:

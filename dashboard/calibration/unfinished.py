@@ -180,8 +180,7 @@ def calibrate_to_the_end(
         if rank == processes.rank:
             _absorb(tally, segments.read(name))
     if processes.size > 1:
-        for counts in (tally.input_counts, tally.output_counts):
-            processes.add_up(counts)
+        processes.add_up(tally.totals)
         processes.take_greatest(tally.x_amax)
         own = {} if processes.is_first else tally.pack_batches(tally.numbers)
         for others in processes.gather_arrays(own):
@@ -215,7 +214,7 @@ class _Writer:
         self._tally = tally
         self._segments = segments
         self._written: set[int] = set()
-        self._before = _totals(tally)  # in the segments that are written
+        self._before: np.ndarray | int = 0  # the totals in segments that are written
         self._next = time.monotonic()
 
     def note(self, counter: Counter) -> None:
@@ -225,12 +224,11 @@ class _Writer:
             return
         counter.collect()
         tally, fresh = self._tally, sorted(set(self._tally.numbers) - self._written)
-        totals = _totals(tally)
-        arrays = tally.pack_batches(fresh) | {"x_amax": tally.x_amax}
-        for name, counts in totals.items():
-            grown = (counts - self._before[name]).ravel()
-            arrays[f"{name}.places"] = places = np.flatnonzero(grown)
-            arrays[f"{name}.counts"] = grown[places]
+        totals = tally.totals.copy()
+        grown = (totals - self._before).ravel()
+        places = np.flatnonzero(grown)
+        arrays = tally.pack_batches(fresh)
+        arrays |= {"x_amax": tally.x_amax, "places": places, "grown": grown[places]}
         self._segments.write(arrays)
         self._before = totals
         self._written.update(fresh)
@@ -238,13 +236,8 @@ class _Writer:
         self._next = now + (now - begun) / SHARE
 
 
-def _totals(tally: Tally) -> Arrays:
-    return {"inputs": tally.input_counts.copy(), "outputs": tally.output_counts.copy()}
-
-
 def _absorb(tally: Tally, segment: Arrays) -> None:
     """Add a segment's totals and batches to a tally."""
-    for name, counts in (("inputs", tally.input_counts), ("outputs", tally.output_counts)):
-        counts.reshape(-1)[segment[f"{name}.places"]] += segment[f"{name}.counts"]
+    tally.totals.reshape(-1)[segment["places"]] += segment["grown"]
     tally.add_amax(range(tally.width), segment["x_amax"])
     tally.unpack_batches(segment)
