@@ -18,9 +18,11 @@ import logging
 import os
 import threading
 from collections.abc import Callable, Collection, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
@@ -31,6 +33,7 @@ from dashboard.calibration.capture import (
     Origin,
     SliceCalibration,
 )
+from dashboard.calibration.counting import joined
 from dashboard.calibration.gradients import GradientSums
 from dashboard.calibration.histogram import Histogram
 from dashboard.checkpoints import Checkpoint
@@ -94,10 +97,15 @@ def save_calibration(path: str | Path, calibration: Calibration) -> None:
 
     Conv inputs (``captures``) are not saved. Raises OSError where the file cannot be written.
     """
+    slices = [
+        (f"layers.{layer.layer}.{counted.name}", counted)
+        for layer in calibration.layers
+        for counted in layer.slices
+    ]
     arrays: dict[str, np.ndarray] = {}
-    for layer in calibration.layers:
-        for counted in layer.slices:
-            arrays |= _slice_arrays(f"layers.{layer.layer}.{counted.name}", counted)
+    with ThreadPoolExecutor(torch.get_num_threads()) as pool:
+        for own in pool.map(_slice_arrays, *zip(*slices, strict=True)):
+            arrays |= own
     origin = calibration.origin
     layers = [
         [layer.layer, [counted.name for counted in layer.slices]] for layer in calibration.layers
@@ -107,12 +115,12 @@ def save_calibration(path: str | Path, calibration: Calibration) -> None:
         **{name: str(value) for name, value in vars(origin).items()},
         "layers": json.dumps(layers),
     }
-    write_whole(Path(path), _with_sorted_metadata(save(arrays, metadata)))
+    write_whole(Path(path), *_with_sorted_metadata(save(arrays, metadata)))
     logger.info("calibration of %s saved as %s", origin.checkpoint, path)
 
 
-def _with_sorted_metadata(content: bytes) -> bytes:
-    """The same file with its metadata in the order of their names.
+def _with_sorted_metadata(content: bytes) -> tuple[bytes, bytes, memoryview]:
+    """The pieces of the same file with its metadata in the order of their names.
 
     safetensors writes them in an order that differs from process to process; so the same
     calibration is the same file.
@@ -122,11 +130,11 @@ def _with_sorted_metadata(content: bytes) -> bytes:
     header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
     encoded = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
     encoded += b" " * (-len(encoded) % 8)  # tensors begin at a multiple of 8
-    return b"".join((len(encoded).to_bytes(8, "little"), encoded, content[8 + length :]))
+    return len(encoded).to_bytes(8, "little"), encoded, memoryview(content)[8 + length :]
 
 
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all; raises OSError.
+def write_whole(path: Path, *content: bytes | memoryview) -> None:
+    """Write a file, of one piece or several, whole or not at all; raises OSError.
 
     Where the file system can, it is written without a name, and gets one when it is whole: a
     process that is killed meanwhile leaves nothing. Elsewhere it is written beside its place.
@@ -136,9 +144,10 @@ def write_whole(path: Path, content: bytes) -> None:
         if UNNAMED and Path("/proc/self/fd").is_dir():
             _write_unnamed(temporary, content)
         else:
-            temporary.write_bytes(content)
-            with temporary.open("rb") as written:
-                os.fsync(written.fileno())
+            with temporary.open("wb") as file:
+                file.writelines(content)
+                file.flush()
+                os.fsync(file.fileno())
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -147,14 +156,14 @@ def write_whole(path: Path, content: bytes) -> None:
 UNNAMED = getattr(os, "O_TMPFILE", 0)  # of Linux
 
 
-def _write_unnamed(path: Path, content: bytes) -> None:
+def _write_unnamed(path: Path, content: Sequence[bytes | memoryview]) -> None:
     """Write a file that has no name until it is whole; one beside it where none can be had."""
     try:
         file = os.open(path.parent, UNNAMED | os.O_WRONLY, 0o666)
     except OSError:  # the file system has no such files
         file = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
     with os.fdopen(file, "wb") as opened:
-        opened.write(content)
+        opened.writelines(content)
         opened.flush()
         os.fsync(file)
         if not path.exists():
@@ -168,8 +177,8 @@ def _slice_arrays(prefix: str, counted: SliceCalibration) -> dict[str, np.ndarra
         f"{prefix}.amax": np.array([counted.x_amax, counted.w_amax, counted.b_amax]),
         **_histogram_arrays(f"{prefix}.silu_input", counted.silu_input),
         **_histogram_arrays(f"{prefix}.silu_output", counted.silu_output),
-        f"{prefix}.batches.values": _joined([b.values for b in batches], np.float16),
-        f"{prefix}.batches.counts": _narrow(_joined([b.counts for b in batches], np.int64)),
+        f"{prefix}.batches.values": joined([b.values for b in batches], np.float16),
+        f"{prefix}.batches.counts": _narrow_counts(batches),
         f"{prefix}.batches.lengths": np.array([len(b.values) for b in batches], np.int64),
         **_gradient_arrays(f"{prefix}.gradients", counted.gradients),
     }
@@ -197,8 +206,10 @@ def _narrow(counts: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(counts, np.min_scalar_type(int(counts.max(initial=0))))
 
 
-def _joined(arrays: list[np.ndarray], dtype: type) -> np.ndarray:
-    return np.concatenate([np.empty(0, dtype), *arrays]).astype(dtype)
+def _narrow_counts(histograms: Sequence[Histogram]) -> np.ndarray:
+    """Their counts end to end, in the narrowest unsigned integers that hold them."""
+    greatest = max((int(own.counts.max(initial=0)) for own in histograms), default=0)
+    return joined([own.counts for own in histograms], np.min_scalar_type(greatest))
 
 
 def load_calibration(path: str | Path) -> Calibration:

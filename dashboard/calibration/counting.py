@@ -158,16 +158,21 @@ class Tally:
         all their histograms; with gradients ``squares``, ``sums`` and ``tokens``, too.
         """
         outputs = [self.outputs(number) for number in numbers]
-        packed = {
-            "numbers": np.array(numbers, np.int64),
-            "lengths": np.array([[len(own.values) for own in one] for one in outputs], np.int64),
-            "values": _joined([own.values for one in outputs for own in one], np.float16),
-            "counts": _joined([own.counts for one in outputs for own in one], np.uint32),
-        }
+        with ThreadPoolExecutor(torch.get_num_threads()) as pool:
+            values = pool.map(lambda one: joined([own.values for own in one], np.float16), outputs)
+            counts = pool.map(lambda one: joined([own.counts for own in one], np.uint32), outputs)
+            packed = {
+                "numbers": np.array(numbers, np.int64),
+                "lengths": np.array(
+                    [[len(own.values) for own in one] for one in outputs], np.int64
+                ),
+                "values": joined(list(values), np.float16),
+                "counts": joined(list(counts), np.uint32),
+            }
         if self._separate:
             gradients = [sums for number in numbers for sums in self._separate[number]]
-            packed["squares"] = _joined([sums.squares for sums in gradients], np.float64)
-            packed["sums"] = _joined([sums.sums for sums in gradients], np.float64)
+            packed["squares"] = joined([sums.squares for sums in gradients], np.float64)
+            packed["sums"] = joined([sums.sums for sums in gradients], np.float64)
             packed["tokens"] = np.array([sums.tokens for sums in gradients], np.int64)
         return packed
 
@@ -190,7 +195,7 @@ class Tally:
                 )
 
 
-def _joined(arrays: Sequence[np.ndarray], dtype: type) -> np.ndarray:
+def joined(arrays: Sequence[np.ndarray], dtype: type | np.dtype) -> np.ndarray:
     """End to end, in a dtype that holds their values."""
     whole: np.ndarray = np.empty(sum(map(len, arrays)), dtype)
     np.concatenate([np.empty(0, dtype), *arrays], out=whole, casting="unsafe")
