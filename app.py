@@ -1,4 +1,7 @@
-"""Scalescope's entry: page configuration and navigation, nothing else."""
+"""Scalescope's entry: the server, page configuration and navigation, nothing else.
+
+``streamlit run`` imports this file for the server, and runs it for every visitor.
+"""
 
 from pathlib import Path
 
@@ -7,10 +10,13 @@ import streamlit as st
 from dashboard.importing import freeze_imports, imported
 from dashboard.logs import log_to_stderr
 
-ICON = Path(__file__).resolve().parent / "dashboard" / "pages" / "icon.svg"
-st.set_page_config(page_title="Scalescope", page_icon=ICON, layout="wide")
 freeze_imports()
 log_to_stderr()
-imported("dashboard.pages.assets").preload()
-open_chosen_page = imported("dashboard.pages.registry").navigation()
-open_chosen_page()
+if __name__ == "__main__":
+    ICON = Path(__file__).resolve().parent / "dashboard" / "pages" / "icon.svg"
+    st.set_page_config(page_title="Scalescope", page_icon=ICON, layout="wide")
+    imported("dashboard.pages.assets").preload()
+    open_chosen_page = imported("dashboard.pages.registry").navigation()
+    open_chosen_page()
+else:
+    app = st.App(__file__, lifespan=imported("dashboard.pages.warming").warmed)

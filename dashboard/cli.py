@@ -25,7 +25,6 @@ import os
 import shutil
 import sys
 from collections.abc import Callable, Collection, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -39,6 +38,7 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 
 from dashboard.analysis import health
 from dashboard.analysis.budget import KINDS, WHOLE_SLICE, LayerOption, choose, options_of
+from dashboard.analysis.formats import INT8, format_layers
 from dashboard.analysis.impact import (
     ImpactProgress,
     MeasuredSetting,
@@ -77,6 +77,7 @@ from dashboard.calibration import (
     Progress,
     calibrate,
     calibrate_in_passes,
+    calibration_store,
     read_text,
 )
 from dashboard.calibration.archive import (
@@ -88,8 +89,9 @@ from dashboard.calibration.archive import (
     write_whole,
 )
 from dashboard.calibration.forward import forward_of
-from dashboard.calibration.processes import launched_processes
+from dashboard.calibration.processes import Processes, launched_processes
 from dashboard.calibration.unfinished import (
+    Segments,
     calibrate_to_the_end,
     default_directory,
     segments_of,
@@ -106,6 +108,8 @@ from dashboard.checkpoints import (
 )
 from dashboard.export import documents, quamba_entries, tables
 from dashboard.export.impact import IMPACT_FORMATS, impact_document
+from dashboard.formats import DEFAULT_FORMAT, NumberFormat
+from dashboard.formats import REGISTERED as FORMATS
 from dashboard.logs import LEVELS, PACKAGES, log_to_stderr
 from dashboard.refusals import Refusal
 from dashboard.rules.channels import (
@@ -209,38 +213,72 @@ def _run_calibrate(arguments: argparse.Namespace) -> int:
     checkpoint = load_checkpoint(arguments.checkpoint)
     text = read_text(checkpoint, arguments.text, arguments.batches, arguments.seq_len)
     _check_batch_size(arguments)
-    load = load_language_model if arguments.gradients else load_backbone
-    with launched_processes() as processes, ThreadPoolExecutor(1) as beside:
-        files = beside.submit(fingerprint, checkpoint) if processes.is_first else None
-        model = load(checkpoint, processes.device, DTYPES.get(arguments.dtype))
-        backbone = backbone_of(model)
-        segments = segments_of(default_directory(), checkpoint, backbone, text, arguments.gradients)
+    unfinished: list[Segments] = []
+    with launched_processes() as processes:
+
+        def count() -> Calibration | None:
+            return _count_to_the_end(arguments, checkpoint, text, processes, unfinished)
+
+        def count_alone() -> Calibration:
+            counted = count()
+            assert counted is not None  # the only process is the first
+            return counted
+
+        calibration: Calibration | None
         try:
-            with _progress_bar(processes.is_first) as show:
-                calibration = calibrate_to_the_end(
-                    checkpoint,
-                    model,
-                    text,
-                    segments,
-                    processes,
-                    gradients=arguments.gradients,
-                    batch_size=arguments.batch_size,
-                    on_progress=show,
-                )
+            if processes.size == 1 and arguments.dtype is None:
+                gradients = arguments.gradients
+                calibration = _kept_or_counted(arguments, checkpoint, text, gradients, count_alone)
+            else:
+                calibration = count()
         except KeyboardInterrupt:
             _say("stopped; the same command goes on from what was counted")
             return 130
-        if calibration is not None and files is not None:
-            origin = replace(calibration.origin, fingerprint=files.result())
+        if calibration is not None:
+            origin = replace(calibration.origin, fingerprint=fingerprint(checkpoint))
             save_calibration(out, replace(calibration, origin=origin))
-            together = f", {processes.size} processes" if processes.size > 1 else ""
-            _say(
-                f"{text.batches} batches of {text.seq_len} tokens counted; the forward ran in "
-                f"{forward_of(backbone)}{together}"
-            )
         processes.wait()
-        segments.remove()
+        for segments in unfinished:
+            segments.remove()
+    if calibration is not None:
+        sys.stdout.write(_kept_counts(arguments))
     return 0
+
+
+def _count_to_the_end(
+    arguments: argparse.Namespace,
+    checkpoint: Checkpoint,
+    text: CalibrationText,
+    processes: Processes,
+    unfinished: list[Segments],
+) -> Calibration | None:
+    """Count all layers, from where an earlier run was stopped; None but in the first process.
+
+    Adds to ``unfinished`` what has to be removed once the calibration is written.
+    """
+    load = load_language_model if arguments.gradients else load_backbone
+    model = load(checkpoint, processes.device, DTYPES.get(arguments.dtype))
+    backbone = backbone_of(model)
+    segments = segments_of(default_directory(), checkpoint, backbone, text, arguments.gradients)
+    unfinished.append(segments)
+    with _progress_bar(processes.is_first) as show:
+        calibration = calibrate_to_the_end(
+            checkpoint,
+            model,
+            text,
+            segments,
+            processes,
+            gradients=arguments.gradients,
+            batch_size=arguments.batch_size,
+            on_progress=show,
+        )
+    if processes.is_first:
+        together = f", {processes.size} processes" if processes.size > 1 else ""
+        _say(
+            f"{text.batches} batches of {text.seq_len} tokens counted; the forward ran in "
+            f"{forward_of(backbone)}{together}"
+        )
+    return calibration
 
 
 def _check_batch_size(arguments: argparse.Namespace) -> None:
@@ -255,6 +293,54 @@ def _say(line: str) -> None:
     with suppress(OSError):
         sys.stderr.write(f"dashboard: {line}\n")
         sys.stderr.flush()
+
+
+def _count(checkpoint: Checkpoint, text: CalibrationText, gradients: bool) -> Calibration:
+    load = load_language_model if gradients else load_backbone
+    with _progress_bar() as show:
+        return calibrate(checkpoint, load(checkpoint), text, gradients=gradients, on_progress=show)
+
+
+def _kept_or_counted(
+    arguments: argparse.Namespace,
+    checkpoint: Checkpoint,
+    text: CalibrationText,
+    gradients: bool,
+    count: Callable[[], Calibration],
+) -> Calibration:
+    """The counts of an earlier run, of all layers, or what ``count`` makes now.
+
+    That is kept, too, if it may be and has all layers.
+    """
+    if arguments.no_store:
+        return count()
+    store = calibration_store.default_store()
+    key = calibration_store.counts_key(
+        checkpoint.path,
+        text.sha256,
+        text.batches,
+        text.seq_len,
+        gradients,
+        default_device(),
+        store,
+    )
+    kept = calibration_store.kept(store, checkpoint.path, key)
+    if kept is not None:
+        logger.info("the counts of %s were made before", checkpoint.name)
+        origin = replace(kept.calibration.origin, checkpoint=checkpoint.name, text=text.name)
+        return replace(kept.calibration, origin=origin)
+    calibration = count()
+    if store is not None and len(calibration.layers) == checkpoint.n_layers:
+        store.put(key, calibration)
+    return calibration
+
+
+def _kept_counts(arguments: argparse.Namespace) -> str:
+    """How many calibrations are kept on disk, and where; a line, or "" where none may be."""
+    store = None if arguments.no_store else calibration_store.default_store()
+    if store is None:
+        return ""
+    return captions.kept_counts_line(store.holdings(), ENGLISH) + "\n"
 
 
 def _run_export(arguments: argparse.Namespace) -> int:
@@ -273,10 +359,11 @@ def _run_export(arguments: argparse.Namespace) -> int:
         if arguments.into is None:
             if out.suffix != ".bin":
                 raise UsageError(f"--out is {arguments.out!r}; give a file that ends in .bin")
-            calibrations = _calibrate_in_passes(model, text, model.layers)
+            calibration = _kept_or_counted(
+                arguments, model, text, False, lambda: _count(model, text, False)
+            )
             reports = [
                 LayerReport(layer.layer, report_slices(layer, rule), None)
-                for calibration in calibrations
                 for layer in calibration.layers
             ]
             groups = model.architecture.n_groups
@@ -319,24 +406,44 @@ def _export_into(
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _rule(arguments: argparse.Namespace) -> ScaleRule:
+def _rule(arguments: argparse.Namespace, number_format: NumberFormat | None = None) -> ScaleRule:
+    asymmetric = arguments.asymmetric or (number_format is not None and number_format.is_asymmetric)
     try:
         return ScaleRule(
-            arguments.observer,
-            arguments.alpha,
-            arguments.sigma,
-            arguments.order,
-            not arguments.asymmetric,
+            arguments.observer, arguments.alpha, arguments.sigma, arguments.order, not asymmetric
         )
     except ValueError as error:
         raise UsageError(f"--{error}") from None
 
 
+def _number_format(arguments: argparse.Namespace) -> NumberFormat:
+    """What ``--number-format`` names."""
+    name = arguments.number_format
+    if arguments.asymmetric and name not in INT8:
+        own = f"{name}-asymmetric"
+        advice = f"; give --number-format {own}" if own in FORMATS else ""
+        raise UsageError(f"--asymmetric is for int8, not for --number-format {name}{advice}")
+    return FORMATS[name]
+
+
+def _is_other(number_format: NumberFormat) -> bool:
+    """Whether it is not INT8, for which all of the reports, and the kernel, are made."""
+    return number_format.name not in INT8
+
+
+def _format_name(number_format: NumberFormat, rule: ScaleRule) -> str:
+    """As documents have it: of INT8 by the rule, which --asymmetric makes asymmetric."""
+    return number_format.name if _is_other(number_format) else INT8[0 if rule.symmetric else 1]
+
+
 def analyze(arguments: argparse.Namespace) -> dict:
     """Report on the layers of a checkpoint or a calibration file: what ``--format json`` writes."""
-    rule = _rule(arguments)
+    number_format = _number_format(arguments)
+    rule = _rule(arguments, number_format)
     if arguments.group_size is not None:
         _check_groups(arguments.group_size, rule)
+    if _is_other(number_format):
+        return _analyze_format(arguments, rule, number_format)
     if is_calibration_file(arguments.checkpoint):
         origin, reports, every_alpha = _analyze_file(arguments, rule)
     else:
@@ -358,6 +465,37 @@ def _check_groups(size: int, rule: ScaleRule) -> None:
             f"--group-size is for symmetric scales by {', '.join(CHANNEL_RULES)}, not for "
             f"{rule.observer}{'' if rule.symmetric else ', asymmetric'}"
         )
+
+
+def _analyze_format(
+    arguments: argparse.Namespace, rule: ScaleRule, number_format: NumberFormat
+) -> dict:
+    """From counts alone, which say all about a format."""
+    for name, given in {
+        "--group-size": arguments.group_size is not None,
+        "--recommend": arguments.recommend,
+    }.items():
+        if given:
+            raise UsageError(f"{name} is for INT8, not for --number-format {number_format.name}")
+    if is_calibration_file(arguments.checkpoint):
+        calibration = load_calibration(arguments.checkpoint)
+        wanted = parse_layers(arguments.layers, [layer.layer for layer in calibration.layers])
+    else:
+        checkpoint = load_checkpoint(arguments.checkpoint)
+        if checkpoint.is_quantized:
+            raise UsageError(
+                f"{checkpoint.path} is quantized already; --number-format needs a checkpoint with "
+                "float weights"
+            )
+        wanted = parse_layers(arguments.layers, checkpoint.layers)
+        text = read_text(checkpoint, arguments.text, arguments.batches, arguments.seq_len)
+        with _progress_bar() as show:
+            calibration = calibrate(
+                checkpoint, load_backbone(checkpoint), text, layers=wanted, on_progress=show
+            )
+    layers = [calibration.layer(layer) for layer in wanted]
+    reports = format_layers(layers, number_format, rule)
+    return documents.document(calibration.origin, rule, reports, number_format.name)
 
 
 Analysis = tuple[Origin, list[LayerReport], dict[tuple[int, str], Landscape]]
@@ -444,14 +582,12 @@ def _report_layer(
     rule: ScaleRule,
     group_size: int | None,
 ) -> LayerReport:
-    """Scales, measures, and a live kernel run where the kernel takes the scales."""
+    """Scales, measures, and a live run of the kernel."""
     slices = report_slices(calibration, rule)
     finer = None
     if group_size:
         outputs = [channel_outputs(capture, conv_slice) for conv_slice in checkpoint.slices]
         finer = tuple(group_scales(o, even_groups(len(o), group_size), rule) for o in outputs)
-    if not rule.symmetric:
-        return LayerReport(calibration.layer, slices, None, finer)
     conv = quantize_conv(
         capture, checkpoint.slices, [report.scales for report in slices], default_device()
     )
@@ -461,7 +597,9 @@ def _report_layer(
         scale_out = per_channel(
             checkpoint.slices, [report.chosen.x_out_scale for report in slices], "cpu"
         )
-    return LayerReport(calibration.layer, slices, run_kernel(conv, scale_out), finer)
+    zero_points = [report.chosen.zero_point for report in slices]
+    ran = run_kernel(conv, scale_out, zero_points=zero_points)
+    return LayerReport(calibration.layer, slices, ran, finer)
 
 
 def parse_layers(asked: str | None, known: Collection[int]) -> list[int]:
@@ -554,7 +692,7 @@ def _holdings(arguments: argparse.Namespace) -> str:
     store = None if arguments.no_store else default_store()
     if store is None:
         return "No result is kept.\n"
-    return captions.holdings_line(store.holdings(), ENGLISH) + "\n"
+    return captions.holdings_line(store.holdings(), ENGLISH) + "\n" + _kept_counts(arguments)
 
 
 def _check_budget(arguments: argparse.Namespace) -> None:
@@ -583,9 +721,11 @@ def measure_impact(arguments: argparse.Namespace) -> tuple[dict, int]:
 
     Raises KeyboardInterrupt where it was stopped before the first was measured.
     """
-    rule = _rule(arguments)
+    number_format = _number_format(arguments)
+    rule = _rule(arguments, number_format)
     if arguments.group_size is not None:
         _check_groups(arguments.group_size, rule)
+    _check_format(arguments, number_format)
     if is_calibration_file(arguments.checkpoint):
         raise UsageError(
             f"{arguments.checkpoint} is a calibration file, which holds no model; give the "
@@ -594,6 +734,8 @@ def measure_impact(arguments: argparse.Namespace) -> tuple[dict, int]:
     checkpoint = load_checkpoint(arguments.checkpoint)
     names = _parse_slices(arguments.slices, [conv_slice.name for conv_slice in checkpoint.slices])
     saved, stored = _given_scales(arguments, checkpoint, names)
+    if stored is not None and _is_other(number_format):
+        raise UsageError(f"--number-format {number_format.name} does not go with stored scales")
     known: Collection[int] = checkpoint.layers if stored is None else stored
     if saved is not None:
         known = [layer.layer for layer in saved.layers]
@@ -629,7 +771,10 @@ def measure_impact(arguments: argparse.Namespace) -> tuple[dict, int]:
                     for counted in calibration.layers
                 }
             else:
-                planned |= plan_layers(checkpoint, calibration, rule, names, arguments.group_size)
+                other = number_format if _is_other(number_format) else None
+                planned |= plan_layers(
+                    checkpoint, calibration, rule, names, arguments.group_size, other
+                )
     plan, source = None, "calibrated" if stored is None else "stored"
     if arguments.budget is not None:
         plan, source = choose(options, arguments.budget), "planned"
@@ -655,6 +800,7 @@ def measure_impact(arguments: argparse.Namespace) -> tuple[dict, int]:
             store,
             show,
             source,
+            _format_name(number_format, rule) if source == "calibrated" else None,
         )
         try:
             for setting in measured:
@@ -675,6 +821,18 @@ def measure_impact(arguments: argparse.Namespace) -> tuple[dict, int]:
         plan,
     )
     return document, len(subsets) - len(settings)
+
+
+def _check_format(arguments: argparse.Namespace, number_format: NumberFormat) -> None:
+    """Refuse what other formats than INT8 have not."""
+    if not _is_other(number_format):
+        return
+    for name, given in {
+        "--group-size": arguments.group_size is not None,
+        "--budget": arguments.budget is not None,
+    }.items():
+        if given:
+            raise UsageError(f"{name} is for INT8, not for --number-format {number_format.name}")
 
 
 def _given_scales(
@@ -752,9 +910,16 @@ def _passes(
                 checkpoint, whole, text, layers, on_progress=show, gradients=gradients
             )
         else:
-            yield calibrate(
-                checkpoint, whole, text, layers=layers, gradients=gradients, on_progress=show
+            counted = _kept_or_counted(
+                arguments,
+                checkpoint,
+                text,
+                gradients,
+                lambda: calibrate(
+                    checkpoint, whole, text, layers=layers, gradients=gradients, on_progress=show
+                ),
             )
+            yield replace(counted, layers=tuple(counted.layer(layer) for layer in layers))
 
 
 def _parse_slices(asked: str | None, known: Sequence[str]) -> list[str]:
@@ -787,6 +952,7 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument(
         "--recommend", action="store_true", help="the best α of each layer, and of the model"
     )
+    _add_number_format(command)
     command.add_argument("--layers", metavar="0,3-5", help="default: all")
     command.add_argument(
         "--format",
@@ -819,6 +985,7 @@ def _parser() -> argparse.ArgumentParser:
         help="of the forward, on a GPU: float32, bfloat16, float16; default: the weights'",
     )
     command.add_argument("--out", metavar=f"FILE{SUFFIX}", required=True)
+    _add_no_store(command)
     command.set_defaults(run=_run_calibrate)
     command = commands.add_parser("check", help="is each scale of a quantized checkpoint sound?")
     _add_source(command, "a quantized checkpoint: directory, Hub id or sample")
@@ -843,6 +1010,7 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument(
         "--out", metavar="OUT", required=True, help="FILE.bin; with --into a new directory"
     )
+    _add_no_store(command)
     command.set_defaults(run=_run_export)
 
     command = commands.add_parser("impact", help="what quantized layers cost the model, in nats")
@@ -856,6 +1024,7 @@ def _add_impact(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--group-size", type=int, metavar="N", help="one scale for N neighbouring channels"
     )
+    _add_number_format(command)
     command.add_argument(
         "--scales",
         metavar="SOURCE",
@@ -895,7 +1064,8 @@ def _add_impact(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--no-store",
         action="store_true",
-        help="measure all anew, and keep no result on disk; SCALESCOPE_RESULTS names the place",
+        help="count and measure all anew, and keep nothing on disk; SCALESCOPE_CALIBRATIONS and "
+        "SCALESCOPE_RESULTS name the places",
     )
     command.add_argument(
         "--max-kl", type=float, metavar="NATS", help="exit status 1 where kl_nats is above it"
@@ -923,6 +1093,24 @@ def _add_rule(command: argparse.ArgumentParser) -> None:
         "--order", type=int, metavar="SEED", help="shuffle the batches for percentile-ema"
     )
     command.add_argument("--asymmetric", action="store_true", help="let 0 have another code than 0")
+
+
+def _add_no_store(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--no-store",
+        action="store_true",
+        help="count anew, and keep no counts on disk; SCALESCOPE_CALIBRATIONS names the place",
+    )
+
+
+def _add_number_format(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--number-format",
+        choices=FORMATS,
+        default=DEFAULT_FORMAT,
+        metavar="NAME",
+        help=f"of the output: {', '.join(FORMATS)}",
+    )
 
 
 def _add_source(command: argparse.ArgumentParser, help: str) -> None:

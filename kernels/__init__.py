@@ -15,7 +15,7 @@ if not torch.cuda.is_available():
     os.environ.setdefault("TRITON_INTERPRET", "1")
 
 from kernels.backends import available_backends, default_backend
-from kernels.causal_conv1d import quant_causal_conv1d
+from kernels.causal_conv1d import quant_causal_conv1d, quant_causal_conv1d_lookup
 from kernels.decode import quant_causal_conv1d_update
 from kernels.statistics import add_layer_counts, code_histogram, silu_histograms
 
@@ -25,6 +25,7 @@ __all__ = [
     "code_histogram",
     "default_backend",
     "quant_causal_conv1d",
+    "quant_causal_conv1d_lookup",
     "quant_causal_conv1d_update",
     "silu_histograms",
 ]

@@ -7,12 +7,14 @@ no earlier call has read them.
 from __future__ import annotations
 
 import weakref
+from collections.abc import Callable
 from functools import lru_cache
 from typing import TypedDict
 
 import torch
 from torch import Tensor
 
+from kernels.int8 import QMAX, QMIN
 from kernels.ptx import is_ordinary
 
 ACTIVATIONS = ("silu", None)
@@ -60,6 +62,42 @@ def check_sequence(
     check_weight(weight, bias, shape[1])
 
 
+def check_strides(x: Tensor) -> None:
+    """x (B, D, L) with D or L contiguous, where that makes a difference."""
+    strides, (_, channels, length) = x.stride(), x.shape
+    if 1 not in strides[1:] and channels > 1 and length > 1 and x.numel():
+        raise ValueError(f"x has strides {strides}; D or L must be contiguous (stride 1)")
+
+
+MOST_THRESHOLDS = 255  # between 256 codes
+
+
+def check_thresholds(x: Tensor, thresholds: Tensor) -> None:
+    """float32 (T,), T from 1 to 255, ascending and none NaN, on x's device.
+
+    The values are looked at again when they were written to.
+    """
+    check_tensor("thresholds", thresholds, (torch.float32,), x)
+    shape = tuple(thresholds.shape)
+    if len(shape) != 1 or not 1 <= shape[0] <= MOST_THRESHOLDS:
+        raise ValueError(
+            f"thresholds has shape {shape}; it must be (T,) with T from 1 to {MOST_THRESHOLDS}"
+        )
+    known = _ASCENDING.get(id(thresholds))
+    if known is not None and known[0]() is thresholds and known[1] == thresholds._version:
+        return
+    if bool(thresholds.isnan().any()) or not bool((thresholds[1:] >= thresholds[:-1]).all()):
+        raise ValueError("thresholds must ascend, and none may be NaN")
+    if not thresholds.is_inference():  # those count no versions
+        key = id(thresholds)
+        gone = weakref.ref(thresholds, lambda _: _ASCENDING.pop(key, None))
+        _ASCENDING[key] = gone, thresholds._version
+
+
+# Thresholds that were looked at, by identity, as ``_BOUNDS`` has scales: the tensor, its version.
+_ASCENDING: dict[int, tuple[weakref.ref, int]] = {}
+
+
 def check_weight(weight: Tensor, bias: Tensor | None, channels: int) -> None:
     """The shapes of weight and bias."""
     shape = weight.shape
@@ -98,6 +136,26 @@ def check_scales(
         _bounds("scale_b", scale_b, channels, x),
         _bounds("scale_out", scale_out, channels, x),
     )
+
+
+def check_zero_point(x: Tensor, channels: int, zero_point: int | Tensor) -> None:
+    """An int or an int32 (D,) tensor on x's device, every code of 0 an INT8 code.
+
+    A tensor's values are looked at again when it was written to, as those of scales are.
+    """
+    if isinstance(zero_point, Tensor):
+        _bounds_of("zero_point", zero_point, torch.int32, channels, x, _check_zero_points)
+    elif isinstance(zero_point, bool) or not isinstance(zero_point, int):
+        raise ValueError(f"zero_point is {zero_point!r}; it must be an int or an int32 tensor")
+    else:
+        _check_zero_points("zero_point", zero_point, zero_point)
+
+
+def _check_zero_points(name: str, least: float, most: float) -> None:
+    if not (least >= QMIN and most <= QMAX):
+        raise ValueError(
+            f"{name} lies between {least:g} and {most:g}; it must be a code, {QMIN} … {QMAX}"
+        )
 
 
 @lru_cache(maxsize=4096)  # four for each of a model's layers
@@ -144,39 +202,56 @@ def _bounds_of_number(name: str, scale: float) -> tuple[float, float]:
     return scale, scale
 
 
-# Bounds of scales that are tensors, by identity: (the tensor, its version, what it was checked for,
+# Bounds of tensors, by identity: (the tensor, its version, what it was checked for,
 # the bounds). Reading a tensor on a GPU waits for everything that runs there, so an unchanged one
 # is read once.
-_BOUNDS: dict[int, tuple[weakref.ref, int, tuple[int, torch.device], tuple[float, float]]] = {}
+_Purpose = tuple[int, torch.device, torch.dtype]
+_BOUNDS: dict[int, tuple[weakref.ref, int, _Purpose, tuple[float, float]]] = {}
 
 
 def _bounds(name: str, scale: float | Tensor, channels: int, x: Tensor) -> tuple[float, float]:
     if not isinstance(scale, Tensor):
         return _bounds_of_number(name, scale)
+    return _bounds_of(name, scale, torch.float32, channels, x, _check_scales)
+
+
+def _check_scales(name: str, least: float, most: float) -> None:
+    if not (least > 0 and most <= FLOAT32_MAX):  # a NaN makes both NaN
+        raise ValueError(
+            f"{name} lies between {least} and {most}; every scale must be finite and > 0"
+        )
+
+
+def _bounds_of(
+    name: str,
+    scale: Tensor,
+    dtype: torch.dtype,
+    channels: int,
+    x: Tensor,
+    check: Callable[[str, float, float], None],
+) -> tuple[float, float]:
+    """The least and the greatest of a tensor's values, once ``check`` has found them right."""
     key, device = id(scale), x.device
     known = _BOUNDS.get(key)
     if (
         known is not None
         and known[0]() is scale
         and known[1] == scale._version
-        and known[2] == (channels, device)
+        and known[2] == (channels, device, dtype)
     ):
         return known[3]
-    if scale.dtype != torch.float32 or tuple(scale.shape) != (channels,):
+    if scale.dtype != dtype or tuple(scale.shape) != (channels,):
         raise ValueError(
-            f"{name} is {scale.dtype} of shape {tuple(scale.shape)}; it must be float32 "
-            f"({channels},)"
+            f"{name} is {scale.dtype} of shape {tuple(scale.shape)}; it must be "
+            f"{str(dtype).removeprefix('torch.')} ({channels},)"
         )
     if scale.device != device:
         raise ValueError(f"{name} is on {scale.device}; it must be on x's device, {device}")
     if channels == 0:
         return 1.0, 1.0
     least, most = torch.stack(torch.aminmax(scale)).tolist()
-    if not (least > 0 and most <= FLOAT32_MAX):  # a NaN makes both NaN
-        raise ValueError(
-            f"{name} lies between {least} and {most}; every scale must be finite and > 0"
-        )
+    check(name, least, most)
     if not scale.is_inference():  # those count no versions
         gone = weakref.ref(scale, lambda _: _BOUNDS.pop(key, None))
-        _BOUNDS[key] = gone, scale._version, (channels, device), (least, most)
+        _BOUNDS[key] = gone, scale._version, (channels, device, dtype), (least, most)
     return least, most

@@ -21,6 +21,9 @@ from kernels.arguments import (
     check_choice,
     check_scales,
     check_sequence,
+    check_strides,
+    check_thresholds,
+    check_zero_point,
 )
 from kernels.backends import HAS_PTX, HAS_TRITON, check_backend, default_backend
 
@@ -28,6 +31,61 @@ if HAS_TRITON:
     from kernels import portable
 if HAS_PTX:
     from kernels import compiled
+
+
+def quant_causal_conv1d_lookup(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    *,
+    scale_x: float | Tensor,
+    scale_w: float | Tensor,
+    scale_b: float | Tensor,
+    thresholds: Tensor,
+    activation: str | None = "silu",
+    backend: str | None = None,
+) -> Tensor:
+    """The same convolution, with y written in any number format of up to 256 values.
+
+    Args:
+        thresholds: float32 (T,), T from 1 to 255, ascending, none NaN, on x's device: each the
+            least value that gets the higher of two codes. A value's code is -128 and one more for
+            each threshold that is not above it, so the values that the codes stand for have to
+            ascend with them.
+        x, weight, bias, scale_x, scale_w, scale_b, activation, backend: as for
+            ``quant_causal_conv1d``.
+
+    Returns:
+        int8 (B, D, L), with the memory layout of x: T + 1 codes from -128 on.
+
+    Raises ValueError, naming the argument, what it got and the rule.
+    """
+    check_sequence(x, weight, bias, CODES)
+    check_strides(x)
+    channels = x.shape[1]
+    check_scales(x, channels, scale_x, scale_w, scale_b, 1.0)
+    check_thresholds(x, thresholds)
+    check_choice("activation", activation, ACTIVATIONS)
+    if backend is None:
+        backend = default_backend(x)
+    else:
+        check_backend(backend, "x", x)
+    if backend == "torch":
+        return reference.quant_causal_conv1d_lookup(
+            x,
+            weight,
+            bias,
+            scale_x=scale_x,
+            scale_w=scale_w,
+            scale_b=scale_b,
+            thresholds=thresholds,
+            activation=activation,
+        )
+    out = torch.empty_like(x)
+    if x.numel():
+        scales, silu = (scale_x, scale_w, scale_b, 1.0), activation == "silu"
+        portable.launch(x, weight, bias, out, scales, silu=silu, thresholds=thresholds)
+    return out
 
 
 def quant_causal_conv1d(
@@ -39,6 +97,7 @@ def quant_causal_conv1d(
     scale_w: float | Tensor,
     scale_b: float | Tensor,
     scale_out: float | Tensor,
+    zero_point: int | Tensor = 0,
     activation: str | None = "silu",
     mode: str = "exact",
     backend: str | None = None,
@@ -52,6 +111,8 @@ def quant_causal_conv1d(
         scale_x, scale_w, scale_b, scale_out: real units per code, > 0 and finite in float32; a
             float, or float32 (D,), so that per-tensor, per-channel, per-slice (x | B | C) and
             grouped scales are all one kernel.
+        zero_point: the output's code of 0: 0 for symmetric INT8, else -128 ... 127; an int, or
+            int32 (D,).
         activation: "silu" or None.
         mode: "exact", the reference's codes; or "fast", where compiled for an NVIDIA GPU some 10 %
             faster, and a value within 10^-5 or so of a rounding tie may get the code beside it.
@@ -65,11 +126,10 @@ def quant_causal_conv1d(
     Raises ValueError, naming the argument, what it got and the rule.
     """
     check_sequence(x, weight, bias, CODES)
-    _, channels, length = x.shape
-    strides = x.stride()
-    if 1 not in strides[1:] and channels > 1 and length > 1 and x.numel():
-        raise ValueError(f"x has strides {strides}; D or L must be contiguous (stride 1)")
+    channels = x.shape[1]
+    check_strides(x)
     ordinary = check_scales(x, channels, scale_x, scale_w, scale_b, scale_out)
+    check_zero_point(x, channels, zero_point)
     check_choice("activation", activation, ACTIVATIONS)
     check_choice("mode", mode, MODES)
     if backend is None:
@@ -85,6 +145,7 @@ def quant_causal_conv1d(
             scale_w=scale_w,
             scale_b=scale_b,
             scale_out=scale_out,
+            zero_point=zero_point,
             activation=activation,
         )
     out = torch.empty_like(x)
@@ -93,7 +154,7 @@ def quant_causal_conv1d(
     scales, silu = (scale_x, scale_w, scale_b, scale_out), activation == "silu"
     if backend == "triton" and HAS_PTX and ordinary:
         exact = mode == "exact" or not silu
-        compiled.launch(x, weight, bias, out, scales, silu=silu, exact=exact)
+        compiled.launch(x, weight, bias, out, scales, zero_point, silu=silu, exact=exact)
     else:
-        portable.launch(x, weight, bias, out, scales, silu=silu)
+        portable.launch(x, weight, bias, out, scales, zero_point, silu=silu)
     return out

@@ -49,6 +49,7 @@ def _per_channel(
     scale_w,
     scale_b,
     scale_out,
+    zero_point,
     WIDTH: tl.constexpr,
     TAP_WORDS: tl.constexpr,
     HAS_BIAS: tl.constexpr,
@@ -56,10 +57,14 @@ def _per_channel(
     VECTOR_W: tl.constexpr,
     VECTOR_B: tl.constexpr,
     VECTOR_OUT: tl.constexpr,
+    VECTOR_ZERO: tl.constexpr,
     V_SHIFT: tl.constexpr,
     DIVISOR_SHIFT: tl.constexpr,
 ):
-    """taps, scale_w · scale_x, bias · scale_b, scale_out of channels o_d, as the PTX has them."""
+    """What channels o_d bring, as the PTX has it.
+
+    taps, scale_w · scale_x, bias · scale_b, scale_out, and a float: its bits are 128 + zero_point.
+    """
     if TAP_WORDS:
         taps = tl.load(weight.to(tl.pointer_type(tl.int32)) + o_d, mask=m_d, other=0)
     else:
@@ -75,13 +80,18 @@ def _per_channel(
     if HAS_BIAS:
         s_b = tl.load(scale_b + o_d, mask=m_d, other=1.0) if VECTOR_B else scale_b
         b = tl.load(bias + o_d, mask=m_d, other=0).to(tl.float32) * s_b
-    return taps, s_w * s_x * V_SHIFT, b * V_SHIFT, s_out * DIVISOR_SHIFT
+    if VECTOR_ZERO:
+        zero = tl.load(zero_point + o_d, mask=m_d, other=0)
+    else:
+        zero = tl.zeros_like(o_d).to(tl.int32) + zero_point
+    zero = (zero + 128).to(tl.float32, bitcast=True)
+    return taps, s_w * s_x * V_SHIFT, b * V_SHIFT, s_out * DIVISOR_SHIFT, zero
 
 
 # One compiled kernel for all numbers: what depends on them is decided by the launcher.
 _NUMBERS = (
     "x", "weight", "bias", "out", "scale_x", "scale_w", "scale_b", "scale_out",
-    "batch", "channels", "length", "stride_xb", "stride_xd", "stride_xl",
+    "zero_point", "batch", "channels", "length", "stride_xb", "stride_xd", "stride_xl",
     "stride_ob", "stride_od", "stride_ol", "tiles", "span_b", "span_c",
     "step_b", "step_c", "steps", "groups_d", "groups_l",
 )  # fmt: skip
@@ -97,6 +107,7 @@ def _along_l_kernel(
     scale_w,
     scale_b,
     scale_out,  # float32 (D,) where VECTOR_…, else floats
+    zero_point,  # int32 (D,) where VECTOR_ZERO, else an int; of no account without HAS_ZERO
     batch,
     length,
     stride_xb: tl.int64,
@@ -115,6 +126,8 @@ def _along_l_kernel(
     VECTOR_W: tl.constexpr,
     VECTOR_B: tl.constexpr,
     VECTOR_OUT: tl.constexpr,
+    VECTOR_ZERO: tl.constexpr,
+    HAS_ZERO: tl.constexpr,
     V_SHIFT: tl.constexpr,
     DIVISOR_SHIFT: tl.constexpr,
     LOAD: tl.constexpr,
@@ -141,7 +154,7 @@ def _along_l_kernel(
         is_pure=False,
         pack=1,
     )
-    taps, scale, b, s_out = _per_channel(
+    taps, scale, b, s_out, zero = _per_channel(
         i_d,
         True,
         weight,
@@ -150,6 +163,7 @@ def _along_l_kernel(
         scale_w,
         scale_b,
         scale_out,
+        zero_point,
         WIDTH,
         TAP_WORDS,
         HAS_BIAS,
@@ -157,6 +171,7 @@ def _along_l_kernel(
         VECTOR_W,
         VECTOR_B,
         VECTOR_OUT,
+        VECTOR_ZERO,
         V_SHIFT,
         DIVISOR_SHIFT,
     )
@@ -174,14 +189,24 @@ def _along_l_kernel(
             is_pure=False,
             pack=1,
         )
-        tl.inline_asm_elementwise(
-            CODE,
-            CODE_OPERANDS,
-            [before, w0, w1, w2, w3, p_out, left, taps, scale, b, s_out],
-            dtype=tl.int32,
-            is_pure=False,
-            pack=1,
-        )
+        if HAS_ZERO:
+            tl.inline_asm_elementwise(
+                CODE,
+                CODE_OPERANDS,
+                [before, w0, w1, w2, w3, p_out, left, taps, scale, b, s_out, zero],
+                dtype=tl.int32,
+                is_pure=False,
+                pack=1,
+            )
+        else:
+            tl.inline_asm_elementwise(
+                CODE,
+                CODE_OPERANDS,
+                [before, w0, w1, w2, w3, p_out, left, taps, scale, b, s_out],
+                dtype=tl.int32,
+                is_pure=False,
+                pack=1,
+            )
         before, w0, w1, w2, w3 = before_then, w0_then, w1_then, w2_then, w3_then
         left = left_then
         p_out += next_out
@@ -197,6 +222,7 @@ def _along_d_kernel(
     scale_w,
     scale_b,
     scale_out,  # float32 (D,) where VECTOR_…, else floats
+    zero_point,  # int32 (D,) where VECTOR_ZERO, else an int; of no account without HAS_ZERO
     channels,
     length,
     stride_xb: tl.int64,
@@ -215,6 +241,8 @@ def _along_d_kernel(
     VECTOR_W: tl.constexpr,
     VECTOR_B: tl.constexpr,
     VECTOR_OUT: tl.constexpr,
+    VECTOR_ZERO: tl.constexpr,
+    HAS_ZERO: tl.constexpr,
     V_SHIFT: tl.constexpr,
     DIVISOR_SHIFT: tl.constexpr,
     LOAD: tl.constexpr,
@@ -246,7 +274,7 @@ def _along_d_kernel(
         is_pure=False,
         pack=1,
     )
-    t0, s0, b0, d0 = _per_channel(
+    t0, s0, b0, d0, z0 = _per_channel(
         o_d,
         o_d < channels,
         weight,
@@ -255,6 +283,7 @@ def _along_d_kernel(
         scale_w,
         scale_b,
         scale_out,
+        zero_point,
         WIDTH,
         TAP_WORDS,
         HAS_BIAS,
@@ -262,10 +291,11 @@ def _along_d_kernel(
         VECTOR_W,
         VECTOR_B,
         VECTOR_OUT,
+        VECTOR_ZERO,
         V_SHIFT,
         DIVISOR_SHIFT,
     )
-    t1, s1, b1, d1 = _per_channel(
+    t1, s1, b1, d1, z1 = _per_channel(
         o_d + 1,
         o_d + 1 < channels,
         weight,
@@ -274,6 +304,7 @@ def _along_d_kernel(
         scale_w,
         scale_b,
         scale_out,
+        zero_point,
         WIDTH,
         TAP_WORDS,
         HAS_BIAS,
@@ -281,10 +312,11 @@ def _along_d_kernel(
         VECTOR_W,
         VECTOR_B,
         VECTOR_OUT,
+        VECTOR_ZERO,
         V_SHIFT,
         DIVISOR_SHIFT,
     )
-    t2, s2, b2, d2 = _per_channel(
+    t2, s2, b2, d2, z2 = _per_channel(
         o_d + 2,
         o_d + 2 < channels,
         weight,
@@ -293,6 +325,7 @@ def _along_d_kernel(
         scale_w,
         scale_b,
         scale_out,
+        zero_point,
         WIDTH,
         TAP_WORDS,
         HAS_BIAS,
@@ -300,10 +333,11 @@ def _along_d_kernel(
         VECTOR_W,
         VECTOR_B,
         VECTOR_OUT,
+        VECTOR_ZERO,
         V_SHIFT,
         DIVISOR_SHIFT,
     )
-    t3, s3, b3, d3 = _per_channel(
+    t3, s3, b3, d3, z3 = _per_channel(
         o_d + 3,
         o_d + 3 < channels,
         weight,
@@ -312,6 +346,7 @@ def _along_d_kernel(
         scale_w,
         scale_b,
         scale_out,
+        zero_point,
         WIDTH,
         TAP_WORDS,
         HAS_BIAS,
@@ -319,6 +354,7 @@ def _along_d_kernel(
         VECTOR_W,
         VECTOR_B,
         VECTOR_OUT,
+        VECTOR_ZERO,
         V_SHIFT,
         DIVISOR_SHIFT,
     )
@@ -335,44 +371,88 @@ def _along_d_kernel(
             is_pure=False,
             pack=1,
         )
-        tl.inline_asm_elementwise(
-            CODE,
-            CODE_OPERANDS,
-            [
-                v0,
-                v1,
-                v2,
-                v3,
-                w0,
-                w1,
-                w2,
-                w3,
-                p_out,
-                stride_ol,
-                stride_od,
-                left,
-                left_d,
-                t0,
-                t1,
-                t2,
-                t3,
-                s0,
-                s1,
-                s2,
-                s3,
-                b0,
-                b1,
-                b2,
-                b3,
-                d0,
-                d1,
-                d2,
-                d3,
-            ],
-            dtype=tl.int32,
-            is_pure=False,
-            pack=1,
-        )
+        if HAS_ZERO:
+            tl.inline_asm_elementwise(
+                CODE,
+                CODE_OPERANDS,
+                [
+                    v0,
+                    v1,
+                    v2,
+                    v3,
+                    w0,
+                    w1,
+                    w2,
+                    w3,
+                    p_out,
+                    stride_ol,
+                    stride_od,
+                    left,
+                    left_d,
+                    t0,
+                    t1,
+                    t2,
+                    t3,
+                    s0,
+                    s1,
+                    s2,
+                    s3,
+                    b0,
+                    b1,
+                    b2,
+                    b3,
+                    d0,
+                    d1,
+                    d2,
+                    d3,
+                    z0,
+                    z1,
+                    z2,
+                    z3,
+                ],
+                dtype=tl.int32,
+                is_pure=False,
+                pack=1,
+            )
+        else:
+            tl.inline_asm_elementwise(
+                CODE,
+                CODE_OPERANDS,
+                [
+                    v0,
+                    v1,
+                    v2,
+                    v3,
+                    w0,
+                    w1,
+                    w2,
+                    w3,
+                    p_out,
+                    stride_ol,
+                    stride_od,
+                    left,
+                    left_d,
+                    t0,
+                    t1,
+                    t2,
+                    t3,
+                    s0,
+                    s1,
+                    s2,
+                    s3,
+                    b0,
+                    b1,
+                    b2,
+                    b3,
+                    d0,
+                    d1,
+                    d2,
+                    d3,
+                ],
+                dtype=tl.int32,
+                is_pure=False,
+                pack=1,
+            )
         v0, v1, v2, v3 = w0, w1, w2, w3
         w0, w1, w2, w3 = n0, n1, n2, n3
         left = left_then
@@ -385,6 +465,7 @@ def launch(
     bias: Tensor | None,
     out: Tensor,
     scales: Sequence[float | Tensor],
+    zero_point: int | Tensor = 0,
     *,
     silu: bool,
     exact: bool,
@@ -394,6 +475,7 @@ def launch(
     Args:
         out: int8 (B, D, L), with x's order of strides.
         scales: scale_x, scale_w, scale_b and scale_out; ordinary ones (``ptx.is_ordinary``).
+        zero_point: an int, or int32 (D,).
     """
     weight = weight.contiguous()
     bias = weight if bias is None else bias.contiguous()
@@ -402,15 +484,28 @@ def launch(
     if True in vectors:
         scales = [s.contiguous() if isinstance(s, Tensor) else s for s in scales]
         values = [s.data_ptr() if isinstance(s, Tensor) else s for s in scales]
-    plan = plan_for(x, weight, bias is not weight, out, vectors, silu=silu, exact=exact)
+    zero = "none"
+    if isinstance(zero_point, Tensor):
+        zero, zero_point = "vector", zero_point.contiguous()
+    elif zero_point != 0:
+        zero = "one"
+    plan = plan_for(x, weight, bias is not weight, out, vectors, silu=silu, exact=exact, zero=zero)
     device = x.get_device()
     if plan.run is None:
         with torch.cuda.device(device):
             plan.source[plan.grid](
-                x, weight, bias, out, *scales, *plan.numbers, **_options(plan.threads)
+                x,
+                weight,
+                bias,
+                out,
+                *scales,
+                zero_point,
+                *plan.numbers,
+                **_options(plan.threads),
             )
         return
-    operands = (x.data_ptr(), weight.data_ptr(), bias.data_ptr(), out.data_ptr(), *values)
+    offset = zero_point.data_ptr() if isinstance(zero_point, Tensor) else zero_point
+    operands = (x.data_ptr(), weight.data_ptr(), bias.data_ptr(), out.data_ptr(), *values, offset)
     if device != torch.cuda.current_device():
         with torch.cuda.device(device):
             _run(plan, plan.run, device, operands)
@@ -457,11 +552,13 @@ def plan_for(
     *,
     silu: bool,
     exact: bool,
+    zero: str = "none",
 ) -> Plan:
     """How ``launch`` would launch; its ``kernel.asm["ptx"]`` is the program.
 
     Args:
         vectors: which of scale_x, scale_w, scale_b and scale_out are tensors.
+        zero: "none", where every zero point is 0, "one" number, or a "vector".
     """
     return _plan(
         x.get_device(),
@@ -476,6 +573,7 @@ def plan_for(
         vectors,
         silu,
         exact,
+        zero,
     )
 
 
@@ -493,8 +591,10 @@ def _plan(
     vectors: tuple[bool, ...],
     silu: bool,
     exact: bool,
+    zero: str,
 ) -> Plan:
     batch, channels, length = shape
+    has_zero = zero != "none"
     multiprocessors = torch.cuda.get_device_properties(device).multi_processor_count
     (x_b, x_d, x_l), (out_b, out_d, out_l) = x_strides, out_strides
     if batch == 1:
@@ -504,18 +604,16 @@ def _plan(
     if x_l == out_l == 1 and length > 1:
         kernel = _along_l_kernel
         load = ptx.load_along_l(_alignment(16, x_address, x_b, x_d, length))
-        code = ptx.code_along_l(
-            _alignment(16, out_address, out_b, out_d, length), silu=silu, exact=exact
-        )
+        aligned = _alignment(16, out_address, out_b, out_d, length)
+        code = ptx.code_along_l(aligned, silu=silu, exact=exact, zero=has_zero)
         blocks, walk, grid = _walk_along_l(batch, channels, length, multiprocessors)
         runtime = (batch, length, x_b, x_d, out_b, out_d, *walk)
     else:
         kernel = _along_d_kernel
         whole = length % 4 == 0
         load = ptx.load_along_d(_words_along_d(x_address, x_strides, channels), whole)
-        code = ptx.code_along_d(
-            _words_along_d(out_address, out_strides, channels), whole, silu=silu, exact=exact
-        )
+        words = _words_along_d(out_address, out_strides, channels)
+        code = ptx.code_along_d(words, whole, silu=silu, exact=exact, zero=has_zero)
         blocks, walk, grid = _walk_along_d(batch, channels, length, multiprocessors)
         runtime = (channels, length, x_b, x_d, x_l, out_b, out_d, out_l, *walk)
     shifts = (ptx.V_SHIFT, ptx.DIVISOR_SHIFT[exact])
@@ -524,6 +622,8 @@ def _plan(
         width == 4 and weight_aligned,
         has_bias,
         *vectors,
+        zero == "vector",
+        has_zero,
         *shifts,
         *load,
         *code,
@@ -537,6 +637,7 @@ def _plan(
         compiled = kernel.warmup(
             *[torch.int8] * 4,
             *scales,
+            torch.int32 if zero == "vector" else 0,
             *runtime,
             *constants,
             grid=grid,

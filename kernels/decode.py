@@ -18,6 +18,7 @@ from kernels.arguments import (
     check_scales,
     check_tensor,
     check_weight,
+    check_zero_point,
 )
 from kernels.backends import HAS_TRITON, INTERPRETED, check_backend, default_backend, launching_on
 
@@ -36,6 +37,7 @@ if HAS_TRITON:
         scale_w,
         scale_b,
         scale_out,
+        zero_point,  # int32 (D,) where PER_CHANNEL_ZERO, else an int
         batch,
         channels,
         stride_xb,
@@ -47,6 +49,7 @@ if HAS_TRITON:
         PER_CHANNEL_W: tl.constexpr,
         PER_CHANNEL_B: tl.constexpr,
         PER_CHANNEL_OUT: tl.constexpr,
+        PER_CHANNEL_ZERO: tl.constexpr,
         HAS_BIAS: tl.constexpr,
         SILU: tl.constexpr,
         WIDTH: tl.constexpr,
@@ -83,9 +86,15 @@ if HAS_TRITON:
         if SILU:
             u = tl.div_rn(u, 1.0 + tl.exp(u.to(tl.float64)).to(tl.float32))
         # Rounded as in kernels.portable: halves away from zero.
-        y = tl.minimum(tl.maximum(tl.div_rn(u, -s_out), -128.0), 127.0)
+        if PER_CHANNEL_ZERO:
+            zero = tl.load(zero_point + o_d, mask=m_d, other=0)
+        else:
+            zero = tl.full((1, BLOCK_D), zero_point, tl.int32)
+        ends = zero.to(tl.float32)
+        y = tl.minimum(tl.maximum(tl.div_rn(u, -s_out), -128.0 - ends), 127.0 - ends)
         half = ((y.to(tl.int32, bitcast=True) & -(2**31)) | 0x3EFFFFFF).to(tl.float32, bitcast=True)
-        tl.store(out + o_b * channels + o_d, (y + half).to(tl.int8), mask=m)
+        code = (y + half).to(tl.int32) + zero
+        tl.store(out + o_b * channels + o_d, code.to(tl.int8), mask=m)
 
 
 def quant_causal_conv1d_update(
@@ -98,6 +107,7 @@ def quant_causal_conv1d_update(
     scale_w: float | Tensor,
     scale_b: float | Tensor,
     scale_out: float | Tensor,
+    zero_point: int | Tensor = 0,
     activation: str | None = "silu",
     backend: str | None = None,
 ) -> Tensor:
@@ -108,7 +118,7 @@ def quant_causal_conv1d_update(
         conv_state: int8 (B, D, W), any strides without overlap. Entry [b, d, k] is the code of x at
             k - W + 1 positions from the newest: the newest is last, zeros stand for positions
             before the first. Updated in place; afterwards [..., -1] is x.
-        weight, bias, scale_x, scale_w, scale_b, scale_out, activation, backend: as for
+        weight, bias, scale_x, scale_w, scale_b, scale_out, zero_point, activation, backend: as for
             ``quant_causal_conv1d``.
 
     Returns:
@@ -125,6 +135,7 @@ def quant_causal_conv1d_update(
         "scale_out": scale_out,
     }
     check_scales(x, channels, scale_x, scale_w, scale_b, scale_out)
+    check_zero_point(x, channels, zero_point)
     check_choice("activation", activation, ACTIVATIONS)
     if backend is None:
         backend = default_backend(x)
@@ -132,7 +143,7 @@ def quant_causal_conv1d_update(
         check_backend(backend, "x", x)
     if backend == "torch":
         return reference.quant_causal_conv1d_update(
-            x, conv_state, weight, bias, **scales, activation=activation
+            x, conv_state, weight, bias, **scales, zero_point=zero_point, activation=activation
         )
     out = torch.empty(x.shape, dtype=torch.int8, device=x.device)
     if x.numel() == 0:
@@ -152,6 +163,7 @@ def quant_causal_conv1d_update(
                 name: scale.contiguous() if isinstance(scale, Tensor) else float(scale)
                 for name, scale in scales.items()
             },
+            zero_point=zero_point.contiguous() if isinstance(zero_point, Tensor) else zero_point,
             batch=batch,
             channels=channels,
             stride_xb=x.stride(0),
@@ -163,6 +175,7 @@ def quant_causal_conv1d_update(
             PER_CHANNEL_W=isinstance(scale_w, Tensor),
             PER_CHANNEL_B=isinstance(scale_b, Tensor),
             PER_CHANNEL_OUT=isinstance(scale_out, Tensor),
+            PER_CHANNEL_ZERO=isinstance(zero_point, Tensor),
             HAS_BIAS=bias is not None,
             SILU=activation == "silu",
             WIDTH=weight.shape[1],

@@ -1,4 +1,4 @@
-"""Symmetric INT8: the code range, rounding, and the way between real values and codes.
+"""INT8: the code range, rounding, and the way between real values and codes.
 
 A scale is real units per code. A value is divided by it in float32, rounded half away from zero and
 clamped; a code times the scale is the dequantized value.
@@ -43,13 +43,15 @@ def round_half_away(values: Tensor) -> Tensor:
     return whole + (distance >= 0.5).to(values.dtype) - (distance <= -0.5).to(values.dtype)
 
 
-def quantize(values: Tensor, scale: float | Tensor) -> Tensor:
+def quantize(values: Tensor, scale: float | Tensor, zero_point: int | Tensor = 0) -> Tensor:
     """Real values -> INT8 codes.
 
     Args:
         values: any shape, floating, finite; computed in float32.
         scale: real units per code, > 0; a float, or a tensor that broadcasts against ``values``
             (for (B, D, L) values and a scale per channel: (D, 1)).
+        zero_point: the code of 0, whole, -128 ... 127: 0 for symmetric INT8; an int, or a tensor
+            that broadcasts as ``scale`` does. It is added to the rounded quotient.
 
     Returns:
         int8, -128 ... 127, the shape of ``values``.
@@ -71,10 +73,12 @@ def quantize(values: Tensor, scale: float | Tensor) -> Tensor:
             raise ValueError(
                 f"the values to quantize lie between {least} and {most}; they must be finite"
             )
-    quotient = values / scale
-    return round_half_away(quotient.clamp(QMIN, QMAX)).to(torch.int8)
+    zero_point = torch.as_tensor(zero_point, dtype=torch.float32, device=values.device)
+    # Clamped before it is rounded: the ends are whole, so the codes are the same.
+    quotient = torch.clamp(values / scale, QMIN - zero_point, QMAX - zero_point)
+    return (round_half_away(quotient) + zero_point).to(torch.int8)
 
 
-def dequantize(codes: Tensor, scale: float | Tensor) -> Tensor:
-    """INT8 codes -> real values (float32); ``scale`` as in ``quantize``."""
-    return codes.to(torch.float32) * scale
+def dequantize(codes: Tensor, scale: float | Tensor, zero_point: int | Tensor = 0) -> Tensor:
+    """INT8 codes -> real values (float32); ``scale`` and ``zero_point`` as in ``quantize``."""
+    return (codes.to(torch.float32) - zero_point) * scale

@@ -32,6 +32,8 @@ def _causal_conv1d_kernel(
     scale_w,
     scale_b,
     scale_out,
+    zero_point,  # int32 (D,) where PER_CHANNEL_ZERO, else an int
+    thresholds,  # float32 (2^SEARCH_STEPS - 1,), ascending, where SEARCH_STEPS is not 0
     rows,  # B · channels
     channels,  # D, or D / LANES words
     length,  # L, or L / LANES words
@@ -45,6 +47,9 @@ def _causal_conv1d_kernel(
     PER_CHANNEL_W: tl.constexpr,
     PER_CHANNEL_B: tl.constexpr,
     PER_CHANNEL_OUT: tl.constexpr,
+    PER_CHANNEL_ZERO: tl.constexpr,
+    HAS_ZERO: tl.constexpr,
+    SEARCH_STEPS: tl.constexpr,  # a code is looked up in so many steps; 0: rounded
     HAS_BIAS: tl.constexpr,
     SILU: tl.constexpr,
     LANES: tl.constexpr,
@@ -106,6 +111,13 @@ def _causal_conv1d_kernel(
                 minus_out = -tl.load(scale_out + o_c, mask=m_r, other=1.0)[:, None]
             else:
                 minus_out = -tl.full((1, 1), scale_out, tl.float32)
+            if HAS_ZERO:
+                if PER_CHANNEL_ZERO:
+                    zero = tl.load(zero_point + o_c, mask=m_r, other=0).to(tl.float32)[:, None]
+                else:
+                    zero = tl.full((1, 1), zero_point, tl.float32)
+                least = tl.full((1, 1), -128.0, tl.float32) - zero
+                most = tl.full((1, 1), 127.0, tl.float32) - zero
             minus_wx = -(s_w * s_x)
             minus_b = tl.full((1, 1), 0.0, tl.float32)
             if HAS_BIAS:
@@ -132,12 +144,24 @@ def _causal_conv1d_kernel(
         if SILU:
             e = tl.exp(u.to(tl.float64)).to(tl.float32)
             u = tl.div_rn(u, one + e)
-        # Clamping to whole bounds first changes no rounded value and keeps the cast in range.
-        y = tl.minimum(tl.maximum(tl.div_rn(u, minus_out), least), most)
-        # Halves away from zero, by truncation. A half plus the number just below 1/2, with y's
-        # sign, rounds to the next whole number; nothing below a half does.
-        half = ((y.to(tl.int32, bitcast=True) & sign_bit) | below_half).to(tl.float32, bitcast=True)
-        code = (y + half).to(tl.int8)
+        if SEARCH_STEPS:
+            # How many thresholds are not above the value -u: halving what is left of them.
+            index = tl.full((BLOCK_R, BLOCK_L), 0, tl.int32)
+            for step in tl.static_range(SEARCH_STEPS):
+                half_left = 1 << (SEARCH_STEPS - 1 - step)
+                threshold = tl.load(thresholds + (index + (half_left - 1)))
+                index += tl.where(-u >= threshold, half_left, 0)
+            code = (index - 128).to(tl.int8)
+        else:
+            # Clamping to whole bounds first changes no rounded value and keeps the cast in range.
+            y = tl.minimum(tl.maximum(tl.div_rn(u, minus_out), least), most)
+            # Halves away from zero, by truncation. A half plus the number just below 1/2, with y's
+            # sign, rounds to the next whole number; nothing below a half does.
+            signed = (y.to(tl.int32, bitcast=True) & sign_bit) | below_half
+            y += signed.to(tl.float32, bitcast=True)
+            if HAS_ZERO:
+                y = y.to(tl.int32).to(tl.float32) + zero
+            code = y.to(tl.int8)
         packed |= code.to(tl.uint8, bitcast=True).to(WORD) << shift
         if ALONG_L:
             x0, x1, x2 = x1, x2, x3
@@ -150,15 +174,25 @@ def launch(
     bias: Tensor | None,
     out: Tensor,
     scales: Sequence[float | Tensor],
+    zero_point: int | Tensor = 0,
     *,
     silu: bool,
+    thresholds: Tensor | None = None,
 ) -> None:
     """Write the codes of x into ``out``; arguments as ``kernels.quant_causal_conv1d`` checked them.
 
     Args:
         out: int8 (B, D, L), with x's order of strides.
         scales: scale_x, scale_w, scale_b and scale_out.
+        zero_point: an int, or int32 (D,).
+        thresholds: float32 (T,), in place of scale_out and zero_point; a code is -128 and as many
+            more as there are thresholds that are not above the value.
     """
+    steps, table = 0, bias if bias is not None else weight  # never read without steps
+    if thresholds is not None:
+        steps = max(len(thresholds).bit_length(), 1)
+        table = thresholds.new_full((2**steps - 1,), float("inf"))
+        table[: len(thresholds)] = thresholds
     lanes, packed_dim = _word_layout(x)
     x_words, out_words = (_in_words(codes, lanes, packed_dim) for codes in (x, out))
     batch, channels, length = x_words.shape
@@ -180,6 +214,8 @@ def launch(
         scale_w=scale_w,
         scale_b=scale_b,
         scale_out=scale_out,
+        zero_point=zero_point.contiguous() if isinstance(zero_point, Tensor) else zero_point,
+        thresholds=table,
         rows=batch * channels,
         channels=channels,
         length=length,
@@ -193,6 +229,9 @@ def launch(
         PER_CHANNEL_W=isinstance(scale_w, Tensor),
         PER_CHANNEL_B=isinstance(scale_b, Tensor),
         PER_CHANNEL_OUT=isinstance(scale_out, Tensor),
+        PER_CHANNEL_ZERO=isinstance(zero_point, Tensor),
+        HAS_ZERO=isinstance(zero_point, Tensor) or zero_point != 0,
+        SEARCH_STEPS=steps,
         HAS_BIAS=bias is not None,
         SILU=silu,
         LANES=lanes,

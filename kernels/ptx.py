@@ -29,6 +29,9 @@ value as the specification says, with exp in float64.
 
 **Fast.** Rounded once, to the nearest.
 
+**A zero point** moves the codes: in place of 128, the last fma adds 128 + zero_point, which a
+register has as the float32 with those bits, (128 + zero_point) · 2^-149.
+
 All this needs ordinary scales (``is_ordinary``).
 """
 
@@ -200,17 +203,20 @@ def _transpose(rows: list[str], columns: list[str]) -> list[str]:
 # Where a value comes from: the words before and at its position, its byte there, its channel.
 _Source = tuple[str, str, int, dict[str, str]]
 CHANNEL = ("taps", "scale", "bias", "out")  # a channel's operands, in their order
+ZERO = "zero"  # one more, where there are zero points
 
 
-def code_along_l(alignment: int, *, silu: bool, exact: bool) -> Program:
+def code_along_l(alignment: int, *, silu: bool, exact: bool, zero: bool = False) -> Program:
     """Sixteen positions of one channel.
 
     Operands: an unused result; the five words of ``load_along_l``; the output's address and the
     number of codes to store there; taps (int8x4, the oldest in the lowest byte), scale_w · scale_x
-    and bias · scale_b, both times V_SHIFT, and scale_out times DIVISOR_SHIFT.
+    and bias · scale_b, both times V_SHIFT, and scale_out times DIVISOR_SHIFT; with ``zero``, the
+    float32 whose bits are 128 + zero_point.
     """
     words = ["$1", "$2", "$3", "$4", "$5"]
-    channel = dict(zip(CHANNEL, ("$8", "$9", "$10", "$11"), strict=True))
+    names = (*CHANNEL, ZERO) if zero else CHANNEL
+    channel = {name: f"${8 + i}" for i, name in enumerate(names)}
     # Byte i of output word k: position i of that word.
     values = [[(words[k], words[k + 1], i, channel) for i in range(4)] for k in range(4)]
     cold = _Cold(words[:4], words[1:], [channel], source="k", place="i", silu=silu, exact=exact)
@@ -226,19 +232,22 @@ def code_along_l(alignment: int, *, silu: bool, exact: bool) -> Program:
             if k % 4 < 3:
                 lines.append(f"shr.u32 o{k // 4}, o{k // 4}, 8;")
     lines.append("mov.b32 $0, 0;")
-    return _program([_REGISTERS, *lines], "=r,r,r,r,r,r,l,r,r,f,f,f")
+    return _program([_REGISTERS, *lines], "=r,r,r,r,r,r,l,r,r,f,f,f" + (",f" if zero else ""))
 
 
-def code_along_d(stride: int | None, whole: bool, *, silu: bool, exact: bool) -> Program:
+def code_along_d(
+    stride: int | None, whole: bool, *, silu: bool, exact: bool, zero: bool = False
+) -> Program:
     """Four positions of four channels; ``stride`` and ``whole`` as in ``load_along_d``.
 
     Operands: an unused result; the four words before (one a channel) and the four words, as
     ``load_along_d`` gives them; the output's address, its byte strides of L and D, and the number
     of positions and channels to store; then what each channel brings, as in ``code_along_l``,
-    first the four taps, then the four scales and so on.
+    first the four taps, then the four scales and so on; with ``zero`` four zero points last.
     """
     befores, words = [f"${k}" for k in (1, 2, 3, 4)], [f"${k}" for k in (5, 6, 7, 8)]
-    channels = [{name: f"${14 + 4 * i + c}" for i, name in enumerate(CHANNEL)} for c in range(4)]
+    names = (*CHANNEL, ZERO) if zero else CHANNEL
+    channels = [{name: f"${14 + 4 * i + c}" for i, name in enumerate(names)} for c in range(4)]
     # Byte c of output word i: channel c at position i.
     values = [[(befores[c], words[c], i, channels[c]) for c in range(4)] for i in range(4)]
     cold = _Cold(befores, words, channels, source="i", place="k", silu=silu, exact=exact)
@@ -261,7 +270,8 @@ def code_along_d(stride: int | None, whole: bool, *, silu: bool, exact: bool) ->
                     f"shr.u32 o{k}, o{k}, 8;",
                 ]
     lines.append("mov.b32 $0, 0;")
-    operands = "=r," + "r," * 8 + "l,l,l,r,r," + "r,r,r,r," + ",".join(["f,f,f,f"] * 3)
+    floats = ",".join(["f,f,f,f"] * (len(names) - 1))
+    operands = "=r," + "r," * 8 + "l,l,l,r,r," + "r,r,r,r," + floats
     return _program([_REGISTERS, *lines], operands)
 
 
@@ -269,7 +279,7 @@ _REGISTERS = (
     ".reg .pred p, q, inside; .reg .b64 a<4>; "
     ".reg .b32 window, o<4>, u<4>, c<4>, d<4>, any; .reg .f32 v, e, r, z; "
     ".reg .b32 i, k, sel, before, word, taps, bits, mask, patched, code; "
-    ".reg .f32 scale, bias, out, x, y, half; .reg .f64 f, n, g, h; .reg .b32 lo, hi;"
+    ".reg .f32 scale, bias, out, zero, x, y, half; .reg .f64 f, n, g, h; .reg .b32 lo, hi;"
 )
 
 
@@ -330,16 +340,17 @@ def _value(
     else:
         lines.append(f"rcp.approx.ftz.f32 r, {channel['out']};")
     rest = TINY / V_SHIFT * DIVISOR_SHIFT[exact]
+    offset = channel.get(ZERO, _f32(128 * TINY))
     if exact:
         lines += [
             "mul.rn.f32 z, v, r;",
-            f"fma.rn.f32 r, z, {_f32((1 + DOUBT) * rest)}, {_f32(128 * TINY)};",
+            f"fma.rn.f32 r, z, {_f32((1 + DOUBT) * rest)}, {offset};",
             f"mov.b32 c{i}, r;",
-            f"fma.rn.f32 r, z, {_f32((1 - DOUBT) * rest)}, {_f32(128 * TINY)};",
+            f"fma.rn.f32 r, z, {_f32((1 - DOUBT) * rest)}, {offset};",
             f"mov.b32 d{i}, r;",
         ]
     else:
-        lines += [f"fma.rn.f32 r, v, r, {_f32(128 * TINY)};", f"mov.b32 c{i}, r;"]
+        lines += [f"fma.rn.f32 r, v, r, {offset};", f"mov.b32 c{i}, r;"]
     return lines
 
 
@@ -367,7 +378,7 @@ class _Cold(NamedTuple):
     exact: bool
 
     def lines(self) -> list[str]:
-        channel = {name: [c[name] for c in self.channels] for name in CHANNEL}
+        channel = {name: [c[name] for c in self.channels] for name in self.channels[0]}
         return [
             "setp.eq.b32 p, any, 0;",
             "@p bra settled;",
@@ -392,7 +403,7 @@ class _Cold(NamedTuple):
             "shr.u32 i, i, 3;",
             *self._pick("before", self.befores),
             *self._pick("word", self.words),
-            *(line for name in CHANNEL for line in self._pick(name, channel[name])),
+            *(line for name in channel for line in self._pick(name, channel[name])),
             f"mad.lo.u32 sel, {self.place}, 0x1111, 0x4321;",
             "prmt.b32 window, before, word, sel;",
             "dp4a.s32.s32 code, window, taps, 0;",
@@ -420,7 +431,7 @@ class _Cold(NamedTuple):
         ]
 
     def _pick(self, name: str, registers: list[str]) -> list[str]:
-        kind = "f32" if name in ("scale", "bias", "out") else "b32"
+        kind = "f32" if name in ("scale", "bias", "out", ZERO) else "b32"
         lines = [f"mov.{kind} {name}, {registers[0]};"]
         for k, register in enumerate(registers[1:], start=1):
             lines += [
@@ -462,11 +473,15 @@ class _Cold(NamedTuple):
                 f"add.rn.f32 y, y, {_f32(1.0)};",
                 "div.rn.f32 x, x, y;",
             ]
+        has_zero = ZERO in self.channels[0]
+        # With a zero point the ends are clamped to once it is added; a rounded quotient beyond
+        # these has no other code.
+        most, least = (512.0, -512.0) if has_zero else (127.0, -128.0)
         return [
             *lines,
             "div.rn.f32 x, x, out;",
-            f"min.f32 x, x, {_f32(127.0)};",
-            f"max.f32 x, x, {_f32(-128.0)};",
+            f"min.f32 x, x, {_f32(most)};",
+            f"max.f32 x, x, {_f32(least)};",
             # Halves away from zero: the float32 just below 1/2, with x's sign, then truncation.
             "mov.b32 code, x;",
             "and.b32 code, code, 0x80000000;",
@@ -474,7 +489,19 @@ class _Cold(NamedTuple):
             "mov.b32 half, code;",
             "add.rn.f32 x, x, half;",
             "cvt.rzi.s32.f32 code, x;",
+            *(_moved_by_zero() if has_zero else ()),
         ]
+
+
+def _moved_by_zero() -> list[str]:
+    """A rounded quotient in ``code`` -> its code, by the bits of ``zero``: 128 + zero_point."""
+    return [
+        "mov.b32 mask, zero;",
+        "add.s32 code, code, mask;",
+        "max.s32 code, code, 0;",
+        "min.s32 code, code, 255;",
+        "sub.s32 code, code, 128;",
+    ]
 
 
 # Counting codes -----------------------------------------------------------------------------

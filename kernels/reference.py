@@ -3,7 +3,7 @@
     acc = Σ_k weight[d, k] · x[b, d, l - (W-1) + k]        int32, exact: |acc| <= 4·128·128
     v   = (scale_w · scale_x) · acc + bias[d] · scale_b    float32
     s   = v / (1 + exp(-v))                                float32, SiLU
-    y   = clamp(round(s / scale_out), -128, 127)           halves away from zero
+    y   = clamp(round(s / scale_out) + zero_point, -128, 127)   halves away from zero
 
 Every operation is rounded to float32 on its own; none is contracted into a fused multiply-add. Only
 exp is not fixed by IEEE 754: libraries differ in its last bit, and at a rounding tie that bit
@@ -22,7 +22,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from kernels.int8 import quantize, round_half_away
+from kernels.int8 import QMIN, quantize, round_half_away
 
 PATTERNS = 65536  # of a float16
 
@@ -36,7 +36,7 @@ class Trace:
     v: Tensor  # float32, dequantized, with the bias
     s: Tensor  # float32, after the activation
     quotient: Tensor  # float32, s / scale_out
-    rounded: Tensor  # float32, whole, not yet clamped
+    rounded: Tensor  # float32, whole, without the zero point and not yet clamped
     code: Tensor  # int8, the output
 
 
@@ -49,6 +49,7 @@ def quant_causal_conv1d(
     scale_w: float | Tensor,
     scale_b: float | Tensor,
     scale_out: float | Tensor,
+    zero_point: int | Tensor = 0,
     activation: str | None = "silu",
 ) -> Tensor:
     """INT8 in, INT8 out; arguments as in ``kernels.quant_causal_conv1d``.
@@ -58,6 +59,7 @@ def quant_causal_conv1d(
         weight: int8 (D, W).
         bias: int8 (D,) or None.
         scale_x, scale_w, scale_b, scale_out: real units per code, a float or float32 (D,).
+        zero_point: the output's code of 0, an int or int32 (D,), -128 ... 127.
         activation: "silu" or None.
 
     Returns:
@@ -66,7 +68,28 @@ def quant_causal_conv1d(
     Raises ValueError for another activation; ``kernels.quant_causal_conv1d`` checks the rest.
     """
     v = dequantize_conv(accumulate(x, weight), bias, scale_x, scale_w, scale_b)
-    return quantize(_activate(v, activation), _column(scale_out))
+    return quantize(_activate(v, activation), _column(scale_out), _zero_column(zero_point))
+
+
+def quant_causal_conv1d_lookup(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    *,
+    scale_x: float | Tensor,
+    scale_w: float | Tensor,
+    scale_b: float | Tensor,
+    thresholds: Tensor,
+    activation: str | None = "silu",
+) -> Tensor:
+    """The same with the code looked up: -128 and one more for each threshold that is <= s.
+
+    Args:
+        thresholds: float32 (T,), ascending, T at most 255.
+    """
+    v = dequantize_conv(accumulate(x, weight), bias, scale_x, scale_w, scale_b)
+    index = torch.bucketize(_activate(v, activation), thresholds, right=True)
+    return (index + QMIN).to(torch.int8)
 
 
 def quant_causal_conv1d_update(
@@ -79,6 +102,7 @@ def quant_causal_conv1d_update(
     scale_w: float | Tensor,
     scale_b: float | Tensor,
     scale_out: float | Tensor,
+    zero_point: int | Tensor = 0,
     activation: str | None = "silu",
 ) -> Tensor:
     """One position more: x int8 (B, D), conv_state int8 (B, D, W) changed in place -> int8 (B, D).
@@ -94,6 +118,7 @@ def quant_causal_conv1d_update(
         scale_w=scale_w,
         scale_b=scale_b,
         scale_out=scale_out,
+        zero_point=zero_point,
         activation=activation,
     )
     return codes[..., -1].contiguous()
@@ -108,6 +133,7 @@ def trace(
     scale_w: float | Tensor,
     scale_b: float | Tensor,
     scale_out: float | Tensor,
+    zero_point: int | Tensor = 0,
     activation: str | None = "silu",
 ) -> Trace:
     """The same computation with every step kept: for a few channels, to be looked at."""
@@ -123,7 +149,7 @@ def trace(
         s=s,
         quotient=quotient,
         rounded=round_half_away(quotient),
-        code=quantize(s, _column(scale_out)),
+        code=quantize(s, _column(scale_out), _zero_column(zero_point)),
     )
 
 
@@ -209,3 +235,8 @@ def _column(scale: float | Tensor) -> Tensor:
     """A scale as float32 that broadcasts over positions: () or (D, 1)."""
     scale = torch.as_tensor(scale, dtype=torch.float32)
     return scale[:, None] if scale.dim() == 1 else scale
+
+
+def _zero_column(zero_point: int | Tensor) -> int | Tensor:
+    """A zero point as one number, or a column that broadcasts over positions: (D, 1)."""
+    return zero_point[:, None] if isinstance(zero_point, Tensor) else zero_point

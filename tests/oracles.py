@@ -25,8 +25,24 @@ def codes_by_hand(
     scale_w: Scale,
     scale_b: Scale,
     scale_out: Scale,
+    zero_point: int | torch.Tensor = 0,
 ) -> np.ndarray:
     """int8 (B, D, L): sums as whole numbers, then float32 step by step, exp alone in float64."""
+    s = silu_by_hand(x, weight, bias, scale_x=scale_x, scale_w=scale_w, scale_b=scale_b)
+    codes = half_away(s / _column(scale_out)) + _column(zero_point).astype(np.float64)
+    return codes.clip(-128, 127).astype(np.int8)
+
+
+def silu_by_hand(
+    x: torch.Tensor,
+    weight: torch.Tensor,
+    bias: torch.Tensor | None,
+    *,
+    scale_x: Scale,
+    scale_w: Scale,
+    scale_b: Scale,
+) -> np.ndarray:
+    """SiLU's output of a quantized layer, float32 (B, D, L)."""
     codes, taps = (tensor.cpu().numpy().astype(np.int64) for tensor in (x, weight))
     width = taps.shape[1]
     padded = np.pad(codes, ((0, 0), (0, 0), (width - 1, 0)))
@@ -36,8 +52,7 @@ def codes_by_hand(
     if bias is not None:
         v = v + bias.cpu().numpy().astype(np.float32)[:, None] * _column(scale_b)
     with np.errstate(over="ignore"):
-        s = v / (np.float32(1) + np.exp(-v.astype(np.float64)).astype(np.float32))
-    return half_away(s / _column(scale_out)).clip(-128, 127).astype(np.int8)
+        return v / (np.float32(1) + np.exp(-v.astype(np.float64)).astype(np.float32))
 
 
 def _column(scale: Scale) -> np.ndarray:

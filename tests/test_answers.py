@@ -1,12 +1,23 @@
 """The table of answers: what a page shows while a cut line moves is what stands there at rest."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
+import torch
 from oracles import percentile_scale, requantize, values_of
 
 from dashboard.analysis.answers import answer_all, cuts_and_gains
 from dashboard.analysis.report import report_scale, report_slice, sweep_scales
-from dashboard.figures import layer_strip, moving, scale_table, transfer, utilization_sweep
+from dashboard.calibration.gradients import GradientSums
+from dashboard.figures import (
+    landscape_under_slider,
+    layer_strip,
+    moving,
+    scale_table,
+    transfer,
+    utilization_sweep,
+)
 from dashboard.figures.transfer import preimage
 from dashboard.rules.landscape import Landscape
 from dashboard.rules.observers import ScaleRule, alpha_grid
@@ -43,9 +54,19 @@ def test_the_table_agrees_with_what_is_computed_at_rest_and_with_nothing_else(co
         answers.agrees(report_scale(counted, ScaleRule("percentile", 0.5)))
 
 
-def test_another_layers_cuts_and_gains_are_its_own_reports(counted):
+def with_gradients(counted):
+    """The same slice with gradients of a loss that minds small values more."""
+    y = torch.from_numpy(values_of(counted.silu_output))
+    return replace(counted, gradients=GradientSums.of(y, 1e-3 / (1 + y.abs()), 100))
+
+
+@pytest.mark.parametrize("by", ["sqnr_db", "predicted_nats"])
+def test_another_layers_cuts_and_gains_are_its_own_reports(counted, by):
+    counted = with_gradients(counted)
     for symmetric in (True, False):
-        landscape = Landscape.of(counted.silu_output, symmetric=symmetric)
+        landscape = Landscape.of(
+            counted.silu_output, symmetric=symmetric, gradients=counted.gradients, by=by
+        )
         alphas = alpha_grid(counted.silu_output.total, [landscape.best_alpha, 0.77])
         cuts, gains = cuts_and_gains(landscape, counted, alphas)
         for i in (0, len(alphas) // 2, len(alphas) - 1):
@@ -53,6 +74,8 @@ def test_another_layers_cuts_and_gains_are_its_own_reports(counted):
             report = report_scale(counted, rule)
             assert cuts[i] == pytest.approx(report.high, rel=1e-6)
             wanted = landscape.best_db - float(report.output.sqnr_db)
+            if by == "predicted_nats":
+                wanted = 1 - landscape.predicted_nats.min() / report.predicted_nats
             assert gains[i] == pytest.approx(wanted, abs=1e-6)
 
 
@@ -153,20 +176,27 @@ def check_outline(move: dict, side: int, i: int, trace) -> None:
     assert area == pytest.approx(float(steps), rel=1e-3, abs=2e-5)  # the table's six digits
 
 
-def test_the_sweep_the_table_and_the_strip_move_to_where_they_stand(calibrated):
+@pytest.mark.parametrize("by", ["sqnr_db", "predicted_nats"])
+def test_the_sweep_the_table_and_the_strip_move_to_where_they_stand(calibrated, by):
     calibration = calibrated("mamba2-tiny").calibration
-    counted = calibration.layers[1].slices[0]
+    layers_counted = [
+        with_gradients(layer.slices[0]) if by == "predicted_nats" else layer.slices[0]
+        for layer in calibration.layers
+    ]
+    counted = layers_counted[1]
     answers = answer_all(counted, ALPHAS, True)
     rivals = [report_scale(counted, ScaleRule(name)) for name in ("minmax", "mse", "entropy")]
     sweep = sweep_scales(counted)
     rows = [answers.scales[2], *rivals]
     sweep_table = moving.sweep_moves(answers, ENGLISH)
     row_table = moving.table_moves(rows, answers, ENGLISH)
-    landscapes = [Landscape.of(layer.slices[0].silu_output) for layer in calibration.layers]
+    landscapes = [Landscape.of(one.silu_output, gradients=one.gradients) for one in layers_counted]
+    grid = alpha_grid(counted.silu_output.total, ALPHAS)
+    slider_table = moving.landscape_moves(landscapes[1], grid, answers)
     cuts, gains = zip(
         *(
-            cuts_and_gains(landscape, layer.slices[0], ALPHAS)
-            for landscape, layer in zip(landscapes, calibration.layers, strict=True)
+            cuts_and_gains(landscape, one, ALPHAS)
+            for landscape, one in zip(landscapes, layers_counted, strict=True)
         ),
         strict=True,
     )
@@ -174,15 +204,13 @@ def test_the_sweep_the_table_and_the_strip_move_to_where_they_stand(calibrated):
 
     def reports(alpha):
         rule = ScaleRule("percentile", alpha)
-        return [
-            report_slice(c.slices[0], report_scale(c.slices[0], rule)) for c in calibration.layers
-        ]
+        return [report_slice(one, report_scale(one, rule)) for one in layers_counted]
 
     bests = [
-        report_scale(layer.slices[0], landscape.best_rule)
-        for layer, landscape in zip(calibration.layers, landscapes, strict=True)
+        report_scale(one, landscape.best_rule)
+        for one, landscape in zip(layers_counted, landscapes, strict=True)
     ]
-    strip_table = moving.strip_moves(layers, reports(0.9995), 1, cuts, gains, ENGLISH)
+    strip_table = moving.strip_moves(layers, reports(0.9995), 1, cuts, gains, ENGLISH, by)
     for i, alpha in enumerate(ALPHAS):
         figure = utilization_sweep(sweep, [answers.scales[i], rivals[0]], ENGLISH)
         check_words(sweep_table["words"], figure, i)
@@ -191,7 +219,13 @@ def test_the_sweep_the_table_and_the_strip_move_to_where_they_stand(calibrated):
             if move["kind"] == "points":
                 close(move["points"][i]["y"], traces[move["trace"]][0].y)
 
-        figure = scale_table([answers.scales[i], *rivals], False, ENGLISH)
+        figure = landscape_under_slider(landscapes[1], grid, answers.scales[i], ENGLISH)
+        check_words(slider_table["words"], figure, i)
+        for move in slider_table["moves"]:
+            close(move["points"][i]["x"], named(figure)[move["trace"]][0].x)
+            close(move["points"][i]["y"], named(figure)[move["trace"]][0].y)
+
+        figure = scale_table([answers.scales[i], *rivals], False, ENGLISH, by)
         check_words(row_table["words"], figure, i)
         traces = named(figure)
         for move in row_table["moves"]:
@@ -208,7 +242,7 @@ def test_the_sweep_the_table_and_the_strip_move_to_where_they_stand(calibrated):
                 ]
                 assert max(inner) + move["foot"] == pytest.approx(top, abs=2e-3)
 
-        figure = layer_strip(layers, reports(alpha), bests, 1, ENGLISH)
+        figure = layer_strip(layers, reports(alpha), bests, 1, ENGLISH, by)
         check_words(strip_table["words"], figure, i)
         ticks = named(figure)["cut current"][0]
         move = next(m for m in strip_table["moves"] if m.get("trace") == "cut current")

@@ -10,9 +10,15 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from oracles import codes_by_hand
+from oracles import codes_by_hand, silu_by_hand
 
-from kernels import available_backends, default_backend, quant_causal_conv1d, reference
+from kernels import (
+    available_backends,
+    default_backend,
+    quant_causal_conv1d,
+    quant_causal_conv1d_lookup,
+    reference,
+)
 from kernels.int8 import scale_from_amax
 
 DEVICE = "cuda" if "triton" in available_backends() else "cpu"
@@ -330,6 +336,18 @@ def test_any_shape(batch, channels, length, width, d_contiguous, scale_out):
         ({"scale_out": torch.ones(4)}, r"scale_out is .*\(4,\); it must be float32 \(5,\)"),
         ({"scale_out": torch.ones(5).double()}, r"scale_out is torch\.float64"),
         ({"scale_out": torch.tensor([1, 1, 0.0, 1, 1])}, r"scale_out lies between 0\.0 and 1\.0"),
+        (
+            {"zero_point": 128},
+            r"zero_point lies between 128 and 128; it must be a code",
+        ),
+        ({"zero_point": 1.0}, r"zero_point is 1\.0; it must be an int or an int32 tensor"),
+        ({"zero_point": True}, r"zero_point is True"),
+        ({"zero_point": torch.zeros(5)}, r"zero_point is torch\.float32.*must be int32 \(5,\)"),
+        ({"zero_point": torch.zeros(4, dtype=torch.int32)}, r"zero_point is .*\(4,\)"),
+        (
+            {"zero_point": torch.tensor([0, -129, 0, 0, 0], dtype=torch.int32)},
+            r"zero_point lies between -129 and 0",
+        ),
         ({"activation": "relu"}, r"activation is 'relu'; allowed"),
         ({"backend": "cuda"}, r"backend is 'cuda'; allowed"),
     ],
@@ -490,3 +508,181 @@ def test_a_scale_changed_in_place_is_looked_at_again():
         scale[0] = -1.0
         with pytest.raises(ValueError, match="scale_out lies between -1"):
             quant_causal_conv1d(x, **(arguments | {"scale_out": scale}))
+
+
+def zero_points(channels: int) -> torch.Tensor:
+    """Every kind among them: both ends, 0 and what lies between."""
+    points = torch.randint(-128, 128, (channels,), dtype=torch.int32, generator=GENERATOR)
+    points[:3] = torch.tensor([-128, 127, 0])[:channels]
+    return points.to(DEVICE)
+
+
+@pytest.mark.parametrize("zero_point", [-128, -105, 1, 127])
+@pytest.mark.parametrize("draw", [uniform, gaussian])
+def test_asymmetric_codes_are_those_of_the_reference(draw, zero_point):
+    x = draw(8, 128, 256).to(DEVICE)
+    arguments = operands(128, 4) | {"zero_point": zero_point, "scale_out": 0.0121}
+    codes = assert_same_codes(x, **arguments)
+    assert codes.unique().numel() > (100 if zero_point < 0 else 20)  # SiLU has few values below 0
+    assert_same_codes(channel_last(x), **arguments)
+
+
+@layouts
+@pytest.mark.parametrize("width", [2, 3, 4])
+def test_zero_points_per_channel_in_every_layout(make, width):
+    x = make().to(DEVICE)
+    arguments = operands(x.shape[1], width) | {"zero_point": zero_points(x.shape[1])}
+    assert_same_codes(x, **arguments)
+    arguments["scale_out"] = torch.linspace(0.01, 0.04, x.shape[1], device=DEVICE)
+    assert_same_codes(x, **arguments)
+
+
+@pytest.mark.parametrize("scale_out", [1e-30, 1e-6, 3e-4, 10.0, 1e30])
+def test_asymmetric_codes_saturate_at_both_ends(scale_out):
+    x = uniform(3, 64, 40).to(DEVICE)
+    for zero_point in (-128, 60, zero_points(64)):
+        arguments = operands(64, 4) | {"scale_out": scale_out, "zero_point": zero_point}
+        assert_same_codes(x, **arguments)
+        assert_same_codes(channel_last(x), **arguments)
+
+
+def test_without_an_activation_zero_points_move_the_codes_too():
+    x = uniform(2, 24, 40).to(DEVICE)
+    arguments = operands(24, 4) | {"activation": None, "zero_point": zero_points(24)}
+    for mode in ("exact", "fast"):
+        codes = quant_causal_conv1d(x, **arguments, mode=mode, backend=BACKEND)
+        assert torch.equal(codes, quant_causal_conv1d(x, **arguments, backend="torch"))
+
+
+@pytest.mark.parametrize("backend", ["torch", BACKEND])
+def test_asymmetric_codes_are_those_worked_out_by_hand(backend):
+    x, arguments = uniform(3, 7, 130).to(DEVICE), operands(7, 4)
+    arguments |= {"scale_out": 0.0131, "zero_point": zero_points(7)}
+    codes = quant_causal_conv1d(x, backend=backend, **arguments)
+    np.testing.assert_array_equal(codes.cpu().numpy(), codes_by_hand(x, **arguments))
+
+
+def test_a_zero_point_of_0_is_symmetric_int8():
+    x, arguments = uniform(3, 24, 130).to(DEVICE), operands(24, 4)
+    plain = quant_causal_conv1d(x, **arguments)
+    zeros = torch.zeros(24, dtype=torch.int32, device=DEVICE)
+    assert torch.equal(plain, quant_causal_conv1d(x, **arguments, zero_point=0))
+    assert torch.equal(plain, quant_causal_conv1d(x, **arguments, zero_point=zeros))
+
+
+def test_a_zero_point_changed_in_place_is_looked_at_again():
+    x, arguments = uniform(2, 3, 8).to(DEVICE), operands(3, 4)
+    arguments["zero_point"] = torch.zeros(3, dtype=torch.int32, device=DEVICE)
+    assert_same_codes(x, **arguments)
+    arguments["zero_point"][1] = 9
+    assert_same_codes(x, **arguments)
+    arguments["zero_point"][1] = 1000
+    with pytest.raises(ValueError, match="zero_point lies between 0 and 1000"):
+        quant_causal_conv1d(x, **arguments)
+
+
+@pytest.mark.parametrize("to_layout", [lambda x: x, channel_last], ids=["along L", "along D"])
+def test_asymmetric_values_near_ties_are_those_of_the_reference(to_layout):
+    """As above: each channel's scale_out is SiLU of its sum over n + 1/2, give or take a little."""
+    channels, length = 4096, 64
+    weight, bias = uniform(channels, 4), uniform(channels)
+    x = uniform(1, channels, 1).expand(1, channels, length).contiguous()
+    given = {"weight": weight, "bias": bias, "scale_x": 0.031, "scale_w": 0.0007, "scale_b": 3e-3}
+    v = reference.trace(x, **given, scale_out=1.0).s[0, :, -1]
+    halves = torch.randint(0, 127, (channels,), generator=GENERATOR) + 0.5
+    scale_out = (v.abs().clamp(min=1e-3).double() / halves).float()
+    steps = torch.randint(-3, 4, (channels,), generator=GENERATOR, dtype=torch.int32)
+    scale_out = (scale_out.view(torch.int32) + steps).view(torch.float32).clamp(2e-6, 100.0)
+    on_device = {
+        name: value.to(DEVICE) if isinstance(value, torch.Tensor) else value
+        for name, value in given.items()
+    }
+    assert_same_codes(
+        to_layout(x.to(DEVICE)),
+        **on_device,
+        scale_out=scale_out.to(DEVICE),
+        zero_point=torch.randint(-60, 60, (channels,), dtype=torch.int32).to(DEVICE),
+    )
+
+
+@compiled_only
+@pytest.mark.parametrize("to_layout", [lambda x: x, channel_last], ids=["along L", "along D"])
+def test_fast_asymmetric_codes_differ_by_one_in_at_most_ten_of_a_million(to_layout):
+    x = to_layout(gaussian(8, 1024, 2048).to(DEVICE))
+    arguments = operands(1024, 4) | {"zero_point": -105, "scale_out": 0.0125}
+    fast = quant_causal_conv1d(x, **arguments, mode="fast")
+    distance = (fast.int() - quant_causal_conv1d(x, **arguments, backend="torch").int()).abs()
+    assert int(distance.max()) <= 1
+    assert int(distance.sum()) <= 1e-5 * x.numel()
+
+
+def lookup_operands(channels: int, width: int) -> dict:
+    arguments = operands(channels, width)
+    del arguments["scale_out"]
+    return arguments
+
+
+@layouts
+@pytest.mark.parametrize("count", [1, 2, 15, 100, 255])
+def test_a_code_looked_up_is_how_many_thresholds_are_not_above_the_value(make, count):
+    """Against numpy, with half of the thresholds being values that occur."""
+    x = make().to(DEVICE)
+    arguments = lookup_operands(x.shape[1], 4)
+    y = silu_by_hand(x, **arguments)
+    values = np.random.default_rng(0).choice(y.ravel(), count) + np.zeros(count, np.float32)
+    values[::2] += 0.01
+    thresholds = np.sort(values.astype(np.float32))
+    expected = np.searchsorted(thresholds, y, side="right") - 128
+    given = arguments | {"thresholds": torch.from_numpy(thresholds).to(DEVICE)}
+    for backend in ("torch", BACKEND):
+        codes = quant_causal_conv1d_lookup(x, **given, backend=backend)
+        assert codes.dtype == torch.int8
+        assert backend == "torch" or codes.stride() == x.stride()
+        np.testing.assert_array_equal(codes.cpu().numpy(), expected)
+
+
+def test_int8s_own_thresholds_give_int8s_codes():
+    """The least value of each code, sought among float32's with the kernel's own division."""
+    x, arguments = gaussian(4, 96, 300).to(DEVICE), operands(96, 4)
+    scale = np.float32(arguments["scale_out"])
+    halves = np.arange(-128, 127) + 0.5
+    guess = (halves * float(scale)).astype(np.float32)
+    for _ in range(4):
+        guess = np.nextafter(guess, np.float32(-1e9))
+    for _ in range(8):
+        quotient = guess / scale
+        reached = np.where(halves > 0, quotient >= halves, quotient > halves)
+        guess = np.where(reached, guess, np.nextafter(guess, np.float32(1e9)))
+    plain = {name: value for name, value in arguments.items() if name != "scale_out"}
+    codes = quant_causal_conv1d_lookup(
+        x, **plain, thresholds=torch.from_numpy(guess).to(DEVICE), backend=BACKEND
+    )
+    assert torch.equal(codes, quant_causal_conv1d(x, **arguments, backend="torch"))
+
+
+@pytest.mark.parametrize(
+    ("thresholds", "message"),
+    [
+        (torch.zeros(256), r"thresholds has shape \(256,\); .* T from 1 to 255"),
+        (torch.zeros(0), r"thresholds has shape \(0,\)"),
+        (torch.zeros(2, 2), r"thresholds has shape \(2, 2\)"),
+        (torch.zeros(3, dtype=torch.float64), r"thresholds is torch\.float64"),
+        (torch.tensor([0.0, 1.0, 0.5]), r"thresholds must ascend"),
+        (torch.tensor([0.0, math.nan]), r"none may be NaN"),
+        (0.5, r"thresholds is float"),
+    ],
+)
+def test_wrong_thresholds_are_named_with_their_rule(thresholds, message):
+    x = uniform(2, 5, 8).to(DEVICE)
+    there = thresholds.to(DEVICE) if isinstance(thresholds, torch.Tensor) else thresholds
+    with pytest.raises(ValueError, match=message):
+        quant_causal_conv1d_lookup(x, **lookup_operands(5, 4), thresholds=there)
+
+
+def test_thresholds_changed_in_place_are_looked_at_again():
+    x, arguments = uniform(2, 5, 8).to(DEVICE), lookup_operands(5, 4)
+    thresholds = torch.tensor([-0.1, 0.2, 0.9], device=DEVICE)
+    quant_causal_conv1d_lookup(x, **arguments, thresholds=thresholds)
+    thresholds[1] = 5.0
+    with pytest.raises(ValueError, match="must ascend"):
+        quant_causal_conv1d_lookup(x, **arguments, thresholds=thresholds)

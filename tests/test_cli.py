@@ -37,6 +37,7 @@ def test_json_names_the_run_and_every_layer(capsys):
         "sigma": 0.01,
         "order": None,
         "symmetric": True,
+        "number_format": "int8",
     }
     assert document["backend"] in ("triton", "triton-interpret", "torch")
     assert [layer["layer"] for layer in document["layers"]] == [0, 1, 2, 3]

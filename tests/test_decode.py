@@ -39,6 +39,11 @@ def test_steps_from_zeros_are_the_forward(backend, width, vectors, activation, w
     x, weight = codes(batch, channels, length), codes(channels, width)
     bias = codes(channels) if with_bias else None
     arguments = scales(channels, vectors) | {"activation": activation}
+    if vectors:
+        spread = torch.linspace(-128, 127, channels).round().to(torch.int32)
+        arguments["zero_point"] = spread.to(DEVICE)
+    elif width == 3:
+        arguments["zero_point"] = -97
     expected = reference.quant_causal_conv1d(x, weight, bias, **arguments)
     state = torch.zeros((batch, channels, width), dtype=torch.int8, device=DEVICE)
     memory = state.data_ptr()
@@ -91,6 +96,7 @@ def test_the_state_may_lie_anywhere_and_its_surroundings_are_left_alone(backend)
         ({"conv_state": codes(1, 3, 4).expand(2, 3, 4)}, r"conv_state has strides .*of its own"),
         ({"weight": codes(4, 4)}, r"weight has shape \(4, 4\); it must be \(3, W\)"),
         ({"bias": codes(4)}, r"bias has shape \(4,\); it must be \(3,\)"),
+        ({"zero_point": 200}, r"zero_point lies between 200 and 200"),
         ({"scale_out": 0.0}, r"scale_out is 0\.0; it must be finite and > 0"),
         ({"scale_x": 1e20, "scale_w": 1e20}, r"must stay within float32"),
         ({"activation": "relu"}, r"activation is 'relu'; allowed"),

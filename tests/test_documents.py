@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from benchmarks import findings
+from dashboard import formats
 from dashboard.analysis import health
 from dashboard.analysis.report import LayerReport, report_slices
 from dashboard.calibration import LayerCalibration, SliceCalibration
@@ -48,6 +49,11 @@ def test_every_measure_of_a_report_is_defined():
 def test_every_scale_rule_is_defined():
     defined = section(text_of("docs/definitions.md"), "Scale rules")
     assert [rule for rule in observers.RULES if f"| `{rule}` |" not in defined] == []
+
+
+def test_every_number_format_is_defined():
+    defined = section(text_of("docs/definitions.md"), "Number formats")
+    assert [name for name in formats.names() if f"`{name}`" not in defined] == []
 
 
 @pytest.mark.parametrize(

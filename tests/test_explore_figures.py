@@ -1,5 +1,7 @@
 """Explore's figures: what they draw, and that their words keep clear of it, for any data."""
 
+import json
+
 import numpy as np
 import plotly.graph_objects as go
 import pytest
@@ -18,7 +20,9 @@ from dashboard.analysis.report import (
     sweep_scales,
 )
 from dashboard.calibration import SliceCalibration
+from dashboard.calibration.gradients import GradientSums
 from dashboard.calibration.histogram import Histogram
+from dashboard.figures.theme import LIGHT, unchecked
 from dashboard.rules.landscape import Landscape
 from dashboard.rules.observers import (
     ASYMMETRIC_RULES,
@@ -26,7 +30,9 @@ from dashboard.rules.observers import (
     ScaleRule,
     alpha_grid,
 )
+from dashboard.text import captions
 from dashboard.text.language import ENGLISH, language
+from dashboard.text.numbers import percent, small
 
 RULES = [(rule, True) for rule in SYMMETRIC_RULES] + [(rule, False) for rule in ASYMMETRIC_RULES]
 SPEECHES = (ENGLISH, language("zh-CN"))
@@ -48,10 +54,20 @@ def inputs(kind: str, size: float, seed: int) -> torch.Tensor:
     return torch.from_numpy(made.clip(-6e4, 6e4).astype(np.float32))
 
 
-def counted(v: torch.Tensor) -> SliceCalibration:
-    halves = tuple(Histogram.of(F.silu(half)) for half in v.tensor_split(2))
+def counted(v: torch.Tensor, by: str = "sqnr_db") -> SliceCalibration:
+    """Of SiLU inputs; with gradients of a loss that minds the small values, where asked for."""
+    y = F.silu(v)
+    halves = tuple(Histogram.of(half) for half in y.tensor_split(2))
+    gradients = GradientSums.of(y, 3 / (1 + y.abs()), len(v)) if by != "sqnr_db" else None
     return SliceCalibration(
-        "x", 0.04 * 127, 0.006 * 127, 0.01 * 127, Histogram.of(v), Histogram.of(F.silu(v)), halves
+        "x",
+        0.04 * 127,
+        0.006 * 127,
+        0.01 * 127,
+        Histogram.of(v),
+        Histogram.of(y),
+        halves,
+        gradients=gradients,
     )
 
 
@@ -74,6 +90,7 @@ data = st.builds(
 )
 alphas = st.sampled_from([0.9, 0.99, 0.999, 0.9995, 0.99999, 1.0])
 speeches = st.sampled_from(SPEECHES)
+measures = st.sampled_from(["sqnr_db", "predicted_nats"])
 wide = st.sampled_from([700.0, 736.0, 868.0, 1040.0, 1288.0])
 look = settings(
     max_examples=30,
@@ -87,7 +104,9 @@ def chosen_and_others(slice_calibration, observer, alpha, symmetric):
     """The report, the landscape, the rows of the table and the other cuts, as Explore has them."""
     rule = ScaleRule(observer, alpha, symmetric=symmetric)
     chosen = report_scale(slice_calibration, rule)
-    landscape = Landscape.of(slice_calibration.silu_output, symmetric=symmetric)
+    landscape = Landscape.of(
+        slice_calibration.silu_output, symmetric=symmetric, gradients=slice_calibration.gradients
+    )
     best = report_scale(slice_calibration, landscape.best_rule)
     beside = report_scale(slice_calibration, ScaleRule("minmax"))
     others = [report_scale(slice_calibration, other) for other in baselines(rule)]
@@ -108,9 +127,9 @@ def test_the_transfer_figures_words_keep_clear_of_everything(v, rule, alpha, log
 
 
 @look
-@given(data, alphas, st.booleans(), speeches, st.sampled_from([300.0, 376.0, 700.0]))
-def test_the_landscapes_words_keep_clear_of_everything(v, alpha, symmetric, say, width):
-    calibration = counted(v)
+@given(data, alphas, st.booleans(), speeches, measures, st.sampled_from([300.0, 376.0, 700.0]))
+def test_the_landscapes_words_keep_clear_of_everything(v, alpha, symmetric, say, by, width):
+    calibration = counted(v, by)
     report, landscape, _, _ = chosen_and_others(calibration, "percentile", alpha, symmetric)
     grid = alpha_grid(calibration.silu_output.total, (landscape.best_alpha, alpha))
     for chosen in (report.chosen, None):
@@ -119,11 +138,11 @@ def test_the_landscapes_words_keep_clear_of_everything(v, alpha, symmetric, say,
 
 
 @look
-@given(data, st.sampled_from(RULES), alphas, speeches, wide)
-def test_the_tables_words_keep_clear_of_everything(v, rule, alpha, say, width):
+@given(data, st.sampled_from(RULES), alphas, speeches, measures, wide)
+def test_the_tables_words_keep_clear_of_everything(v, rule, alpha, say, by, width):
     observer, symmetric = rule
-    _, _, rows, _ = chosen_and_others(counted(v), observer, alpha, symmetric)
-    figure = figures.scale_table(rows, True, say)
+    _, _, rows, _ = chosen_and_others(counted(v, by), observer, alpha, symmetric)
+    figure = figures.scale_table(rows, True, say, by)
     assert faults(figure, width) == []
     assert faults(figure, 358.0) == []
 
@@ -140,11 +159,11 @@ def test_the_sweeps_words_keep_clear_of_everything(v, rule, alpha, say, width):
 
 
 @look
-@given(data, st.sampled_from([2, 5, 12, 13, 64]), alphas, speeches, wide)
-def test_the_strips_words_keep_clear_of_everything(v, layers, alpha, say, width):
-    report, landscape, _, _ = chosen_and_others(counted(v), "percentile", alpha, True)
-    best = report_scale(counted(v), landscape.best_rule)
-    figure = figures.layer_strip(range(layers), [report] * layers, [best] * layers, 1, say)
+@given(data, st.sampled_from([2, 5, 12, 13, 64]), alphas, speeches, measures, wide)
+def test_the_strips_words_keep_clear_of_everything(v, layers, alpha, say, by, width):
+    report, landscape, _, _ = chosen_and_others(counted(v, by), "percentile", alpha, True)
+    best = report_scale(counted(v, by), landscape.best_rule)
+    figure = figures.layer_strip(range(layers), [report] * layers, [best] * layers, 1, say, by)
     assert faults(figure, width) == []
     assert faults(figure, 358.0) == []
 
@@ -311,11 +330,61 @@ def test_a_click_under_the_slider_answers_with_the_nearest_alpha():
     assert trace(figure, "chosen dot").y[0] == pytest.approx(sqnr, abs=1e-4)
 
 
+def test_by_loss_the_curve_is_what_each_alpha_is_predicted_to_cost():
+    calibration = counted(BELL, "predicted_nats")
+    report, landscape, rows, _ = chosen_and_others(calibration, "percentile", 0.99, True)
+    grid = alpha_grid(calibration.silu_output.total, (landscape.best_alpha,))
+    figure = figures.landscape_under_slider(landscape, grid, report.chosen, ENGLISH)
+    y = F.silu(BELL).half().double()
+    g = (3 / (1 + F.silu(BELL).double().abs())).float().double()
+
+    def cost(scale: float, clipped: bool | None = None) -> float:
+        code = torch.floor((y.float() / np.float32(scale)).abs().double() + 0.5) * y.sign()
+        error = (code.clamp(-128, 127) * float(np.float32(scale)) - y) * g
+        beyond = (code < -128) | (code > 127)
+        kept = error if clipped is None else error[beyond if clipped else ~beyond]
+        return float(0.5 * (kept**2).sum() / len(BELL))
+
+    chosen = trace(figure, "chosen dot")
+    assert 10 ** chosen.y[0] == pytest.approx(cost(report.chosen.x_out_scale), rel=1e-4)
+    shown = landscape.at_least(grid[0])
+    rounding, clipping, whole = figure.data[:3]
+    for i in (5, len(shown.alphas) // 2, len(shown.alphas) - 9):
+        scale = float(shown.scales[i])
+        for curve, part in ((whole, None), (rounding, False), (clipping, True)):
+            if np.isfinite(curve.y[i]):
+                assert 10 ** curve.y[i] == pytest.approx(cost(scale, part), rel=1e-4)
+    table = figures.scale_table(rows, True, ENGLISH, "predicted_nats")
+    words = {note.name: note for note in table.layout.annotations if note.name}
+    costs = [cost(row.x_out_scale) for row in rows]
+    for i, value in enumerate(costs):
+        assert float(words[f"nats {i}"].text.strip("</b>")) == pytest.approx(value, rel=6e-3)
+    green = [i for i in range(len(rows)) if words[f"nats {i}"].font.color == LIGHT["best"]]
+    assert green == [int(np.argmin(costs))]
+
+
+def test_by_loss_the_sentences_say_what_the_best_would_save():
+    calibration = counted(BELL, "predicted_nats")
+    report, landscape, *_ = chosen_and_others(calibration, "percentile", 0.99, True)
+    saved = 1 - landscape.predicted_nats.min() / report.chosen.predicted_nats
+    sentence = captions.verdict(report, landscape, ENGLISH)
+    assert sentence.startswith(f"This scale clips too much: α {landscape.best_alpha} is predicted")
+    assert sentence.endswith(f"{percent(saved)} less.")
+    assert small(report.chosen.predicted_nats) in captions.proof(report, landscape, ENGLISH)
+    best = report_slice(calibration, report_scale(calibration, landscape.best_rule))
+    assert captions.verdict(best, landscape, ENGLISH).startswith("No percentile is predicted")
+    figure = figures.layer_strip([4], [report], [best.chosen], 4, ENGLISH, "predicted_nats")
+    (gain,) = [note for note in figure.layout.annotations if note.name == "gain 4"]
+    assert gain.text == f"<b>{percent(-saved)} cost</b>"
+
+
 def test_the_table_counts_codes_and_splits_errors_on_one_scale():
     _, _, rows, _ = chosen_and_others(counted(BELL), "percentile", 0.999, True)
     figure = figures.scale_table(rows, True, ENGLISH)
-    (sensor,) = [bars for bars in figure.data if bars.type == "bar" and bars.orientation == "v"]
-    counts = sensor.customdata.reshape(len(rows), 256)
+    (sensor,) = [cells for cells in figure.data if cells.type == "heatmap"]
+    assert list(sensor.x) == list(range(-128, 128))
+    assert [round(-y - 0.5) for y in sensor.y] == list(range(len(rows)))
+    counts = sensor.z
     y = F.silu(BELL).half().float()
     for row, codes in zip(rows, counts, strict=True):
         exact = torch.floor((y / np.float32(row.x_out_scale)).abs() + 0.5) * y.sign()
@@ -349,3 +418,23 @@ def test_the_sweep_marks_every_rule_on_both_curves():
         assert y == pytest.approx([float(getattr(row.output, measure)) for row in rows], abs=1e-6)
     names = [words.text for words in figure.layout.annotations if words.name.startswith("rule")]
     assert len(names) == len(rows) and any("scale_wx" in name for name in names)
+
+
+def test_a_page_which_does_not_check_them_draws_the_same_figures():
+    calibrated = counted(BELL)
+    report, landscape, rows, cuts = chosen_and_others(calibrated, "percentile", 0.999, True)
+    grid = alpha_grid(calibrated.silu_output.total, [0.999])
+
+    def drawn() -> list[dict]:
+        made = [
+            figures.transfer(report, cuts, True, ENGLISH),
+            figures.scale_table(rows, True, ENGLISH),
+            figures.landscape_under_slider(landscape, grid, report.chosen, ENGLISH),
+            figures.layer_strip([0], [report], [rows[0]], 0, ENGLISH),
+            figures.utilization_sweep(sweep_scales(calibrated), rows, ENGLISH),
+        ]
+        return [json.loads(figure.to_json()) for figure in made]
+
+    checked = drawn()
+    with unchecked():
+        assert drawn() == checked

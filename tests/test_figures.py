@@ -100,7 +100,11 @@ def check_numbers(figure: go.Figure) -> None:
         x, y = (
             np.asarray([] if axis is None else axis, dtype=float) for axis in (trace.x, trace.y)
         )
-        assert len(x) == len(y) and not (np.isinf(x) | np.isinf(y)).any(), trace
+        if trace.type == "heatmap":
+            assert np.shape(trace.z) == (len(y), len(x)) and np.isfinite(trace.z).all(), trace
+        else:
+            assert len(x) == len(y), trace
+        assert not np.isinf(x).any() and not np.isinf(y).any(), trace
     for mark in (*figure.layout.shapes, *figure.layout.annotations):
         places = [mark[name] for name in ("x", "y", "x0", "x1", "y0", "y1") if name in mark]
         assert np.isfinite([place for place in places if place is not None]).all(), mark

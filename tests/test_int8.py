@@ -8,6 +8,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from oracles import half_away
 
 from kernels.int8 import dequantize, quantize, round_half_away, scale_from_amax
 
@@ -80,3 +81,14 @@ def test_every_code_survives_the_way_to_real_values_and_back():
     codes = torch.arange(-128, 128).to(torch.int8)
     for scale in (1e-6, 0.0123, 0.1, 3.0, 1e30):
         assert torch.equal(quantize(dequantize(codes, scale), scale), codes)
+
+
+def test_a_zero_point_is_added_to_the_rounded_quotient_before_it_is_clamped():
+    values = torch.linspace(-3, 7, 4001)
+    for zero_point in (-128, -50, 13, 127):
+        expected = half_away((values / torch.tensor(0.021)).numpy()) + zero_point
+        codes = quantize(values, 0.021, zero_point)
+        np.testing.assert_array_equal(codes.numpy(), expected.clip(-128, 127))
+        back = dequantize(codes, 0.021, zero_point)
+        inside = (expected >= -128) & (expected <= 127)
+        assert (back - values).abs().numpy()[inside].max() <= 0.0105001

@@ -37,8 +37,8 @@ class Program:
     def run(self, channels, _grid_1, _grid_2, stream, function, metadata, *rest):
         assert (stream, function, metadata) == ("stream", "function", "metadata")
         assert rest[:3] == (None, None, None)
-        x, weight, bias, out, scale_x, scale_w, scale_b, scale_out, batch, length = rest[3:13]
-        has_bias = rest[11:][HAS_BIAS]
+        x, weight, bias, out, scale_x, scale_w, scale_b, scale_out, zero, batch, length = rest[3:14]
+        has_bias = rest[12:][HAS_BIAS]
         if isinstance(scale_out, int):  # a pointer
             memory = (ctypes.c_float * channels).from_address(scale_out)
             scale_out = torch.from_numpy(np.frombuffer(memory, np.float32).copy())
@@ -50,6 +50,7 @@ class Program:
             scale_w=scale_w,
             scale_b=scale_b,
             scale_out=scale_out,
+            zero_point=zero,
         )
 
 
@@ -64,8 +65,8 @@ class Source:
         def launch(x, weight, bias, out, *rest, num_warps, enable_fp_fusion):
             assert len(grid) == 3 and num_warps > 0 and not enable_fp_fusion
             scales = dict(zip(SCALES, rest[:4], strict=True))
-            given = bias if rest[4:][HAS_BIAS] else None
-            out.copy_(reference.quant_causal_conv1d(x, weight, given, **scales))
+            zero, given = rest[4], bias if rest[5:][HAS_BIAS] else None
+            out.copy_(reference.quant_causal_conv1d(x, weight, given, **scales, zero_point=zero))
 
         return launch
 

@@ -213,6 +213,30 @@ def test_a_slider_changes_the_figure_and_its_reading_and_the_rest_stays(tab, add
     expect(page).to_have_url(re.compile("spread=1.3"))
 
 
+def test_the_picture_follows_a_slider_while_it_is_dragged(tab, address):
+    page = opened(tab, address, "&step=3")
+    on_step(page, 3)
+    stranded = page.locator(".st-key-lesson_3").get_by_text(re.compile("codes"))
+    before = stranded.text_content()
+    slider = page.get_by_role("slider", name="Spread")
+    first = slider.get_attribute("aria-valuetext")
+    box = slider.bounding_box()
+    share = float(slider.input_value()) / float(slider.get_attribute("max"))
+    x, y = box["x"] + box["width"] * share, box["y"] + box["height"] / 2
+    page.mouse.move(x, y)
+    page.mouse.down()
+    for step in range(10):
+        page.mouse.move(x + 8 * (step + 1), y)
+    held = slider.get_attribute("aria-valuetext")
+    assert float(held) > float(first)
+    expect(stranded).not_to_have_text(before)  # the hand still holds the thumb
+    expect(page).to_have_url(re.compile(f"spread={re.escape(held)}"))  # the last value, always
+    expect(slider).to_have_attribute("aria-valuetext", held)
+    page.mouse.move(x - 20, y)
+    page.mouse.up()
+    expect(page).not_to_have_url(re.compile(f"spread={re.escape(held)}"))
+
+
 def test_an_answer_is_kept_and_a_right_one_marks_its_step(tab, address):
     page = opened(tab, address)
     on_step(page, 1)

@@ -89,7 +89,8 @@ def test_a_checkpoint_that_is_none_is_told_and_the_controls_stay():
 def test_the_scale_moves_what_saturates():
     app = opened(step="1", int8_scale="0.01")
     assert "4 of 8 values saturate: they come back as 1.27 or −1.28" in plain_text(app)
-    app.select_slider(key="int8_scale").set_value(0.1).run()
+    app.session_state["int8_scale"] = 0.1
+    app.run()
     assert "Nothing saturates" in plain_text(app)
 
 
@@ -98,7 +99,8 @@ def test_a_trace_is_the_kernels():
     assert "All numbers are mamba2-tiny's, layer 1." in plain_text(app)
     code = re.search(r"wrote (−?\d+),", plain_text(app))[1]
     assert f"gives the same code, {code}." in plain_text(app)
-    app.select_slider(key="position").set_value(4).run()
+    app.session_state["position"] = 4
+    app.run()
     assert not app.exception
 
 
@@ -134,7 +136,8 @@ def test_the_answer_of_the_ratio_waits_until_it_is_asked_for(layers):
         r"Layer 3 has (\S+); your 40 is (\S+) % too small", plain_text(app)
     ).groups()
     assert float(off) == pytest.approx(100 * (1 - 40 / float(truth)), abs=0.6)  # two digits
-    app.select_slider(key="guess").set_value(300).run()
+    app.session_state["guess"] = 300
+    app.run()
     truth, off = re.search(
         r"Layer 3 has (\S+); your 300 is (\S+) % too large", plain_text(app)
     ).groups()
@@ -147,7 +150,8 @@ def test_alpha_moves_one_scale_and_not_the_sixteen():
     app = opened(step="8")
     fixed = re.search(r"run from (\S+) to (\S+) and give (\S+) dB", plain_text(app)).groups()
     moving = re.search(r"at α = \S+ is (\S+) and", plain_text(app))[1]
-    app.select_slider(key="lesson_alpha").set_value(0.99).run()
+    app.session_state["lesson_alpha"] = 0.99
+    app.run()
     assert (
         re.search(r"run from (\S+) to (\S+) and give (\S+) dB", plain_text(app)).groups() == fixed
     )

@@ -33,14 +33,14 @@ def files(directory: Path) -> list[Path]:
 def test_what_is_put_is_read_again_and_nothing_else(tmp_path):
     store = ResultStore(tmp_path / "made" / "when needed")
     assert store.get("one") is None
-    assert store.holdings().results == 0
+    assert store.holdings().files == 0
     store.put("one", arrays(1))
     again = ResultStore(store.directory).get("one")
     for name, expected in arrays(1).items():
         assert again[name].dtype == expected.dtype and np.array_equal(again[name], expected)
     assert store.get("other") is None
     holdings = store.holdings()
-    assert holdings.results == 1
+    assert holdings.files == 1
     assert holdings.bytes == sum(path.stat().st_size for path in files(store.directory))
 
 
@@ -57,7 +57,7 @@ def test_what_was_used_longest_ago_goes_first(tmp_path):
     ResultStore(tmp_path, most_bytes=3 * size + size // 2).put("new", arrays(1))
     assert [key for key in (*ages, "new") if store.get(key) is None] == ["older"]
     ResultStore(tmp_path, most_bytes=1).put("larger than all", arrays(2))
-    assert store.holdings().results == 1
+    assert store.holdings().files == 1
     assert store.get("larger than all") is not None
 
 
@@ -200,7 +200,7 @@ def test_what_was_finished_survives_a_killed_process(planned, tmp_path, monkeypa
     assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
     checkpoint, model, held_out, layers = planned
     store = ResultStore(tmp_path)
-    assert store.holdings().results == 3  # the float model's, and two layers'
+    assert store.holdings().files == 3  # the float model's, and two layers'
     run = float_run(checkpoint, model, held_out, store=store)
     measured = []
     original = impact_module.quantized_outputs

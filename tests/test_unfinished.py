@@ -119,7 +119,8 @@ def run_cli(*options, environment=None, **popen):
     return subprocess.Popen(
         [sys.executable, *options],
         cwd=ROOT,
-        env={**os.environ, "OMP_NUM_THREADS": "1", **(environment or {})},
+        env={**os.environ, "OMP_NUM_THREADS": "1", "SCALESCOPE_CALIBRATIONS": ""}
+        | (environment or {}),
         text=True,
         **popen,
     )

@@ -62,20 +62,26 @@ def cuts_and_gains(
     """Where each α cuts another layer's output, and what that layer's best α has over it.
 
     Returns:
-        (A,) float64 each: the value of code 127; decibels, 0 where neither makes an error.
+        (A,) float64 each: the value of code 127; what ``gain_db`` gives, or ``saved_share`` where
+        the landscape goes by predicted loss.
     """
     places = np.searchsorted(landscape.alphas, alphas)
     known = landscape.alphas[np.minimum(places, len(landscape.alphas) - 1)] == alphas
-    cuts, sqnr = np.empty(len(alphas)), np.empty(len(alphas))
+    by_loss = landscape.by == "predicted_nats"
+    cuts, merit = np.empty(len(alphas)), np.empty(len(alphas))
+    tried = landscape.predicted_nats if by_loss else landscape.sqnr_db
+    assert tried is not None
     for i, alpha in enumerate(alphas):
         if known[i]:
             zero_point = int(landscape.output.zero_point[places[i]])
             cuts[i] = (127 - zero_point) * landscape.scales[places[i]]
-            sqnr[i] = landscape.sqnr_db[places[i]]
+            merit[i] = tried[places[i]]
         else:  # asked for by a link, between those that a landscape tries
             rule = ScaleRule("percentile", alpha, symmetric=landscape.symmetric)
             report = report_scale(calibration, rule)
-            cuts[i], sqnr[i] = report.high, float(report.output.sqnr_db)
-    with np.errstate(invalid="ignore"):
-        gains = np.where(sqnr == landscape.best_db, 0.0, landscape.best_db - sqnr)
-    return cuts, gains
+            cuts[i] = report.high
+            merit[i] = report.predicted_nats if by_loss else report.output.sqnr_db
+    best = tried[landscape.best]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        gains = 1 - best / merit if by_loss else best - merit
+    return cuts, np.where(merit == best, 0.0, gains)

@@ -377,6 +377,7 @@ class MeasuredSetting:
     impact: Impact
     predicted_nats: float | None  # of mode "output" alone, where gradients were counted
     source: str = "calibrated"  # one of SOURCES
+    number_format: str | None = None  # of the output; None of stored and of planned scales
 
     def measures(self) -> dict:
         """Under the names of the definitions."""
@@ -394,12 +395,14 @@ def study_rule(
     store: ResultStore | None = None,
     on_progress: Callable[[ImpactProgress], None] | None = None,
     source: str = "calibrated",
+    number_format: str | None = None,
 ) -> Iterator[MeasuredSetting]:
     """``study``, each subset with the sum of its layers' predictions.
 
     Args:
         planned: by layer, from ``plan_layers`` under ``rule``; or stored or planned, of no rule.
         source: one of ``SOURCES``.
+        number_format: the name of the one that ``planned`` is in.
     """
     quantizations = {layer: entry.quantization for layer, entry in planned.items()}
     measured = study(checkpoint, model, run, quantizations, subsets, mode, store, on_progress)
@@ -408,7 +411,7 @@ def study_rule(
         known = [cost for cost in costs if cost is not None]
         is_predicted = mode == "output" and len(known) == len(costs)
         total = float(sum(known)) if is_predicted else None
-        yield MeasuredSetting(layers, rule, mode, impact, total, source)
+        yield MeasuredSetting(layers, rule, mode, impact, total, source, number_format)
 
 
 def alone(layers: Sequence[int]) -> list[tuple[int, ...]]:

@@ -23,6 +23,7 @@ from dashboard.analysis.quantized_forward import (
 from dashboard.calibration import Calibration, ConvCapture, LayerCalibration, SliceScales
 from dashboard.calibration.gradients import GradientSums
 from dashboard.checkpoints import Checkpoint, ConvSlice, StoredSlice
+from dashboard.formats import NumberFormat
 from dashboard.refusals import Refusal
 from dashboard.rules.channels import (
     channel_gradients,
@@ -52,6 +53,7 @@ def plan_layers(
     rule: ScaleRule,
     names: Collection[str] | None = None,
     group_size: int | None = None,
+    number_format: NumberFormat | None = None,
 ) -> dict[int, PlannedLayer]:
     """Every calibrated layer under a rule, by its number.
 
@@ -59,6 +61,7 @@ def plan_layers(
         names: the slices to quantize; None means all.
         group_size: neighbouring channels to a scale, for which ``calibration`` has to hold the
             captures; None gives a scale to each slice.
+        number_format: of the output; None is INT8. Groups of channels have no other.
 
     Raises ValueError for a name that is no slice's, and for a rule that has no groups.
     """
@@ -66,7 +69,7 @@ def plan_layers(
     for counted in calibration.layers:
         capture = None
         if group_size is None:
-            layer = quantize_layer(counted, checkpoint.slices, rule, names)
+            layer = quantize_layer(counted, checkpoint.slices, rule, names, number_format)
         else:
             capture = calibration.capture(counted.layer)
             layer = quantize_groups(counted, checkpoint.slices, rule, capture, group_size, names)
@@ -166,6 +169,9 @@ def predict_layer(
         own = next(known for known in counted.slices if known.name == entry.conv_slice.name)
         if own.gradients is None:
             return None
+        if entry.codebook is not None:
+            total += entry.codebook.predicted_nats(own.gradients)
+            continue
         if entry.scale_out.shape == ():
             total += float(own.gradients.predicted_nats(entry.scale_out, entry.zero_point))
             continue

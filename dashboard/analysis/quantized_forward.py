@@ -5,9 +5,10 @@ else. Three modes say which of the kernel's roundings take part:
 
 - ``output``: the float convolution's y, rounded to INT8 by ``x_out_scale``, dequantized;
 - ``input``: x, weights and bias rounded to INT8 by their scales, y left in float;
-- ``both``: all of it. Symmetric, that is the kernel itself, run live, its codes dequantized.
+- ``both``: all of it. That is the kernel itself, run live, its codes dequantized.
 
-x, B and C of a Mamba-2 have their own scales and can be quantized alone or together.
+x, B and C of a Mamba-2 have their own scales and can be quantized alone or together. y can also be
+rounded to the points of another number format than INT8, by a look-up in its codebook.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from torch import Tensor, nn
 from dashboard.calibration import LayerCalibration, SliceCalibration, SliceScales
 from dashboard.checkpoints import Checkpoint, ConvSlice, ConvWeights, replaced_outputs
 from dashboard.checkpoints.output_seam import Replacement
+from dashboard.formats import Codebook, NumberFormat, format_under_rule
 from dashboard.rules.observers import ScaleRule, output_scale
 from kernels import quant_causal_conv1d
 from kernels.int8 import QMAX, QMIN, dequantize, quantize, round_half_away
@@ -35,13 +37,19 @@ MODES = ("output", "input", "both")
 
 @dataclass(frozen=True, eq=False)
 class SliceQuantization:
-    """INT8 for one slice of a layer's convolution: what its input and its output are rounded by."""
+    """INT8 for one slice of a layer's convolution: what its input and its output are rounded by.
+
+    The output can have another number format, a ``codebook``.
+    """
 
     conv_slice: ConvSlice
     scales: SliceScales  # of x, weights and bias
     # float32, real units per code: one, shape (), or one a channel of the slice, (width,)
     scale_out: np.ndarray
     zero_point: int = 0
+    # Of another format than INT8: y's points, in place of scale_out and zero_point, which then say
+    # nothing.
+    codebook: Codebook | None = None
 
     def __post_init__(self) -> None:
         if self.scale_out.shape not in ((), (self.conv_slice.width,)):
@@ -78,6 +86,8 @@ class LayerQuantization:
                 f"{scales.b_scale!r} {entry.zero_point} {entry.scale_out.shape}".encode()
             )
             whole.update(np.ascontiguousarray(entry.scale_out, "<f4").tobytes())
+            if entry.codebook is not None:
+                whole.update(entry.codebook.digest.encode())
         return whole.hexdigest()
 
 
@@ -118,10 +128,21 @@ def quantize_layer(
     conv_slices: Sequence[ConvSlice],
     rule: ScaleRule,
     names: Collection[str] | None = None,
+    number_format: NumberFormat | None = None,
 ) -> LayerQuantization:
-    """One scale a slice, as a rule chooses it; arguments and errors as of ``chosen_slices``."""
+    """One scale a slice, as a rule chooses it; arguments and errors as of ``chosen_slices``.
+
+    Args:
+        number_format: of the output; None is INT8, symmetric or not as the rule is. Errors as of
+            ``format_under_rule``.
+    """
     slices = []
     for conv_slice, own in chosen_slices(counted, conv_slices, names):
+        if number_format is not None:
+            report = format_under_rule(number_format, rule, own)
+            unit = np.ones((), np.float32)
+            slices.append(SliceQuantization(conv_slice, own.scales, unit, codebook=report.codebook))
+            continue
         chosen = output_scale(rule, own)
         scale_out = np.asarray(chosen.scale, np.float32)
         slices.append(SliceQuantization(conv_slice, own.scales, scale_out, chosen.zero_point))
@@ -167,18 +188,35 @@ def _replacement(
         np.concatenate([np.broadcast_to(e.scale_out, (e.conv_slice.width,)) for e in slices])
     ).to(device)
     zero_point = per_channel([entry.zero_point for entry in slices])
-    is_symmetric = all(entry.zero_point == 0 for entry in slices)
+    zero_codes = zero_point.to(torch.int32) if bool(zero_point.any()) else 0
+    looked_up = [_lookup(entry.codebook, device) for entry in slices]
     weight_q = quantize(_gather(conv.weight.to(device), slices), scale_w[:, None])
     bias_q = quantize(_gather(conv.bias.to(device), slices), scale_b)
+
+    def rounded(y: Tensor) -> Tensor:
+        """(B, D', L) float32 to codes and back."""
+        if not any(looked_up):
+            return fake_quantize(y, scale_out, zero_point)
+        spans = zip(
+            y.split(widths.tolist(), dim=1),
+            scale_out.split(widths.tolist()),
+            zero_point.split(widths.tolist()),
+            looked_up,
+            strict=True,
+        )
+        return torch.cat(
+            [look_up(own) if look_up else fake_quantize(own, s, z) for own, s, z, look_up in spans],
+            dim=1,
+        )
 
     def quantized_y(x: Tensor, compute_y: Callable[[], Tensor]) -> Tensor:
         """(B, D', L) float32, of the quantized channels alone."""
         if mode == "output":
             y = _gather(compute_y().transpose(0, 1), slices).transpose(0, 1).to(torch.float32)
-            return fake_quantize(y, scale_out, zero_point)
+            return rounded(y)
         x = _gather(x.transpose(0, 1), slices).transpose(0, 1)
         x_q = quantize(x, scale_x[:, None])
-        if mode == "both" and is_symmetric:
+        if mode == "both" and not any(looked_up):
             codes = quant_causal_conv1d(
                 x_q,
                 weight_q,
@@ -187,12 +225,13 @@ def _replacement(
                 scale_w=scale_w,
                 scale_b=scale_b,
                 scale_out=scale_out,
+                zero_point=zero_codes,
                 # On a CPU the specification itself, which takes less time than the interpreter.
                 backend=None if x_q.is_cuda else "torch",
             )
-            return dequantize(codes, scale_out[:, None])
+            return dequantize(codes, scale_out[:, None], zero_point[:, None])
         v = dequantize_conv(accumulate(x_q, weight_q), bias_q, scale_x, scale_w, scale_b)
-        return silu(v) if mode == "input" else fake_quantize(silu(v), scale_out, zero_point)
+        return silu(v) if mode == "input" else rounded(silu(v))
 
     def replacement(x: Tensor, compute_y: Callable[[], Tensor]) -> Tensor:
         y_hat = quantized_y(x, compute_y)
@@ -210,6 +249,19 @@ def _replacement(
 def _gather(by_channel: Tensor, slices: Sequence[SliceQuantization]) -> Tensor:
     """(D, …) -> (D', …): the channels of the slices, one after the other."""
     return torch.cat([by_channel[entry.conv_slice.channels] for entry in slices])
+
+
+def _lookup(codebook: Codebook | None, device: torch.device) -> Callable[[Tensor], Tensor] | None:
+    """Values to the points of a codebook, as ``Codebook.dequantized`` does, in float32."""
+    if codebook is None:
+        return None
+    points = torch.from_numpy(codebook.points).to(torch.float32).to(device)
+    thresholds = torch.from_numpy(codebook.thresholds[1:-1].copy()).to(device)
+
+    def look_up(values: Tensor) -> Tensor:
+        return points[torch.bucketize(values.contiguous(), thresholds, right=True)]
+
+    return look_up
 
 
 def fake_quantize(values: Tensor, scale: Tensor, zero_point: Tensor) -> Tensor:

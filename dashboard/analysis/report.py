@@ -138,8 +138,7 @@ class KernelRun:
 class LayerReport:
     """One layer under the chosen rule.
 
-    ``kernel`` is None where no conv input is at hand, as in a calibration read from a file, and
-    for asymmetric scales, which the kernel does not take.
+    ``kernel`` is None where no conv input is at hand, as in a calibration read from a file.
     """
 
     layer: int
@@ -214,6 +213,18 @@ def gain_db(chosen: ScaleReport, best: ScaleReport) -> float:
     """What another scale has over the chosen one, in dB; 0 where neither makes an error."""
     before, after = float(chosen.output.sqnr_db), float(best.output.sqnr_db)
     return 0.0 if before == after else after - before
+
+
+def saved_share(chosen: ScaleReport, best: ScaleReport) -> float:
+    """What share of a scale's predicted cost another would save; negative where it costs more.
+
+    0 where neither costs anything. Raises ValueError where no gradients were counted.
+    """
+    if chosen.predicted_nats is None or best.predicted_nats is None:
+        raise ValueError("what a scale costs needs gradients, which were not counted")
+    if chosen.predicted_nats == 0:
+        return 0.0
+    return 1 - best.predicted_nats / chosen.predicted_nats
 
 
 def report_slices(calibration: LayerCalibration, rule: ScaleRule) -> tuple[SliceReport, ...]:
@@ -400,14 +411,21 @@ def per_channel(
 
 
 def run_kernel(
-    conv: QuantizedConv, scales_out: Sequence[float] | Tensor, backend: str | None = None
+    conv: QuantizedConv,
+    scales_out: Sequence[float] | Tensor,
+    backend: str | None = None,
+    zero_points: Sequence[int] = (),
 ) -> KernelRun:
     """Run the kernel on every batch, live, and compare it with the reference and with float.
 
     Args:
         scales_out: one x_out_scale a slice, or one a channel: (D,) float32.
         backend: as in ``kernels.quant_causal_conv1d``; None picks the best that can run.
+        zero_points: the code of 0, one a slice; none where all are symmetric.
     """
+    zero_point: int | Tensor = 0
+    if any(zero_points):
+        zero_point = per_channel(conv.slices, zero_points, conv.x_q.device).to(torch.int32)
     if isinstance(scales_out, Tensor):
         scale_out = scales_out.to(conv.x_q.device)
     else:
@@ -423,14 +441,17 @@ def run_kernel(
             scale_w=conv.scale_w,
             scale_b=conv.scale_b,
             scale_out=scale_out,
+            zero_point=zero_point,
             backend=backend,
         )
 
+    offset = zero_point[:, None] if isinstance(zero_point, Tensor) else zero_point
     codes, time_ms = timed(run, backend)
     differing, error_sum = 0, [0.0] * len(conv.slices)
     for i in range(len(codes)):  # one batch at a time, as in quantize_conv
-        differing += int((codes[i] != quantize(conv.silu_ref[i], scale_out[:, None])).sum())
-        error = dequantize(codes[i], scale_out[:, None]) - conv.y[i]
+        expected = quantize(conv.silu_ref[i], scale_out[:, None], offset)
+        differing += int((codes[i] != expected).sum())
+        error = dequantize(codes[i], scale_out[:, None], offset) - conv.y[i]
         for k, conv_slice in enumerate(conv.slices):
             error_sum[k] += _energy(error[conv_slice.channels])
     if differing:

@@ -17,7 +17,7 @@ import json
 import logging
 import os
 import threading
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -60,7 +60,12 @@ def fingerprint(checkpoint: Checkpoint) -> str:
 
     Two checkpoints have the same fingerprint if they have the same files under the same names.
     """
-    files = {path for pattern in FINGERPRINTED for path in checkpoint.path.glob(pattern)}
+    return fingerprint_of_files(checkpoint.path, FINGERPRINTED)
+
+
+def fingerprint_of_files(directory: Path, patterns: Sequence[str]) -> str:
+    """SHA-256 over the names and contents of a directory's files that fit one of the patterns."""
+    files = {path for pattern in patterns for path in directory.glob(pattern)}
     whole = hashlib.sha256()
     for path in sorted(files):
         with path.open("rb") as file:
@@ -97,6 +102,12 @@ def save_calibration(path: str | Path, calibration: Calibration) -> None:
 
     Conv inputs (``captures``) are not saved. Raises OSError where the file cannot be written.
     """
+    write_whole(Path(path), calibration_bytes(calibration))
+    logger.info("calibration of %s saved as %s", calibration.origin.checkpoint, path)
+
+
+def calibration_bytes(calibration: Calibration, notes: Mapping[str, str] | None = None) -> bytes:
+    """What ``save_calibration`` writes; ``notes`` are further entries of its metadata."""
     slices = [
         (f"layers.{layer.layer}.{counted.name}", counted)
         for layer in calibration.layers
@@ -111,26 +122,27 @@ def save_calibration(path: str | Path, calibration: Calibration) -> None:
         [layer.layer, [counted.name for counted in layer.slices]] for layer in calibration.layers
     ]
     metadata = {
+        **(notes or {}),
         "format": FORMAT,
         **{name: str(value) for name, value in vars(origin).items()},
         "layers": json.dumps(layers),
     }
-    write_whole(Path(path), *_with_sorted_metadata(save(arrays, metadata)))
-    logger.info("calibration of %s saved as %s", origin.checkpoint, path)
+    return _with_metadata(save(arrays), metadata)
 
 
-def _with_sorted_metadata(content: bytes) -> tuple[bytes, bytes, memoryview]:
-    """The pieces of the same file with its metadata in the order of their names.
+def _with_metadata(content: bytes, metadata: Mapping[str, str]) -> bytes:
+    """A safetensors file with metadata in the order of their names.
 
-    safetensors writes them in an order that differs from process to process; so the same
-    calibration is the same file.
+    safetensors itself writes them in another order each time, so that no two files of one content
+    would be equal. The format: the header's length in eight bytes, the header, which is JSON and
+    padded to eight, the arrays.
     """
-    length = int.from_bytes(content[:8], "little")
-    header = json.loads(content[8 : 8 + length])
-    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
-    encoded = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
-    encoded += b" " * (-len(encoded) % 8)  # tensors begin at a multiple of 8
-    return len(encoded).to_bytes(8, "little"), encoded, memoryview(content)[8 + length :]
+    arrays = 8 + int.from_bytes(content[:8], "little")
+    header = {"__metadata__": dict(sorted(metadata.items()))} | json.loads(content[8:arrays])
+    written = json.dumps(header, separators=(",", ":")).encode()
+    written += b" " * (-len(written) % 8)
+    pieces = len(written).to_bytes(8, "little"), written, memoryview(content)[arrays:]
+    return b"".join(pieces)
 
 
 def write_whole(path: Path, *content: bytes | memoryview) -> None:

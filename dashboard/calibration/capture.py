@@ -339,6 +339,14 @@ def given_tokens(checkpoint: Checkpoint, tokens: Tensor) -> CalibrationText:
     return CalibrationText("token ids", digest, ids)
 
 
+def text_sha256(source: str) -> str:
+    """The SHA-256 of a text as ``read_text`` names it, in hexadecimal digits, without its tokens.
+
+    Raises CalibrationError for a text that cannot be read.
+    """
+    return hashlib.sha256(_read_file(source)[1]).hexdigest()
+
+
 def _read_file(source: str) -> tuple[Path, bytes]:
     name = source if len(source) <= LONGEST_NAME else quoted(source)
     try:

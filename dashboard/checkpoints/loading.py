@@ -61,7 +61,9 @@ def is_hub_id(name: str) -> bool:
     return HUB_ID.fullmatch(name) is not None
 
 
-def load_checkpoint(source: str, local: bool = True, tolerant: bool = False) -> Checkpoint:
+def load_checkpoint(
+    source: str, local: bool = True, tolerant: bool = False, hub: bool = True
+) -> Checkpoint:
     """Read a checkpoint's sizes and convolutions.
 
     Args:
@@ -70,10 +72,11 @@ def load_checkpoint(source: str, local: bool = True, tolerant: bool = False) -> 
         local: whether it may be a path; else nothing but samples is looked up on the disk.
         tolerant: of a quantized checkpoint, leave out layers whose entries cannot be used, and
             give the reasons in ``faults``; else the first of them is an error.
+        hub: whether it may be fetched from the Hub.
 
     Raises CheckpointError, in one sentence, for anything that cannot be read or used.
     """
-    path = _find(source, local)
+    path = _find(source, local, hub)
     directory = path.parent if path.is_file() else path
     config = read_json(directory / "config.json")
     is_here = local and Path(source).expanduser().exists()  # else a sample's name, or a Hub id
@@ -169,14 +172,14 @@ def _read_quantized(
     return stored, floats
 
 
-def _find(source: str, local: bool) -> Path:
+def _find(source: str, local: bool, hub: bool) -> Path:
     """The directory or the file that a source means."""
     samples = [*sample_names(), *quantized_sample_names()]
     if source in samples:
         return SAMPLES_DIR / source
     if local and (path := _find_path(source)):
         return path
-    if is_hub_id(source):
+    if hub and is_hub_id(source):
         return _download(source, local)
     raise CheckpointError(
         "{name} is neither a directory, nor a Hub id (owner/name), nor one of the samples "

@@ -14,6 +14,7 @@ from pathlib import Path
 import plotly.graph_objects as go
 from markupsafe import Markup
 
+from dashboard.analysis.formats import INT8, FormatLayer
 from dashboard.analysis.report import LayerReport
 from dashboard.calibration import Origin
 from dashboard.checkpoints import ConvSlice
@@ -27,9 +28,19 @@ CHARACTERS = 110  # of a table's row, on a printed page
 KEYS = ("layer", "slice")  # columns that say what a row is about
 
 
-def document(origin: Origin, rule: ScaleRule, reports: Sequence[LayerReport]) -> dict:
-    """Every layer under a rule, as ``analyze --format json`` writes it."""
-    kernel = reports[0].kernel
+def document(
+    origin: Origin,
+    rule: ScaleRule,
+    reports: Sequence[LayerReport] | Sequence[FormatLayer],
+    number_format: str | None = None,
+) -> dict:
+    """Every layer under a rule, as ``analyze --format json`` writes it.
+
+    Args:
+        number_format: its name; None is INT8, symmetric or not as the rule is.
+    """
+    first = reports[0]
+    kernel = first.kernel if isinstance(first, LayerReport) else None
     return {
         "checkpoint": origin.checkpoint,
         "family": origin.family,
@@ -43,6 +54,7 @@ def document(origin: Origin, rule: ScaleRule, reports: Sequence[LayerReport]) ->
         "sigma": rule.sigma,
         "order": rule.order,
         "symmetric": rule.symmetric,
+        "number_format": number_format or INT8[0 if rule.symmetric else 1],
         "layers": [report.as_dict() for report in reports],
     }
 

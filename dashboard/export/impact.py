@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from dashboard.analysis.budget import BudgetPlan, LayerOption
+from dashboard.analysis.formats import INT8
 from dashboard.analysis.impact import FloatRun, MeasuredSetting
 from dashboard.calibration import Origin
 from dashboard.checkpoints import Checkpoint
@@ -74,6 +75,7 @@ def _setting(entry: MeasuredSetting) -> dict:
         "layers": list(entry.layers),
         "source": entry.source,
         **_rule(entry.rule),
+        "number_format": entry.number_format,
         "mode": entry.mode,
         **entry.measures(),
     }
@@ -170,7 +172,9 @@ def _scales(document: dict) -> str:
     if document["budget"] is not None:
         return f"planned within {document['budget']['nats']:g} nats"
     groups = f", {document['group_size']} channels a scale" if document["group_size"] else ""
-    return _choice("", document["settings"][0]) + groups
+    number_format = document["settings"][0]["number_format"]
+    named = "" if number_format in (None, *INT8) else f", {number_format}"
+    return _choice("", document["settings"][0]) + groups + named
 
 
 def _choice(name: str, rule: dict) -> str:

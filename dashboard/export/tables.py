@@ -12,6 +12,7 @@ import json
 import math
 from collections.abc import Iterator, Sequence
 
+from dashboard.analysis.formats import INT8
 from dashboard.analysis.report import HeldOut, format_alpha
 from dashboard.rules.landscape import Landscape
 from dashboard.rules.observers import REGISTERED, MovingAverage
@@ -33,6 +34,20 @@ TABLE_COLUMNS = {
     "gain_db": "{:.2f}",
     "kernel_sqnr_db": "{:.2f}",
     "kernel_differing_codes": "{}",
+}
+# Of another number format than INT8, which no kernel wrote and no α was looked for.
+FORMAT_COLUMNS = {
+    "layer": "{}",
+    "x_out_scale": "{:.8f}",
+    "zero_point": "{}",
+    "points": "{}",
+    "bits_needed": "{}",
+    "saturation_rate": "{:.2e}",
+    "code_utilization": "{:.3f}",
+    "effective_bits": "{:.2f}",
+    "sqnr_db": "{:.2f}",
+    "best_scale": "{:.8f}",
+    "best_sqnr_db": "{:.2f}",
 }
 
 
@@ -155,11 +170,12 @@ def as_table(document: dict) -> str:
         f"{document['checkpoint']} ({document['family']}), {_settings(document)}, "
         f"{document['backend'] or 'no kernel run'}"
     )
+    columns = TABLE_COLUMNS if "points" not in document["layers"][0] else FORMAT_COLUMNS
     rows = [
-        [_cell(name, form, layer[name]) for name, form in TABLE_COLUMNS.items()]
+        [_cell(name, form, layer[name]) for name, form in columns.items()]
         for layer in document["layers"]
     ]
-    lines = [head, "", *aligned(list(TABLE_COLUMNS), rows)]
+    lines = [head, "", *aligned(list(columns), rows)]
     if "recommended" in document:
         recommended = document["recommended"]
         best = [
@@ -189,7 +205,8 @@ def _settings(document: dict) -> str:
         return "stored scales"
     settings = f" α {document['alpha']:g}" if REGISTERED[rule].uses_alpha else ""
     settings += f" σ {document['sigma']:g}" if REGISTERED[rule].averages else ""
-    settings += "" if document["symmetric"] else " asymmetric"
+    number_format = document["number_format"]
+    settings += "" if number_format == INT8[0] else f" {number_format}"
     return (
         f"{document['batches']} × {document['seq_len']} tokens of {document['text']}, "
         f"{rule}{settings}"

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import plotly.graph_objects as go
 
-from dashboard.analysis.report import ScaleReport, SliceReport, gain_db
+from dashboard.analysis.report import ScaleReport, SliceReport, gain_db, saved_share
 from dashboard.figures.theme import (
     area,
     box,
@@ -21,9 +21,9 @@ from dashboard.figures.theme import (
     sensors,
     steps,
 )
-from dashboard.rules.landscape import NEGLIGIBLE_DB
+from dashboard.rules.landscape import NEGLIGIBLE_DB, NEGLIGIBLE_SHARE, Measure
 from dashboard.text.language import Language
-from dashboard.text.numbers import decibels
+from dashboard.text.numbers import decibels, percent, small
 
 HEIGHT = 96  # px
 WORDS = 34  # px of it, over the histograms
@@ -31,6 +31,7 @@ TOP = HEIGHT / (HEIGHT - WORDS)  # of the axis, on which the tallest histogram i
 CELL = 0.89  # of a layer's width; the rest is the gap to the next
 LEAST = 1.1  # where a bar that stands for a gain begins
 BINS = 48
+NEGLIGIBLE: dict[Measure, float] = {"sqnr_db": NEGLIGIBLE_DB, "predicted_nats": NEGLIGIBLE_SHARE}
 # More layers than these leave no room for text, on a page and on a phone.
 MOST_LABELLED, MOST_LABELLED_NARROW = 12, 6
 
@@ -41,6 +42,7 @@ def layer_strip(
     bests: Sequence[ScaleReport],
     chosen: int,
     say: Language,
+    by: Measure = "sqnr_db",
 ) -> go.Figure:
     """One cell a layer, side by side on a common value range.
 
@@ -49,36 +51,25 @@ def layer_strip(
         reports: one slice of each layer.
         bests: what each layer's own best α makes of that slice.
         chosen: the layer on show.
+        by: what the best has the most, or the least, of; its gain is in decibels, or a share of the
+            predicted cost.
 
     A dark tick is the scale on show, a green one the layer's best; the number is what the best
     would gain. A click on a cell answers with its layer.
     """
-    gains = [gain_db(r.chosen, best) for r, best in zip(reports, bests, strict=True)]
+    gained = saved_share if by == "predicted_nats" else gain_db
+    gains = [gained(r.chosen, best) for r, best in zip(reports, bests, strict=True)]
     cells = Cells.of(reports)
     current = layers.index(chosen)
-    most = max(range(len(gains)), key=lambda i: gains[i])
     hovers = [
-        say(
-            "Layer {layer}: sqnr_db {sqnr}; {rule} gives {best}",
-            layer=layer,
-            sqnr=decibels(float(report.chosen.output.sqnr_db)),
-            rule=say(best.label),
-            best=decibels(float(best.output.sqnr_db)),
-        )
+        _hover(layer, report.chosen, best, say, by)
         for layer, report, best in zip(layers, reports, bests, strict=True)
     ]
-    labels = _labels(layers, gains, current, say) if len(layers) <= MOST_LABELLED else []
+    labels = _labels(layers, gains, current, say, by) if len(layers) <= MOST_LABELLED else []
     unlabelled = len(layers) > MOST_LABELLED_NARROW
     figure = new_figure(
         HEIGHT,
-        say(
-            "The SiLU output of every layer, cut by its scale. The best α would gain "
-            "{gain} in layer {layer}, which is on show, and most in layer {most}: {most_gain}.",
-            gain=decibels(gains[current], 1),
-            layer=chosen,
-            most=layers[most],
-            most_gain=decibels(gains[most], 1),
-        ),
+        _alt(layers, gains, current, say, by),
         xaxis={"range": [-0.04, len(layers) - 1 + CELL + 0.04], "visible": False},
         yaxis={"range": [0, TOP], "visible": False},
         shapes=[
@@ -106,12 +97,12 @@ def layer_strip(
     for who, shown, opacity, width in groups:
         for concept, x, y in cells.areas(shown):
             figure.add_trace(area(x, y, concept, opacity, name=f"{concept} {who}"))
-        better = [i for i in shown if gains[i] >= NEGLIGIBLE_DB]
+        better = [i for i in shown if gains[i] >= NEGLIGIBLE[by]]
         figure.add_trace(line(*cells.ticks(better, [best.high for best in bests]), "best", 2))
         cuts = [report.chosen.high for report in reports]
         figure.add_trace(line(*cells.ticks(shown, cuts), "chosen", width, name=f"cut {who}"))
     if not labels:  # no room for words: a bar as high as the gain
-        figure.add_trace(_gain_bars(gains))
+        figure.add_trace(_gain_bars(gains, by))
     middles = np.arange(len(layers)) + CELL / 2
     figure.add_trace(sensors(middles, CELL, hovers))
     return figure
@@ -163,14 +154,61 @@ class Cells:
         return np.ravel(x), np.ravel([[0.0, 1.06, np.nan]] * len(shown))
 
 
-def gain_words(gain: float, say: Language) -> str:
+def _hover(layer: int, chosen: ScaleReport, best: ScaleReport, say: Language, by: Measure) -> str:
+    if by == "predicted_nats":
+        return say(
+            "Layer {layer}: predicted_nats {nats}; {rule} gives {best}",
+            layer=layer,
+            nats=small(chosen.predicted_nats or 0.0),
+            rule=say(best.label),
+            best=small(best.predicted_nats or 0.0),
+        )
+    return say(
+        "Layer {layer}: sqnr_db {sqnr}; {rule} gives {best}",
+        layer=layer,
+        sqnr=decibels(float(chosen.output.sqnr_db)),
+        rule=say(best.label),
+        best=decibels(float(best.output.sqnr_db)),
+    )
+
+
+def _alt(
+    layers: Sequence[int], gains: Sequence[float], current: int, say: Language, by: Measure
+) -> str:
+    most = max(range(len(gains)), key=lambda i: gains[i])
+    where = {"layer": layers[current], "most": layers[most]}
+    if by == "predicted_nats":
+        return say(
+            "The SiLU output of every layer, cut by its scale. The best α would save {gain} of the "
+            "predicted cost in layer {layer}, which is on show, and most in layer {most}: "
+            "{most_gain}.",
+            gain=percent(max(gains[current], 0.0)),
+            most_gain=percent(max(gains[most], 0.0)),
+            **where,
+        )
+    return say(
+        "The SiLU output of every layer, cut by its scale. The best α would gain "
+        "{gain} in layer {layer}, which is on show, and most in layer {most}: {most_gain}.",
+        gain=decibels(gains[current], 1),
+        most_gain=decibels(gains[most], 1),
+        **where,
+    )
+
+
+def gain_words(gain: float, say: Language, by: Measure = "sqnr_db") -> str:
     """What a layer's best α has over the scale on show, as plotly's markup."""
-    words = f"+{decibels(gain, 1)}" if gain >= NEGLIGIBLE_DB else say("at best")
-    return f"<b>{plain(words)}</b>" if gain >= NEGLIGIBLE_DB else plain(words)
+    if gain < NEGLIGIBLE[by]:
+        return plain(say("at best"))
+    words = (
+        say("{share} cost", share=percent(-gain))
+        if by == "predicted_nats"
+        else (f"+{decibels(gain, 1)}")
+    )
+    return f"<b>{plain(words)}</b>"
 
 
 def _labels(
-    layers: Sequence[int], gains: Sequence[float], current: int, say: Language
+    layers: Sequence[int], gains: Sequence[float], current: int, say: Language, by: Measure
 ) -> list[dict]:
     """Each layer's name, and under it what its best α would gain."""
     labels = []
@@ -198,17 +236,17 @@ def _labels(
                 anchor="bottom right",
                 axes=("x", "paper"),
             )
-            | {"text": gain_words(gain, say)},
+            | {"text": gain_words(gain, say, by)},
         ]
     return labels
 
 
-def _gain_bars(gains: Sequence[float]) -> dict:
-    most = max([gain for gain in gains if np.isfinite(gain)], default=NEGLIGIBLE_DB)
+def _gain_bars(gains: Sequence[float], by: Measure) -> dict:
+    most = max([gain for gain in gains if np.isfinite(gain)], default=NEGLIGIBLE[by])
     x: list[float] = []
     y: list[float] = []
     for i, gain in enumerate(gains):
-        if gain >= NEGLIGIBLE_DB:
+        if gain >= NEGLIGIBLE[by]:
             top = LEAST + (TOP - LEAST) * min(gain / most, 1.0)
             x += [i, i, i + CELL, i + CELL, np.nan]
             y += [LEAST, top, top, LEAST, np.nan]

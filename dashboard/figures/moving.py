@@ -25,7 +25,14 @@ from numpy.typing import ArrayLike
 from dashboard.analysis.answers import Answers
 from dashboard.analysis.report import ScaleReport, SliceReport, format_alpha
 from dashboard.figures.layers import CELL, LEAST, TOP, Cells, gain_words
-from dashboard.figures.scales import CUT, FOOT, code_heights, greatest_error
+from dashboard.figures.scales import (
+    CUT,
+    FOOT,
+    code_heights,
+    cost_text,
+    greatest_error,
+    has_costs,
+)
 from dashboard.figures.theme import plain
 from dashboard.figures.transfer import (
     Space,
@@ -37,8 +44,8 @@ from dashboard.figures.transfer import (
     ruler,
     stranded_heights,
 )
-from dashboard.figures.under_slider import SliderAxis, decibel_range
-from dashboard.rules.landscape import Landscape
+from dashboard.figures.under_slider import Merit, SliderAxis
+from dashboard.rules.landscape import Landscape, Measure
 from dashboard.text.language import Language
 from dashboard.text.numbers import decibels, percent, scale_text
 from kernels.int8 import QMAX, QMIN
@@ -134,20 +141,20 @@ def landscape_moves(
     landscape: Landscape, grid: Sequence[float], answers: Answers
 ) -> dict[str, Any]:
     """Of ``figures.landscape_under_slider`` with a percentile on show."""
-    low, high = decibel_range(landscape)
+    merit = Merit.of(landscape)
     x = _rounded(SliderAxis(grid).across(answers.alphas))
-    sqnr = [float(scale.output.sqnr_db) for scale in answers.scales]
-    y = _rounded(np.clip(sqnr, low, high))
+    values = [merit.of_scale(scale) for scale in answers.scales]
+    y = _rounded([merit.clipped(value) for value in values])
     texts = [
-        f"<b>{plain(f'α {format_alpha(alpha)}: {decibels(value)}')}</b>"
-        for alpha, value in zip(answers.alphas, sqnr, strict=True)
+        f"<b>{plain(f'α {format_alpha(alpha)}: {merit.text(value)}')}</b>"
+        for alpha, value in zip(answers.alphas, values, strict=True)
     ]
     return {
         "moves": [
             {
                 "kind": "points",
                 "trace": "chosen line",
-                "points": [{"x": [a, a], "y": [b, high]} for a, b in zip(x, y, strict=True)],
+                "points": [{"x": [a, a], "y": [b, merit.high]} for a, b in zip(x, y, strict=True)],
             },
             {
                 "kind": "points",
@@ -192,11 +199,13 @@ def strip_moves(
     cuts: Sequence[np.ndarray],
     gains: Sequence[np.ndarray],
     say: Language,
+    by: Measure = "sqnr_db",
 ) -> dict[str, Any]:
     """Of ``figures.layer_strip`` with the same first two arguments and the layer on show.
 
     Args:
         cuts, gains: (A,) of each layer, as ``cuts_and_gains`` has them.
+        by: as there.
     """
     cells = Cells.of(reports)
     current = layers.index(chosen)
@@ -233,7 +242,7 @@ def strip_moves(
         }
     )
     words = {
-        f"gain {layer}": {"text": [gain_words(float(gain), say) for gain in gains[i]]}
+        f"gain {layer}": {"text": [gain_words(float(gain), say, by) for gain in gains[i]]}
         for i, layer in enumerate(layers)
     }
     return {"moves": moves, "words": words}
@@ -264,6 +273,7 @@ def table_moves(rows: Sequence[ScaleReport], answers: Answers, say: Language) ->
             ("bits", f"{float(output.effective_bits):.2f}", False),
             ("saturated", percent(float(output.saturation_rate)), False),
             ("sqnr", decibels(float(output.sqnr_db)), True),
+            *([("nats", cost_text(scale), True)] if has_costs(rows) else []),
         ):
             marked = f"<b>{plain(text)}</b>" if bold else plain(text)
             texts.setdefault(f"{name} 0", []).append(marked)

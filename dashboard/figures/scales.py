@@ -17,6 +17,7 @@ from dashboard.analysis.report import ScaleReport
 from dashboard.calibration.histogram import CODES
 from dashboard.figures.theme import (
     LIGHT,
+    RAISED,
     area,
     count_height,
     hatch,
@@ -24,18 +25,30 @@ from dashboard.figures.theme import (
     label,
     new_figure,
     pick,
-    sensors,
 )
+from dashboard.rules.landscape import Measure
 from dashboard.text.language import Language
-from dashboard.text.numbers import decibels, percent, scale_text, signed
+from dashboard.text.numbers import decibels, percent, scale_text, signed, small
 from kernels.int8 import QMAX, QMIN
 
 ROW, HEAD = 52, 24  # px
 NARROW_ROW, NARROW_HEAD = 122, 44
-NAMES, SQNR = 186, 72  # px, beside the panels: the rows' names, and their SQNR
-# Of what lies between: the codes, where the columns of numbers end, the error bars.
-CODES_X, ERROR_X = (0.0, 0.47), (0.76, 1.0)
-USED, BITS, SATURATED = 0.55, 0.62, 0.745
+NAMES, SQNR, NATS = 186, 68, 82  # px, beside the panels: names, SQNR and predicted cost
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Shares of what lies between: where codes and numbers end, and where error bars begin."""
+
+    codes: float
+    used: float
+    bits: float
+    saturated: float
+    error: float
+
+
+PLAIN = Columns(0.47, 0.55, 0.62, 0.745, 0.76)
+WITH_COSTS = Columns(0.42, 0.52, 0.6, 0.745, 0.755)  # of less room
 # Of a row's height: the foot of what is drawn, the tallest histogram, an error bar.
 FOOT, TALLEST, BAR = 0.08, 0.62, (0.22, 0.5)
 
@@ -45,21 +58,30 @@ SHOWN_ERRORS = 4
 CUT = 0.5  # of the column, the length of a bar that is cut
 
 
-def scale_table(rows: Sequence[ScaleReport], beside: bool, say: Language) -> go.Figure:
+def scale_table(
+    rows: Sequence[ScaleReport], beside: bool, say: Language, by: Measure = "sqnr_db"
+) -> go.Figure:
     """256 codes, codes used, bits, saturation, error split in two, and SQNR of each scale.
+
+    Where gradients were counted, what each is predicted to cost, too.
 
     Args:
         rows: the chosen scale first.
         beside: whether the second row is one that was asked for beside it, and stands out too.
+        by: what the best row has the most, or the least, of; it is in the colour of the best.
 
-    The row with the most signal is in the colour of the best. A click on a row answers with its
+    A click on a row answers with its
     number.
     """
     most = max(rows, key=lambda row: float(row.output.sqnr_db))
+    least = min(rows, key=_cost) if by == "predicted_nats" else None
+    costs = has_costs(rows)
+    columns = WITH_COSTS if costs else PLAIN
     leading = range(2 if beside and len(rows) > 1 else 1)
-    words = _headings(say)
+    words = _headings(columns, costs, say)
     for i, row in enumerate(rows):
-        words += _numbers(i, row, i in leading, row is most, say)
+        best = "nats" if row is least else "sqnr" if row is most and least is None else ""
+        words += _numbers(i, row, i in leading, best, columns, costs, say)
     times = Errors.of(rows)
     words += times.words()
     others = [i for i in range(len(rows)) if i not in leading]
@@ -80,10 +102,10 @@ def scale_table(rows: Sequence[ScaleReport], beside: bool, say: Language) -> go.
             *times.bars(rows, say),
             _code_sensors(rows, say),
         ],
-        margin={"l": NAMES, "r": SQNR, "t": HEAD, "b": 0},
-        xaxis={"domain": CODES_X, "range": [QMIN - 0.5, QMAX + 0.5], "visible": False},
+        margin={"l": NAMES, "r": SQNR + NATS * costs, "t": HEAD, "b": 0},
+        xaxis={"domain": (0.0, columns.codes), "range": [QMIN - 0.5, QMAX + 0.5], "visible": False},
         yaxis={"range": [-len(rows), 0], "visible": False},
-        xaxis2={"domain": ERROR_X, "range": [0, 1], "visible": False, "anchor": "y"},
+        xaxis2={"domain": (columns.error, 1.0), "range": [0, 1], "visible": False, "anchor": "y"},
         annotations=words,
         meta={
             "picks": [
@@ -101,7 +123,25 @@ def scale_table(rows: Sequence[ScaleReport], beside: bool, say: Language) -> go.
     )
 
 
-def _headings(say: Language) -> list[dict[str, Any]]:
+def has_costs(rows: Sequence[ScaleReport]) -> bool:
+    """Whether every row's predicted cost is known."""
+    return all(row.predicted_nats is not None for row in rows)
+
+
+def _cost(row: ScaleReport) -> float:
+    return np.inf if row.predicted_nats is None else row.predicted_nats
+
+
+def cost_text(row: ScaleReport) -> str:
+    """A row's predicted cost, in nats, in at most nine signs."""
+    cost = _cost(row)
+    if not 0 < cost < 1e-4:
+        return small(cost)
+    exponent = int(np.floor(np.log10(cost)))
+    return f"{cost / 10.0**exponent:.2f}·10{str(exponent).translate(RAISED)}"
+
+
+def _headings(columns: Columns, costs: bool, say: Language) -> list[dict[str, Any]]:
     codes = [QMIN, -64, 0, 64, QMAX]
     return [
         label(0, 1, "scale_out", anchor="top right", xshift=-NAMES, name="heading name"),
@@ -110,23 +150,38 @@ def _headings(say: Language) -> list[dict[str, Any]]:
             for code in codes
         ),
         *(
-            label(x, 1, words, anchor="top left", size=12, name="heading number")
-            for x, words in (
-                (USED, say("used")),
-                (BITS, say("bits")),
-                (SATURATED, say("saturated")),
+            label(x, 1, words, anchor="top left", size=12, name=f"heading {name}")
+            for x, name, words in (
+                (columns.used, "used", say("used")),
+                (columns.bits, "bits", say("bits")),
+                (columns.saturated, "saturated", say("saturated")),
             )
         ),
         label(0, 1, say("rounding"), "output", "top right", axes=("x2 domain", "paper"), size=12),
         label(1, 1, say("clipping"), "saturated", "top left", axes=("x2 domain", "paper"), size=12),
         label(1, 1, "SQNR", anchor="top left", xshift=SQNR, name="heading sqnr"),
+        *(
+            [label(1, 1, "nats", anchor="top left", xshift=SQNR + NATS, name="heading nats")]
+            if costs
+            else []
+        ),
     ]
 
 
 def _numbers(
-    i: int, row: ScaleReport, leads: bool, best: bool, say: Language
+    i: int,
+    row: ScaleReport,
+    leads: bool,
+    best: str,
+    columns: Columns,
+    costs: bool,
+    say: Language,
 ) -> list[dict[str, Any]]:
-    """A row's name and numbers; ``name`` says what each is, and the row."""
+    """A row's name and numbers; ``name`` says what each is, and the row.
+
+    Args:
+        best: the name of the number in which this row is the best, if any.
+    """
     output = row.output
     ink = "text" if leads else "muted"
     saturated = "saturated" if output.saturated else "muted"
@@ -159,22 +214,28 @@ def _numbers(
         *(
             label(x, middle, value, colour, "middle left", 13, axes=axes, name=f"{name} {i}")
             for x, name, value, colour in (
-                (USED, "used", str(int(output.codes_used)), "text"),
-                (BITS, "bits", f"{float(output.effective_bits):.2f}", "text"),
-                (SATURATED, "saturated", percent(float(output.saturation_rate)), saturated),
+                (columns.used, "used", str(int(output.codes_used)), "text"),
+                (columns.bits, "bits", f"{float(output.effective_bits):.2f}", "text"),
+                (columns.saturated, "saturated", percent(float(output.saturation_rate)), saturated),
             )
         ),
-        label(
-            1,
-            middle,
-            decibels(float(output.sqnr_db)),
-            "best" if best else "text",
-            "middle left",
-            13,
-            bold=True,
-            axes=axes,
-            xshift=SQNR,
-            name=f"sqnr {i}",
+        *(
+            label(
+                1,
+                middle,
+                value,
+                "best" if name == best else "text",
+                "middle left",
+                13,
+                bold=True,
+                axes=axes,
+                xshift=shift,
+                name=f"{name} {i}",
+            )
+            for name, value, shift in (
+                ("sqnr", decibels(float(output.sqnr_db)), SQNR),
+                *([("nats", cost_text(row), SQNR + NATS)] if costs else []),
+            )
         ),
     ]
 
@@ -230,18 +291,22 @@ def _codes(
 
 
 def _code_sensors(rows: Sequence[ScaleReport], say: Language) -> dict[str, Any]:
-    """Every code of every row says how many values have it."""
-    counts = np.concatenate([row.output.code_counts for row in rows])
-    foot = np.repeat(FOOT - np.arange(len(rows)) - 1.0, len(CODES))
-    words = say("code {code}: {count} values", code="%{x:d}", count="%{customdata:,d}")
-    return sensors(
-        np.tile(CODES, len(rows)),
-        1.0,
-        [],
-        foot,
-        foot + TALLEST,
-        hovertemplate=f"{words}<extra></extra>",
-    ) | {"customdata": counts}
+    """Every code of every row says how many values have it.
+
+    A heatmap that is not seen, a line of it to a row: thousands of bars take the browser as long to
+    draw as all the rest.
+    """
+    counts = np.stack([row.output.code_counts for row in rows])
+    words = say("code {code}: {count} values", code="%{x:d}", count="%{z:,d}")
+    return {
+        "type": "heatmap",
+        "x": CODES,
+        "y": -np.arange(len(rows)) - 0.5,
+        "z": counts,
+        "opacity": 0,
+        "showscale": False,
+        "hovertemplate": f"{words}<extra></extra>",
+    }
 
 
 def greatest_error(rows: Sequence[ScaleReport]) -> float:
@@ -303,7 +368,7 @@ class Errors:
         }
         zeros = np.zeros(len(rows))
         return [
-            bar | {"x": width, "base": base, "marker": colour, "name": name}
+            bar | {"x": width, "base": base.tolist(), "marker": colour, "name": name}
             for width, base, colour, name in (
                 (self.inner, zeros, _solid("output"), "rounding"),
                 (self.outer - self.inner, self.inner, _solid("saturated"), "clipping"),
@@ -335,11 +400,14 @@ def _narrow(words: Sequence[dict[str, Any]], rows: int) -> dict[str, Any]:
         moved: dict[str, Any] = {}
         if kind == "heading":
             moved = {"yshift": NARROW_HEAD - 18, "xshift": -14 if row == "name" else 0}
-            if row == "number":
-                moved["x"] = list(columns.values())[{USED: 0, BITS: 1}.get(word["x"], 2)]
+            if row == "nats":  # below SQNR, as each row has them; one heading says both
+                moved = {"visible": False}
+                narrow[f"annotations[{i - 1}].text"] = f"{words[i - 1]['text']}, {word['text']}"
+            if row in columns:
+                moved["x"] = columns[row]
         elif kind in ("name", "sqnr"):
             moved = {"y": -int(row), "yshift": -12, "xshift": -14 if kind == "name" else 0}
-        elif kind in ("scale", "used", "bits", "saturated"):
+        elif kind in ("scale", "used", "bits", "saturated", "nats"):
             moved = {"y": -int(row), "yshift": -27, "font.size": 12}
             moved["xshift"] = -14 if kind == "scale" else 0
             if kind in columns:

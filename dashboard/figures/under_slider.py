@@ -1,19 +1,23 @@
-"""SQNR at every α, small, under the slider of α and on its axis: the thumb stands over the curve.
+"""SQNR or predicted cost at every α, small, under the slider of α and on its axis.
 
-The axis is logarithmic in 1 − α, or 0.9995 and 0.99999 would be one point. Two ceilings explain the
-curve: what it would be if scales only rounded, and if they only clipped. All words stand below the
-curves, in rows, but the decibels, which stand at whichever end of a grid line no curve comes by.
+The thumb stands over the curve. The axis is logarithmic in 1 − α, or 0.9995 and 0.99999 would be
+one point. Two limits explain the curve: what it would be if scales only rounded, and if they only
+clipped. All words stand below the curves, in rows, but the numbers of the axis, which stand at
+whichever end of a grid line no curve comes by.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import plotly.graph_objects as go
+from numpy.typing import ArrayLike
 
 from dashboard.analysis.report import ScaleReport, format_alpha
 from dashboard.figures.theme import (
+    RAISED,
     SMALL_SIZE,
     dots,
     hover,
@@ -24,23 +28,85 @@ from dashboard.figures.theme import (
     rule,
     text_width,
 )
-from dashboard.rules.landscape import Landscape
+from dashboard.rules.landscape import Landscape, Measure
 from dashboard.rules.observers import log_alpha
 from dashboard.text.language import Language
-from dashboard.text.numbers import decibels
+from dashboard.text.numbers import decibels, signed, small
 
 HEIGHT = 224  # px
 WORDS = 58  # px of it, under the curves
 INSET = 6  # px by which Streamlit's slider has its track inset, at each side
 WIDTH = 300  # px, the least that words are placed for
 SHOWN_DB = (20.0, 8.0)  # below and above the best
+SHOWN_DECADES = (0.8, 2.0)  # likewise, of a cost
 ROUND = (0.9, 1.0, 0.9995, 0.99, 0.99999)  # named on the axis, as long as there is room
+
+
+@dataclass(frozen=True)
+class Merit:
+    """What a landscape goes by, as the height of a curve: decibels, or log₁₀ of predicted nats."""
+
+    by: Measure
+    low: float
+    high: float
+
+    @staticmethod
+    def of(landscape: Landscape) -> Merit:
+        """An axis around the best, of some decibels or powers of ten."""
+        if landscape.by == "sqnr_db":
+            best = landscape.best_db if np.isfinite(landscape.best_db) else 40.0
+            return Merit("sqnr_db", best - SHOWN_DB[0], best + SHOWN_DB[1])
+        nats = landscape.predicted_nats
+        assert nats is not None  # a landscape that goes by it has it
+        least = float(nats[landscape.best]) or min([n for n in nats if n > 0], default=1e-6)
+        middle = float(np.log10(least))
+        return Merit("predicted_nats", middle - SHOWN_DECADES[0], middle + SHOWN_DECADES[1])
+
+    def heights(self, values: ArrayLike) -> np.ndarray:
+        """Decibels or nats -> heights, of any shape."""
+        values = np.asarray(values, dtype=np.float64)
+        if self.by == "sqnr_db":
+            return values
+        with np.errstate(divide="ignore"):
+            return np.log10(np.maximum(values, 0.0))
+
+    def of_scale(self, scale: ScaleReport) -> float:
+        """What one scale has, in decibels or nats."""
+        if self.by == "sqnr_db":
+            return float(scale.output.sqnr_db)
+        assert scale.predicted_nats is not None
+        return scale.predicted_nats
+
+    def clipped(self, value: float) -> float:
+        """The height of a mark that stays on the axis."""
+        return float(np.clip(self.heights(value), self.low, self.high))
+
+    def words(self, value: float) -> str:
+        """A value with its unit."""
+        return decibels(value) if self.by == "sqnr_db" else f"{small(value)} nats"
+
+    def text(self, value: float) -> str:
+        """A value in few signs: 30.68 dB, 2.9·10⁻⁴; the axis says that the latter are nats."""
+        if self.by == "sqnr_db":
+            return decibels(value)
+        if value == 0 or not 1e-9 < value < 1e-2:
+            return f"{value:.2g}"
+        exponent = int(np.floor(np.log10(value)))
+        return f"{value / 10.0**exponent:.1f}·10{str(exponent).translate(RAISED)}"
+
+    def ticks(self) -> list[tuple[float, str]]:
+        """Heights of grid lines, each with its number."""
+        if self.by == "sqnr_db":
+            tens = np.arange(np.ceil(self.low / 10) * 10, self.high, 10)
+            return [(float(ten), f"{signed(ten, 0)} dB") for ten in tens]
+        powers = np.arange(np.ceil(self.low), self.high)
+        return [(float(power), f"10{str(int(power)).translate(RAISED)} nats") for power in powers]
 
 
 def landscape_under_slider(
     landscape: Landscape, grid: Sequence[float], chosen: ScaleReport | None, say: Language
 ) -> go.Figure:
-    """The landscape on the slider's own axis.
+    """The landscape on the slider's own axis: SQNR, or the predicted cost where it goes by that.
 
     Args:
         grid: the slider's values of α, each a step apart, whatever their distance.
@@ -48,43 +114,41 @@ def landscape_under_slider(
 
     A click answers with the index in ``grid`` of the nearest α.
     """
-    axis = SliderAxis(grid)
-    low, high = decibel_range(landscape)
+    axis, merit = SliderAxis(grid), Merit.of(landscape)
+    low, high = merit.low, merit.high
     shown = landscape.at_least(grid[0])
     x = axis.across(shown.alphas)
     best = float(x[shown.best])
-    best_db = float(np.clip(landscape.best_db, low, high))
+    values, rounding, clipping = _curves(shown)
+    best_value = float(values[shown.best])
     best_words = say(
         "best {alpha}: {sqnr}",
         alpha=format_alpha(landscape.best_alpha),
-        sqnr=decibels(landscape.best_db),
+        sqnr=merit.text(best_value),
     )
     hovers = [
-        f"α {format_alpha(float(alpha))}: {decibels(float(sqnr))}"
-        for alpha, sqnr in zip(shown.alphas, shown.sqnr_db, strict=True)
+        f"α {format_alpha(float(alpha))}: {merit.words(float(value))}"
+        for alpha, value in zip(shown.alphas, values, strict=True)
     ]
-    curves = (
-        (shown.rounding_ceiling_db, "output"),
-        (shown.clipping_ceiling_db, "saturated"),
-        (shown.sqnr_db, "chosen"),
-    )
-    drawn = [np.where((y >= low) & (y <= high), y, np.nan) for y, _ in curves]
+    heights = [merit.heights(curve) for curve in (rounding, clipping, values)]
+    drawn = [np.where((y >= low) & (y <= high), y, np.nan) for y in heights]
     words = [
         label(1, 0, best_words, "best", "bottom left", bold=True, yshift=-20),
         label(0, 0, say("··· if only rounding"), "output", "bottom right", 11.5, yshift=-38),
         label(1, 0, say("··· if only clipping"), "saturated", "bottom left", 11.5, yshift=-38),
         *_names(axis),
     ]
-    marks = [line([best, best], [low, best_db], "best", 1.4), dots([best], [best_db], "best", 9)]
+    foot = merit.clipped(best_value)
+    marks = [line([best, best], [low, foot], "best", 1.4), dots([best], [foot], "best", 9)]
     if chosen is not None:
         at = float(axis.across([chosen.rule.alpha])[0])
-        sqnr = float(chosen.output.sqnr_db)
-        y = float(np.clip(sqnr, low, high))
+        value = merit.of_scale(chosen)
+        y = merit.clipped(value)
         words.append(
             label(
                 0,
                 0,
-                f"α {format_alpha(chosen.rule.alpha)}: {decibels(sqnr)}",
+                f"α {format_alpha(chosen.rule.alpha)}: {merit.text(value)}",
                 "text",
                 "bottom right",
                 bold=True,
@@ -97,18 +161,24 @@ def landscape_under_slider(
             dots([at], [y], "chosen", 10, name="chosen dot"),
         ]
     upright = [best] if chosen is None else [best, at]
-    ticks, numbers = _decibels(low, high, x, drawn, upright)
-    return new_figure(
-        HEIGHT,
-        say(
+    ticks, numbers = _grid(merit, x, drawn, upright)
+    if merit.by == "sqnr_db":
+        alt = say(
             "SQNR over α, under the ceilings of rounding alone and clipping alone; {best}.",
             best=best_words,
-        ),
+        )
+    else:
+        alt = say(
+            "Predicted cost over α, in nats, above what rounding alone and clipping alone cost; "
+            "{best}.",
+            best=best_words,
+        )
+    return new_figure(
+        HEIGHT,
+        alt,
         [
-            *(
-                line(x, y, concept, 1.6, "dot")
-                for y, (_, concept) in zip(drawn[:2], curves, strict=False)
-            ),
+            line(x, drawn[0], "output", 1.6, "dot"),
+            line(x, drawn[1], "saturated", 1.6, "dot"),
             line(x, drawn[2], "chosen", 2.2, **hover(hovers)),
             *marks,
         ],
@@ -120,6 +190,14 @@ def landscape_under_slider(
         annotations=[*words, *numbers],
         meta={"picks": axis.picks()},
     )
+
+
+def _curves(shown: Landscape) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(A,) each: what the landscape goes by, if scales only rounded, if they only clipped."""
+    if shown.by == "sqnr_db":
+        return shown.sqnr_db, shown.rounding_ceiling_db, shown.clipping_ceiling_db
+    assert shown.predicted_nats is not None and shown.clipping_nats is not None
+    return shown.predicted_nats, shown.predicted_nats - shown.clipping_nats, shown.clipping_nats
 
 
 class SliderAxis:
@@ -145,12 +223,6 @@ class SliderAxis:
         ]
 
 
-def decibel_range(landscape: Landscape) -> tuple[float, float]:
-    """The decibels that an axis of SQNR shows: around the best."""
-    best = landscape.best_db if np.isfinite(landscape.best_db) else 40.0
-    return best - SHOWN_DB[0], best + SHOWN_DB[1]
-
-
 def _names(axis: SliderAxis) -> list[dict]:
     """Round values of α under the axis, those left out that would touch one before."""
     names: list[dict] = []
@@ -172,21 +244,16 @@ def _names(axis: SliderAxis) -> list[dict]:
     return names
 
 
-def _decibels(
-    low: float,
-    high: float,
-    x: np.ndarray,
-    curves: Sequence[np.ndarray],
-    upright: Sequence[float],
+def _grid(
+    merit: Merit, x: np.ndarray, curves: Sequence[np.ndarray], upright: Sequence[float]
 ) -> tuple[list[dict], list[dict]]:
-    """Grid lines, and their decibels at an end that no curve and no upright line comes near."""
+    """Grid lines, and their numbers at an end that no curve and no upright line comes near."""
     lines, numbers = [], []
-    tall = 15 * (high - low) / (HEIGHT - WORDS)  # of a label, in dB
-    for tick in np.arange(np.ceil(low / 10) * 10, high, 10):
+    tall = 15 * (merit.high - merit.low) / (HEIGHT - WORDS)  # of a label, in the axis's unit
+    for tick, name in merit.ticks():
         lines.append(rule((0, 1), (tick, tick), "grid", axes=("paper", "y"), layer="below"))
-        if tick + tall > high:
+        if tick + tall > merit.high:
             continue
-        name = f"{tick:.0f} dB".replace("-", "−")
         wide = (text_width(name, SMALL_SIZE) + 6) / WIDTH
         for side, ends in (("right", (0.0, wide)), ("left", (1 - wide, 1.0))):
             near = np.flatnonzero((x >= ends[0]) & (x <= ends[1]))

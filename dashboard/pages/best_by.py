@@ -7,6 +7,7 @@ is what is meant unless the reader says otherwise; before, SQNR, which costs not
 from __future__ import annotations
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from dashboard.messages import Message
 from dashboard.pages import calibrating, waiting
@@ -19,10 +20,16 @@ from dashboard.text.language import Language
 NAMES: dict[Measure, Message] = {"sqnr_db": Message("SQNR"), "predicted_nats": Message("loss")}
 
 
-def best_by(frame: Frame, choice: Choice, say: Language) -> Measure:
+def best_by(
+    frame: Frame, choice: Choice, say: Language, place: DeltaGenerator | None = None
+) -> Measure:
     """The box, and what it is set to; counts the gradients that loss asks for.
 
-    A calibration file in which there are none goes by SQNR.
+    A calibration file in which there are none goes by SQNR, and so does a page that shows the
+    first batch while the rest is counted.
+
+    Args:
+        place: where the box stands; None is among what the page alone has.
     """
     source = choice.source
     default: Measure = "predicted_nats" if calibrating.has_gradients(source) else "sqnr_db"
@@ -30,7 +37,7 @@ def best_by(frame: Frame, choice: Choice, say: Language) -> Measure:
     kept("best_by", one_of(tuple(NAMES)))
     if "best_by" not in STATE:
         STATE.best_by = default
-    with frame.own:
+    with place or frame.own:
         named = st.segmented_control(
             say("Best is meant by"),
             tuple(NAMES),
@@ -50,7 +57,7 @@ def best_by(frame: Frame, choice: Choice, say: Language) -> Measure:
         put_in_link("best_by", None)
     else:
         keep("best_by", named)
-    if impossible or named == "sqnr_db":
+    if impossible or named == "sqnr_db" or not choice.complete:
         return "sqnr_db"
     waiting.calibrated(frame, source, gradients=True)
     return "predicted_nats"

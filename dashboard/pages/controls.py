@@ -37,6 +37,7 @@ from dashboard.pages.remembering import (
 from dashboard.pages.sources import Source, is_calibration_file
 from dashboard.pages.waiting import Frame
 from dashboard.refusals import Refusal
+from dashboard.rules.landscape import Measure
 from dashboard.rules.observers import (
     ALPHA_RULES,
     ASYMMETRIC_RULES,
@@ -139,6 +140,7 @@ def choose(
         if preview and not calibrating.is_calibrated(source):
             shown = source.first_batch()
         waiting.calibrated(frame, shown, gradients)
+        _say_whence(frame, shown)
         if observer not in ALPHA_RULES:
             reasons.setdefault("alpha", say("The rule on show has no α."))
         alphas = _alphas(source, shown, outline, layer, index, symmetric)
@@ -161,9 +163,12 @@ def count_the_rest(choice: Choice, frame: Frame) -> None:
         )
         frame.stop.button(say("Calibrate"), key="resume", on_click=lambda: STATE.pop("stopped"))
         st.stop()
-    frame.stop.button(
-        say("Stop calibrating"), key="stop", on_click=lambda: STATE.update(stopped=choice.source)
-    )
+
+    def stop() -> None:
+        STATE.stopped = choice.source
+        calibrating.stop(choice.source)
+
+    frame.stop.button(say("Stop calibrating"), key="stop", on_click=stop)
     with refusals(frame):
         calibrating.calibration(choice.source, replace(frame, calibrating=FIRST_BATCH).show)
     st.rerun()
@@ -178,7 +183,7 @@ def checkpoint_box(say: Language, default: str = "") -> str:
         names,
         names.index(default) if default else 0,
         key="checkpoint",
-        width=230,
+        width=204,
         accept_new_options=True,
         placeholder=say(CHOOSE),
         help=say("A sample, or type a directory, a Hub id (owner/name) or a calibration file."),
@@ -214,6 +219,14 @@ def _calibration_box(name: str, say: Language) -> Source:
         int(keep("batches", batches, DEFAULT_BATCHES)),
         int(keep("seq_len", seq_len, DEFAULT_SEQ_LEN)),
     )
+
+
+def _say_whence(frame: Frame, shown: Source) -> None:
+    """In the heading: whether what is on show was counted now, or kept from an earlier time."""
+    whence = calibrating.whence(shown)
+    words = captions.whence_words(whence.how, whence.day, frame.say)
+    if words:
+        frame.status.caption(words, help=captions.whence_help(whence.how, frame.say))
 
 
 def _lead_to_stored(frame: Frame) -> None:
@@ -289,8 +302,7 @@ def _asymmetric_toggle(observer: str, rules: Sequence[str], say: Language, reaso
         disabled=bool(reason),
         help=reason
         or say(
-            "256 codes from the least value to the greatest: what the stranded codes would buy. "
-            "The kernel writes symmetric codes, so it does not run."
+            "256 codes from the least value to the greatest: what the stranded codes would buy."
         ),
     )
     return not keep("asymmetric", asymmetric, False) or bool(reason)
@@ -310,10 +322,13 @@ def _alphas(
     """
     take_link()
     kept_alpha()
-    best = studies.landscape(shown, layer, index, symmetric).best_alpha
     counted = calibrating.calibration(shown, lambda _: None).layer(layer).slices[index]
+    measures: list[Measure] = ["sqnr_db"]
+    if counted.gradients is not None:
+        measures.append("predicted_nats")
+    bests = [studies.landscape(shown, layer, index, symmetric, by).best_alpha for by in measures]
     total = counted.silu_output.total * (1 if shown == source else source.batches)
-    return alpha_grid(total, [alpha for alpha in (best, STATE.get("asked_alpha")) if alpha])
+    return alpha_grid(total, [alpha for alpha in (*bests, STATE.get("asked_alpha")) if alpha])
 
 
 def _alpha_slider(alphas: tuple[float, ...], say: Language, reason: str) -> float:
@@ -364,7 +379,7 @@ def companion(rule: ScaleRule, say: Language) -> ScaleRule:
         list(SYMMETRIC_RULES),
         index=SYMMETRIC_RULES.index(COMPANION),
         key="beside",
-        width=170,
+        width=150,
         help=say(
             "Another rule, at the same α: its numbers stand under the metrics, its cut is dotted."
         ),

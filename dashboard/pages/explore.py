@@ -14,6 +14,7 @@ from dashboard import figures
 from dashboard.analysis.report import format_alpha
 from dashboard.messages import Message
 from dashboard.pages import controls, instrument, live, pinning, studies, welcome
+from dashboard.pages.best_by import best_by
 from dashboard.pages.controls import Choice
 from dashboard.pages.exporting import export_layer, show_figure
 from dashboard.pages.heading import ALPHA_WIDTH
@@ -21,6 +22,7 @@ from dashboard.pages.registry import page
 from dashboard.pages.remembering import STATE
 from dashboard.pages.studies import SliceStudy
 from dashboard.pages.waiting import Frame
+from dashboard.rules.landscape import Measure
 from dashboard.text import captions
 from dashboard.text.language import Language
 
@@ -39,10 +41,15 @@ def explore(frame: Frame, say: Language) -> None:
     choice = controls.choose(frame, preview=True)
     with frame.bar:
         beside = controls.companion(choice.rule, say)
-    study = studies.study_slice(choice.shown, choice.layer, choice.slice_index, choice.rule, beside)
+        by = best_by(frame, choice, say, frame.bar)
+    chosen = (choice.layer, choice.slice_index, choice.rule)
+    study = studies.study_slice(choice.shown, *chosen, beside, by)
+    # Where it can run at once, the kernel speaks before the figures are drawn anew.
+    at_once = choice.complete and live.is_ready(choice)
+    kernel = live.run(choice, study, frame) if at_once else None
 
     with frame.own:
-        _show_strip(choice, say)
+        _show_strip(choice, study.landscape.by, say)
     with st.container(horizontal=True, gap="medium"):
         with st.container(width=ALPHA_WIDTH, key="side"):
             _show_landscape(choice, study, say)
@@ -60,7 +67,8 @@ def explore(frame: Frame, say: Language) -> None:
         instrument.arrived(choice, study, say)
     if not choice.complete:
         controls.count_the_rest(choice, frame)
-    kernel = live.run(choice, study, frame)
+    if not at_once:
+        kernel = live.run(choice, study, frame)
     with kernel_slot:
         live.show(choice, study, kernel, say)
     instrument.confirm()
@@ -68,7 +76,7 @@ def explore(frame: Frame, say: Language) -> None:
     export_layer(choice, study, kernel, say)
 
 
-def _show_strip(choice: Choice, say: Language) -> None:
+def _show_strip(choice: Choice, by: Measure, say: Language) -> None:
     """Every layer's output in small; a click chooses a layer."""
 
     def pick_layer() -> None:
@@ -76,13 +84,14 @@ def _show_strip(choice: Choice, say: Language) -> None:
 
     layers, index = choice.outline.layers, choice.slice_index
     reports = [studies.slice_report(choice.shown, layer, index, choice.rule) for layer in layers]
-    bests = [studies.best(choice.shown, layer, index, choice.rule.symmetric) for layer in layers]
-    strip = figures.layer_strip(layers, reports, bests, choice.layer, say)
+    symmetric = choice.rule.symmetric
+    bests = [studies.best(choice.shown, layer, index, symmetric, by) for layer in layers]
+    strip = figures.layer_strip(layers, reports, bests, choice.layer, say, by)
     show_figure(strip, "strip", choice, say, pick_layer)
 
 
 def _show_landscape(choice: Choice, study: SliceStudy, say: Language) -> None:
-    """SQNR at every α, under the slider; a click chooses an α."""
+    """SQNR or predicted cost at every α, under the slider; a click chooses an α."""
     best = study.landscape.best_rule
 
     def pick_alpha() -> None:
@@ -91,7 +100,9 @@ def _show_landscape(choice: Choice, study: SliceStudy, say: Language) -> None:
     chosen = study.report.chosen if choice.rule.observer == "percentile" else None
     drawing = figures.landscape_under_slider(study.landscape, choice.alphas, chosen, say)
     show_figure(drawing, "landscape", choice, say, pick_alpha)
-    st.caption(captions.landscape_caption(study.landscape, say))
+    by_loss = study.landscape.by == "predicted_nats"
+    describe = captions.cost_caption if by_loss else captions.landscape_caption
+    st.caption(describe(study.landscape, say))
 
 
 def _show_utilization(choice: Choice, study: SliceStudy, say: Language) -> None:
@@ -120,7 +131,7 @@ def _show_verdict(choice: Choice, study: SliceStudy, say: Language) -> None:
 
 
 def _show_metrics(study: SliceStudy, say: Language) -> None:
-    """Six numbers of the scale, each held to its companion's."""
+    """The numbers of the scale, each held to its companion's."""
     with st.container(horizontal=True, key="metrics"):
         for metric in captions.metrics(study.report, study.beside, say):
             with st.container(key=f"metric_{metric.name}", width=176):
@@ -140,9 +151,10 @@ def _show_table(choice: Choice, study: SliceStudy, say: Language) -> None:
         "to choose its rule."
     )
     st.markdown(say(lead))
-    table = figures.scale_table(study.rows, study.has_beside, say)
+    by = study.landscape.by
+    table = figures.scale_table(study.rows, study.has_beside, say, by)
     show_figure(table, "table", choice, say, pick_row)
     st.caption(captions.table_caption(study.rows, say))
     if choice.complete:
-        recommended = studies.recommendation(choice.source, choice.rule.symmetric)
+        recommended = studies.recommendation(choice.source, choice.rule.symmetric, by)
         st.markdown(captions.recommendation(recommended, say))

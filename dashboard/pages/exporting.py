@@ -164,7 +164,7 @@ def layer_report_html(
             documents.Section(
                 say("How each scale uses INT8"),
                 [captions.table_caption(study.rows, say)],
-                figures.scale_table(study.rows, study.has_beside, say),
+                figures.scale_table(study.rows, study.has_beside, say, study.landscape.by),
             ),
             documents.Section(
                 say("Utilization against scale_wx"),

@@ -20,7 +20,7 @@ def draw(title: str, question: str, say: Language) -> Frame:
             f'<div class="page" lang="{say.code}"><h1>{html.escape(title)}</h1>'
             f"<p>{html.escape(question)}</p></div>"
         )
-        status = st.container(key="status", width="content")
+        status = st.container(key="status", width="content", gap=None)
     with st.container(horizontal=True, width="content", gap="small", key="language"):
         presenting.button(say)
         speaking.language_switch()

@@ -211,6 +211,8 @@ def _subject(choice: Choice, study: SliceStudy, say: Language) -> str:
             choice.alphas,
             companion,
             beyond,
+            study.landscape.by,
+            chosen.predicted_nats is not None,
             say.code,
         )
     )
@@ -220,12 +222,12 @@ def _table(subject: str, choice: Choice, study: SliceStudy, say: Language) -> di
     answers = studies.answers(
         choice.shown, choice.layer, choice.slice_index, choice.alphas, choice.rule.symmetric
     )
-    layers, index = choice.outline.layers, choice.slice_index
+    layers, index, by = choice.outline.layers, choice.slice_index, study.landscape.by
     reports = [studies.slice_report(choice.shown, layer, index, choice.rule) for layer in layers]
     cuts, gains = zip(
         *(
             cuts_and_gains(
-                studies.landscape(choice.shown, layer, index, choice.rule.symmetric),
+                studies.landscape(choice.shown, layer, index, choice.rule.symmetric, by),
                 choice.calibration.layer(layer).slices[index],
                 choice.alphas,
             )
@@ -244,7 +246,7 @@ def _table(subject: str, choice: Choice, study: SliceStudy, say: Language) -> di
         "cut": highs,
         "vCut": [preimage(high) for high in highs],
         "figures": {
-            "strip": moving.strip_moves(layers, reports, choice.layer, cuts, gains, say),
+            "strip": moving.strip_moves(layers, reports, choice.layer, cuts, gains, say, by),
             "landscape": moving.landscape_moves(study.landscape, choice.alphas, answers),
             "sweep": moving.sweep_moves(answers, say),
             "transfer": moving.transfer_moves(

@@ -5,9 +5,10 @@ import streamlit as st
 from dashboard import figures
 from dashboard.analysis.pipeline import trace_channel, window_around
 from dashboard.analysis.recorded import benchmark, roofline
-from dashboard.analysis.report import run_kernel
+from dashboard.analysis.report import QuantizedConv
 from dashboard.messages import Message
-from dashboard.pages import calibrating, controls, loading, studies
+from dashboard.pages import calibrating, controls, studies
+from dashboard.pages.dragging import live_slider
 from dashboard.pages.drawing import show
 from dashboard.pages.exporting import show_figure
 from dashboard.pages.refusing import refusals
@@ -44,24 +45,36 @@ def kernel(frame: Frame, say: Language) -> None:
 
 
 def _show_channel(choice: controls.Choice, frame: Frame, say: Language) -> None:
-    source, layer, index = choice.source, choice.layer, choice.slice_index
-    with frame.own:
-        channel, batch, position = _place_boxes(choice, say)
-    reports = studies.layer_report(source, layer, choice.rule).slices
-    first = window_around(position, source.seq_len)
-    start = loading.checkpoint(source.checkpoint).slices[index].start
+    """The live kernel on the whole layer, then one channel of it."""
+    scales = [
+        report.chosen.x_out_scale
+        for report in studies.layer_report(choice.source, choice.layer, choice.rule).slices
+    ]
     with refusals(frame):
-        conv = calibrating.quantized_conv(source, layer, frame.show)
-        scale = reports[index].chosen.x_out_scale
-        trace = trace_channel(conv, scale, batch, start + channel, first)
-        run = run_kernel(conv, [report.chosen.x_out_scale for report in reports])
+        if not calibrating.is_captured(choice.source, choice.layer):
+            frame.wait_for(choice.source.checkpoint)
+        conv = calibrating.quantized_conv(choice.source, choice.layer, frame.show)
+        frame.progress.empty()
+        run = calibrating.run_live(conv, scales)
+    frame.status.markdown(captions.kernel_status(run, say))
+    _show_pipeline(choice, conv, scales[choice.slice_index], say)
+
+
+@st.fragment
+def _show_pipeline(
+    choice: controls.Choice, conv: QuantizedConv, scale: float, say: Language
+) -> None:
+    """Every step at one place: all that changes while the place does."""
+    channel, batch, position = _place_boxes(choice, say)
+    first = window_around(position, choice.source.seq_len)
+    start = conv.slices[choice.slice_index].start
+    trace = trace_channel(conv, scale, batch, start + channel, first)
     at = position - first
 
     def pick_position() -> None:
         """A click on the pipeline moves to its position."""
         STATE.position = first + STATE.pipeline.picked
 
-    frame.status.markdown(captions.kernel_status(run, say))
     st.markdown(f"## {captions.pipeline_headline(trace, at, say)}")
     st.markdown(captions.pipeline_caption(trace, at, say))
     show_figure(figures.pipeline(trace, at, say), "pipeline", choice, say, pick_position)
@@ -79,18 +92,14 @@ def _place_boxes(choice: controls.Choice, say: Language) -> tuple[int, int, int]
     for key, last in most.items():
         if (kept(key, whole(0, last)) or 0) > last:
             STATE[key] = 0 if key == "channel" else last
-    channel = st.number_input(say("Channel"), 0, most["channel"], key="channel", width=130)
-    batch = st.number_input(say("Batch"), 0, most["batch"], key="batch", width=130)
     last = most["position"]
-    position = st.slider(
-        say("Position"),
-        0,
-        max(last, 1),
-        min(POSITION, last),
-        key="position",
-        width=376,
-        disabled=last == 0,
-    )
+    positions = range(last + 1)
+    with st.container(horizontal=True):
+        channel = st.number_input(say("Channel"), 0, most["channel"], key="channel", width=130)
+        batch = st.number_input(say("Batch"), 0, most["batch"], key="batch", width=130)
+        position = live_slider(
+            say("Position"), positions, min(POSITION, last), str, "position", 600
+        )
     for key, value in (("channel", channel), ("batch", batch), ("position", position)):
         keep(key, value)
     return int(channel), int(batch), min(int(position), last)

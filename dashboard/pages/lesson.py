@@ -20,6 +20,7 @@ from dashboard.lesson.screen import Control, Introduction, Question, Screen, Ste
 from dashboard.lesson.steps import STEPS
 from dashboard.messages import Message
 from dashboard.pages import keys, presenting, registry, speaking
+from dashboard.pages.dragging import live_slider
 from dashboard.pages.drawing import show
 from dashboard.pages.lesson_model import (
     DEFAULT_MODEL,
@@ -289,9 +290,8 @@ def slider(control: Control) -> Any:
     """A slider over the options, kept in the link and while another step is on show."""
     if kept(control.key, one_of(control.options, control.form)) is not None:
         STATE[control.key] = control.nearest(STATE[control.key])
-    value = st.select_slider(
-        control.label, control.options, control.default, control.form, control.key
-    )
+    options, default = tuple(control.options), control.default
+    value = live_slider(control.label, options, default, control.form, control.key)
     return keep(control.key, value, control.default)
 
 

@@ -6,8 +6,9 @@ from dataclasses import replace
 
 import streamlit as st
 
-from dashboard.analysis.report import KernelRun, run_kernel
+from dashboard.analysis.report import KernelRun
 from dashboard.export import documents
+from dashboard.messages import Message
 from dashboard.pages import calibrating, loading
 from dashboard.pages.controls import Choice
 from dashboard.pages.refusing import refusals
@@ -16,19 +17,31 @@ from dashboard.pages.waiting import Frame
 from dashboard.text import captions
 from dashboard.text.language import Language
 
+CAPTURING = Message(
+    "Running the model for the live kernel: batch {batch} of {batches}, layer {layer}"
+)
+
+
+def is_ready(choice: Choice) -> bool:
+    """Whether the kernel need not wait for the model to run again."""
+    return calibrating.is_quantized(choice.source, choice.layer)
+
 
 def run(choice: Choice, study: SliceStudy, frame: Frame) -> KernelRun | None:
     """Run the kernel with the scales of every slice, where it can; the heading says how it went."""
     if choice.source.from_file:
         frame.status.markdown(frame.say(captions.NO_KERNEL_FILE))
         return None
-    if not choice.rule.symmetric:
-        frame.status.markdown(frame.say(captions.NO_KERNEL_ASYMMETRIC))
-        return None
     with refusals(frame):
-        conv = calibrating.quantized_conv(choice.source, choice.layer, frame.show)
-        scales = [report.chosen.x_out_scale for report in study.layer.slices]
-        kernel = run_kernel(conv, scales)
+        if not calibrating.is_captured(choice.source, choice.layer):
+            frame.wait_for(choice.source.checkpoint)
+        capturing = replace(frame, calibrating=CAPTURING)
+        conv = calibrating.quantized_conv(choice.source, choice.layer, capturing.show)
+        frame.progress.empty()
+        chosen = [report.chosen for report in study.layer.slices]
+        scales = [scale.x_out_scale for scale in chosen]
+        zero_points = [scale.zero_point for scale in chosen]
+        kernel = calibrating.run_live(conv, scales, zero_points, frame.progress.empty)
     frame.status.markdown(captions.kernel_status(kernel, frame.say))
     return kernel
 

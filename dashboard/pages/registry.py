@@ -21,6 +21,7 @@ import streamlit as st
 from streamlit.navigation.page import StreamlitPage
 
 from dashboard.analysis.report import format_alpha
+from dashboard.figures.theme import unchecked
 from dashboard.messages import Message
 from dashboard.pages import address, heading, keys, presenting, speaking
 from dashboard.pages.remembering import STATE, VIEW, note_settings
@@ -39,6 +40,7 @@ FILES = (
     "sweep",
     "batches",
     "held_out",
+    "formats",
     "impact",
     "lesson",
     "claims",
@@ -160,7 +162,8 @@ def _run(entry: Page) -> None:
             presenting.is_presenting(),
             partial(presenting.turned, order, entry.key),
         )
-    entry.body(heading.draw(say(entry.title), say(entry.question), say), say)
+    with unchecked():
+        entry.body(heading.draw(say(entry.title), say(entry.question), say), say)
 
 
 def _by_its_name() -> None:

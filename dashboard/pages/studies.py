@@ -14,6 +14,7 @@ import numpy as np
 from dashboard.analysis import kinds
 from dashboard.analysis.answers import Answers, answer_all
 from dashboard.analysis.compare import Column, calibrated_column
+from dashboard.analysis.formats import SliceFormats, slice_formats
 from dashboard.analysis.kinds import GroupStudy, ScaleKind
 from dashboard.analysis.report import (
     LayerReport,
@@ -122,13 +123,23 @@ def layer_report(
     )
 
 
+def formats(source: Source, layer: int, index: int, by: Measure = "sqnr_db") -> SliceFormats:
+    """Every number format on one slice, each at its best scale."""
+    counted = _slice(source, layer, index)
+    return shelf("formats").get_or_make(
+        (source, layer, index, by, counted.gradients is not None),
+        lambda: slice_formats(counted, by),
+    )
+
+
 def answers(
     source: Source, layer: int, index: int, alphas: tuple[float, ...], symmetric: bool
 ) -> Answers:
     """What every α of an axis makes of one slice."""
+    counted = _slice(source, layer, index)
     return shelf("answers").get_or_make(
-        (source, layer, index, alphas, symmetric),
-        lambda: answer_all(_slice(source, layer, index), alphas, symmetric),
+        (source, layer, index, alphas, symmetric, counted.gradients is not None),
+        lambda: answer_all(counted, alphas, symmetric),
     )
 
 
@@ -187,10 +198,15 @@ class SliceStudy:
 
 
 def study_slice(
-    source: Source, layer: int, index: int, rule: ScaleRule, beside: ScaleRule
+    source: Source,
+    layer: int,
+    index: int,
+    rule: ScaleRule,
+    beside: ScaleRule,
+    by: Measure = "sqnr_db",
 ) -> SliceStudy:
-    """All that Explore shows of one slice."""
-    report = layer_report(source, layer, rule)
+    """All that Explore shows of one slice; ``by`` says what "best" means."""
+    report = layer_report(source, layer, rule, by)
     other, top = scale_report(source, layer, index, beside), report.bests[index]
     rivals = scale_reports(source, layer, index, baselines(rule))
     return SliceStudy(
@@ -199,7 +215,7 @@ def study_slice(
         other,
         top,
         distinct([report.slices[index].chosen, other, top, *rivals]),
-        landscape(source, layer, index, rule.symmetric),
+        landscape(source, layer, index, rule.symmetric, by),
         sweep(source, layer, index),
     )
 

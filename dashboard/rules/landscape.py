@@ -32,6 +32,7 @@ from dashboard.rules.observers import (
 from kernels.int8 import scale_from_amax
 
 NEGLIGIBLE_DB = 0.05  # a gain below this is none
+NEGLIGIBLE_SHARE = 0.01  # of a predicted cost: less than this saved is nothing
 
 Measure = Literal["sqnr_db", "predicted_nats"]
 
@@ -49,6 +50,7 @@ class Landscape:
     symmetric: bool = True
     predicted_nats: np.ndarray | None = None  # (A,) where gradients were counted
     by: Measure = "sqnr_db"  # what the best has the most, or the least, of
+    clipping_nats: np.ndarray | None = None  # (A,) what of the predicted cost clipping has
 
     @staticmethod
     def of(
@@ -76,13 +78,17 @@ class Landscape:
             made = [range_scale(*percentile_range(output, float(alpha))) for alpha in tried]
             scales = np.array([chosen.scale for chosen in made])
             zero_points = np.array([chosen.zero_point for chosen in made])
+        rounding_nats = clipping_nats = None
+        if gradients is not None:
+            rounding_nats, clipping_nats = gradients.predicted_parts(scales, zero_points)
         return Landscape(
             tried,
             scales,
             output.quantize(scales, zero_points),
             symmetric,
-            None if gradients is None else gradients.predicted_nats(scales, zero_points),
+            None if rounding_nats is None else rounding_nats + clipping_nats,
             by or ("sqnr_db" if gradients is None else "predicted_nats"),
+            clipping_nats,
         )
 
     def at_least(self, alpha: float) -> Landscape:
@@ -97,6 +103,7 @@ class Landscape:
             self.symmetric,
             None if self.predicted_nats is None else self.predicted_nats[first:],
             self.by,
+            None if self.clipping_nats is None else self.clipping_nats[first:],
         )
 
     @cached_property

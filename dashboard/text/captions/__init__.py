@@ -27,7 +27,6 @@ from dashboard.text.captions.costs import (
     settings_left,
 )
 from dashboard.text.captions.explore import (
-    NO_KERNEL_ASYMMETRIC,
     NO_KERNEL_FILE,
     NO_RATIOS,
     SYMMETRIC_HERE,
@@ -44,6 +43,17 @@ from dashboard.text.captions.explore import (
     table_caption,
     transfer_caption,
     verdict,
+    whence_help,
+    whence_words,
+)
+from dashboard.text.captions.formats import (
+    format_columns,
+    format_label,
+    format_layers_caption,
+    formats_caption,
+    formats_headline,
+    formats_verdict,
+    ruler_caption,
 )
 from dashboard.text.captions.groups import (
     NO_GROUPS,
@@ -66,6 +76,7 @@ from dashboard.text.captions.impact import (
     holdings_line,
     impact_ranking,
     impact_verdict,
+    kept_counts_line,
     layers_in_words,
 )
 from dashboard.text.captions.kernel import (
@@ -120,7 +131,6 @@ __all__ = [
     "NO_FLOAT_WEIGHTS",
     "NO_GROUPS",
     "NO_HEADS",
-    "NO_KERNEL_ASYMMETRIC",
     "NO_KERNEL_FILE",
     "NO_MODEL_FILE",
     "NO_RATIOS",
@@ -147,6 +157,12 @@ __all__ = [
     "compare_verdict",
     "cost_caption",
     "damage_caption",
+    "format_columns",
+    "format_label",
+    "format_layers_caption",
+    "formats_caption",
+    "formats_headline",
+    "formats_verdict",
     "groups_caption",
     "groups_headline",
     "groups_kernel",
@@ -159,6 +175,7 @@ __all__ = [
     "holdings_line",
     "impact_ranking",
     "impact_verdict",
+    "kept_counts_line",
     "kernel_sentence",
     "kernel_status",
     "kind_rows",
@@ -187,6 +204,7 @@ __all__ = [
     "recommendation_rows",
     "recorded_caption",
     "roofline_caption",
+    "ruler_caption",
     "rules_caption",
     "rules_caption_by_loss",
     "settings_left",
@@ -202,4 +220,6 @@ __all__ = [
     "table_caption",
     "transfer_caption",
     "verdict",
+    "whence_help",
+    "whence_words",
 ]

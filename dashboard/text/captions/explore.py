@@ -16,15 +16,17 @@ from dashboard.analysis.report import (
     format_alpha,
 )
 from dashboard.messages import Message
-from dashboard.rules.landscape import NEGLIGIBLE_DB, Landscape
+from dashboard.rules.landscape import NEGLIGIBLE_DB, NEGLIGIBLE_SHARE, Landscape
 from dashboard.rules.observers import PUBLISHED_ALPHAS
 from dashboard.text.language import Language
-from dashboard.text.numbers import decibels, percent, scale_text, signed
+from dashboard.text.numbers import decibels, percent, scale_text, signed, small
 from kernels.int8 import QMAX, QMIN
 
 
 def verdict(report: SliceReport, landscape: Landscape, say: Language) -> str:
     """Whether a percentile does better than the scale on show; ``landscape`` is of its kind.
+
+    Better is what the landscape goes by: more SQNR, or less predicted loss.
 
     Raises ValueError where one of the two is symmetric and the other is not.
     """
@@ -32,6 +34,8 @@ def verdict(report: SliceReport, landscape: Landscape, say: Language) -> str:
     chosen = report.chosen
     if float(chosen.output.rounding_sse + chosen.output.clipping_sse) == 0:
         return say("This scale makes no error.")
+    if landscape.by == "predicted_nats":
+        return _verdict_by_loss(chosen, landscape, say)
     sqnr_db = float(chosen.output.sqnr_db)
     gain_db = landscape.best_db - sqnr_db
     if gain_db < NEGLIGIBLE_DB:
@@ -42,6 +46,23 @@ def verdict(report: SliceReport, landscape: Landscape, say: Language) -> str:
     if chosen.x_out_scale < landscape.scales[landscape.best]:
         return say("This scale clips too much: α {alpha} gains {gain}.", **best)
     return say("This scale is too coarse: α {alpha} gains {gain}.", **best)
+
+
+def _verdict_by_loss(chosen: ScaleReport, landscape: Landscape, say: Language) -> str:
+    nats, best_nats = chosen.predicted_nats, landscape.best_nats
+    assert nats is not None and best_nats is not None  # the landscape goes by them
+    saved = 1 - best_nats / nats if nats else 0.0
+    if saved < NEGLIGIBLE_SHARE:
+        cost = small(nats)
+        if landscape.symmetric:
+            return say("No percentile is predicted to cost less: {nats} nats.", nats=cost)
+        return say("No asymmetric percentile is predicted to cost less: {nats} nats.", nats=cost)
+    best = {"alpha": format_alpha(landscape.best_alpha), "share": percent(saved)}
+    if chosen.x_out_scale < landscape.scales[landscape.best]:
+        return say(
+            "This scale clips too much: α {alpha} is predicted to cost {share} less.", **best
+        )
+    return say("This scale is too coarse: α {alpha} is predicted to cost {share} less.", **best)
 
 
 def _check_kind(chosen: ScaleReport, landscape: Landscape) -> None:
@@ -73,6 +94,8 @@ def proof(report: SliceReport, landscape: Landscape, say: Language) -> str:
             total=f"{int(output.total):,}",
         )
     low, high = PUBLISHED_ALPHAS
+    if landscape.by == "predicted_nats":
+        return say.sentences(clipped, _proof_by_loss(report.chosen, landscape, say))
     losses = {
         "low": format_alpha(low),
         "low_loss": decibels(landscape.loss_db(low), 1),
@@ -93,6 +116,31 @@ def proof(report: SliceReport, landscape: Landscape, say: Language) -> str:
             **losses,
         )
     return say.sentences(clipped, usual)
+
+
+def _proof_by_loss(chosen: ScaleReport, landscape: Landscape, say: Language) -> str:
+    assert landscape.predicted_nats is not None
+    low, high = PUBLISHED_ALPHAS
+    costs = [float(landscape.predicted_nats[landscape.index(a)]) for a in (low, high, 1.0)]
+    values = {
+        "nats": small(chosen.predicted_nats or 0.0),
+        "best": format_alpha(landscape.best_alpha),
+        "least": small(landscape.best_nats or 0.0),
+        "low": format_alpha(low),
+        "high": format_alpha(high),
+        **dict(zip(("low_nats", "high_nats", "minmax_nats"), map(small, costs), strict=True)),
+    }
+    if landscape.symmetric:
+        return say(
+            "It is predicted to cost {nats} nats a token; the best α, {best}, {least}; α = {low} "
+            "{low_nats}, α = {high} {high_nats}, MinMax {minmax_nats}.",
+            **values,
+        )
+    return say(
+        "It is predicted to cost {nats} nats a token; the best asymmetric α, {best}, {least}; "
+        "α = {low} {low_nats}, α = {high} {high_nats}, MinMax {minmax_nats}.",
+        **values,
+    )
 
 
 def landscape_caption(landscape: Landscape, say: Language) -> str:
@@ -122,13 +170,31 @@ class Metric:
 
 
 def metrics(report: SliceReport, beside: ScaleReport, say: Language) -> tuple[Metric, ...]:
-    """The six numbers beside the transfer figure, each held to that of another scale."""
+    """The six numbers beside the transfer figure, each held to that of another scale.
+
+    Where gradients were counted the predicted cost comes before them.
+    """
     chosen, output, other = report.chosen, report.chosen.output, beside.output
+    other_nats = beside.predicted_nats
 
     def against(value: str) -> str:
         return f"{say(beside.short)} {value}"
 
+    costs = []
+    if chosen.predicted_nats is not None and other_nats is not None:
+        costs.append(
+            Metric(
+                "predicted_nats",
+                small(chosen.predicted_nats),
+                against(small(other_nats)),
+                say(
+                    "½ Σ g²·(quantize(y) − y)² per token, g = d loss / d y: what the scale is "
+                    "predicted to cost the model."
+                ),
+            )
+        )
     return (
+        *costs,
         Metric(
             "sqnr_db",
             decibels(float(output.sqnr_db)),
@@ -362,6 +428,34 @@ NO_RATIOS = Message(
 NO_KERNEL_FILE = Message(
     "**calibration file**: it holds counts, no conv input, so the kernel does not run"
 )
-NO_KERNEL_ASYMMETRIC = Message(
-    "**asymmetric**: the kernel writes symmetric codes, so it does not run"
-)
+
+
+def whence_words(how: str, day: str, say: Language) -> str:
+    """Whether counts were made now or before; "" where it goes without saying.
+
+    Args:
+        how: "now", "kept", "carried" or "file".
+        day: on which they were made, of those that were kept.
+    """
+    words = {
+        "now": say("counted now"),
+        "kept": say("counted on {day}, kept", day=day),
+        "carried": say("counts of the sample's own"),
+    }
+    return words.get(how, "")
+
+
+def whence_help(how: str, say: Language) -> str:
+    """What it means, in a sentence or two."""
+    sentences = {
+        "now": say("The model ran on this server, and what it made was counted and is kept."),
+        "kept": say(
+            "These files were calibrated before with this text: the counts were read from disk. "
+            "The live kernel runs the model anew."
+        ),
+        "carried": say(
+            "This sample comes with its counts, made in float32 on a CPU. The live kernel runs "
+            "the model anew."
+        ),
+    }
+    return sentences.get(how, "")

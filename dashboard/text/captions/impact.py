@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dashboard.analysis.budget import BudgetPlan
 from dashboard.analysis.impact import Estimate, MeasuredSetting, kl_difference
 from dashboard.analysis.report import rule_label
-from dashboard.analysis.result_store import Holdings
+from dashboard.calibration.bounded_files import Holdings
 from dashboard.messages import Message
 from dashboard.text.language import Language
 from dashboard.text.numbers import percent, small, spans, with_error
@@ -157,7 +157,18 @@ def holdings_line(holdings: Holdings, say: Language) -> str:
     """How many results are kept on disk, how much room they take, and where."""
     return say(
         "{results} results are kept, {size} of at most {most} MB, in {directory}.",
-        results=f"{holdings.results:,}",
+        results=f"{holdings.files:,}",
+        size=f"{holdings.bytes / 1e6:.1f}",
+        most=f"{holdings.most_bytes / 1e6:.0f}",
+        directory=holdings.directory,
+    )
+
+
+def kept_counts_line(holdings: Holdings, say: Language) -> str:
+    """How many calibrations are kept on disk, how much room they take, and where."""
+    return say(
+        "Calibrations kept on disk: {count}, {size} of at most {most} MB, in {directory}.",
+        count=f"{holdings.files:,}",
         size=f"{holdings.bytes / 1e6:.1f}",
         most=f"{holdings.most_bytes / 1e6:.0f}",
         directory=holdings.directory,

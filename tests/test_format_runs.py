@@ -1,0 +1,258 @@
+"""Number formats in reports, in the model's forward and at the command line."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from oracles import values_of
+
+from dashboard import cli
+from dashboard.analysis.prediction import plan_layers
+from dashboard.analysis.quantized_forward import _lookup, quantize_layer, quantized_outputs
+from dashboard.calibration import calibrate, read_text
+from dashboard.calibration.archive import SUFFIX
+from dashboard.checkpoints import (
+    backbone_of,
+    load_checkpoint,
+    load_language_model,
+    replaced_outputs,
+)
+from dashboard.formats import REGISTERED, names
+from dashboard.rules.observers import ScaleRule
+
+QUICK = ["--batches", "2", "--seq-len", "64"]
+
+
+def run(capsys, *arguments: str, status: int = 0) -> str:
+    assert cli.main(list(arguments)) == status
+    out = capsys.readouterr()
+    return out.err if status else out.out
+
+
+def analyze(capsys, *arguments: str) -> dict:
+    return json.loads(run(capsys, "analyze", *arguments, *QUICK, "--format", "json"))
+
+
+@pytest.mark.parametrize("name", [name for name in names() if name != "int8"])
+def test_analyze_reports_every_format_under_the_keys_of_int8(name, capsys):
+    plain = analyze(capsys, "mamba-tiny", "--layers", "1")
+    document = analyze(capsys, "mamba-tiny", "--layers", "1", "--number-format", name)
+    assert document["number_format"] == name
+    (layer,), (known,) = document["layers"], plain["layers"]
+    assert set(known) <= set(layer)
+    assert layer["sqnr_db"] > 0 and 0 <= layer["saturation_rate"] < 0.01
+    if name != "int8-asymmetric":
+        assert layer["bits_needed"] == int(np.ceil(np.log2(layer["points"])))
+        assert layer["best_sqnr_db"] >= layer["sqnr_db"] - 1e-9
+
+
+def test_int4s_scale_and_error_are_worked_out_by_hand(capsys, calibrated):
+    counted = calibrated("mamba-tiny", 2, 64).calibration.layers[1].slices[0]
+    y = torch.from_numpy(values_of(counted.silu_output))
+    scale = torch.quantile(y.abs(), 0.9995) / 7
+    error = (torch.clamp(torch.sign(y) * torch.floor((y / scale).abs() + 0.5), -8, 7) * scale) - y
+    (layer,) = analyze(capsys, "mamba-tiny", "--layers", "1", "--number-format", "int4")["layers"]
+    assert layer["x_out_scale"] == float(scale)
+    expected = 10 * np.log10(float(y.double().square().sum() / error.double().square().sum()))
+    assert layer["sqnr_db"] == pytest.approx(expected, abs=1e-4)
+    assert layer["points"] == 16 and layer["bits_needed"] == 4
+
+
+def test_int8_asymmetric_is_the_asymmetric_report(capsys):
+    by_name = analyze(capsys, "mamba-tiny", "--layers", "0", "--number-format", "int8-asymmetric")
+    by_flag = analyze(capsys, "mamba-tiny", "--layers", "0", "--asymmetric")
+    for document in (by_name, by_flag):
+        for layer in document["layers"]:
+            layer["kernel_time_ms"] = None  # another run, another time
+    assert by_name == by_flag
+    assert by_flag["number_format"] == "int8-asymmetric" and not by_flag["symmetric"]
+
+
+def test_the_kernel_writes_asymmetric_codes_live(capsys):
+    """Its SQNR lies a little below what rounding the output alone gives, as for symmetric INT8."""
+    document = analyze(capsys, "mamba2-tiny", "--layers", "1", "--asymmetric")
+    (layer,) = document["layers"]
+    assert layer["kernel_differing_codes"] == 0 < layer["kernel_codes"]
+    for own in (layer, layer["B"], layer["C"]):
+        assert own["zero_point"] != 0
+        assert own["sqnr_db"] - 12 < own["kernel_sqnr_db"] < own["sqnr_db"]
+
+
+def test_a_calibration_file_gives_the_same_report(capsys, tmp_path):
+    saved = tmp_path / f"counts{SUFFIX}"
+    run(capsys, "calibrate", "mamba2-tiny", *QUICK, "--out", str(saved))
+    wanted = ["--number-format", "fp8-e4m3", "--layers", "1"]
+    of_file = analyze(capsys, str(saved), *wanted)
+    of_model = analyze(capsys, "mamba2-tiny", *wanted)
+    assert of_file["layers"] == of_model["layers"]
+    assert {"B", "C"} <= set(of_file["layers"][0])
+
+
+def test_a_table_and_rows_have_the_format(capsys):
+    wanted = ["analyze", "mamba-tiny", *QUICK, "--layers", "0", "--number-format", "optimal4"]
+    head, _, columns, row = run(capsys, *wanted).rstrip("\n").split("\n")
+    assert "optimal4" in head
+    cells = dict(zip(columns.split(), row.split(), strict=True))
+    assert cells["points"] == "16" and cells["x_out_scale"] == "-"
+    (line,) = csv.DictReader(io.StringIO(run(capsys, *wanted, "--format", "csv")))
+    assert line["bits_needed"] == "4"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "fault"),
+    [
+        (["analyze", "--number-format", "int9"], "invalid choice: 'int9'"),
+        (
+            ["analyze", "--number-format", "int4", "--asymmetric"],
+            "--asymmetric is for int8, not for --number-format int4; give --number-format "
+            "int4-asymmetric",
+        ),
+        (["analyze", "--number-format", "int4", "--recommend"], "--recommend is for INT8"),
+        (["analyze", "--number-format", "nf4", "--group-size", "8"], "--group-size is for INT8"),
+        (["impact", "--number-format", "nf4", "--budget", "0.01"], "--budget is for INT8"),
+        (
+            ["analyze", "--number-format", "int4-asymmetric", "--observer", "entropy"],
+            "entropy is defined for symmetric INT8 alone",
+        ),
+    ],
+)
+def test_what_does_not_go_together_is_one_line_and_status_2(arguments, fault, capsys):
+    command, *rest = arguments
+    try:
+        status = cli.main([command, "mamba-tiny", *QUICK, *rest])
+    except SystemExit as stopped:  # argparse's own
+        status = stopped.code
+    written = capsys.readouterr()
+    assert status == 2 and written.out == ""
+    assert fault in written.err and written.err.count("\n") == 1
+
+
+def test_a_quantized_checkpoint_has_no_number_format(capsys):
+    fault = run(capsys, "analyze", "mamba2-small-quamba2", "--number-format", "int4", status=2)
+    assert "is quantized already" in fault
+
+
+@pytest.fixture(scope="module")
+def sample():
+    checkpoint = load_checkpoint("mamba2-tiny")
+    model = load_language_model(checkpoint, "cpu")
+    text = read_text(checkpoint, "calibration.txt", 2, 64)
+    return checkpoint, model, calibrate(checkpoint, model, text, gradients=True), text.tokens
+
+
+def hidden(checkpoint, model, replacements, ids) -> torch.Tensor:
+    with torch.no_grad(), replaced_outputs(checkpoint, backbone_of(model), replacements):
+        return model(ids, use_cache=False).logits
+
+
+def test_the_forward_rounds_y_to_torchs_fp8(sample):
+    """Against a forward whose y is converted by torch itself, slice by slice."""
+    checkpoint, model, calibration, tokens = sample
+    counted, ids = calibration.layers[1], tokens[:1]
+    rule = ScaleRule("percentile", 0.999)
+    number_format = REGISTERED["fp8-e4m3"]
+
+    def by_torch(x, compute_y):
+        y = compute_y().to(torch.float32).clone()
+        for conv_slice, own in zip(checkpoint.slices, counted.slices, strict=True):
+            magnitudes = torch.from_numpy(values_of(own.silu_output)).abs()
+            scale = torch.quantile(magnitudes, 0.999) / 448
+            piece = (y[:, conv_slice.channels] / scale).clamp(-448, 448)
+            y[:, conv_slice.channels] = piece.to(torch.float8_e4m3fn).float() * scale
+        return y
+
+    expected = hidden(checkpoint, model, {counted.layer: by_torch}, ids)
+    layer = quantize_layer(counted, checkpoint.slices, rule, number_format=number_format)
+    with torch.no_grad(), quantized_outputs(checkpoint, backbone_of(model), [layer]):
+        logits = model(ids, use_cache=False).logits
+    assert torch.equal(logits, expected)
+
+
+def test_int8_as_a_codebook_gives_int8s_own_forward(sample):
+    checkpoint, model, calibration, tokens = sample
+    counted = calibration.layers[0]
+    rule = ScaleRule("mse")
+    plain = quantize_layer(counted, checkpoint.slices, rule)
+    looked_up = quantize_layer(counted, checkpoint.slices, rule, number_format=REGISTERED["int8"])
+    assert plain.digest != looked_up.digest
+    for mode in ("output", "both"):
+        logits = []
+        for layer in (plain, looked_up):
+            with torch.no_grad(), quantized_outputs(checkpoint, backbone_of(model), [layer], mode):
+                logits.append(model(tokens[:1], use_cache=False).logits)
+        assert torch.equal(*logits)
+
+
+def test_slices_of_two_kinds_are_rounded_each_by_its_own(sample):
+    checkpoint, model, calibration, tokens = sample
+    counted, rule = calibration.layers[0], ScaleRule("minmax")
+    plain = quantize_layer(counted, checkpoint.slices, rule)
+    coarse = quantize_layer(counted, checkpoint.slices, rule, number_format=REGISTERED["int4"])
+    mixed = replace(plain, slices=(coarse.slices[0], *plain.slices[1:]))
+
+    def by_hand(x, compute_y):
+        y = compute_y().to(torch.float32).clone()
+        for i, (conv_slice, own) in enumerate(zip(checkpoint.slices, counted.slices, strict=True)):
+            top = 7 if i == 0 else 127
+            scale = torch.tensor(own.silu_output.absmax) / top
+            q = y[:, conv_slice.channels] / scale
+            code = torch.clamp(torch.sign(q) * torch.floor(q.abs() + 0.5), -top - 1, top)
+            y[:, conv_slice.channels] = code * scale
+        return y
+
+    expected = hidden(checkpoint, model, {counted.layer: by_hand}, tokens[:1])
+    with torch.no_grad(), quantized_outputs(checkpoint, backbone_of(model), [mixed]):
+        assert torch.equal(model(tokens[:1], use_cache=False).logits, expected)
+
+
+def test_a_plan_predicts_a_format_from_its_own_points(sample):
+    checkpoint, _, calibration, _ = sample
+    planned = plan_layers(
+        checkpoint, calibration, ScaleRule("minmax"), number_format=REGISTERED["int5"]
+    )
+    for counted in calibration.layers:
+        expected = 0.0
+        for own in counted.slices:
+            y = own.gradients.values.astype(np.float64)
+            scale = float(np.float32(own.silu_output.absmax) / np.float32(15))
+            q = y / scale
+            back = np.clip(np.sign(q) * np.floor(np.abs(q) + 0.5), -16, 15) * scale
+            expected += 0.5 * (own.gradients.squares * (back - y) ** 2).sum() / own.gradients.tokens
+        assert planned[counted.layer].predicted_nats == pytest.approx(expected, rel=1e-3)
+
+
+def test_fewer_bits_cost_the_model_more(capsys):
+    costs = {}
+    for name in ("int8", "int6", "int4"):
+        wanted = ["impact", "mamba-tiny", *QUICK, "--on-batches", "3", "--number-format", name]
+        document = json.loads(run(capsys, *wanted, "--no-store", "--format", "json"))
+        assert document["settings"][0]["number_format"] == name
+        costs[name] = document["settings"][0]["kl_nats"]
+    assert costs["int4"] > 4 * costs["int6"] > 16 * costs["int8"] > 0
+
+
+def test_impact_names_the_format_in_its_table(capsys):
+    wanted = ["impact", "mamba-tiny", *QUICK, "--on-batches", "2", "--no-store", "--predict"]
+    head = run(capsys, *wanted, "--number-format", "soft-edge-half").split("\n")[0]
+    assert "soft-edge-half" in head
+
+
+def test_a_look_up_in_torch_gives_the_codebooks_points_in_every_format(sample):
+    checkpoint, _, calibration, _ = sample
+    for name in names():
+        rule = ScaleRule(symmetric=not REGISTERED[name].is_asymmetric)
+        layer = quantize_layer(
+            calibration.layers[0], checkpoint.slices, rule, number_format=REGISTERED[name]
+        )
+        for entry in layer.slices:
+            y = F.silu(torch.linspace(-8, 8, 1001))
+            back = _lookup(entry.codebook, torch.device("cpu"))(y)
+            expected = entry.codebook.dequantized(y.numpy()).astype(np.float32)
+            assert np.array_equal(back.numpy(), expected)
