@@ -232,7 +232,7 @@ def _run_calibrate(arguments: argparse.Namespace) -> int:
             else:
                 calibration = count()
         except KeyboardInterrupt:
-            _say("stopped; the same command goes on from what was counted")
+            _write_line("stopped; the same command goes on from what was counted")
             return 130
         if calibration is not None:
             origin = replace(calibration.origin, fingerprint=fingerprint(checkpoint))
@@ -274,7 +274,7 @@ def _count_to_the_end(
         )
     if processes.is_first:
         together = f", {processes.size} processes" if processes.size > 1 else ""
-        _say(
+        _write_line(
             f"{text.batches} batches of {text.seq_len} tokens counted; the forward ran in "
             f"{forward_of(backbone)}{together}"
         )
@@ -288,7 +288,7 @@ def _check_batch_size(arguments: argparse.Namespace) -> None:
         raise UsageError("--batch-size does not go with --gradients, counted one at a time")
 
 
-def _say(line: str) -> None:
+def _write_line(line: str) -> None:
     """A line on standard error, unless nobody reads it any more."""
     with suppress(OSError):
         sys.stderr.write(f"dashboard: {line}\n")
