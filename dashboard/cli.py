@@ -6,11 +6,13 @@
     python -m dashboard export CHECKPOINT        calibrate, and write scales as Quamba stores them
     python -m dashboard impact CHECKPOINT        what quantized layers cost the model, in nats
 
+``calibrate`` goes on where it was stopped, and under torchrun it is shared out over its processes.
+
 Exit status 0; 1 where ``check`` finds a fault or ``impact`` a KL above ``--max-kl``; 130 where
-``impact`` was stopped, with what was finished by then; 2, with one line on standard error, for
-anything wrong with what was given. What was asked for goes to standard output or to ``--out``; how
-far the work is and what is logged (``--log-level``) to standard error, the former on a terminal
-alone.
+``calibrate`` was stopped, or ``impact``, with what was finished by then; 2, with one line on
+standard error, for anything wrong with what was given. What was asked for goes to standard output
+or to ``--out``; how far the work is, what came of it and what is logged (``--log-level``) to
+standard error, the first on a terminal alone.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ import os
 import shutil
 import sys
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -89,7 +91,16 @@ from dashboard.calibration.archive import (
     save_calibration,
     write_whole,
 )
+from dashboard.calibration.forward import forward_of
+from dashboard.calibration.processes import Processes, launched_processes
+from dashboard.calibration.unfinished import (
+    Segments,
+    calibrate_to_the_end,
+    default_directory,
+    segments_of,
+)
 from dashboard.checkpoints import (
+    DTYPES,
     Checkpoint,
     backbone_of,
     default_device,
@@ -236,17 +247,87 @@ def _run_calibrate(arguments: argparse.Namespace) -> int:
     text = read_text(
         checkpoint, arguments.text, arguments.batches, arguments.seq_len, _tokenizer(arguments)
     )
-    calibration = _kept_or_counted(
-        arguments,
-        checkpoint,
-        text,
-        arguments.gradients,
-        lambda: _count(checkpoint, text, arguments.gradients),
-    )
-    origin = replace(calibration.origin, fingerprint=fingerprint(checkpoint))
-    save_calibration(out, replace(calibration, origin=origin))
-    sys.stdout.write(_kept_counts(arguments))
+    _check_batch_size(arguments)
+    unfinished: list[Segments] = []
+    with launched_processes() as processes:
+
+        def count() -> Calibration | None:
+            return _count_to_the_end(arguments, checkpoint, text, processes, unfinished)
+
+        def count_alone() -> Calibration:
+            counted = count()
+            assert counted is not None  # the only process is the first
+            return counted
+
+        calibration: Calibration | None
+        try:
+            if processes.size == 1 and arguments.dtype is None:
+                gradients = arguments.gradients
+                calibration = _kept_or_counted(arguments, checkpoint, text, gradients, count_alone)
+            else:
+                calibration = count()
+        except KeyboardInterrupt:
+            _write_line("stopped; the same command goes on from what was counted")
+            return 130
+        if calibration is not None:
+            origin = replace(calibration.origin, fingerprint=fingerprint(checkpoint))
+            save_calibration(out, replace(calibration, origin=origin))
+        processes.wait()
+        for segments in unfinished:
+            segments.remove()
+    if calibration is not None:
+        sys.stdout.write(_kept_counts(arguments))
     return 0
+
+
+def _count_to_the_end(
+    arguments: argparse.Namespace,
+    checkpoint: Checkpoint,
+    text: CalibrationText,
+    processes: Processes,
+    unfinished: list[Segments],
+) -> Calibration | None:
+    """Count all layers, from where an earlier run was stopped; None but in the first process.
+
+    Adds to ``unfinished`` what has to be removed once the calibration is written.
+    """
+    load = load_language_model if arguments.gradients else load_backbone
+    model = load(checkpoint, processes.device, DTYPES.get(arguments.dtype))
+    backbone = backbone_of(model)
+    segments = segments_of(default_directory(), checkpoint, backbone, text, arguments.gradients)
+    unfinished.append(segments)
+    with _progress_bar(processes.is_first) as show:
+        calibration = calibrate_to_the_end(
+            checkpoint,
+            model,
+            text,
+            segments,
+            processes,
+            gradients=arguments.gradients,
+            batch_size=arguments.batch_size,
+            on_progress=show,
+        )
+    if processes.is_first:
+        together = f", {processes.size} processes" if processes.size > 1 else ""
+        _write_line(
+            f"{text.batches} batches of {text.seq_len} tokens counted; the forward ran in "
+            f"{forward_of(backbone)}{together}"
+        )
+    return calibration
+
+
+def _check_batch_size(arguments: argparse.Namespace) -> None:
+    if arguments.batch_size < 1:
+        raise UsageError(f"--batch-size is {arguments.batch_size}; it must be at least 1")
+    if arguments.gradients and arguments.batch_size > 1:
+        raise UsageError("--batch-size does not go with --gradients, counted one at a time")
+
+
+def _write_line(line: str) -> None:
+    """A line on standard error, unless nobody reads it any more."""
+    with suppress(OSError):
+        sys.stderr.write(f"dashboard: {line}\n")
+        sys.stderr.flush()
 
 
 def _count(checkpoint: Checkpoint, text: CalibrationText, gradients: bool) -> Calibration:
@@ -594,16 +675,24 @@ BAR = "{desc} {percentage:3.0f} %|{bar:30}| {elapsed}, {remaining} left"
 
 
 @contextmanager
-def _progress_bar() -> Iterator[Callable[[Progress | ImpactProgress], None]]:
+def _progress_bar(
+    is_shown: bool = True,
+) -> Iterator[Callable[[Progress | ImpactProgress], None]]:
     """A bar on standard error, gone afterwards; nothing at all where that is not a terminal.
 
-    Gives what a calibration or a study is to call. Lines that are logged meanwhile appear above the
-    bar.
+    ``is_shown`` is false for all but one of several processes that share a terminal. Gives what a
+    calibration or a study is to call. Lines that are logged meanwhile appear above the bar.
     """
     loggers = [logging.getLogger(name) for name in PACKAGES]
     with (
         logging_redirect_tqdm(loggers),
-        tqdm(total=1, bar_format=BAR, leave=False, disable=None, dynamic_ncols=True) as bar,
+        tqdm(
+            total=1,
+            bar_format=BAR,
+            leave=False,
+            disable=None if is_shown else True,
+            dynamic_ncols=True,
+        ) as bar,
     ):
 
         def show(progress: Progress | ImpactProgress) -> None:
@@ -928,6 +1017,19 @@ def _parser() -> argparse.ArgumentParser:
         "--gradients",
         action="store_true",
         help="of the model's loss, too: then the best α is the one that is predicted to cost least",
+    )
+    command.add_argument(
+        "--batch-size",
+        type=int,
+        default=1,
+        metavar="N",
+        help="sequences in one forward, on a GPU; the result is the same",
+    )
+    command.add_argument(
+        "--dtype",
+        choices=DTYPES,
+        metavar="DTYPE",
+        help="of the forward, on a GPU: float32, bfloat16, float16; default: the weights'",
     )
     command.add_argument("--out", metavar=f"FILE{SUFFIX}", required=True)
     _add_no_store(command)

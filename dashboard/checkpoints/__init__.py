@@ -11,6 +11,7 @@ Nothing in a checkpoint is executed: weights are read from safetensors, or from 
 """
 
 from dashboard.checkpoints.backbone import (
+    DTYPES,
     backbone_of,
     conv_input,
     default_device,
@@ -41,6 +42,7 @@ from dashboard.checkpoints.weights import open_weights
 
 __all__ = [
     "CONV_WIDTHS",
+    "DTYPES",
     "SAMPLES_DIR",
     "Checkpoint",
     "CheckpointError",
