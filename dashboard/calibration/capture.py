@@ -30,7 +30,6 @@ from dashboard.checkpoints import (
     SAMPLES_DIR,
     Checkpoint,
     CheckpointError,
-    find_mixer,
 )
 from dashboard.checkpoints.hub import STATE_SPACES_TOKENIZER, TOKENIZER_FILES, FetchError, fetch
 from dashboard.checkpoints.weights import out_of_memory, ran_out_of_memory
@@ -570,6 +569,10 @@ def count_batches(
         if on_counted:
             on_counted(counter)
 
+    def prepare(layer: int, weight: Tensor) -> None:
+        if layer in counted:
+            counter.prepare(layer, weight)
+
     def visit_one(place: int, layer: int, x: Tensor, gradient: Tensor) -> None:
         visit([place], layer, x, gradient)
         if on_counted and layer == last:
@@ -583,9 +586,7 @@ def count_batches(
     if gradients:
         visit_gradients(checkpoint, backbone, tokens, visited, visit_one)
     else:
-        for layer in layers:
-            counter.prepare(layer, find_mixer(backbone, layer).get_parameter("in_proj.weight"))
-        run_forwards(checkpoint, backbone, tokens, visited, visit, batch_size, finish)
+        run_forwards(checkpoint, backbone, tokens, visited, visit, batch_size, finish, prepare)
     counter.collect()
     took = time.perf_counter() - begun
     logger.info("calibrated %s in %.1f s (%s)", checkpoint.name, took, forward_of(backbone))

@@ -104,6 +104,7 @@ def run_forwards(
     visit: Callable[[Sequence[int], int, Tensor], None],
     batch_size: int = 1,
     finish: Callable[[Sequence[int]], None] = lambda batches: None,
+    prepare: Callable[[int, Tensor], None] = lambda layer, weight: None,
 ) -> None:
     """Run N batches, some together; call visit(batches, layer, x), layer by layer, then finish.
 
@@ -114,6 +115,7 @@ def run_forwards(
         batch_size: how many sequences run together on a GPU, the last few fewer; on a CPU each
             runs alone.
         finish: called with the batches' numbers once their forward has been launched.
+        prepare: called before all forwards with each layer and the weights of its in_proj.
 
     What either raises ends the run. Raises CalibrationError where the model itself cannot be run.
     """
@@ -139,6 +141,7 @@ def run_forwards(
             mixer = find_mixer(backbone, layer)
             in_proj = mixer.get_submodule("in_proj")
             hooks.append(in_proj.register_forward_hook(hook_for(layer, mixer)))
+            prepare(layer, in_proj.get_parameter("weight"))
         with torch.no_grad():
             for first in range(0, len(tokens), batch_size):
                 together = tokens[first : first + batch_size]
