@@ -175,9 +175,9 @@ def test_a_large_vocabulary_without_tokenizer_says_what_to_add(tmp_path):
     from dataclasses import replace
 
     checkpoint = load_checkpoint("mamba-tiny")
-    larger = replace(checkpoint.architecture, vocab_size=50280)
+    larger = replace(checkpoint.architecture, vocab_size=50000)
     checkpoint = replace(checkpoint, architecture=larger, path=tmp_path)
-    with pytest.raises(CheckpointError, match=r"vocabulary of 50280 and no tokenizer\.json"):
+    with pytest.raises(CheckpointError, match=r"vocabulary of 50000 and no tokenizer\.json"):
         read_text(checkpoint)
 
 
