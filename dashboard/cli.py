@@ -210,10 +210,11 @@ def _run_calibrate(arguments: argparse.Namespace) -> int:
     )
     origin = replace(calibration.origin, fingerprint=fingerprint(checkpoint))
     save_calibration(out, replace(calibration, origin=origin))
-    sys.stdout.write(
+    sys.stderr.write(
         f"{out}: the counts of {len(calibration.layers)} layers of {origin.checkpoint} on "
-        f"{origin.batches} × {origin.seq_len} tokens of {origin.text}.\n{_kept_counts(arguments)}"
+        f"{origin.batches} × {origin.seq_len} tokens of {origin.text}\n"
     )
+    sys.stdout.write(_kept_counts(arguments))
     return 0
 
 

@@ -208,6 +208,7 @@ def _find_path(source: str) -> Path | None:
 
 def _download(hub_id: str, local: bool) -> Path:
     from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
 
     begun = time.perf_counter()
     logger.info("fetching %s from the Hub, unless it is in its cache", hub_id)
@@ -217,7 +218,12 @@ def _download(hub_id: str, local: bool) -> Path:
         )
     except Exception as error:  # the Hub client raises a dozen kinds, offline and on
         logger.info("fetching %s", hub_id, exc_info=error)
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        if isinstance(error, LocalEntryNotFoundError):  # raised offline; its words are its code's
+            reason: str = Message("there is no connection to it, and its cache has no such model")
+        else:
+            reason = (
+                str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+            )
         if local:
             raise CheckpointError(
                 "{name} is not a directory here and could not be fetched from the Hub: {reason}",
