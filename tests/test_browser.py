@@ -219,7 +219,9 @@ def test_a_cell_of_the_layers_page_leads_to_its_layer_and_rule_in_explore(tab, s
     cells = tab.locator(".st-key-rules .picks button")
     # The rule on show is one of the baselines; the recommended α is not.
     expect(cells).to_have_count(4 * (1 + len(baselines(ScaleRule()))))
-    tab.locator('.st-key-rules .picks [aria-label^="Layer 2, least squared error"]').press("Enter")
+    tab.locator('.st-key-rules .picks [aria-label^="Layer 2, mse, least squared error"]').press(
+        "Enter"
+    )
     ready(tab)
     expect(tab.get_by_role("combobox", name="Layer")).to_have_value("2")
     expect(tab.get_by_role("combobox", name="Scale rule")).to_have_value("mse")
@@ -402,7 +404,9 @@ def test_a_click_on_a_layer_is_one_step_and_leads_on_with_the_choices(browser, s
     page.goto(f"{server.address}/layers?checkpoint=mamba2-tiny&batches=2&seq_len=64&slice=B")
     page.locator(".st-key-rules svg").first.wait_for()
     before = history(page)
-    page.locator('.st-key-rules .picks [aria-label^="Layer 2, least squared error"]').press("Enter")
+    page.locator('.st-key-rules .picks [aria-label^="Layer 2, mse, least squared error"]').press(
+        "Enter"
+    )
     ready(page)
     for name, value in (("Checkpoint", "mamba2-tiny"), ("Layer", "2"), ("Scale rule", "mse")):
         expect(page.get_by_role("combobox", name=name)).to_have_value(value)

@@ -461,7 +461,7 @@ def test_a_rule_that_no_alpha_gives_stands_in_the_margin():
     places = {words.text: words.x for words in figure.layout.annotations if words.xref == "x"}
     low, high = figure.layout.xaxis.range
     assert low < places["scale_wx"] < -np.log10(1 - landscape.alphas[0])
-    assert figure.layout.xaxis.tickvals[-1] < places["conv absmax"] < high
+    assert figure.layout.xaxis.tickvals[-1] < places["conv-absmax"] < high
     assert figure.layout.xaxis.ticktext[-1] == "1"
 
 

@@ -198,7 +198,7 @@ def test_the_chosen_scale_comes_first_and_only_once(checkpoint, calibration):
             "α 0.9995",
             "α 0.99999",
             "MinMax, SiLU output",
-            "absmax, conv output",
+            "conv-absmax, before SiLU",
             "scale_wx",
         } <= set(labels)
 

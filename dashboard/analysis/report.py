@@ -99,7 +99,11 @@ class ScaleReport:
     def short(self) -> str:
         """The label where room is scarce."""
         registered = self.rule.registered
-        return registered.short if self.label == registered.label else self.label
+        if self.label == registered.label:
+            return registered.short
+        if self.label == Message("{rule}, asymmetric", rule=registered.label):
+            return Message("{rule}, asymmetric", rule=registered.short)
+        return self.label
 
 
 @dataclass(frozen=True)

@@ -146,6 +146,7 @@ def screen(outlier_share: float, outlier_size: float, say: Language) -> Screen:
             say,
         ),
         reading=_reading(example, say),
+        spoiler=_by_squared_error(example, say),
         table=Table(
             ("", "MinMax", say("percentile")),
             (
@@ -238,19 +239,28 @@ def _reading(example: OutlierExample, say: Language) -> str:
                 "By the mean error of all values MinMax is {times} times better.",
                 times=_times(percentile.mean_error, minmax.mean_error),
             ),
-            say(
-                "By the [[mse|mean squared error]] the percentile is {times} times better. The "
-                "least has a range that ends at {best}.",
-                times=_times(minmax.mse, percentile.mse),
-                best=number(example.best_amax, 2),
-            )
-            if percentile.mse < minmax.mse
-            else say(
-                "By the [[mse|mean squared error]] MinMax is {times} times better. The least has "
-                "a range that ends at {best}.",
-                times=_times(percentile.mse, minmax.mse),
-                best=number(example.best_amax, 2),
-            ),
+        )
+    )
+
+
+def _by_squared_error(example: OutlierExample, say: Language) -> str:
+    """The measure that SQNR follows, and so the answer to the question."""
+    minmax, percentile = example.minmax, example.percentile
+    if example.share == 0 or minmax.scale == percentile.scale:
+        return ""
+    return (
+        say(
+            "By the [[mse|mean squared error]] the percentile is {times} times better. The "
+            "least has a range that ends at {best}.",
+            times=_times(minmax.mse, percentile.mse),
+            best=number(example.best_amax, 2),
+        )
+        if percentile.mse < minmax.mse
+        else say(
+            "By the [[mse|mean squared error]] MinMax is {times} times better. The least has "
+            "a range that ends at {best}.",
+            times=_times(percentile.mse, minmax.mse),
+            best=number(example.best_amax, 2),
         )
     )
 

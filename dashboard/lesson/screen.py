@@ -98,6 +98,7 @@ class Screen:
     reading: str  # what the picture says now
     question: Question
     table: Table | None = None
+    spoiler: str = ""  # more of the reading, which gives the question's answer away
     note: str = ""
     success: str = ""  # where the task is done: what was reached
     excerpt: Excerpt | None = None

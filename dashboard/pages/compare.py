@@ -146,7 +146,7 @@ def _column_boxes(say: Language) -> list[ColumnChoice]:
     kept("columns", whole(2, MOST))
     count = st.number_input(say("Columns"), 2, MOST, 2, key="columns", width=100)
     keep("columns", count, 2)
-    with st.container():
+    with st.container(key="column_boxes"):
         return [_boxes_of(i, say) for i in range(1, int(count))]
 
 

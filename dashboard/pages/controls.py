@@ -24,7 +24,7 @@ from dashboard.calibration import (
 from dashboard.checkpoints import quantized_sample_names, sample_names
 from dashboard.messages import Message
 from dashboard.pages import calibrating, outlining, registry, studies, waiting
-from dashboard.pages.refusing import refusals
+from dashboard.pages.refusing import plain, refusals
 from dashboard.pages.remembering import (
     STATE,
     keep,
@@ -53,6 +53,7 @@ from dashboard.text import captions
 from dashboard.text.language import Language
 
 MOST_BATCHES, MOST_TOKENS = 1024, 8192
+ORIGIN_WIDTH = 210  # px of two lines beside the boxes
 COMPANION = "minmax"  # of the first visit
 CHOOSE = Message("Choose one, or enter another")  # in an empty box, for Streamlit's own words
 FIRST_BATCH = Message(
@@ -124,6 +125,9 @@ def choose(
     waiting.fetched(frame, source.checkpoint)
     with refusals(frame):
         outline = outlining.outline(source)
+    if source.from_file:
+        with frame.bar:
+            _say_origin(outline.source, say)
     if outline.stored:
         if not stored:
             _lead_to_stored(frame)
@@ -193,9 +197,11 @@ def checkpoint_box(say: Language, default: str = "") -> str:
 
 
 def _calibration_box(name: str, say: Language) -> Source:
-    """The text, how many batches of it, and how long: what the checkpoint is calibrated on."""
+    """The text, how many batches of it, and how long: what the checkpoint is calibrated on.
+
+    A calibration file says all of it, once it is read.
+    """
     if is_calibration_file(name):
-        st.markdown(say("calibration file: its text and batches"), width="content")
         return Source(name, "", 0, 0)
     kept("text")
     batches = kept("batches", whole(1, MOST_BATCHES)) or DEFAULT_BATCHES
@@ -219,6 +225,21 @@ def _calibration_box(name: str, say: Language) -> Source:
         keep("text", text, DEFAULT_TEXT) or DEFAULT_TEXT,
         int(keep("batches", batches, DEFAULT_BATCHES)),
         int(keep("seq_len", seq_len, DEFAULT_SEQ_LEN)),
+    )
+
+
+def _say_origin(source: Source, say: Language) -> None:
+    """What a calibration file was counted from."""
+    origin = calibrating.calibration(source, lambda _: None).origin
+    st.caption(
+        say(
+            "Counts of {checkpoint} on {batches} × {tokens} tokens of {text}",
+            checkpoint=plain(origin.checkpoint),
+            batches=origin.batches,
+            tokens=origin.seq_len,
+            text=plain(origin.text),
+        ),
+        width=ORIGIN_WIDTH,
     )
 
 

@@ -147,8 +147,8 @@ def _show_table(choice: Choice, study: SliceStudy, say: Language) -> None:
 
     st.markdown("### " + say("How each scale uses INT8"))
     lead = Message(
-        "Number of outputs in each of the 256 codes (log height), and what it costs. Click a row "
-        "to choose its rule."
+        "Number of outputs in each of the 256 codes (log height), and the squared error; a bar "
+        "that is cut says how many times the least it is. Click a row to choose its rule."
     )
     st.markdown(say(lead))
     by = study.landscape.by

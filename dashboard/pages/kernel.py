@@ -120,6 +120,13 @@ def _show_speed(say: Language) -> None:
     show(figures.copy_shares(shapes[shape], rows, say), key="speed")
     st.caption(say.sentences(captions.speed_caption(rows, say), origin))
     st.markdown("### " + say("What binds it"))
+    st.markdown(
+        say(
+            "Nothing runs above the lowest of three ceilings: what memory moves in a copy, how "
+            "many instructions the chip can issue, and how fast its special-function units "
+            "compute SiLU's exponentials and reciprocals."
+        )
+    )
     show(figures.roofline(roofline(), say), key="roofline")
     st.caption(say.sentences(captions.roofline_caption(roofline(), say), origin))
 

@@ -134,6 +134,8 @@ def show_step(number: int, introduction: Introduction, in_room: bool, frame: Fra
             success = prose.inline(screen.success)
             st.html(f'<div class="reply right" role="status"><b>✓</b> {success}</div>')
         answered = ask(screen.question, number, say)
+        if answered and screen.spoiler:
+            speaking.write(screen.spoiler, say)
         if number == len(STEPS):
             lead_on(subject["model"], say)
     with details:

@@ -81,7 +81,7 @@ def _show_kinds(
     st.markdown("### " + say("Other kinds of scale"))
     st.markdown(
         say(
-            "One scale a tensor is the coarsest choice. Asymmetric INT8 moves the code of 0 and "
+            "One scale per tensor is the coarsest choice. Asymmetric INT8 moves the code of 0 and "
             "strands nothing; a scale for each group of channels, or each channel, follows their "
             "ranges."
         )

@@ -5,10 +5,12 @@ The keys are the names by which messages refer to a term, ``[[key|words]]``; see
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from dashboard.analysis.report import SILU_MIN
 from dashboard.rules.observers import DEFAULT_SIGMA
+from dashboard.rules.observers.aciq import CLIPPING
 from dashboard.text.language import Language
 from dashboard.text.numbers import signed
 from kernels.int8 import QMAX, QMIN
@@ -152,6 +154,15 @@ def glossary(say: Language) -> dict[str, Term]:
         Term("conv_absmax", "conv-absmax",
              say("A baseline: the greatest magnitude before SiLU, as if SiLU changed nothing."),
              "amax = max|v|"),
+        Term("aciq", say("ACIQ (rule aciq)"),
+             say("amax with the least expected error if the values had a Laplace distribution, "
+                 "which takes no search."),
+             f"amax = {CLIPPING:.3f} · mean |y − mean(y)|"),
+        Term("kl_nats", "kl_nats",
+             say("What quantizing costs the model: how far its predictions of the next token move "
+                 "from the float model's, as KL divergence in nats for each token. One nat is "
+                 "{bits} bits.", bits=f"{1 / math.log(2):.2f}"),
+             "Σ p · ln(p / p_quantized)"),
         Term("effective_bits", "effective_bits",
              say("How many bits the codes carry: the entropy of how often each occurs."),
              "−Σ p · log₂ p"),

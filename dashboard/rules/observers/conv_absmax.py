@@ -10,8 +10,8 @@ from kernels.int8 import scale_from_amax
 @register(
     "conv-absmax",
     help=Message("a baseline: the greatest magnitude before SiLU"),
-    label=Message("absmax, conv output"),
-    short=Message("conv absmax"),
+    label=Message("conv-absmax, before SiLU"),
+    short="conv-absmax",
     gives="scale",
     baseline=True,
     snippet="v.half().float().abs().max()",

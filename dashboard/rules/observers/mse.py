@@ -85,7 +85,7 @@ def least_error_scale(
 @register(
     "mse",
     help=Message("the one whose scale makes the least squared error"),
-    label=Message("least squared error"),
+    label=Message("mse, least squared error"),
     short="mse",
     asymmetric=least_error_scale,
     grouped=True,

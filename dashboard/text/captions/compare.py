@@ -79,7 +79,7 @@ def _against_first(columns: Sequence[Column], i: int, say: Language) -> str:
             say("the same {quantity} in every layer", quantity="x_out_scale")
             if same
             else say(
-                "{quantity} is {low} to {high} times the first's",
+                "{quantity} is {low} to {high} times A's",
                 quantity="x_out_scale",
                 low=_times_first(min(out)),
                 high=_times_first(max(out)),
@@ -99,7 +99,7 @@ def _against_first(columns: Sequence[Column], i: int, say: Language) -> str:
     if ratios and not out:
         clauses.append(
             say(
-                "{quantity} is {low} to {high} times the first's",
+                "{quantity} is {low} to {high} times A's",
                 quantity="ratio_weight",
                 low=f"{min(ratios):.3g}",
                 high=f"{max(ratios):.3g}",

@@ -440,7 +440,7 @@ def whence_words(how: str, day: str, say: Language) -> str:
     words = {
         "now": say("counted now"),
         "kept": say("counted on {day}, kept", day=day),
-        "carried": say("counts of the sample's own"),
+        "carried": say("counts that come with the sample"),
     }
     return words.get(how, "")
 

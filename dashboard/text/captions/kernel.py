@@ -143,7 +143,7 @@ def _binding(roofline: Roofline, point: tuple[str, float, float], say: Language)
     """The lowest of the three ceilings over one point, and how near it comes."""
     variant, per_byte, tb_per_s = point
     ceilings = {
-        say("issue"): roofline.issue_tb_per_s(per_byte),
+        say("issue of instructions"): roofline.issue_tb_per_s(per_byte),
         say("memory"): roofline.copy_tb_per_s,
         say("special functions"): roofline.special_tb_per_s,
     }

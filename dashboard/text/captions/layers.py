@@ -52,13 +52,13 @@ def layers_verdict(reports: Sequence[LayerReport], index: int, say: Language) ->
         return say.sentences(
             say(
                 "{rule}: {near} of {layers} layers lose less than 0.5 dB against their best "
-                "asymmetric α, the middle one loses {middle}.",
+                "asymmetric α, the median layer loses {middle}.",
                 **losses,
             )
             if middle > -NEGLIGIBLE_DB
             else say(
                 "{rule}: {near} of {layers} layers lose less than 0.5 dB against their best "
-                "asymmetric α, the middle one is better than it by {middle}.",
+                "asymmetric α, the median layer is better than it by {middle}.",
                 **losses,
             ),
             say(
@@ -70,13 +70,13 @@ def layers_verdict(reports: Sequence[LayerReport], index: int, say: Language) ->
     return say.sentences(
         say(
             "{rule}: {near} of {layers} layers lose less than 0.5 dB against their best α, the "
-            "middle one loses {middle}.",
+            "median layer loses {middle}.",
             **losses,
         )
         if middle > -NEGLIGIBLE_DB
         else say(
             "{rule}: {near} of {layers} layers lose less than 0.5 dB against their best α, the "
-            "middle one is better than it by {middle}.",
+            "median layer is better than it by {middle}.",
             **losses,
         ),
         say(

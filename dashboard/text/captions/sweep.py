@@ -225,7 +225,7 @@ def kinds_caption(
         ]
     )
     return say(
-        "By mse, against one symmetric scale a tensor: {gains}. Percentiles are at the tensor's "
+        "By mse, against one symmetric scale per tensor: {gains}. Percentiles are at the tensor's "
         "best α: {alphas}.",
         gains=gains,
         alphas=alphas,
