@@ -8,6 +8,7 @@ status and the metrics are timed apart. A drag is timed from the pointer's event
 after the frame that shows it: all that follows is in that frame. Prints medians; asserts nothing.
 """
 
+import itertools
 import os
 import platform
 import shutil
@@ -54,11 +55,16 @@ OBSERVE = """() => {
     observer.observe(target, everything);
     window.observers.push(observer);
   };
-  const charts = ['strip', 'transfer', 'table', 'sweep'].map((key) => `.st-key-${key}`).join();
+  const keys = ['strip', 'landscape', 'transfer', 'table', 'sweep'];
+  const charts = keys.map((key) => `.st-key-${key}`).join();
+  const chart = (element) => {
+    const { top, bottom } = element.getBoundingClientRect();
+    return bottom > 0 && top < innerHeight ? 'charts in sight' : 'charts below';
+  };
   watch(document.body, (element) =>
     element?.closest('.st-key-status') ? 'kernel' :
     element?.closest('[data-testid=stMetricValue]') ? 'metrics' :
-    element?.closest(charts) ? 'charts' : null);
+    element?.closest(charts) ? chart(element.closest(charts)) : null);
   window.addEventListener('keydown', () => { window.pressed = performance.now(); },
     {capture: true, once: true});
 }"""
@@ -195,10 +201,50 @@ def report_drags(page: Page, what: str, repeats: int) -> None:
     high = times[int(0.95 * (len(times) - 1))]
     middle = statistics.median(times)
     print(f"{what}: {len(times)} moves painted, median {middle:.0f} ms, p95 {high:.0f} ms")
-    for name in ("kernel", "charts"):
+    for name in ("kernel", "charts in sight", "charts below"):
         let_go = [after[name] for _, after in runs if name in after]
         if let_go:
             print(f"{what}: let go -> {name}, median {statistics.median(let_go):.0f} ms")
+
+
+# When a figure's plot was last drawn.
+WATCH_PLOT = """(key) => {
+  window.draws = [];
+  const react = Plotly.react;
+  Plotly.react = (...all) => {
+    const drawn = react.apply(Plotly, all);
+    if (all[0].closest(`.st-key-${key}`)) drawn.then(() => draws.push(performance.now()));
+    return drawn;
+  };
+}"""
+
+
+def drag_slider(page: Page, address: str, path: str, name: str, key: str) -> None:
+    """How often the figure of a slider is drawn while its thumb is dragged for some seconds."""
+    page.goto(f"{address}/{path}")
+    slider = page.get_by_role("slider", name=name)
+    page.locator(f".st-key-{key} svg").first.wait_for(timeout=120_000)
+    page.wait_for_timeout(4000)
+    page.evaluate(WATCH_PLOT, key)
+    box = slider.bounding_box()
+    assert box
+    y, share = box["y"] + box["height"] / 2, float(slider.input_value())
+    share /= float(slider.get_attribute("max") or 1)
+    place = [box["x"] + box["width"] * (share + (0.8 - share) * k / 60) for k in range(61)]
+    page.mouse.move(place[0], y)
+    page.mouse.down()
+    begun = page.evaluate("performance.now()")
+    for x in place:
+        page.mouse.move(x, y)
+        page.wait_for_timeout(50)
+    held = page.evaluate("performance.now()")
+    draws = [at for at in page.evaluate("draws") if at <= held]
+    page.mouse.up()
+    apart = [b - a for a, b in itertools.pairwise(draws)]
+    print(
+        f"{path}: drawn {len(draws)} times in {(held - begun) / 1000:.1f} s while {name} is dragged"
+        + (f", {statistics.median(apart):.0f} ms apart (median)" if apart else "")
+    )
 
 
 def main() -> None:
@@ -235,6 +281,8 @@ def main() -> None:
                     f"layer change, {name} time",
                     {n: statistics.median(t[n] for t in times if n in t) for n in times[0]},
                 )
+            drag_slider(page, address, "lesson?step=3", "Spread", "lesson_3")
+            drag_slider(page, address, "kernel", "Position", "pipeline")
         browser.close()
 
 

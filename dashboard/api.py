@@ -346,6 +346,7 @@ class Plan:
 
     @property
     def predicted_nats(self) -> float:
+        """What the plan is predicted to cost a token, in nats."""
         return self.plan.predicted_nats
 
     def table(self) -> list[dict]:

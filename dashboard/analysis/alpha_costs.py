@@ -69,6 +69,7 @@ class AlphaLandscape:
         }
 
     def with_measured(self, measurements: Measurements) -> AlphaCosts:
+        """The same with what was measured of its settings so far."""
         return AlphaCosts(
             self.layers,
             self.symmetric,

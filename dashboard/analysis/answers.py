@@ -31,6 +31,7 @@ class Answers:
 
     @property
     def scales(self) -> tuple[ScaleReport, ...]:
+        """The scale of each α, with what it makes of the output."""
         return tuple(report.chosen for report in self.reports)
 
     def agrees(self, scale: ScaleReport) -> bool:

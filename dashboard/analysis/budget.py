@@ -58,6 +58,7 @@ class LayerOption:
 
     @property
     def layer(self) -> int:
+        """The layer's number in the model."""
         return self.quantization.layer
 
 

@@ -75,14 +75,17 @@ class Impact:
 
     @property
     def kl_nats(self) -> Estimate:
+        """Mean KL(float ‖ quantized) a token, in nats, with its standard error over windows."""
         return Estimate.of(self.kl.mean(1))
 
     @property
     def delta_nats(self) -> Estimate:
+        """The loss's mean difference from the float model's, in nats, paired by token."""
         return Estimate.of(self.delta.mean(1))
 
     @property
     def same_top(self) -> Estimate:
+        """The share of tokens whose most likely next token stays."""
         return Estimate.of(self.same.mean(1))
 
     def measures(self) -> dict:
@@ -121,6 +124,7 @@ class FloatRun:
 
     @property
     def loss_nats(self) -> Estimate:
+        """The float model's mean loss a token, in nats."""
         return Estimate.of(self.loss.mean(1))
 
     def first(self, windows: int) -> FloatRun:
@@ -146,6 +150,7 @@ class ImpactProgress:
 
     @property
     def share(self) -> float:
+        """How much of all settings and windows is done, in (0, 1]."""
         return (self.setting * self.windows + self.window + 1) / (self.settings * self.windows)
 
     @property

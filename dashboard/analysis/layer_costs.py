@@ -40,6 +40,7 @@ class LayerCosts:
 
     @property
     def predicted_total(self) -> float | None:
+        """What all layers are predicted to cost together, in nats; None where one is not known."""
         known = [nats for nats in self.predicted_nats if nats is not None]
         return float(sum(known)) if len(known) == len(self.layers) else None
 
@@ -50,6 +51,7 @@ class LayerCosts:
         return float(sum(costs)) if len(costs) == count else None
 
     def alone_nats(self, place: int, unit: Unit) -> Estimate | None:
+        """What one layer costs by itself; None where it was not measured."""
         impact = self.alone[place]
         return None if impact is None else estimate(impact, unit)
 
@@ -73,6 +75,7 @@ class LayerCosts:
 
     @property
     def is_complete(self) -> bool:
+        """Whether every setting was measured."""
         return None not in (*self.alone, *self.without[: len(self.layers) * (len(self.layers) > 1)],
                             *self.added)  # fmt: skip
 

@@ -62,10 +62,12 @@ class Measurements:
     known: Callable[[str], Impact | None]
 
     def quantizations(self, setting: Setting) -> list[LayerQuantization]:
+        """A setting's layers with their scales, as the quantized forward takes them."""
         planned = self.plan(setting.scales)
         return [planned[layer].quantization for layer in setting.layers]
 
     def key(self, setting: Setting) -> str:
+        """Under which a setting is kept: by contents, not by names."""
         return impact_key(self.run, self.quantizations(setting), self.mode)
 
     def impact(self, setting: Setting) -> Impact | None:

@@ -131,6 +131,7 @@ class Coded:
 
     @property
     def total(self) -> int:
+        """How many values were coded."""
         return int(self.code_counts.sum())
 
     @property
@@ -140,14 +141,17 @@ class Coded:
 
     @property
     def saturation_rate(self) -> float:
+        """The share of values beyond the range."""
         return self.saturated / self.total
 
     @property
     def rounding_mse(self) -> float:
+        """Mean squared error of what lies within the range, over all values."""
         return self.rounding_sse / self.total
 
     @property
     def clipping_mse(self) -> float:
+        """Mean squared error of what lies beyond, over all values."""
         return self.clipping_sse / self.total
 
     @property
@@ -157,6 +161,7 @@ class Coded:
 
     @property
     def codes_used(self) -> int:
+        """How many codes occur."""
         return int((self.code_counts > 0).sum())
 
     @property

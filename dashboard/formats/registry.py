@@ -49,6 +49,7 @@ class NumberFormat:
 
     @property
     def is_asymmetric(self) -> bool:
+        """Whether its zero has a code of its own choice."""
         return self.asymmetric_grid is not None
 
     @property

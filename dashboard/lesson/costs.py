@@ -32,6 +32,7 @@ class ModelCosts:
     impacts: Mapping[ScaleRule, Impact]
 
     def knows(self, *rules: ScaleRule) -> bool:
+        """Whether what each of some rules costs was measured."""
         return all(rule in self.impacts for rule in rules)
 
     def sentence(self, rules: Sequence[ScaleRule], say: Language) -> str:

@@ -33,6 +33,7 @@ def loss_over_alpha(model: CalibratedModel, alphas: Sequence[float]) -> LossOver
 
 
 def activations_of(model: CalibratedModel) -> Activations:
+    """What a model ran on; raises Refusal for a calibration file, which has none."""
     if model.activations is None:
         raise Refusal("A calibration file has no model to run. Choose a checkpoint.")
     return model.activations

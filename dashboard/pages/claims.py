@@ -116,6 +116,7 @@ def known_costs(source: Source, model: CalibratedModel) -> Study | None:
 
 
 def costs_of(study: Study) -> ModelCosts:
+    """What was measured so far of the claims' scales."""
     known = {setting.scales: study.asked.impact(setting) for setting in study.settings}
     return ModelCosts(
         {

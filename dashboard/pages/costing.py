@@ -75,6 +75,7 @@ def held_out_text(held_out: HeldOutText) -> CalibrationText:
 
 
 def has_float_run(held_out: HeldOutText) -> bool:
+    """Whether the float model has run on the held-out text."""
     return shelf("float_run").get(held_out) is not None
 
 

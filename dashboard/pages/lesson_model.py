@@ -49,6 +49,7 @@ def sample_source(sample: StepSample) -> Source:
 
 
 def sample_model(sample: StepSample) -> CalibratedModel:
+    """The sample that a step is about, calibrated."""
     return calibrated_model(sample_source(sample))
 
 

@@ -41,6 +41,7 @@ class Study:
 
     @property
     def missing(self) -> list[Setting]:
+        """The settings that are still to be measured."""
         return self.asked.missing(self.settings)
 
     @property
@@ -62,6 +63,7 @@ class Running:
 def study_of(
     name: str, held_out: costing.HeldOutText, asked: Measurements, settings: Sequence[Setting]
 ) -> Study:
+    """A study of some settings, under the name that pages know it by."""
     return Study(name, held_out, asked.mode, tuple(settings), asked)
 
 
@@ -85,6 +87,7 @@ def _running() -> list[Running]:
 
 
 def is_running(study: Study) -> bool:
+    """Whether the study is being measured now."""
     return any(running.study == study for running in _running())
 
 

@@ -51,6 +51,7 @@ def is_sample(name: str) -> bool:
 
 
 def text_edition(name: str) -> Edition:
+    """``edition`` of a calibration text, by its name or path."""
     if name not in text_names() and not access.is_open(name):
         return ()
     try:
