@@ -713,6 +713,7 @@ def test_scales_from_elsewhere_that_cannot_be_are_one_line(arguments, fault, tmp
     if any("{file}" in argument for argument in arguments):
         counted = ["mamba2-tiny", "--batches", "1", "--seq-len", "8", "--out", str(out)]
         assert cli.main(["calibrate", *counted]) == 0
+    capsys.readouterr()
     given = [argument.format(file=out) for argument in arguments]
     assert cli.main(["impact", *given, *QUICK]) == 2
     error = capsys.readouterr().err

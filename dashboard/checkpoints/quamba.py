@@ -109,11 +109,11 @@ class _Conv:
         return scales
 
     def scale(self, field: str) -> float:
-        """One scale of an entry; raises CheckpointError where it has several or none that is sound."""
+        """One scale of an entry; raises CheckpointError where it has several, or none."""
         return float(self.scales(field, [(1,)])[0])
 
     def codes(self, field: str, shapes: list[tuple[int, ...]]) -> Tensor:
-        """An entry's INT8 codes in one of ``shapes``; raises CheckpointError for what is otherwise."""
+        """An entry's INT8 codes, of one of ``shapes``; raises CheckpointError for others."""
         if f"{self.prefix}.{field}" not in self.weights.files:
             raise CheckpointError("{path}: {entry} is missing", **self.place(field))
         tensor = self.weights.read(f"{self.prefix}.{field}")
