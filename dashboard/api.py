@@ -80,6 +80,7 @@ from dashboard.calibration.archive import (
     write_whole,
 )
 from dashboard.checkpoints import (
+    DTYPES,
     Checkpoint,
     CheckpointError,
     load_backbone,
@@ -476,6 +477,8 @@ class Calibration:
         *,
         tokenizer: Tokenizer | None = None,
         gradients: bool = False,
+        batch_size: int = 1,
+        dtype: str | None = None,
         on_progress: Callable[[Progress], None] | None = None,
     ) -> Calibration:
         """Run a text through a model and count what its convolutions make.
@@ -494,18 +497,33 @@ class Calibration:
             gradients: count those of the model's loss, too, by one backward pass a batch: scales
                 then have ``predicted_nats``, and the best α is the one with the least. The model
                 needs its head.
-            on_progress: called after each layer of each batch, as ``print``.
+            batch_size: how many sequences run together in a forward on a GPU; the result is the
+                same. Gradients are counted one at a time.
+            dtype: of the forward on a GPU, "float32", "bfloat16" or "float16"; None means that of
+                the weights, which a model in memory keeps.
+            on_progress: called after each layer of each forward, as ``print``.
 
         Raises CheckpointError for a model that cannot be used, CalibrationError for such a text or
         activations; both are ValueErrors, in one sentence.
         """
+        if dtype is not None and (is_model(model) or dtype not in DTYPES):
+            raise CheckpointError(
+                "dtype is {dtype}; allowed are {allowed}, and for a model in memory none",
+                dtype=repr(dtype),
+                allowed=tuple(DTYPES),
+            )
         if is_model(model):
             checkpoint = read_model(model)
             calibration_text = _read(checkpoint, text, batches, seq_len, tokenizer, in_memory=True)
             lend = lent_language_model if gradients else lent_backbone
             with lend(model) as lent:
                 record = counting.calibrate(
-                    checkpoint, lent, calibration_text, gradients=gradients, on_progress=on_progress
+                    checkpoint,
+                    lent,
+                    calibration_text,
+                    gradients=gradients,
+                    batch_size=batch_size,
+                    on_progress=on_progress,
                 )
             return Calibration(record, text=text, tokenizer=tokenizer)
         if not isinstance(model, str | os.PathLike):
@@ -524,9 +542,10 @@ class Calibration:
         load = load_language_model if gradients else load_backbone
         record = counting.calibrate(
             checkpoint,
-            load(checkpoint),
+            load(checkpoint, dtype=None if dtype is None else DTYPES[dtype]),
             calibration_text,
             gradients=gradients,
+            batch_size=batch_size,
             on_progress=on_progress,
         )
         return Calibration(record, checkpoint, text, tokenizer)

@@ -6,11 +6,13 @@
     python -m dashboard export CHECKPOINT        calibrate, and write scales as Quamba stores them
     python -m dashboard impact CHECKPOINT        what quantized layers cost the model, in nats
 
+``calibrate`` goes on where it was stopped, and under torchrun it is shared out over its processes.
+
 Exit status 0; 1 where ``check`` finds a fault or ``impact`` a KL above ``--max-kl``; 130 where
-``impact`` was stopped, with what was finished by then; 2, with one line on standard error, for
-anything wrong with what was given. What was asked for goes to standard output or to ``--out``; how
-far the work is and what is logged (``--log-level``) to standard error, the former on a terminal
-alone.
+``calibrate`` was stopped, or ``impact``, with what was finished by then; 2, with one line on
+standard error, for anything wrong with what was given. What was asked for goes to standard output
+or to ``--out``; how far the work is, what came of it and what is logged (``--log-level``) to
+standard error, the first on a terminal alone.
 """
 
 from __future__ import annotations
@@ -23,8 +25,9 @@ import os
 import shutil
 import sys
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import NoReturn
 
@@ -73,9 +76,11 @@ from dashboard.calibration import (
     LayerCalibration,
     Origin,
     Progress,
+    Tokenizer,
     calibrate,
     calibrate_in_passes,
     calibration_store,
+    open_tokenizer,
     read_text,
 )
 from dashboard.calibration.archive import (
@@ -86,15 +91,26 @@ from dashboard.calibration.archive import (
     save_calibration,
     write_whole,
 )
+from dashboard.calibration.forward import forward_of
+from dashboard.calibration.processes import Processes, launched_processes
+from dashboard.calibration.unfinished import (
+    Segments,
+    calibrate_to_the_end,
+    default_directory,
+    segments_of,
+)
 from dashboard.checkpoints import (
+    DTYPES,
     Checkpoint,
     backbone_of,
     default_device,
+    is_hub_id,
     load_backbone,
     load_checkpoint,
     load_language_model,
     open_weights,
 )
+from dashboard.checkpoints.hub import TOKENIZER_FILES, fetch
 from dashboard.export import documents, quamba_entries, tables
 from dashboard.export.impact import IMPACT_FORMATS, impact_document
 from dashboard.formats import DEFAULT_FORMAT, NumberFormat
@@ -150,6 +166,32 @@ def _run_analyze(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _tokenizer(arguments: argparse.Namespace) -> Tokenizer | None:
+    """The one that ``--tokenizer`` names, in place of the checkpoint's own; None without it."""
+    directory = _tokenizer_directory(arguments.tokenizer)
+    if directory is None:
+        return None
+    try:
+        return open_tokenizer(directory)
+    except Exception as error:  # each kind of tokenizer has faults of its own
+        logger.info("the tokenizer %s", arguments.tokenizer, exc_info=error)
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise UsageError(f"--tokenizer is {arguments.tokenizer!r}: {reason}") from error
+
+
+@cache
+def _tokenizer_directory(name: str | None) -> Path | None:
+    """Where a tokenizer's files lie: a directory, or that of the Hub's cache; None for None."""
+    if name is None:
+        return None
+    directory = Path(name).expanduser()
+    if directory.is_dir():
+        return directory
+    if not is_hub_id(name):
+        raise UsageError(f"--tokenizer is {name!r}; give a directory, or a Hub id (owner/name)")
+    return fetch(name, TOKENIZER_FILES)
+
+
 def _write(text: str, out: str | None) -> None:
     if out:
         Path(out).write_text(text, encoding="utf-8")
@@ -185,7 +227,9 @@ def _evaluate(
     if model.is_quantized:
         raise UsageError(f"--against is {arguments.against!r}, which is quantized, too")
     health.check_same_model(quantized, model)
-    text = read_text(model, arguments.text, arguments.batches, arguments.seq_len)
+    text = read_text(
+        model, arguments.text, arguments.batches, arguments.seq_len, _tokenizer(arguments)
+    )
     layers = sorted(set(quantized.stored_layers) & set(model.layers))
     for calibration in _calibrate_in_passes(model, text, layers):
         outputs = channels_of(calibration, model)
@@ -200,22 +244,95 @@ def _run_calibrate(arguments: argparse.Namespace) -> int:
         raise UsageError(f"--out is {arguments.out!r}; a calibration file ends in {SUFFIX}")
     _check_place(arguments.out)
     checkpoint = load_checkpoint(arguments.checkpoint)
-    text = read_text(checkpoint, arguments.text, arguments.batches, arguments.seq_len)
-    calibration = _kept_or_counted(
-        arguments,
-        checkpoint,
-        text,
-        arguments.gradients,
-        lambda: _count(checkpoint, text, arguments.gradients),
+    text = read_text(
+        checkpoint, arguments.text, arguments.batches, arguments.seq_len, _tokenizer(arguments)
     )
-    origin = replace(calibration.origin, fingerprint=fingerprint(checkpoint))
-    save_calibration(out, replace(calibration, origin=origin))
-    sys.stderr.write(
-        f"{out}: the counts of {len(calibration.layers)} layers of {origin.checkpoint} on "
-        f"{origin.batches} × {origin.seq_len} tokens of {origin.text}\n"
-    )
-    sys.stdout.write(_kept_counts(arguments))
+    _check_batch_size(arguments)
+    unfinished: list[Segments] = []
+    with launched_processes() as processes:
+
+        def count() -> Calibration | None:
+            return _count_to_the_end(arguments, checkpoint, text, processes, unfinished)
+
+        def count_alone() -> Calibration:
+            counted = count()
+            assert counted is not None  # the only process is the first
+            return counted
+
+        calibration: Calibration | None
+        try:
+            if processes.size == 1 and arguments.dtype is None:
+                gradients = arguments.gradients
+                calibration = _kept_or_counted(arguments, checkpoint, text, gradients, count_alone)
+            else:
+                calibration = count()
+        except KeyboardInterrupt:
+            _write_line("stopped; the same command goes on from what was counted")
+            return 130
+        if calibration is not None:
+            origin = replace(calibration.origin, fingerprint=fingerprint(checkpoint))
+            save_calibration(out, replace(calibration, origin=origin))
+        processes.wait()
+        for segments in unfinished:
+            segments.remove()
+    if calibration is not None:
+        origin = calibration.origin
+        sys.stderr.write(
+            f"{out}: the counts of {len(calibration.layers)} layers of {origin.checkpoint} on "
+            f"{origin.batches} × {origin.seq_len} tokens of {origin.text}\n"
+        )
+        sys.stdout.write(_kept_counts(arguments))
     return 0
+
+
+def _count_to_the_end(
+    arguments: argparse.Namespace,
+    checkpoint: Checkpoint,
+    text: CalibrationText,
+    processes: Processes,
+    unfinished: list[Segments],
+) -> Calibration | None:
+    """Count all layers, from where an earlier run was stopped; None but in the first process.
+
+    Adds to ``unfinished`` what has to be removed once the calibration is written.
+    """
+    load = load_language_model if arguments.gradients else load_backbone
+    model = load(checkpoint, processes.device, DTYPES.get(arguments.dtype))
+    backbone = backbone_of(model)
+    segments = segments_of(default_directory(), checkpoint, backbone, text, arguments.gradients)
+    unfinished.append(segments)
+    with _progress_bar(processes.is_first) as show:
+        calibration = calibrate_to_the_end(
+            checkpoint,
+            model,
+            text,
+            segments,
+            processes,
+            gradients=arguments.gradients,
+            batch_size=arguments.batch_size,
+            on_progress=show,
+        )
+    if processes.is_first:
+        together = f", {processes.size} processes" if processes.size > 1 else ""
+        _write_line(
+            f"{text.batches} batches of {text.seq_len} tokens counted; the forward ran in "
+            f"{forward_of(backbone)}{together}"
+        )
+    return calibration
+
+
+def _check_batch_size(arguments: argparse.Namespace) -> None:
+    if arguments.batch_size < 1:
+        raise UsageError(f"--batch-size is {arguments.batch_size}; it must be at least 1")
+    if arguments.gradients and arguments.batch_size > 1:
+        raise UsageError("--batch-size does not go with --gradients, counted one at a time")
+
+
+def _write_line(line: str) -> None:
+    """A line on standard error, unless nobody reads it any more."""
+    with suppress(OSError):
+        sys.stderr.write(f"dashboard: {line}\n")
+        sys.stderr.flush()
 
 
 def _count(checkpoint: Checkpoint, text: CalibrationText, gradients: bool) -> Calibration:
@@ -246,6 +363,7 @@ def _kept_or_counted(
         gradients,
         default_device(),
         store,
+        _tokenizer_directory(arguments.tokenizer),
     )
     kept = calibration_store.kept(store, checkpoint.path, key)
     if kept is not None:
@@ -277,7 +395,9 @@ def _run_export(arguments: argparse.Namespace) -> int:
         raise UsageError(
             f"{model.path} is a hybrid ({model.family}), of which Quamba has no checkpoints"
         )
-    text = read_text(model, arguments.text, arguments.batches, arguments.seq_len)
+    text = read_text(
+        model, arguments.text, arguments.batches, arguments.seq_len, _tokenizer(arguments)
+    )
     try:
         if arguments.into is None:
             if out.suffix != ".bin":
@@ -411,7 +531,9 @@ def _analyze_format(
                 "float weights"
             )
         wanted = parse_layers(arguments.layers, checkpoint.layers)
-        text = read_text(checkpoint, arguments.text, arguments.batches, arguments.seq_len)
+        text = read_text(
+            checkpoint, arguments.text, arguments.batches, arguments.seq_len, _tokenizer(arguments)
+        )
         with _progress_bar() as show:
             calibration = calibrate(
                 checkpoint, load_backbone(checkpoint), text, layers=wanted, on_progress=show
@@ -456,7 +578,9 @@ def _analyze_checkpoint(
     checkpoint: Checkpoint, arguments: argparse.Namespace, rule: ScaleRule
 ) -> Analysis:
     layers = parse_layers(arguments.layers, checkpoint.layers)
-    text = read_text(checkpoint, arguments.text, arguments.batches, arguments.seq_len)
+    text = read_text(
+        checkpoint, arguments.text, arguments.batches, arguments.seq_len, _tokenizer(arguments)
+    )
     reports: list[LayerReport] = []
     every_alpha: dict[tuple[int, str], Landscape] = {}
     for calibration in _calibrate_in_passes(checkpoint, text, layers):
@@ -556,16 +680,24 @@ BAR = "{desc} {percentage:3.0f} %|{bar:30}| {elapsed}, {remaining} left"
 
 
 @contextmanager
-def _progress_bar() -> Iterator[Callable[[Progress | ImpactProgress], None]]:
+def _progress_bar(
+    is_shown: bool = True,
+) -> Iterator[Callable[[Progress | ImpactProgress], None]]:
     """A bar on standard error, gone afterwards; nothing at all where that is not a terminal.
 
-    Gives what a calibration or a study is to call. Lines that are logged meanwhile appear above the
-    bar.
+    ``is_shown`` is false for all but one of several processes that share a terminal. Gives what a
+    calibration or a study is to call. Lines that are logged meanwhile appear above the bar.
     """
     loggers = [logging.getLogger(name) for name in PACKAGES]
     with (
         logging_redirect_tqdm(loggers),
-        tqdm(total=1, bar_format=BAR, leave=False, disable=None, dynamic_ncols=True) as bar,
+        tqdm(
+            total=1,
+            bar_format=BAR,
+            leave=False,
+            disable=None if is_shown else True,
+            dynamic_ncols=True,
+        ) as bar,
     ):
 
         def show(progress: Progress | ImpactProgress) -> None:
@@ -661,6 +793,7 @@ def measure_impact(arguments: argparse.Namespace) -> tuple[dict, int]:
         arguments.text if arguments.on is None else arguments.on,
         arguments.on_batches,
         arguments.seq_len,
+        _tokenizer(arguments),
         first=on_first,
     )
     model = load_language_model(checkpoint)
@@ -787,7 +920,9 @@ def _first_window(
         return 0
     if saved is None:
         return arguments.batches
-    sha256 = read_text(checkpoint, arguments.text, 1, arguments.seq_len).sha256
+    sha256 = read_text(
+        checkpoint, arguments.text, 1, arguments.seq_len, _tokenizer(arguments)
+    ).sha256
     if sha256 != saved.origin.text_sha256:
         return 0
     return math.ceil(saved.origin.batches * saved.origin.seq_len / arguments.seq_len)
@@ -811,7 +946,9 @@ def _passes(
     if saved is not None:
         yield replace(saved, layers=tuple(saved.layer(layer) for layer in layers))
         return
-    text = read_text(checkpoint, arguments.text, arguments.batches, arguments.seq_len)
+    text = read_text(
+        checkpoint, arguments.text, arguments.batches, arguments.seq_len, _tokenizer(arguments)
+    )
     gradients = arguments.predict or arguments.budget is not None
     by_channel = (
         arguments.group_size is not None
@@ -885,6 +1022,19 @@ def _parser() -> argparse.ArgumentParser:
         "--gradients",
         action="store_true",
         help="of the model's loss, too: then the best α is the one that is predicted to cost least",
+    )
+    command.add_argument(
+        "--batch-size",
+        type=int,
+        default=1,
+        metavar="N",
+        help="sequences in one forward, on a GPU; the result is the same",
+    )
+    command.add_argument(
+        "--dtype",
+        choices=DTYPES,
+        metavar="DTYPE",
+        help="of the forward, on a GPU: float32, bfloat16, float16; default: the weights'",
     )
     command.add_argument("--out", metavar=f"FILE{SUFFIX}", required=True)
     _add_no_store(command)
@@ -1018,6 +1168,12 @@ def _add_number_format(command: argparse.ArgumentParser) -> None:
 def _add_source(command: argparse.ArgumentParser, help: str) -> None:
     command.add_argument("checkpoint", metavar="CHECKPOINT", help=help)
     command.add_argument("--text", default=DEFAULT_TEXT, metavar="FILE", help="UTF-8 text")
+    command.add_argument(
+        "--tokenizer",
+        metavar="SOURCE",
+        help="a directory or Hub id with the tokenizer; default: the checkpoint's own, bytes for a "
+        "vocabulary of 256, or GPT-NeoX's for state-spaces' models",
+    )
     command.add_argument("--batches", type=int, default=DEFAULT_BATCHES, metavar="N")
     command.add_argument("--seq-len", type=int, default=DEFAULT_SEQ_LEN, metavar="L")
     command.add_argument(

@@ -17,9 +17,10 @@ if not torch.cuda.is_available():
 from kernels.backends import available_backends, default_backend
 from kernels.causal_conv1d import quant_causal_conv1d, quant_causal_conv1d_lookup
 from kernels.decode import quant_causal_conv1d_update
-from kernels.statistics import code_histogram, silu_histograms
+from kernels.statistics import add_layer_counts, code_histogram, silu_histograms
 
 __all__ = [
+    "add_layer_counts",
     "available_backends",
     "code_histogram",
     "default_backend",

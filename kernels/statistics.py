@@ -93,6 +93,60 @@ if HAS_TRITON:
         tl.atomic_add(mine + (NEAR + 1) * PATTERNS + of_y, 1, mask=m_far, sem="relaxed")
 
     @triton.jit
+    def _layer_counts_kernel(
+        x,  # (N, D, L), floating
+        weight,  # float32 (D, WIDTH), contiguous
+        bias,  # float32 (D,), contiguous
+        slice_of,  # int32 (D,): which row of the counters a channel counts in
+        v_counts,  # int32 (SLICES, PATTERNS)
+        y_counts,  # int32 (N, SLICES, PATTERNS), stride_y from one sequence to the next
+        x_amax,  # int32 (N, D), stride_amax likewise: bits of float32
+        channels,
+        length,
+        stride_n,
+        stride_d,
+        stride_l,
+        stride_y,
+        stride_amax,
+        WIDTH: tl.constexpr,
+        PATTERNS: tl.constexpr,
+        BLOCK_D: tl.constexpr,
+        BLOCK_L: tl.constexpr,
+    ):
+        i_n = tl.program_id(2).to(tl.int64)
+        o_d = tl.program_id(0) * BLOCK_D + tl.arange(0, BLOCK_D)
+        o_l = tl.program_id(1) * BLOCK_L + tl.arange(0, BLOCK_L)
+        m_d = o_d < channels
+        m = m_d[:, None] & (o_l < length)[None, :]
+        p_x = x + i_n * stride_n + (o_d.to(tl.int64) * stride_d)[:, None]
+        # The reference's order of operations, each rounded to float32 on its own.
+        v = tl.zeros((BLOCK_D, BLOCK_L), tl.float32)
+        x_k = v
+        for k in tl.static_range(WIDTH):
+            o_k = o_l - (WIDTH - 1) + k
+            x_k = tl.load(
+                p_x + (o_k.to(tl.int64) * stride_l)[None, :],
+                mask=m & (o_k >= 0)[None, :],
+                other=0.0,
+            ).to(tl.float32)
+            w_k = tl.load(weight + o_d * WIDTH + k, mask=m_d, other=0.0)[:, None]
+            v = w_k * x_k if k == 0 else v + w_k * x_k
+        v = v + tl.load(bias + o_d, mask=m_d, other=0.0)[:, None]
+        # x_k is now the position's own value. As whole numbers, magnitudes keep their order, and a
+        # NaN is above infinity.
+        magnitude = x_k.to(tl.int32, bitcast=True) & 0x7FFFFFFF
+        tl.atomic_max(
+            x_amax + i_n * stride_amax + o_d, tl.max(magnitude, axis=1), mask=m_d, sem="relaxed"
+        )
+        e = tl.exp(-v.to(tl.float64)).to(tl.float32)
+        y = tl.div_rn(v, 1.0 + e)
+        of_v = v.to(tl.float16).to(tl.int16, bitcast=True).to(tl.int32) + PATTERNS // 2
+        of_y = y.to(tl.float16).to(tl.int16, bitcast=True).to(tl.int32) + PATTERNS // 2
+        row = (tl.load(slice_of + o_d, mask=m_d, other=0) * PATTERNS)[:, None]
+        tl.atomic_add(v_counts + row + of_v, 1, mask=m, sem="relaxed")
+        tl.atomic_add(y_counts + i_n * stride_y + row + of_y, 1, mask=m, sem="relaxed")
+
+    @triton.jit
     def _code_histogram_kernel(
         codes,  # int8 (number,)
         counts,  # int32 (256,)
@@ -147,6 +201,84 @@ def silu_histograms(
             y_counts += y_chunk
     reference.check_finite(v_counts, y_counts)
     return v_counts, y_counts
+
+
+def add_layer_counts(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    slice_of: Tensor,
+    v_counts: Tensor,
+    y_counts: Tensor,
+    x_amax: Tensor,
+) -> None:
+    """Add a layer's float16 patterns to counters that lie on its device; nothing is waited for.
+
+    One launch computes v, the causal convolution of x, and y = SiLU(v), as ``silu_histograms`` has
+    them, and counts both where they are made. It is meant to be called layer after layer while a
+    model runs; whoever calls it reads the counters when the forward is over, and looks for patterns
+    that are no finite float16.
+
+    Args:
+        x: (N, D, L), any strides; float16, bfloat16 or float32. N·D·L is at most 2^31 - 1.
+        weight, bias: float32 (D, W), W from 2 to 4, and (D,).
+        slice_of: int32 (D,), below S: the row of the counters that a channel counts in.
+        v_counts: int32 (S, 65536), of all sequences together; entry i of a row counts the pattern
+            that reads as the int16 i - 32768.
+        y_counts: int32 (N, S, 65536), of each sequence by itself; any stride between sequences.
+        x_amax: int32 (N, D), likewise: raised to the bits of max |x| as float32, where they are
+            more; those of infinity are 2139095040, and a NaN's are more.
+
+    Raises ValueError, naming the argument, what it got and the rule.
+    """
+    check_sequence(x, weight, bias, FLOATS)
+    sequences, channels, length = x.shape
+    if x.numel() > MOST_VALUES:
+        raise ValueError(f"x has {x.numel():,} values; the counters take at most {MOST_VALUES:,}")
+    slices = v_counts.shape[0]
+    for name, tensor, shape in (
+        ("slice_of", slice_of, (channels,)),
+        ("v_counts", v_counts, (slices, PATTERNS)),
+        ("y_counts", y_counts, (sequences, slices, PATTERNS)),
+        ("x_amax", x_amax, (sequences, channels)),
+    ):
+        check_tensor(name, tensor, (torch.int32,), x)
+        if tuple(tensor.shape) != shape:
+            raise ValueError(f"{name} has shape {tuple(tensor.shape)}; it must be {shape}")
+        if not tensor[:1].is_contiguous():
+            raise ValueError(f"{name} has strides {tensor.stride()}; its rows must have no gaps")
+    if not x.numel():
+        return
+    if INTERPRETED:
+        block_d, block_l = min(channels, 128), min(length, 1024)
+    elif x.stride(2) == 1:
+        block_d, block_l = 1, 1024
+    else:  # neighbouring threads take neighbouring channels
+        block_d, block_l = 64, 16
+    block_d, block_l = triton.next_power_of_2(block_d), triton.next_power_of_2(block_l)
+    grid = (triton.cdiv(channels, block_d), triton.cdiv(length, block_l), sequences)
+    with launching_on(x):
+        _layer_counts_kernel[grid](
+            x=x,
+            weight=weight,
+            bias=bias,
+            slice_of=slice_of,
+            v_counts=v_counts,
+            y_counts=y_counts,
+            x_amax=x_amax,
+            channels=channels,
+            length=length,
+            stride_n=x.stride(0),
+            stride_d=x.stride(1),
+            stride_l=x.stride(2),
+            stride_y=y_counts.stride(0),
+            stride_amax=x_amax.stride(0),
+            WIDTH=weight.shape[1],
+            PATTERNS=PATTERNS,
+            BLOCK_D=block_d,
+            BLOCK_L=block_l,
+            enable_fp_fusion=False,
+        )
 
 
 def _resolve(backend: str | None, name: str, x: Tensor) -> str:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # two torch processes share the cores
 # What is measured and counted here is kept nowhere, and read nowhere.
 os.environ["SCALESCOPE_RESULTS"] = os.environ["SCALESCOPE_CALIBRATIONS"] = ""
+os.environ["SCALESCOPE_UNFINISHED"] = ""
 if "PYTEST_XDIST_WORKER" in os.environ:  # tests run side by side: a process a core
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 

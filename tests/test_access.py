@@ -14,9 +14,9 @@ from playwright.sync_api import Page
 from streamlit.testing.v1 import AppTest
 
 from benchmarks.page import served
-from dashboard.checkpoints import SAMPLES_DIR
+from dashboard.checkpoints import SAMPLES_DIR, loading
 from dashboard.pages import outlining
-from dashboard.pages.access import CLOSED, is_loopback, is_open
+from dashboard.pages.access import CLOSED, CLOSED_WITH_HUB, is_hub_open, is_loopback, is_open
 from dashboard.pages.refusing import visible
 
 EVERYWHERE = (None, "", "0.0.0.0", "::", "192.168.1.7", "example.org", "unix:///run/scalescope")
@@ -88,6 +88,45 @@ def test_named_directories_alone_are_open_wherever_the_server_listens(tmp_path):
             "/etc/passwd",
         ):
             assert not is_open(str(path), address, environment), path
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors", "tokenizer.json"])
+def test_a_file_of_a_checkpoint_that_is_a_link_out_closes_it(tmp_path, name):
+    inside, outside = tmp_path / "inside", tmp_path / "outside"
+    shutil.copytree(SAMPLES_DIR / "mamba-tiny", inside / "model")
+    outside.mkdir()
+    environment = {"SCALESCOPE_ROOTS": str(inside)}
+    assert is_open(str(inside / "model"), "localhost", environment)
+    (outside / name).write_bytes(b"{}")
+    (inside / "model" / name).unlink(missing_ok=True)
+    (inside / "model" / name).symlink_to(outside / name)
+    for path in (inside / "model", inside / "model" / "model.safetensors"):
+        assert not is_open(str(path), "localhost", environment), path
+    environment = {"SCALESCOPE_ROOTS": os.pathsep.join([str(inside), str(outside)])}
+    assert is_open(str(inside / "model"), "localhost", environment)
+
+
+@pytest.mark.parametrize(
+    ("value", "is_open"), [(None, True), ("1", True), ("0", False), ("", False)]
+)
+def test_the_hub_is_open_unless_it_is_closed(value, is_open):
+    assert is_hub_open({} if value is None else {"SCALESCOPE_HUB": value}) is is_open
+
+
+def test_with_the_hub_closed_its_ids_are_paths_like_any_other(reachable, monkeypatch):
+    """Nothing is fetched, nor looked up in the cache."""
+    monkeypatch.setenv("SCALESCOPE_HUB", "0")
+    monkeypatch.setattr(loading, "_download", lambda *_: pytest.fail("asked the Hub"))
+    for name in ("state-spaces/mamba-130m", "sample_checkpoints/mamba-tiny", "/etc/passwd"):
+        assert error_texts(opened("layers", checkpoint=name)) == [CLOSED_WITH_HUB]
+
+
+def test_on_the_loopback_a_closed_hub_leaves_paths_open(monkeypatch):
+    monkeypatch.setenv("SCALESCOPE_HUB", "0")
+    monkeypatch.setattr(loading, "_download", lambda *_: pytest.fail("asked the Hub"))
+    (sentence,) = error_texts(opened("layers", checkpoint="state-spaces/mamba-130m"))
+    assert "neither a directory" in sentence
+    assert opened("layers", checkpoint="sample_checkpoints/mamba-tiny").dataframe
 
 
 @pytest.mark.parametrize("named", ["", os.pathsep, ".", "sub", "~"])

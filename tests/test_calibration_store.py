@@ -241,11 +241,15 @@ def counting(monkeypatch):
     """Where counts are kept in the command line's own runs, and how often it counted."""
     passes = []
 
-    def counted(*arguments, **settings):
-        passes.append(settings)
-        return calibrate(*arguments, **settings)
+    def noting(count):
+        def counted(*arguments, **settings):
+            passes.append(settings)
+            return count(*arguments, **settings)
 
-    monkeypatch.setattr(cli, "calibrate", counted)
+        return counted
+
+    monkeypatch.setattr(cli, "calibrate", noting(calibrate))
+    monkeypatch.setattr(cli, "calibrate_to_the_end", noting(cli.calibrate_to_the_end))
     return passes
 
 

@@ -280,9 +280,9 @@ def test_a_hub_id_is_read_from_where_it_was_fetched_to(monkeypatch, hugging_face
 
     def fetch(hub_id, **_kwargs):
         fetched.append(hub_id)
-        return str(hugging_face)
+        return hugging_face
 
-    monkeypatch.setattr("huggingface_hub.snapshot_download", fetch)
+    monkeypatch.setattr("dashboard.checkpoints.loading.fetch", fetch)
     assert load_checkpoint("someone/some-model").n_layers == 2
     assert fetched == ["someone/some-model"]
 

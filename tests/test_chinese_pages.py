@@ -15,7 +15,7 @@ from opening import asked, opened
 from streamlit.testing.v1 import AppTest
 from streamlit.testing.v1.element_tree import Dataframe, Table
 
-from dashboard import cli
+from dashboard import cli, formats
 from dashboard.analysis.compare import published_columns
 from dashboard.calibration import text_names
 from dashboard.checkpoints import quantized_sample_names, sample_names
@@ -24,6 +24,9 @@ from dashboard.rules.observers import RULES
 
 QUICK = {"batches": "2", "seq_len": "64", "lang": "zh-CN"}
 NAMES = {
+    # number formats, in full and as a drawing has room for, and how many values they have
+    *formats.names(), "INT", "FP8 E4M3", "FP8 E5M2", "FP4 E2M1", "NF4", "three-segments",
+    "quarter", "minmax", "double", "half", "points",
     *RULES, *sample_names(), *quantized_sample_names(), *text_names(), *published_columns(),
     # languages, models, methods and formats
     "English", "Language / 语言", "Mamba", "Quamba", "Quamba-SE", "Quamba2", "W8A8QMamba2", "SiLU",

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from opening import opened
+from oracles import half_away, values_of
 from test_lesson_pages import plain_text
 
 import dashboard.lesson.claims as module
@@ -96,6 +97,39 @@ def test_a_quote_says_where_it_stands():
         assert quote.document in DOCUMENTS
         assert re.fullmatch(r"\d+(–\d+)?", quote.lines)
         assert quote.english and not re.search(r"[\u4e00-\u9fff]", quote.english)
+
+
+def test_the_soft_edge_needs_more_bits_than_it_is_said_to_and_gains_all_the_same(trained):
+    """By hand: the published formula on the values themselves, and the values that come out."""
+    claim = by_key(trained)["soft_edge"]
+    assert claim.verdict == IN_PART
+    gains = []
+    for layer in trained.layers:
+        y = values_of(layer.silu_output).astype(np.float64)
+        s = layer.scale(0.9995)
+        magnitude = np.abs(y)
+        fine = half_away(y / (s / 4)).clip(-63, 63) * s / 4
+        middle = np.sign(y) * half_away(magnitude / s).clip(16, 143) * s
+        outer = np.sign(y) * (
+            143 * s + half_away((magnitude - 143 * s) / (4 * s)).clip(0, 63) * 4 * s
+        )
+        soft = np.where(magnitude <= 15.75 * s, fine, np.where(magnitude <= 143 * s, middle, outer))
+        plain = half_away(y / s).clip(-128, 127) * s
+        gains.append(10 * np.log10(((plain - y) ** 2).sum() / ((soft - y) ** 2).sum()))
+    assert f"gain {min(gains):.1f} to {max(gains):.1f} dB over INT8" in claim.measured
+    assert "have 509 values, which take 9 bits; of one sign alone there are 254" in claim.measured
+
+
+def test_the_outlier_guides_printed_numbers_cannot_be(trained):
+    claim = by_key(trained)["outlier_aware"]
+    assert claim.verdict == DOES_NOT_FOLLOW
+    rng = np.random.default_rng(0)
+    values = np.concatenate([rng.uniform(-5, 5, 9900), rng.uniform(5, 9.78, 200)])
+    rounded = half_away(values / 0.077025) * 0.077025
+    assert ((rounded - values) ** 2).mean() < 0.0015 < 0.023456
+    assert (values > np.quantile(values, 0.9995)).sum() in (5, 6)
+    assert abs(8 - 124 * 5 / 120) > abs(8 - 127 * 5 / 120)
+    assert "2.83" in claim.measured and "leaves 2.71" in claim.measured
 
 
 def test_conv1ds_own_scale_saturates_and_is_never_too_large(trained):

@@ -12,7 +12,6 @@ from streamlit.testing.v1 import AppTest
 from dashboard import cli
 from dashboard.checkpoints import SAMPLES_DIR
 from dashboard.pages import calibrating, loading, shelves
-from dashboard.pages.sources import Source
 from dashboard.rules.observers import ALPHA_RULES, RULES
 from dashboard.text import captions
 
@@ -166,23 +165,24 @@ def test_activations_that_are_not_finite_are_told_with_layer_and_batch(monkeypat
 
 def test_the_first_batch_is_shown_while_the_rest_is_counted(monkeypatch):
     """A stop in the middle leaves the first batch's charts, and the calibration can be resumed."""
-    calibrate = calibrating.calibrate
+    watch = calibrating.JOBS.watch
 
-    def stopped_by_the_user(checkpoint, backbone, text, **options):
-        if text.batches > 1:
+    def stopped_by_the_user(key, work, on_progress):
+        source = key[1]
+        if source.batches > 1:
             import streamlit as st
 
-            st.session_state.stopped = Source("mamba-tiny", "calibration.txt", 3, 48)
+            st.session_state.stopped = source
             st.rerun()  # what a press on Stop does to a running page
-        return calibrate(checkpoint, backbone, text, **options)
+        return watch(key, work, on_progress)
 
-    monkeypatch.setattr(calibrating, "calibrate", stopped_by_the_user)
+    monkeypatch.setattr(calibrating.JOBS, "watch", stopped_by_the_user)
     app = opened(checkpoint="mamba-tiny", batches="3", seq_len="48")
     assert app.info[0].value == "Stopped. The charts show the first of 3 batches."
     assert metrics(app)  # of the first batch
     assert "differ from the reference" not in page_text(app)
 
-    monkeypatch.setattr(calibrating, "calibrate", calibrate)
+    monkeypatch.setattr(calibrating.JOBS, "watch", watch)
     app.button(key="resume").click().run()
     assert not app.exception and not app.info
     assert "differ from the reference" in page_text(app)

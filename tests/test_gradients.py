@@ -14,7 +14,12 @@ from safetensors.numpy import load_file, save_file
 
 from dashboard.calibration import CalibrationError, calibrate, read_text
 from dashboard.calibration.archive import load_calibration, save_calibration
-from dashboard.calibration.gradients import GradientSums, GradientTally, visit_gradients
+from dashboard.calibration.gradients import (
+    GradientSums,
+    GradientTally,
+    batch_gradients,
+    visit_gradients,
+)
 from dashboard.calibration.histogram import Histogram
 from dashboard.checkpoints import (
     SAMPLES_DIR,
@@ -159,15 +164,15 @@ def test_tallied_patterns_are_the_sums_by_value_with_both_zeros_together():
     y = torch.tensor([[0.0, -0.0, 1.0, -0.25, 1.0, 1.0000001, 3.5]])
     g = torch.tensor([[1.0, 2.0, 3.0, -4.0, 5.0, -6.0, 0.0]])
     tally = GradientTally()
-    tally.add(y[:, :4], g[:, :4])
-    tally.add(y[:, 4:], g[:, 4:])
+    for part in (slice(0, 4), slice(4, 7)):
+        tally.add(batch_gradients(y[:, part], g[:, part], Histogram.of(y[:, part])))
     sums = tally.sums_of(Histogram.of(y))
     assert sums.values.tolist() == [-0.25, 0.0, 1.0, 3.5]
     assert sums.squares.tolist() == [16.0, 5.0, 9.0 + 25.0 + 36.0, 0.0]
     assert sums.sums.tolist() == [-4.0, 3.0, 2.0, 0.0]
     assert sums.tokens == 3 + 2
     with pytest.raises(ValueError, match="NaN or infinite"):
-        tally.add(y, g * float("inf"))
+        batch_gradients(y, g * float("inf"), Histogram.of(y))
 
 
 def test_merging_adds_values_that_either_has():

@@ -15,6 +15,7 @@ from dashboard.calibration import calibrate, read_text
 from dashboard.calibration.histogram import Histogram
 from dashboard.checkpoints import load_backbone, load_checkpoint
 from dashboard.lesson import (
+    code_places,
     does_it_matter,
     int8_range,
     kernel_steps,
@@ -435,3 +436,51 @@ def test_a_calibration_file_has_no_loss(trained):
     for step in (does_it_matter, stop_caring):
         with pytest.raises(Refusal, match="no model to run"):
             step.controls(replace(trained, activations=None), say=ENGLISH)
+
+
+# 12
+
+
+def test_even_codes_are_even_and_equally_used_ones_are_equally_used(trained):
+    output = trained.layers[0].silu_output
+    even = code_places.placed(output, 0.0, 1.0).points
+    assert np.diff(even) == pytest.approx(np.full(255, (output.max - output.min) / 256), rel=1e-6)
+    alike = code_places.placed(output, 1.0, 1.0)
+    shares = alike.quantize(output).code_counts / output.total
+    middle = shares[16:-16]
+    assert np.median(middle) == pytest.approx(1 / 256, rel=0.2)
+
+
+def test_the_cube_root_comes_nearest_to_the_best_codes_and_none_beats_them(trained):
+    for layer in trained.layers:
+        output = layer.silu_output
+        y = np.repeat(output.values, output.counts).astype(np.float64)
+        best = code_places.best_codes(output)
+
+        def sqnr(book, y=y):
+            error = book.points[np.abs(y[:, None] - book.points).argmin(1)] - y
+            return 10 * np.log10((y**2).sum() / (error**2).sum())
+
+        by_power = {
+            power: sqnr(code_places.placed(output, power, 1.0)) for power in (0.0, 1 / 3, 1.0)
+        }
+        assert max(by_power, key=by_power.get) == 1 / 3
+        assert sqnr(best) > by_power[1 / 3]
+        shown = code_places.screen(
+            trained, layer.number, code_power=0.0, code_reach=1.0, say=ENGLISH
+        )
+        assert f"Your codes have {by_power[0.0]:.1f} dB, the best 256 have {sqnr(best):.1f} dB" in (
+            shown.reading
+        )
+        assert shown.question.right.text.endswith("by the cube root.") and not shown.success
+
+
+def test_codes_near_the_best_are_what_the_task_asks_for(trained):
+    number = trained.layers[0].number
+    output = trained.layers[0].silu_output
+    gap = (
+        code_places.best_codes(output).quantize(output).sqnr_db
+        - code_places.placed(output, 1 / 3, 1.0).quantize(output).sqnr_db
+    )
+    shown = code_places.screen(trained, number, code_power=1 / 3, code_reach=1.0, say=ENGLISH)
+    assert bool(shown.success) == (gap <= code_places.ALMOST_DB)

@@ -8,7 +8,7 @@ import pytest
 from opening import eventually, go_to
 from playwright.sync_api import Page, expect
 
-STEPS = range(1, 12)
+STEPS = range(1, 13)
 
 
 @pytest.fixture
@@ -251,8 +251,8 @@ def test_an_answer_is_kept_and_a_right_one_marks_its_step(tab, address):
 
 
 def test_the_end_of_the_lesson_leads_on_to_the_model_at_its_best_alpha(tab, address):
-    page = opened(tab, address, "&step=11")
-    on_step(page, 11)
+    page = opened(tab, address, f"&step={STEPS[-1]}")
+    on_step(page, STEPS[-1])
     page.get_by_role("link", name=re.compile("Explore this model at α")).click()
     page.get_by_role("heading", name="Explore", exact=True).wait_for()
     expect(page).to_have_url(re.compile(r"checkpoint=mamba2-tiny.*alpha=0\.9"))

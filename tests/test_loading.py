@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import threading
 from pathlib import Path
 
 import opening
@@ -10,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from streamlit.testing.v1 import AppTest
 
 from dashboard import cli
-from dashboard.calibration import CalibrationError
+from dashboard.calibration import CalibrationError, calibrate
 from dashboard.checkpoints import SAMPLES_DIR
 from dashboard.pages import calibrating, loading, outlining, shelves
 from dashboard.pages.sources import Source
@@ -124,3 +125,39 @@ def test_the_conv_inputs_of_a_model_are_made_once(monkeypatch):
     for layer in loading.checkpoint("mamba2-tiny").layers:
         calibrating.quantized_conv(source, layer, silent)
     assert not passes
+
+
+def test_two_visitors_with_one_wish_share_a_pass_over_the_batches(monkeypatch):
+    source = Source("mamba-tiny", "calibration.txt", 3, 48)
+    shelves.clear()
+    passes, both = [], threading.Barrier(2, timeout=60)
+
+    def counting(*arguments, on_progress, **settings):
+        passes.append(settings)
+
+        def show(progress):
+            on_progress(progress)
+            if progress.batch == 1 and progress.done == 1:
+                until_watched_by(2)
+
+        return calibrate(*arguments, on_progress=show, **settings)
+
+    def until_watched_by(visitors: int) -> None:
+        (job,) = calibrating.JOBS._jobs.values()
+        while job.watchers < visitors:
+            threading.Event().wait(0.005)
+
+    def visit() -> None:
+        both.wait()
+        results.append(calibrating.calibration(source, silent))
+
+    monkeypatch.setattr(calibrating, "calibrate", counting)
+    results = []
+    visitors = [threading.Thread(target=visit) for _ in range(2)]
+    for visitor in visitors:
+        visitor.start()
+    for visitor in visitors:
+        visitor.join(60)
+    assert len(passes) == 1
+    one, other = results
+    assert one is other and one.origin.seq_len == 48

@@ -7,7 +7,13 @@ import pytest
 import torch
 
 from dashboard.calibration.histogram import count_patterns
-from kernels import available_backends, code_histogram, reference, silu_histograms
+from kernels import (
+    add_layer_counts,
+    available_backends,
+    code_histogram,
+    reference,
+    silu_histograms,
+)
 from kernels.int8 import QMIN
 
 DEVICE = "cuda" if "triton" in available_backends() else "cpu"
@@ -150,3 +156,69 @@ def test_codes_are_counted_wherever_they_begin_and_end(begin, length):
 def test_codes_must_be_int8():
     with pytest.raises(ValueError, match=r"codes is torch\.float32; it must be a torch\.int8"):
         code_histogram(torch.zeros(3))
+
+
+compiled_or_interpreted = pytest.mark.skipif(
+    available_backends() == ("torch",), reason="Triton has no wheel for this machine"
+)
+
+
+def counters(sequences, slices, channels):
+    def zeros(*shape):
+        return torch.zeros(shape, dtype=torch.int32, device=DEVICE)
+
+    return zeros(slices, 65536), zeros(sequences, slices, 65536), zeros(sequences, channels)
+
+
+@compiled_or_interpreted
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
+@pytest.mark.parametrize("width", [2, 3, 4])
+def test_a_layers_counts_are_those_of_each_stored_slice(dtype, width):
+    """Three slices of 40, 8 and 3 channels, as a view of wider rows, counted in two calls."""
+    x, weight, bias = layer(3, 51, 211, width, dtype)
+    weight, bias = weight.float(), bias.float()
+    wide = torch.randn(3, 211, 70, generator=GENERATOR).to(dtype).to(DEVICE)
+    wide[..., 9:60] = x.transpose(1, 2)
+    view = wide[..., 9:60].transpose(1, 2)
+    slice_of = torch.tensor([0] * 40 + [1] * 8 + [2] * 3, dtype=torch.int32, device=DEVICE)
+    v_counts, y_counts, x_amax = counters(3, 3, 51)
+    add_layer_counts(view[:1], weight, bias, slice_of, v_counts, y_counts[:1], x_amax[:1])
+    add_layer_counts(view[1:], weight, bias, slice_of, v_counts, y_counts[1:], x_amax[1:])
+    for row, channels in enumerate((slice(0, 40), slice(40, 48), slice(48, 51))):
+        own = x[:, channels], weight[channels], bias[channels]
+        assert torch.equal(v_counts[row].long().cpu(), stored_then_counted(*own)[0].cpu())
+        for sequence in range(3):
+            one = x[sequence : sequence + 1, channels], weight[channels], bias[channels]
+            expected = stored_then_counted(*one)[1]
+            assert torch.equal(y_counts[sequence, row].long().cpu(), expected.cpu())
+    amax = x_amax.cpu().view(torch.float32)
+    assert torch.equal(amax, x.float().abs().amax(-1).cpu())
+
+
+@compiled_or_interpreted
+@pytest.mark.parametrize("bad", [math.nan, -math.inf, 1e30])
+def test_a_layers_counts_say_what_is_not_finite(bad):
+    x, weight, bias = layer(2, 5, 30, 4, torch.float32)
+    x[1, 3, 7], weight[3, 3] = bad, 1.0
+    v_counts, y_counts, x_amax = counters(2, 1, 5)
+    slice_of = torch.zeros(5, dtype=torch.int32, device=DEVICE)
+    add_layer_counts(x, weight, bias, slice_of, v_counts, y_counts, x_amax)
+    patterns = torch.arange(-(2**15), 2**15, dtype=torch.int32).to(torch.int16)
+    finite = torch.isfinite(patterns.view(torch.float16))
+    assert int(v_counts[0].cpu()[~finite].sum()) >= 1
+    largest = x_amax.cpu().view(torch.float32)[1, 3]
+    assert torch.isnan(largest) if math.isnan(bad) else float(largest) == np.float32(abs(bad))
+    assert int(v_counts.sum()) == int(y_counts.sum()) == x.numel()
+
+
+@compiled_or_interpreted
+def test_counters_of_another_shape_or_dtype_are_refused():
+    x, weight, bias = layer(2, 5, 30, 4, torch.float32)
+    slice_of = torch.zeros(5, dtype=torch.int32, device=DEVICE)
+    v_counts, y_counts, x_amax = counters(2, 1, 5)
+    with pytest.raises(ValueError, match=r"y_counts has shape \(1, 1, 65536\); it must be \(2, 1"):
+        add_layer_counts(x, weight, bias, slice_of, v_counts, y_counts[:1], x_amax)
+    with pytest.raises(ValueError, match=r"v_counts is torch\.int64"):
+        add_layer_counts(x, weight, bias, slice_of, v_counts.long(), y_counts, x_amax)
+    with pytest.raises(ValueError, match=r"x_amax has strides"):
+        add_layer_counts(x, weight, bias, slice_of, v_counts, y_counts, x_amax.T.contiguous().T)

@@ -1,14 +1,27 @@
-"""A slice under a number format -> its measures, under the names that every report has."""
+"""Slices under number formats: measures under the names of every report, and all formats beside
+each other."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+
+import numpy as np
 
 from dashboard.analysis.report import scale_spread
 from dashboard.calibration import LayerCalibration, SliceCalibration
-from dashboard.formats import FormatReport, NumberFormat, best_format, format_under_rule
-from dashboard.rules.observers import ScaleRule
+from dashboard.formats import (
+    REGISTERED,
+    Codebook,
+    FormatReport,
+    NumberFormat,
+    best_format,
+    format_under_rule,
+    report_of,
+)
+from dashboard.formats.least_error import least_error_points
+from dashboard.rules.landscape import Measure
+from dashboard.rules.observers import PUBLISHED_ALPHAS, ScaleRule
 
 INT8 = ("int8", "int8-asymmetric")  # what scales are reported for, and the kernel runs, without
 
@@ -101,4 +114,167 @@ def format_layers(
             ),
         )
         for layer in layers
+    ]
+
+
+FRONTIER_BITS = tuple(range(2, 10))  # to 9, since some formats need so many
+BASELINE = ScaleRule("percentile", PUBLISHED_ALPHAS[0])  # symmetric INT8 as it was published
+OPTIMAL = "optimal"  # the family that bounds all others
+
+
+@dataclass(frozen=True)
+class FormatPoint:
+    """A format on one slice, or over several: its size, and what it is worth."""
+
+    name: str
+    family: str
+    size: int  # points, those of both signs counted; of several slices the most
+    sqnr_db: float  # of several slices the mean, in decibels
+    predicted_nats: float | None  # of several slices the sum; None without gradients
+
+    @property
+    def bits(self) -> float:
+        """log2 of its size: 7.98 of 253 points."""
+        return float(np.log2(self.size))
+
+    @property
+    def bits_needed(self) -> int:
+        """The least whole number of bits that tells its points apart."""
+        return int(np.ceil(np.log2(self.size)))
+
+    def is_better_than(self, other: FormatPoint, by: Measure) -> bool:
+        """In SQNR, or in predicted loss where ``by`` says so; both must then have it."""
+        if by == "predicted_nats":
+            assert self.predicted_nats is not None and other.predicted_nats is not None
+            return self.predicted_nats < other.predicted_nats
+        return self.sqnr_db > other.sqnr_db
+
+
+@dataclass(frozen=True, eq=False)
+class SliceFormats:
+    """Every format on one slice, each at its best scale, what bounds them, and what was published.
+
+    ``reports`` by name, as registered; ``frontier`` by bits: the best 2^bits points of the slice;
+    ``baseline`` symmetric INT8 at α = 0.9995. Best is meant by ``by``.
+    """
+
+    by: Measure
+    reports: Mapping[str, FormatReport]
+    frontier: Mapping[int, FormatPoint]
+    baseline: FormatReport
+
+
+def slice_formats(counted: SliceCalibration, by: Measure = "sqnr_db") -> SliceFormats:
+    """All formats on a slice; the best points of all sizes from one run.
+
+    Raises ValueError for "predicted_nats" where no gradients were counted.
+    """
+    values, weights = counted.silu_output.values, counted.silu_output.counts.astype(np.float64)
+    gradients = counted.gradients
+    if by == "predicted_nats":
+        if gradients is None:
+            raise ValueError("the least predicted loss needs gradients, which were not counted")
+        if (gradients.squares > 0).any():
+            values, weights = gradients.values, gradients.squares
+    sizes = [2**bits for bits in FRONTIER_BITS]
+    points = least_error_points(values, weights, sizes)
+    bounds = {
+        bits: report_of(REGISTERED["optimal8"], Codebook.nearest(points[2**bits]), counted)
+        for bits in FRONTIER_BITS
+    }
+    reports = {}
+    for name, number_format in REGISTERED.items():
+        if number_format.family == OPTIMAL:
+            reports[name] = report_of(number_format, bounds[number_format.bits].codebook, counted)
+        else:
+            reports[name] = best_format(number_format, counted, by)
+    return SliceFormats(
+        by,
+        reports,
+        {bits: _point(report, f"optimal{bits}") for bits, report in bounds.items()},
+        format_under_rule(REGISTERED["int8"], BASELINE, counted),
+    )
+
+
+def _point(report: FormatReport, name: str = "") -> FormatPoint:
+    return FormatPoint(
+        name or report.number_format.name,
+        report.number_format.family,
+        report.codebook.size,
+        report.output.sqnr_db,
+        report.predicted_nats,
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class FormatPoints:
+    """Quality against bits, of one slice or of several together."""
+
+    by: Measure
+    points: tuple[FormatPoint, ...]  # without those that bound all others
+    frontier: tuple[FormatPoint, ...]  # by bits, ascending
+    baseline: FormatPoint
+    slices: int  # how many
+
+    def best_within(self, bits: int) -> FormatPoint | None:
+        """The best format that needs no more bits; None where there is none."""
+        best = None
+        for point in self.points:
+            if point.bits_needed <= bits and (best is None or point.is_better_than(best, self.by)):
+                best = point
+        return best
+
+    def bound(self, bits: int) -> FormatPoint | None:
+        """What the best points of so many bits come to."""
+        return next((point for point in self.frontier if point.bits_needed == bits), None)
+
+
+def format_points(studies: Sequence[SliceFormats]) -> FormatPoints:
+    """Of one slice, or of the same slice of several layers: SQNR averaged, predicted loss added."""
+    first = studies[0]
+    return FormatPoints(
+        first.by,
+        tuple(
+            _together([_point(study.reports[name]) for study in studies])
+            for name, report in first.reports.items()
+            if report.number_format.family != OPTIMAL
+        ),
+        tuple(_together([study.frontier[bits] for study in studies]) for bits in first.frontier),
+        _together([_point(study.baseline) for study in studies]),
+        len(studies),
+    )
+
+
+def _together(points: Sequence[FormatPoint]) -> FormatPoint:
+    first = points[0]
+    nats = [point.predicted_nats for point in points if point.predicted_nats is not None]
+    return FormatPoint(
+        first.name,
+        first.family,
+        max(point.size for point in points),
+        float(np.mean([point.sqnr_db for point in points])),
+        float(np.sum(nats)) if len(nats) == len(points) else None,
+    )
+
+
+def format_rows(studies: Mapping[int, SliceFormats]) -> list[dict]:
+    """A row a layer and format, for files: each at its best scale."""
+    return [
+        {
+            "layer": layer,
+            "number_format": name,
+            "points": report.codebook.size,
+            "bits_needed": report.codebook.bits_needed,
+            "best_scale": report.scale,
+            "zero_point": report.zero_point,
+            "sqnr_db": report.output.sqnr_db,
+            "saturation_rate": report.output.saturation_rate,
+            "code_utilization": report.output.code_utilization,
+            "effective_bits": report.output.effective_bits,
+            "rounding_mse": report.output.rounding_mse,
+            "clipping_mse": report.output.clipping_mse,
+            "predicted_nats": report.predicted_nats,
+        }
+        for layer, study in studies.items()
+        for name, report in study.reports.items()
     ]

@@ -1,9 +1,10 @@
 """A Checkpoint and a text -> a Calibration: each layer's conv input, counted exactly.
 
-``capture`` runs the calibration batches through the model and counts what its convolutions make;
-``histogram`` is what is counted, and all that follows from it; ``batch_store`` keeps each batch's
-histogram on disk while a calibration runs, ``archive`` a whole calibration as a file, and
-``calibration_store`` those that were counted before; ``packed`` are the samples' own.
+``capture`` runs the calibration batches through the model (``forward``) and counts what its
+convolutions make (``counting``), in one process or in many (``processes``), which may be stopped
+(``unfinished``); ``histogram`` is what is counted, and all that follows from it; ``batch_store``
+keeps each batch's histogram on disk while a calibration runs, ``archive`` a whole calibration as a
+file, and ``calibration_store`` those that were counted before; ``packed`` are the samples' own.
 """
 
 from dashboard.calibration.capture import (
@@ -25,12 +26,13 @@ from dashboard.calibration.capture import (
     cut_text,
     decoder,
     given_tokens,
+    open_tokenizer,
     read_text,
     text_names,
     text_sha256,
-    visit_conv_inputs,
     whole_text,
 )
+from dashboard.calibration.forward import visit_conv_inputs
 
 __all__ = [
     "DEFAULT_BATCHES",
@@ -51,6 +53,7 @@ __all__ = [
     "cut_text",
     "decoder",
     "given_tokens",
+    "open_tokenizer",
     "read_text",
     "text_names",
     "text_sha256",

@@ -18,9 +18,11 @@ import logging
 import os
 import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
@@ -31,6 +33,7 @@ from dashboard.calibration.capture import (
     Origin,
     SliceCalibration,
 )
+from dashboard.calibration.counting import joined
 from dashboard.calibration.gradients import GradientSums
 from dashboard.calibration.histogram import Histogram
 from dashboard.checkpoints import Checkpoint
@@ -48,6 +51,7 @@ COUNTS = ("U8", "U16", "U32", "U64", "I64")
 MOST_COUNTED = 10**9  # batches, tokens, a layer's number
 MOST_VALUES = 2**53  # what float64 still counts one by one
 LARGEST_GRADIENTS = 1e200  # of Σ g²: products with squared float16 values stay finite
+FORWARD = ("dtype", "device", "kernels")  # of an origin; older files do not state them
 FINGERPRINTED = ("config.json", "*.safetensors", "*.bin", "*.index.json")
 
 
@@ -104,10 +108,15 @@ def save_calibration(path: str | Path, calibration: Calibration) -> None:
 
 def calibration_bytes(calibration: Calibration, notes: Mapping[str, str] | None = None) -> bytes:
     """What ``save_calibration`` writes; ``notes`` are further entries of its metadata."""
+    slices = [
+        (f"layers.{layer.layer}.{counted.name}", counted)
+        for layer in calibration.layers
+        for counted in layer.slices
+    ]
     arrays: dict[str, np.ndarray] = {}
-    for layer in calibration.layers:
-        for counted in layer.slices:
-            arrays |= _slice_arrays(f"layers.{layer.layer}.{counted.name}", counted)
+    with ThreadPoolExecutor(torch.get_num_threads()) as pool:
+        for own in pool.map(_slice_arrays, *zip(*slices, strict=True)):
+            arrays |= own
     origin = calibration.origin
     layers = [
         [layer.layer, [counted.name for counted in layer.slices]] for layer in calibration.layers
@@ -132,19 +141,46 @@ def _with_metadata(content: bytes, metadata: Mapping[str, str]) -> bytes:
     header = {"__metadata__": dict(sorted(metadata.items()))} | json.loads(content[8:arrays])
     written = json.dumps(header, separators=(",", ":")).encode()
     written += b" " * (-len(written) % 8)
-    return len(written).to_bytes(8, "little") + written + content[arrays:]
+    pieces = len(written).to_bytes(8, "little"), written, memoryview(content)[arrays:]
+    return b"".join(pieces)
 
 
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all: beside its place, then moved there; raises OSError."""
+def write_whole(path: Path, *content: bytes | memoryview) -> None:
+    """Write a file, of one piece or several, whole or not at all; raises OSError.
+
+    Where the file system can, it is written without a name, and gets one when it is whole: a
+    process that is killed meanwhile leaves nothing. Elsewhere it is written beside its place.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
     try:
-        temporary.write_bytes(content)
-        with temporary.open("rb") as written:
-            os.fsync(written.fileno())
+        if UNNAMED and Path("/proc/self/fd").is_dir():
+            _write_unnamed(temporary, content)
+        else:
+            with temporary.open("wb") as file:
+                file.writelines(content)
+                file.flush()
+                os.fsync(file.fileno())
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+UNNAMED = getattr(os, "O_TMPFILE", 0)  # of Linux
+
+
+def _write_unnamed(path: Path, content: Sequence[bytes | memoryview]) -> None:
+    """Write a file that has no name until it is whole; one beside it where none can be had."""
+    try:
+        file = os.open(path.parent, UNNAMED | os.O_WRONLY, 0o666)
+    except OSError:  # the file system has no such files
+        file = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
+    with os.fdopen(file, "wb") as opened:
+        opened.writelines(content)
+        opened.flush()
+        os.fsync(file)
+        if not path.exists():
+            # With a directory, which an absolute path does not need, os.link follows the link.
+            os.link(f"/proc/self/fd/{file}", path, src_dir_fd=file)
 
 
 def _slice_arrays(prefix: str, counted: SliceCalibration) -> dict[str, np.ndarray]:
@@ -153,8 +189,8 @@ def _slice_arrays(prefix: str, counted: SliceCalibration) -> dict[str, np.ndarra
         f"{prefix}.amax": np.array([counted.x_amax, counted.w_amax, counted.b_amax]),
         **_histogram_arrays(f"{prefix}.silu_input", counted.silu_input),
         **_histogram_arrays(f"{prefix}.silu_output", counted.silu_output),
-        f"{prefix}.batches.values": _joined([b.values for b in batches], np.float16),
-        f"{prefix}.batches.counts": _narrow(_joined([b.counts for b in batches], np.int64)),
+        f"{prefix}.batches.values": joined([b.values for b in batches], np.float16),
+        f"{prefix}.batches.counts": _narrow_counts(batches),
         f"{prefix}.batches.lengths": np.array([len(b.values) for b in batches], np.int64),
         **_gradient_arrays(f"{prefix}.gradients", counted.gradients),
     }
@@ -182,8 +218,10 @@ def _narrow(counts: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(counts, np.min_scalar_type(int(counts.max(initial=0))))
 
 
-def _joined(arrays: list[np.ndarray], dtype: type) -> np.ndarray:
-    return np.concatenate([np.empty(0, dtype), *arrays]).astype(dtype)
+def _narrow_counts(histograms: Sequence[Histogram]) -> np.ndarray:
+    """Their counts end to end, in the narrowest unsigned integers that hold them."""
+    greatest = max((int(own.counts.max(initial=0)) for own in histograms), default=0)
+    return joined([own.counts for own in histograms], np.min_scalar_type(greatest))
 
 
 def load_calibration(path: str | Path) -> Calibration:
@@ -243,6 +281,7 @@ def _read_origin(metadata: dict[str, str], path: Path) -> Origin:
             name: one_line(metadata[name])
             for name in ("checkpoint", "family", "text", "text_sha256", "fingerprint")
         }
+        forward = {name: one_line(metadata.get(name, "")) for name in FORWARD}
         batches, seq_len = int(metadata["batches"]), int(metadata["seq_len"])
     except (KeyError, ValueError) as error:
         raise CalibrationError(
@@ -258,7 +297,7 @@ def _read_origin(metadata: dict[str, str], path: Path) -> Origin:
                 value=quoted(count),
                 most=MOST_COUNTED,
             )
-    return Origin(**texts, batches=batches, seq_len=seq_len)
+    return Origin(**texts, **forward, batches=batches, seq_len=seq_len)
 
 
 def _read_layers(metadata: dict[str, str], path: Path) -> list[tuple[int, list[str]]]:
@@ -373,11 +412,13 @@ def _read_batches(
             entry=f"{name}.lengths",
         )
     ends = np.cumsum(lengths)[:-1]
+    whole = _histogram(values, counts, path, name, ends)  # all at once: there may be thousands
     batches = tuple(
-        _histogram(v, c, path, name)
-        for v, c in zip(np.split(values, ends), np.split(counts, ends), strict=True)
+        Histogram(v, c)
+        for v, c in zip(np.split(whole.values, ends), np.split(whole.counts, ends), strict=True)
     )
-    if any(batch.total != batches[0].total or batch.total % origin.seq_len for batch in batches):
+    totals = np.add.reduceat(whole.counts, np.concatenate([[0], ends]))
+    if (totals != totals[0]).any() or (totals % origin.seq_len).any():
         raise CalibrationError(
             "{path}: {entry} must each have as many values, a multiple of seq_len, {seq_len}",
             path=path,
@@ -387,13 +428,26 @@ def _read_batches(
     return batches
 
 
-def _histogram(values: np.ndarray, counts: np.ndarray, path: Path, name: str) -> Histogram:
-    """Counts may be 64 bits wide and wrap around when added up: so their sum is bounded first."""
+def _histogram(
+    values: np.ndarray,
+    counts: np.ndarray,
+    path: Path,
+    name: str,
+    ends: np.ndarray | None = None,
+) -> Histogram:
+    """Several, end to end, where ``ends`` says at which index each after the first begins.
+
+    Counts may be 64 bits wide and wrap around when added up: so their sum is bounded first.
+    """
+    wide = values.astype(np.float32)
+    ascends = np.diff(wide) > 0
+    if ends is not None:
+        ascends[ends - 1] = True
     if not (
         values.shape == counts.shape
         and len(values) > 0
-        and np.isfinite(values).all()
-        and (np.diff(values.astype(np.float32)) > 0).all()
+        and np.isfinite(wide).all()
+        and ascends.all()
         and (counts > 0).all()
         and counts.sum(dtype=np.float64) <= MOST_VALUES
     ):
@@ -404,4 +458,4 @@ def _histogram(values: np.ndarray, counts: np.ndarray, path: Path, name: str) ->
             entry=name,
             most=MOST_VALUES,
         )
-    return Histogram(values.astype(np.float32), counts.astype(np.int64))
+    return Histogram(wide, counts.astype(np.int64))

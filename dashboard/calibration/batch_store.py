@@ -8,7 +8,9 @@ read, and what is not needed the system takes back.
 from __future__ import annotations
 
 import mmap
+import os
 import tempfile
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -21,7 +23,8 @@ ALIGNMENT = 8  # bytes, of the counts
 class Place(NamedTuple):
     """Where one histogram lies in the file."""
 
-    offset: int
+    counts_at: int
+    values_at: int
     distinct: int
 
 
@@ -33,20 +36,41 @@ class BatchStore:
         self._end = 0
         self._mapped: mmap.mmap | None = None
 
-    def put(self, histogram: Histogram) -> Place:
-        """Append one: counts, then values."""
-        place = Place(self._end, len(histogram.counts))
-        padding = bytes(-histogram.values.nbytes % ALIGNMENT)
-        for content in (histogram.counts.data, histogram.values.data, padding):
-            self._end += self._file.write(content)
-        return place
+    def put(self, values: np.ndarray, counts: np.ndarray, lengths: Sequence[int]) -> list[Place]:
+        """Append several histograms at once.
+
+        Args:
+            values, counts: float32 and int64, as ``Histogram`` has them, end to end.
+            lengths: how many of them each histogram has.
+        """
+        counts_at = self._end
+        values_at = counts_at + counts.nbytes
+        padding = bytes(-values.nbytes % ALIGNMENT)
+        for content in (counts.data, values.data, padding):
+            self._end += _write(self._file.fileno(), content)
+        places = []
+        for length in lengths:
+            places.append(Place(counts_at, values_at, length))
+            counts_at += length * counts.itemsize
+            values_at += length * values.itemsize
+        return places
 
     def get(self, place: Place) -> Histogram:
-        """The histogram at a place, its arrays mapped and not copied; nothing is put after this."""
-        if self._mapped is None:
+        """The histogram at a place, its arrays mapped and not copied."""
+        if self._mapped is None or len(self._mapped) < self._end:  # more was put since
             self._mapped = mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_READ)
-        counts = np.frombuffer(self._mapped, np.int64, place.distinct, place.offset)
         return Histogram(
-            np.frombuffer(self._mapped, np.float32, place.distinct, place.offset + counts.nbytes),
-            counts,
+            np.frombuffer(self._mapped, np.float32, place.distinct, place.values_at),
+            np.frombuffer(self._mapped, np.int64, place.distinct, place.counts_at),
         )
+
+
+def _write(file: int, content: memoryview | bytes) -> int:
+    """Write all of it: one call may write less, of a disk that fills up or of 2 GB at once."""
+    if not len(content):  # of which there is no view
+        return 0
+    view = memoryview(content).cast("B")
+    written = 0
+    while written < len(view):
+        written += os.write(file, view[written:])
+    return written

@@ -184,19 +184,21 @@ def counts_key(
     gradients: bool,
     device: str,
     store: CalibrationStore | None,
+    tokenizer: Path | None = None,
 ) -> CountsKey:
     """The key of a checkpoint's counts on the first batches of a text.
 
     Args:
         device: that the model runs on: "cpu", in float32, or "cuda", in the checkpoint's own dtype.
         store: remembers fingerprints; None where none is kept on disk.
+        tokenizer: the directory of another one than the checkpoint's own.
     """
     fingerprint = (
         store.fingerprint(directory) if store else fingerprint_of_files(directory, FINGERPRINTED)
     )
     return CountsKey(
         fingerprint=fingerprint,
-        tokenizer=fingerprint_of_files(directory, TOKENIZER),
+        tokenizer=fingerprint_of_files(tokenizer or directory, TOKENIZER),
         text_sha256=text_sha256,
         batches=batches,
         seq_len=seq_len,

@@ -1,11 +1,10 @@
 """A Checkpoint and a text -> each layer's conv input, and its exact histograms.
 
-Calibration batch i is the tokens [i·L, (i+1)·L) of the text, one sequence at a time. The model runs
-forward, and a hook on every mixer's ``in_proj`` sees the input of the causal conv1d: the fast and
-the plain forward of transformers both pass through ``in_proj`` as a module, whereas the convolution
-and its activation are called as functions, so that hooks on them never fire. From that input the
-convolution and SiLU are computed again in float32, rounded to float16 and counted; the activations
-themselves are dropped at once, unless a layer's input is asked for (the live kernel needs it).
+Calibration batch i is the tokens [i·L, (i+1)·L) of the text, one sequence, whether it runs alone or
+with others. The model runs forward (``forward``), and of the input of each causal conv1d the
+convolution and SiLU are computed again in float32, rounded to float16 and counted (``counting``);
+the activations themselves are dropped at once, unless a layer's input is asked for (the live kernel
+needs it).
 """
 
 from __future__ import annotations
@@ -20,29 +19,24 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dashboard.calibration.batch_store import BatchStore, Place
-from dashboard.calibration.faults import CalibrationError, first_line, model_fault
-from dashboard.calibration.gradients import GradientSums, GradientTally, visit_gradients
-from dashboard.calibration.histogram import PATTERNS, Histogram, count_patterns
+from dashboard.calibration.counting import Counter, Tally, slices_of
+from dashboard.calibration.faults import CalibrationError, first_line
+from dashboard.calibration.forward import forward_of, run_forwards
+from dashboard.calibration.gradients import GradientSums, visit_gradients
+from dashboard.calibration.histogram import Histogram
 from dashboard.checkpoints import (
     SAMPLES_DIR,
     Checkpoint,
     CheckpointError,
-    ConvSlice,
-    ConvWeights,
-    conv_input,
-    find_mixer,
-    mixer_multiplier,
 )
+from dashboard.checkpoints.hub import STATE_SPACES_TOKENIZER, TOKENIZER_FILES, FetchError, fetch
 from dashboard.checkpoints.weights import out_of_memory, ran_out_of_memory
 from dashboard.importing import hide_kernels_distribution
-from dashboard.refusals import Refusal, quoted
+from dashboard.refusals import quoted
 from kernels.arguments import sums_fit
 from kernels.int8 import scale_from_amax
-from kernels.reference import causal_conv1d
 
 logger = logging.getLogger(__name__)
 
@@ -156,6 +150,9 @@ class Origin:
     batches: int
     seq_len: int
     fingerprint: str = ""  # of the checkpoint's files; known where the calibration was saved
+    dtype: str = ""  # of the forward: "float32", "bfloat16" or "float16"
+    device: str = ""  # that the forward ran on: "cpu" or "cuda"
+    kernels: str = ""  # that its convolution and scan were computed by: "torch", or whose
 
 
 @dataclass(frozen=True)
@@ -187,13 +184,18 @@ class Progress:
     layer: int
     done: int
     layers: int
+    together: int = 1  # batches from ``batch`` on that run in one forward
 
     @property
     def share(self) -> float:
         """How much of the calibration is done, in [0, 1]."""
-        return (self.batch * self.layers + self.done) / (self.batches * self.layers)
+        done = self.batch * self.layers + self.together * self.done
+        return done / (self.batches * self.layers)
 
     def __str__(self) -> str:
+        if self.together > 1:
+            last = self.batch + self.together
+            return f"batches {self.batch + 1} to {last} of {self.batches}, layer {self.layer}"
         return f"batch {self.batch + 1} of {self.batches}, layer {self.layer}"
 
 
@@ -382,10 +384,10 @@ def _tokenize(
         ) from None
     if tokenizer is None and checkpoint.reads_bytes:
         return torch.tensor(list(content), dtype=torch.int64)
-    if tokenizer is None and not checkpoint.has_tokenizer:
+    if tokenizer is None and not (checkpoint.has_tokenizer or is_of_state_spaces(checkpoint)):
         raise CheckpointError(
             "{path} has a vocabulary of {vocabulary} and no tokenizer.json; put the model's "
-            "tokenizer beside its weights",
+            "tokenizer beside its weights, or name one (--tokenizer)",
             path=checkpoint.path,
             vocabulary=checkpoint.vocab_size,
         )
@@ -393,6 +395,8 @@ def _tokenize(
         if tokenizer is None:
             tokenizer = _own_tokenizer(checkpoint)
         tokens = torch.tensor(tokenizer(text)["input_ids"], dtype=torch.int64)
+    except FetchError:
+        raise
     except BaseException as error:  # each kind of tokenizer has faults of its own
         if not (isinstance(error, Exception) or is_panic(error)):
             raise
@@ -416,12 +420,24 @@ def _tokenize(
 
 
 def _own_tokenizer(checkpoint: Checkpoint) -> Tokenizer:
+    """The one beside the weights, or what state-spaces' models are evaluated with."""
+    if checkpoint.has_tokenizer:
+        return open_tokenizer(checkpoint.path)
+    return open_tokenizer(fetch(STATE_SPACES_TOKENIZER, TOKENIZER_FILES))
+
+
+def open_tokenizer(directory: Path) -> Tokenizer:
+    """A tokenizer of transformers from a directory's files; no code of theirs is run."""
     hide_kernels_distribution()
     from transformers import AutoTokenizer
 
-    return AutoTokenizer.from_pretrained(
-        checkpoint.path, local_files_only=True, trust_remote_code=False
-    )
+    return AutoTokenizer.from_pretrained(directory, local_files_only=True, trust_remote_code=False)
+
+
+def is_of_state_spaces(checkpoint: Checkpoint) -> bool:
+    """Whether it is stored as state-spaces' own models are, with their vocabulary: GPT-NeoX's
+    50,277 tokens, or those padded to a multiple of 8 or 16."""
+    return checkpoint.layout == "state-spaces" and checkpoint.vocab_size in (50277, 50280, 50288)
 
 
 def decoder(checkpoint: Checkpoint) -> Callable[[Sequence[int]], str]:
@@ -457,6 +473,7 @@ def calibrate(
     layers: Collection[int] | None = None,
     keep: Collection[int] = (),
     gradients: bool = False,
+    batch_size: int = 1,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> Calibration:
     """Run the calibration batches through the model and count what its convolutions make.
@@ -469,55 +486,153 @@ def calibrate(
             where gradients are counted (as many again).
         gradients: count those of the loss, too, by one backward pass a batch; ``backbone`` is then
             the whole model, from ``load_language_model``, and a batch has two tokens at least.
-        on_progress: called after each layer of each batch; what it raises ends the calibration.
+        batch_size: how many sequences run together in a forward on a GPU (on a CPU each runs
+            alone); what is counted of each does not depend on it. More take more memory, and 1
+            alone goes with gradients.
+        on_progress: called after each layer of each forward; what it raises ends the calibration.
 
     Raises CalibrationError where activations are not finite or leave float16's range, naming the
     layer and the batch.
     """
+    _check_batch_size(batch_size, gradients)
     wanted = sorted(checkpoint.layers if layers is None else set(layers))
-    store = BatchStore()
-    tallies = {
-        layer: [
-            _Tally(conv_slice, checkpoint.conv(layer), store) for conv_slice in checkpoint.slices
-        ]
-        for layer in wanted
-    }
+    tally = Tally(len(wanted) * len(checkpoint.slices))
+    captures = count_batches(
+        checkpoint,
+        backbone,
+        text,
+        range(text.batches),
+        wanted,
+        tally,
+        keep=keep,
+        gradients=gradients,
+        batch_size=batch_size,
+        on_progress=on_progress,
+    )
+    return assemble(checkpoint, backbone, text, wanted, tally, captures)
+
+
+def _check_batch_size(batch_size: int, gradients: bool) -> None:
+    if batch_size < 1:
+        raise CalibrationError(
+            "{count} sequences a forward were asked for; it must be at least 1", count=batch_size
+        )
+    if gradients and batch_size > 1:
+        raise CalibrationError(
+            "{count} sequences a forward were asked for; gradients are counted one at a time",
+            count=batch_size,
+        )
+
+
+def count_batches(
+    checkpoint: Checkpoint,
+    backbone: nn.Module,
+    text: CalibrationText,
+    numbers: Sequence[int],
+    layers: Sequence[int],
+    tally: Tally,
+    *,
+    keep: Collection[int] = (),
+    gradients: bool = False,
+    batch_size: int = 1,
+    on_progress: Callable[[Progress], None] | None = None,
+    on_counted: Callable[[Counter], None] | None = None,
+) -> tuple[ConvCapture, ...]:
+    """Count some of the batches into a tally; ``calibrate`` counts all of them.
+
+    Args:
+        numbers: which of the text's batches, ascending.
+        layers: which layers, ascending.
+        tally: of these layers and the checkpoint's slices.
+        on_counted: called after each forward, when its batches are in the tally but for their
+            counts of v, which the counter brings there when it is asked to.
+    """
+    counter = Counter(checkpoint, layers, tally, min(batch_size, max(1, len(numbers))))
     kept: dict[int, list[Tensor]] = {layer: [] for layer in sorted(set(keep))}
     kept_gradients: dict[int, list[Tensor]] = {layer: [] for layer in kept}
 
-    def visit(batch: int, layer: int, x: Tensor, gradient: Tensor | None = None) -> None:
+    def visit(places: Sequence[int], layer: int, x: Tensor, gradient: Tensor | None = None) -> None:
         if layer in kept:
-            kept[layer].append(x.cpu())
+            kept[layer].append(x.to(torch.float32).contiguous().cpu())
             if gradient is not None:
                 kept_gradients[layer].append(gradient.cpu())
-        if layer in tallies:
-            conv = checkpoint.conv(layer)
-            v = causal_conv1d(x, conv.weight.to(x.device), conv.bias.to(x.device))
-            y = F.silu(v)
-            for tally in tallies[layer]:
-                try:
-                    tally.add(x, v, y, gradient)
-                except Refusal as error:
-                    raise CalibrationError(
-                        "layer {layer}, batch {batch}, slice {slice}: {reason}",
-                        layer=layer,
-                        batch=batch,
-                        slice=tally.conv_slice.name,
-                        reason=error,
-                    ) from None
+        if layer in counted:
+            counter.add([numbers[place] for place in places], layer, x, gradient)
         if on_progress:
             done = checkpoint.layers.index(layer) + 1
-            on_progress(Progress(batch, text.batches, layer, done, checkpoint.n_layers))
+            on_progress(
+                Progress(places[0], len(numbers), layer, done, checkpoint.n_layers, len(places))
+            )
 
-    extent = f"{text.batches} batches of {text.seq_len} tokens of {text.name}"
-    visited = {*wanted, *kept}
+    def finish(places: Sequence[int]) -> None:
+        counter.finish([numbers[place] for place in places])
+        if on_counted:
+            on_counted(counter)
+
+    def prepare(layer: int, weight: Tensor) -> None:
+        if layer in counted:
+            counter.prepare(layer, weight)
+
+    def visit_one(place: int, layer: int, x: Tensor, gradient: Tensor) -> None:
+        visit([place], layer, x, gradient)
+        if on_counted and layer == last:
+            on_counted(counter)
+
+    counted, visited = set(layers), {*layers, *kept}
+    last, tokens = max(visited, default=None), text.tokens[list(numbers)]
+    extent = f"{len(numbers)} batches of {text.seq_len} tokens of {text.name}"
     logger.info("calibrating %d layers of %s on %s", len(visited), checkpoint.name, extent)
     begun = time.perf_counter()
     if gradients:
-        visit_gradients(checkpoint, backbone, text.tokens, visited, visit)
+        visit_gradients(checkpoint, backbone, tokens, visited, visit_one)
     else:
-        visit_conv_inputs(checkpoint, backbone, text.tokens, visited, visit)
-    logger.info("calibrated %s in %.1f s", checkpoint.name, time.perf_counter() - begun)
+        run_forwards(checkpoint, backbone, tokens, visited, visit, batch_size, finish, prepare)
+    counter.collect()
+    took = time.perf_counter() - begun
+    logger.info("calibrated %s in %.1f s (%s)", checkpoint.name, took, forward_of(backbone))
+    return tuple(
+        ConvCapture(
+            layer,
+            torch.cat(inputs),
+            checkpoint.conv(layer).weight,
+            checkpoint.conv(layer).bias,
+            torch.cat(kept_gradients[layer]) if gradients else None,
+        )
+        for layer, inputs in kept.items()
+    )
+
+
+def assemble(
+    checkpoint: Checkpoint,
+    backbone: nn.Module,
+    text: CalibrationText,
+    layers: Sequence[int],
+    tally: Tally,
+    captures: tuple[ConvCapture, ...] = (),
+) -> Calibration:
+    """The calibration of a tally that has all batches of the text."""
+    batches = [tally.outputs(number) for number in tally.numbers]
+    rows = slices_of(checkpoint, layers)
+    inputs, outputs = tally.total_histograms()
+    counted: dict[int, list[SliceCalibration]] = {layer: [] for layer in layers}
+    for row, (layer, conv_slice) in enumerate(rows):
+        conv = checkpoint.conv(layer)
+        try:
+            counted[layer].append(
+                SliceCalibration(
+                    name=conv_slice.name,
+                    x_amax=float(tally.x_amax[row]),
+                    w_amax=float(conv.weight[conv_slice.channels].abs().amax()),
+                    b_amax=float(conv.bias[conv_slice.channels].abs().amax()),
+                    silu_input=inputs[row],
+                    silu_output=outputs[row],
+                    batches=tuple(batch[row] for batch in batches),
+                    gradients=tally.gradients(row, outputs[row]),
+                )
+            )
+        except CalibrationError as error:
+            raise CalibrationError("layer {layer}, {reason}", layer=layer, reason=error) from None
+    forward = forward_of(backbone)
     return Calibration(
         origin=Origin(
             checkpoint=checkpoint.name,
@@ -526,26 +641,13 @@ def calibrate(
             text_sha256=text.sha256,
             batches=text.batches,
             seq_len=text.seq_len,
+            dtype=forward.dtype,
+            device=forward.device,
+            kernels=forward.kernels,
         ),
-        layers=tuple(_counted(layer, tallies[layer]) for layer in wanted),
-        captures=tuple(
-            ConvCapture(
-                layer,
-                torch.cat(inputs),
-                checkpoint.conv(layer).weight,
-                checkpoint.conv(layer).bias,
-                torch.cat(kept_gradients[layer]) if gradients else None,
-            )
-            for layer, inputs in kept.items()
-        ),
+        layers=tuple(LayerCalibration(layer, tuple(own)) for layer, own in counted.items()),
+        captures=captures,
     )
-
-
-def _counted(layer: int, tallies: Sequence[_Tally]) -> LayerCalibration:
-    try:
-        return LayerCalibration(layer, tuple(tally.calibration() for tally in tallies))
-    except CalibrationError as error:
-        raise CalibrationError("layer {layer}, {reason}", layer=layer, reason=error) from None
 
 
 CAPTURE_BYTES = 2**30  # of conv inputs in memory; a larger model is calibrated in several passes
@@ -579,92 +681,4 @@ def calibrate_in_passes(
             keep=group,
             gradients=gradients,
             on_progress=on_progress,
-        )
-
-
-def visit_conv_inputs(
-    checkpoint: Checkpoint,
-    backbone: nn.Module,
-    tokens: Tensor,
-    layers: Collection[int],
-    visit: Callable[[int, int, Tensor], None],
-) -> None:
-    """Run batch after batch; call visit(batch, layer, x) while the model runs, layer by layer.
-
-    x is (1, D, L) float32, sequence-last. What ``visit`` raises ends the run.
-
-    Raises CalibrationError where the model itself cannot be run.
-    """
-    device = next(backbone.parameters()).device
-    batch = 0
-    visiting = False  # while it is, a fault is not the model's
-
-    def hook_for(layer: int, mixer: nn.Module) -> Callable[[nn.Module, tuple, Tensor], None]:
-        def hook(_module: nn.Module, _inputs: tuple, output: Tensor) -> None:
-            nonlocal visiting
-            x = conv_input(checkpoint, mixer_multiplier(mixer), output)
-            visiting = True
-            visit(batch, layer, x.to(torch.float32).contiguous())
-            visiting = False
-
-        return hook
-
-    hooks = []
-    try:
-        for layer in sorted(layers):
-            mixer = find_mixer(backbone, layer)
-            in_proj = mixer.get_submodule("in_proj")
-            hooks.append(in_proj.register_forward_hook(hook_for(layer, mixer)))
-        with torch.no_grad():
-            for batch, ids in enumerate(tokens):  # noqa: B007 (the hooks read it)
-                backbone(ids[None].to(device), use_cache=False)
-    except Exception as error:  # whatever a strange configuration makes transformers raise
-        if visiting:
-            raise
-        raise model_fault(error, checkpoint, tokens.shape[1]) from error
-    finally:
-        for hook in hooks:
-            hook.remove()
-
-
-class _Tally:
-    """The running counts of one slice."""
-
-    def __init__(self, conv_slice: ConvSlice, conv: ConvWeights, store: BatchStore) -> None:
-        self.conv_slice = conv_slice
-        self.store = store
-        self.w_amax = float(conv.weight[conv_slice.channels].abs().amax())
-        self.b_amax = float(conv.bias[conv_slice.channels].abs().amax())
-        self.x_amax = 0.0
-        self.input_counts = torch.zeros(PATTERNS, dtype=torch.int64)
-        self.output_counts = torch.zeros(PATTERNS, dtype=torch.int64)
-        self.batches: list[Place] = []
-        self.gradients: GradientTally | None = None
-
-    def add(self, x: Tensor, v: Tensor, y: Tensor, gradient: Tensor | None) -> None:
-        """Count this slice of one batch: (1, D, L) each, all channels."""
-        x, v, y = (values[:, self.conv_slice.channels] for values in (x, v, y))
-        amax = float(x.abs().amax())
-        if not amax < float("inf"):
-            raise Refusal("the conv input contains NaN or infinite values")
-        counts = count_patterns(y).cpu()
-        self.x_amax = max(self.x_amax, amax)
-        self.input_counts += count_patterns(v).cpu()
-        self.output_counts += counts
-        self.batches.append(self.store.put(Histogram.from_patterns(counts)))
-        if gradient is not None:
-            self.gradients = self.gradients or GradientTally()
-            self.gradients.add(y, gradient[:, self.conv_slice.channels])
-
-    def calibration(self) -> SliceCalibration:
-        output = Histogram.from_patterns(self.output_counts)
-        return SliceCalibration(
-            name=self.conv_slice.name,
-            x_amax=self.x_amax,
-            w_amax=self.w_amax,
-            b_amax=self.b_amax,
-            silu_input=Histogram.from_patterns(self.input_counts),
-            silu_output=output,
-            batches=tuple(map(self.store.get, self.batches)),
-            gradients=None if self.gradients is None else self.gradients.sums_of(output),
         )

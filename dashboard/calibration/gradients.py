@@ -131,33 +131,54 @@ class GradientSums:
 
 
 class GradientTally:
-    """The running sums of one slice, by bit pattern."""
+    """The running sums of one slice, batch after batch in their order.
+
+    Sums of float64 depend on the order of their terms. A batch's own sums are taken first, at the
+    values that it has, and then added to those of the batches before it: so they have the same bits
+    whichever process, or which of several, counted a batch.
+    """
 
     def __init__(self) -> None:
-        self.squares = np.zeros(PATTERNS)
-        self.sums = np.zeros(PATTERNS)
+        self.squares = np.zeros(len(ASCENDING_VALUES))
+        self.sums = np.zeros(len(ASCENDING_VALUES))
         self.tokens = 0
 
-    def add(self, y: Tensor, gradient: Tensor) -> None:
-        """Add one batch: y and g (1, D, L); float64 sums, one value after the other.
-
-        Raises ValueError where a gradient is NaN or infinite.
-        """
-        index = shifted_patterns(y.detach()).cpu().numpy().ravel()
-        g = gradient.detach().to(torch.float64).cpu().numpy().ravel()
-        squares = np.bincount(index, g * g, PATTERNS)
-        if not np.isfinite(squares.sum()):
-            raise ValueError("the gradient of the loss contains NaN or infinite values")
-        self.squares += squares
-        self.sums += np.bincount(index, g, PATTERNS)
-        self.tokens += y.shape[-1] - 1  # the last token of a batch has no next one
+    def add(self, batch: GradientSums) -> None:
+        """Add the sums of the next batch."""
+        places = _places(batch.values)
+        self.squares[places] += batch.squares
+        self.sums[places] += batch.sums
+        self.tokens += batch.tokens
 
     def sums_of(self, output: Histogram) -> GradientSums:
         """The sums at the values that ``output``, the histogram of the same y, has."""
-        # In the order of ASCENDING_VALUES, of which y's values are some; +0 is the later zero.
-        places = np.searchsorted(ASCENDING_VALUES, output.values, "right") - 1
-        squares, sums = merged_ascending(self.squares), merged_ascending(self.sums)
-        return GradientSums(output.values, squares[places], sums[places], self.tokens)
+        places = _places(output.values)
+        return GradientSums(output.values, self.squares[places], self.sums[places], self.tokens)
+
+
+def batch_gradients(y: Tensor, gradient: Tensor, output: Histogram) -> GradientSums:
+    """The sums of one batch: y and g (1, D, L), ``output`` the histogram of y.
+
+    Float64 sums, one value after the other. Raises ValueError where a gradient is NaN or infinite.
+    """
+    index = shifted_patterns(y.detach()).cpu().numpy().ravel()
+    g = gradient.detach().to(torch.float64).cpu().numpy().ravel()
+    squares = np.bincount(index, g * g, PATTERNS)
+    if not np.isfinite(squares.sum()):
+        raise ValueError("the gradient of the loss contains NaN or infinite values")
+    sums = np.bincount(index, g, PATTERNS)
+    places = _places(output.values)
+    return GradientSums(
+        output.values,
+        merged_ascending(squares)[places],
+        merged_ascending(sums)[places],
+        y.shape[-1] - 1,  # the last token of a batch has no next one
+    )
+
+
+def _places(values: np.ndarray) -> np.ndarray:
+    """Where float16 values stand among ASCENDING_VALUES; 0 is the later of the two zeros."""
+    return np.searchsorted(ASCENDING_VALUES, values, "right") - 1
 
 
 def next_token_loss(logits: Tensor, tokens: Tensor) -> Tensor:

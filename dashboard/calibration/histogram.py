@@ -39,24 +39,25 @@ CHUNK = 1 << 20
 _SHIFTED_PATTERNS = np.arange(-32768, 32768).astype(np.int16)
 _SHIFTED_VALUES = _SHIFTED_PATTERNS.view(np.float16).astype(np.float32)
 # Within a sign, patterns ascend with the magnitude, and end with infinity and the NaNs.
-_FINITE = 31744
-_MINUS_ZERO, _PLUS_ZERO = 0, 32768
+FINITE = 31744  # of one sign
+MINUS_ZERO, PLUS_ZERO = 0, 32768
 
 
 def _ascending(shifted: np.ndarray) -> np.ndarray:
-    """Entries by shifted pattern (65536,) -> those of finite values, by ascending value."""
-    return np.concatenate([shifted[:_FINITE][::-1], shifted[_PLUS_ZERO : _PLUS_ZERO + _FINITE]])
+    """Entries by shifted pattern (..., 65536) -> those of finite values, by ascending value."""
+    negative, positive = shifted[..., :FINITE], shifted[..., PLUS_ZERO : PLUS_ZERO + FINITE]
+    return np.concatenate([negative[..., ::-1], positive], axis=-1)
 
 
 def merged_ascending(by_pattern: np.ndarray) -> np.ndarray:
-    """Counts or sums by shifted pattern (65536,) -> those of ``ASCENDING_VALUES``, -0 with +0.
+    """Counts or sums by shifted pattern (..., 65536) -> those of ``ASCENDING_VALUES``, -0 with +0.
 
     -0 stays in the list, and has 0.
     """
-    merged = by_pattern.copy()
-    merged[_PLUS_ZERO] += merged[_MINUS_ZERO]
-    merged[_MINUS_ZERO] = 0
-    return _ascending(merged)
+    merged = _ascending(by_pattern)
+    merged[..., FINITE] += merged[..., FINITE - 1]
+    merged[..., FINITE - 1] = 0
+    return merged
 
 
 ASCENDING_VALUES = _ascending(_SHIFTED_VALUES)  # (63488,) every finite float16, -0 before +0
@@ -87,15 +88,20 @@ def count_patterns(values: Tensor) -> Tensor:
         with ThreadPoolExecutor(threads) as pool:
             shares = [chunks[i::threads] for i in range(threads)]
             counts = torch.stack(list(pool.map(_count_chunks, shares))).sum(0)
-    not_finite = int(counts[_FINITE:_PLUS_ZERO].sum() + counts[_PLUS_ZERO + _FINITE :].sum())
-    if not_finite:
+    strange = int(counts[FINITE:PLUS_ZERO].sum() + counts[PLUS_ZERO + FINITE :].sum())
+    check_finite(strange, values.numel())
+    return counts
+
+
+def check_finite(strange: int, total: int) -> None:
+    """Raises Refusal where some of the values that were counted are no finite float16."""
+    if strange:
         raise Refusal(
             "{count} of {total} values are NaN, infinite or beyond float16's range (±65,504); a "
             "scale needs finite activations",
-            count=f"{not_finite:,}",
-            total=f"{values.numel():,}",
+            count=f"{strange:,}",
+            total=f"{total:,}",
         )
-    return counts
 
 
 def _count_chunks(chunks: Sequence[Tensor]) -> Tensor:

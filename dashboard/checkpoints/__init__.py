@@ -11,6 +11,7 @@ Nothing in a checkpoint is executed: weights are read from safetensors, or from 
 """
 
 from dashboard.checkpoints.backbone import (
+    DTYPES,
     backbone_of,
     conv_input,
     default_device,
@@ -19,9 +20,9 @@ from dashboard.checkpoints.backbone import (
     load_language_model,
     mixer_multiplier,
 )
+from dashboard.checkpoints.hub import is_hub_id
 from dashboard.checkpoints.loading import (
     SAMPLES_DIR,
-    is_hub_id,
     load_checkpoint,
     quantized_sample_names,
     sample_names,
@@ -41,6 +42,7 @@ from dashboard.checkpoints.weights import open_weights
 
 __all__ = [
     "CONV_WIDTHS",
+    "DTYPES",
     "SAMPLES_DIR",
     "Checkpoint",
     "CheckpointError",

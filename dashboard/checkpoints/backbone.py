@@ -23,6 +23,7 @@ from kernels import available_backends
 
 logger = logging.getLogger(__name__)
 
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 STATE_SPACES_EMBEDDING = "backbone.embedding.weight"
 MOST_SHARING = 16  # Zamba2 uses the same attention weights in up to nine layers
 
@@ -32,25 +33,33 @@ def default_device() -> str:
     return "cuda" if "triton" in available_backends() else "cpu"
 
 
-def load_backbone(checkpoint: Checkpoint, device: str | None = None) -> nn.Module:
+def load_backbone(
+    checkpoint: Checkpoint, device: str | None = None, dtype: torch.dtype | None = None
+) -> nn.Module:
     """The model without its LM head, from transformers, ready for a forward.
 
-    Weights are widened to float32 on a CPU and keep their own dtype on CUDA. ``device`` None means
-    ``default_device()``.
+    Args:
+        device: None means ``default_device()``. A model that is too large for its GPU is spread
+            over all of them, and what does not fit there over the host's memory, by accelerate.
+        dtype: float32, bfloat16 or float16; None means float32 on a CPU, which has no other, and on
+            CUDA that of the weights.
 
-    Raises CheckpointError where the weights do not fit the configuration, or are quantized already.
+    Raises CheckpointError where the weights do not fit the configuration, or are quantized already,
+    and for another dtype.
     """
-    return _load(checkpoint, "Model", device)
+    return _load(checkpoint, "Model", device, dtype)
 
 
-def load_language_model(checkpoint: Checkpoint, device: str | None = None) -> nn.Module:
+def load_language_model(
+    checkpoint: Checkpoint, device: str | None = None, dtype: torch.dtype | None = None
+) -> nn.Module:
     """The model with its LM head: token ids (B, L) to ``.logits`` (B, L, vocabulary).
 
     Its ``backbone_of`` is what ``load_backbone`` gives. Arguments and errors are those of
     ``load_backbone``; a checkpoint without a head of its own or one tied to its embedding is
     refused, too.
     """
-    return _load(checkpoint, "ForCausalLM", device)
+    return _load(checkpoint, "ForCausalLM", device, dtype)
 
 
 def backbone_of(model: nn.Module) -> nn.Module:
@@ -59,9 +68,19 @@ def backbone_of(model: nn.Module) -> nn.Module:
     return backbone
 
 
-def _load(checkpoint: Checkpoint, kind: str, device: str | None) -> nn.Module:
+def _load(
+    checkpoint: Checkpoint, kind: str, device: str | None, dtype: torch.dtype | None
+) -> nn.Module:
     """The model that transformers calls <family's classes><kind>."""
     device = device or default_device()
+    on_cpu = torch.device(device).type == "cpu"
+    if dtype not in (None, torch.float32, *(() if on_cpu else (torch.bfloat16, torch.float16))):
+        raise CheckpointError(
+            "dtype is {dtype}; on {device} a forward is in {allowed}",
+            dtype=str(dtype).removeprefix("torch."),
+            device=device,
+            allowed="float32" if on_cpu else "float32, bfloat16 or float16",
+        )
     if checkpoint.is_quantized:
         raise CheckpointError(
             "{path} is quantized already: it has no float weights to calibrate with, only the "
@@ -81,14 +100,15 @@ def _load(checkpoint: Checkpoint, kind: str, device: str | None) -> nn.Module:
     state = {name: _as_module(name, weights.read(name)) for name in weights.files}
     if checkpoint.layout == "state-spaces" and STATE_SPACES_EMBEDDING in state:
         state["backbone.embeddings.weight"] = state.pop(STATE_SPACES_EMBEDDING)
-    on_cpu = torch.device(device).type == "cpu"
+    if dtype is None:
+        dtype = torch.float32 if on_cpu else _own_dtype(state)
     try:
         _check_size(config, model_class, state)
         model, loaded = model_class.from_pretrained(
             None,
             config=config,
             state_dict=state,
-            dtype=torch.float32 if on_cpu else _own_dtype(state),
+            dtype=dtype,
             output_loading_info=True,
         )
     except Exception as error:  # a shape that does not fit, a size that cannot be built
@@ -120,10 +140,52 @@ def _load(checkpoint: Checkpoint, kind: str, device: str | None) -> nn.Module:
             count=len(surplus),
             tensor=min(surplus),
         )
-    model = model.to(device).eval().requires_grad_(False)
+    model = _place(checkpoint, model.eval().requires_grad_(False), torch.device(device))
     took = time.perf_counter() - begun
     logger.info("%s (%s) loaded on %s in %.1f s", checkpoint.name, checkpoint.family, device, took)
     return model
+
+
+SPARE = 0.8  # of a GPU's free memory: the rest is for activations and counters
+
+
+def _place(
+    checkpoint: Checkpoint,
+    model: nn.Module,
+    device: torch.device,
+    most_bytes: dict[int | str, int] | None = None,
+) -> nn.Module:
+    """The model on a device; over all GPUs and the host's memory where it is too large for one.
+
+    Args:
+        most_bytes: what each GPU, by number, and "cpu" may hold of it; None means what is free.
+    """
+    if device.type == "cpu":
+        return model.to(device)
+    size = sum(tensor.nbytes for tensor in (*model.parameters(), *model.buffers()))
+    room = SPARE * torch.cuda.mem_get_info(device)[0]
+    if size <= room and most_bytes is None:
+        return model.to(device)
+    try:
+        accelerate: Any = imported("accelerate")
+    except ImportError:
+        raise CheckpointError(
+            "{path} takes {size} GB of memory, of which the GPU has {room} GB to spare; install "
+            "accelerate, which spreads it over all GPUs and the host's memory",
+            path=checkpoint.path,
+            size=f"{size / 1e9:.1f}",
+            room=f"{room / 1e9:.1f}",
+        ) from None
+    if most_bytes is None:
+        most_bytes = accelerate.utils.get_max_memory()
+        for place in range(torch.cuda.device_count()):
+            most_bytes[place] = int(SPARE * most_bytes[place])
+    whole: Any = model
+    places = accelerate.infer_auto_device_map(
+        model, max_memory=most_bytes, no_split_module_classes=whole._no_split_modules
+    )
+    logger.info("%s is spread over %s", checkpoint.name, sorted(map(str, set(places.values()))))
+    return accelerate.dispatch_model(model, places)
 
 
 def _check_size(config: object, model_class: Any, state: dict[str, Tensor]) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import re
-import time
 from collections.abc import Collection, Mapping
 from itertools import count
 from pathlib import Path
@@ -13,6 +12,7 @@ import torch
 from torch import Tensor
 
 from dashboard.checkpoints.families import read_architecture
+from dashboard.checkpoints.hub import FetchError, OnBytes, fetch, is_hub_id
 from dashboard.checkpoints.quamba import holds_scales, read_stored_layer
 from dashboard.checkpoints.records import (
     CONV_WIDTHS,
@@ -30,8 +30,6 @@ from dashboard.refusals import quoted
 logger = logging.getLogger(__name__)
 
 SAMPLES_DIR = Path(__file__).resolve().parents[2] / "sample_checkpoints"
-
-HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*", re.ASCII)
 
 # Any tensor of a layer, in a model with a head or without; and one or two of each Mamba mixer,
 # which may lie inside a hybrid layer.
@@ -56,12 +54,13 @@ def quantized_sample_names() -> list[str]:
     return sorted(path.parent.name for path in SAMPLES_DIR.glob("*/pytorch_model.bin"))
 
 
-def is_hub_id(name: str) -> bool:
-    """Whether a name has the form of a Hub repository's, owner/name, which a path may have too."""
-    return HUB_ID.fullmatch(name) is not None
-
-
-def load_checkpoint(source: str, local: bool = True, tolerant: bool = False) -> Checkpoint:
+def load_checkpoint(
+    source: str,
+    local: bool = True,
+    tolerant: bool = False,
+    hub: bool = True,
+    on_bytes: OnBytes | None = None,
+) -> Checkpoint:
     """Read a checkpoint's sizes and convolutions.
 
     Args:
@@ -70,10 +69,12 @@ def load_checkpoint(source: str, local: bool = True, tolerant: bool = False) -> 
         local: whether it may be a path; else nothing but samples is looked up on the disk.
         tolerant: of a quantized checkpoint, leave out layers whose entries cannot be used, and
             give the reasons in ``faults``; else the first of them is an error.
+        hub: whether it may be fetched from the Hub.
+        on_bytes: called while it is, as ``hub.fetch`` has it.
 
     Raises CheckpointError, in one sentence, for anything that cannot be read or used.
     """
-    path = _find(source, local)
+    path = _find(source, local, hub, on_bytes)
     directory = path.parent if path.is_file() else path
     config = read_json(directory / "config.json")
     is_here = local and Path(source).expanduser().exists()  # else a sample's name, or a Hub id
@@ -169,15 +170,15 @@ def _read_quantized(
     return stored, floats
 
 
-def _find(source: str, local: bool) -> Path:
+def _find(source: str, local: bool, hub: bool, on_bytes: OnBytes | None) -> Path:
     """The directory or the file that a source means."""
     samples = [*sample_names(), *quantized_sample_names()]
     if source in samples:
         return SAMPLES_DIR / source
     if local and (path := _find_path(source)):
         return path
-    if is_hub_id(source):
-        return _download(source, local)
+    if hub and is_hub_id(source):
+        return _download(source, local, on_bytes)
     raise CheckpointError(
         "{name} is neither a directory, nor a Hub id (owner/name), nor one of the samples "
         "{samples}",
@@ -206,35 +207,16 @@ def _find_path(source: str) -> Path | None:
     return None
 
 
-def _download(hub_id: str, local: bool) -> Path:
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import LocalEntryNotFoundError
-
-    begun = time.perf_counter()
-    logger.info("fetching %s from the Hub, unless it is in its cache", hub_id)
+def _download(hub_id: str, local: bool, on_bytes: OnBytes | None) -> Path:
+    """``local`` as in ``load_checkpoint``: others do not read what the server's token opens."""
     try:
-        directory = snapshot_download(
-            hub_id, allow_patterns=["*.json", "*.safetensors", "pytorch_model*.bin", "*.txt"]
-        )
-    except Exception as error:  # the Hub client raises a dozen kinds, offline and on
-        logger.info("fetching %s", hub_id, exc_info=error)
-        if isinstance(error, LocalEntryNotFoundError):  # raised offline; its words are its code's
-            reason: str = Message("there is no connection to it, and its cache has no such model")
-        else:
-            reason = (
-                str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-            )
+        return fetch(hub_id, on_bytes=on_bytes, anonymously=not local)
+    except FetchError as error:
         if local:
-            raise CheckpointError(
-                "{name} is not a directory here and could not be fetched from the Hub: {reason}",
-                name=hub_id,
-                reason=reason,
+            raise FetchError(
+                Message("{name} is not a directory here, and {reason}", name=hub_id, reason=error)
             ) from error
-        raise CheckpointError(
-            "{name} could not be fetched from the Hub: {reason}", name=hub_id, reason=reason
-        ) from error
-    logger.info("%s is at %s after %.1f s", hub_id, directory, time.perf_counter() - begun)
-    return Path(directory)
+        raise
 
 
 def _find_mixers(

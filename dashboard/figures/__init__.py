@@ -7,6 +7,7 @@ moves: only lines and colour move, so that the change is what is seen.
 from dashboard.figures.alpha_sweep import alpha_sweep
 from dashboard.figures.batches import moving_average_chart, orders_chart
 from dashboard.figures.compare import compared_lines
+from dashboard.figures.formats import format_heatmap, format_ruler, formats_over_bits
 from dashboard.figures.heatmap import cost_heatmap, group_heatmap, heatmap, rule_heatmap
 from dashboard.figures.held_out import held_out_landscapes
 from dashboard.figures.impact_alpha import impact_alpha
@@ -27,6 +28,9 @@ __all__ = [
     "compared_lines",
     "copy_shares",
     "cost_heatmap",
+    "format_heatmap",
+    "format_ruler",
+    "formats_over_bits",
     "group_heatmap",
     "heatmap",
     "held_out_landscapes",

@@ -18,7 +18,7 @@ _files = sorted(module.name for module in pkgutil.iter_modules(_catalogue.__path
 for _name in (*_FIRST, *(name for name in _files if name not in _FIRST)):
     import_module(f"{_catalogue.__name__}.{_name}")
 
-from dashboard.formats.choice import FormatReport, best_format, format_under_rule
+from dashboard.formats.choice import FormatReport, best_format, format_under_rule, report_of
 from dashboard.formats.codebook import Codebook, Coded, UnitGrid
 from dashboard.formats.registry import (
     DEFAULT_FORMAT,
@@ -44,4 +44,5 @@ __all__ = [
     "format_under_rule",
     "names",
     "register",
+    "report_of",
 ]

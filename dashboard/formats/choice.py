@@ -66,7 +66,7 @@ def format_under_rule(
         chosen = eight_bits
     else:
         chosen = OutputScale(_scale_of(number_format, _amax_of(rule, counted, eight_bits)))
-    return _report(number_format, chosen, counted)
+    return report_of(number_format, chosen, counted)
 
 
 def _amax_of(rule: ScaleRule, counted: Counted, eight_bits: OutputScale) -> float:
@@ -98,9 +98,10 @@ def integer_range(low: float, high: float, bits: int) -> OutputScale:
     return OutputScale(float(scale), min(max(zero_point, lowest), -lowest - 1))
 
 
-def _report(
+def report_of(
     number_format: NumberFormat, chosen: OutputScale | Codebook, counted: Counted
 ) -> FormatReport:
+    """What a format does at a scale, or, of a fitted one, with the points that were found."""
     if isinstance(chosen, Codebook):
         codebook, scale, zero_point = chosen, None, 0
     else:
@@ -145,13 +146,13 @@ def best_format(
     if not (weights > 0).any():  # nothing minds: any codebook does
         values, weights = output.values, output.counts.astype(np.float64)
     if number_format.fit is not None:
-        return _report(number_format, number_format.fit(values, weights), counted)
+        return report_of(number_format, number_format.fit(values, weights), counted)
     sums = prefix_sums(values, weights)
     if number_format.is_asymmetric:
         chosen = _best_range(number_format, output, values, sums)
     else:
         chosen = OutputScale(_best_scale(number_format, output, values, sums))
-    return _report(number_format, chosen, counted)
+    return report_of(number_format, chosen, counted)
 
 
 def _best_scale(

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from dashboard.analysis.report import KernelRun, format_alpha
+from dashboard.formats import REGISTERED, best_format, format_under_rule
 from dashboard.lesson import toy_example as toy
 from dashboard.lesson.calibrated import CalibratedModel
 from dashboard.lesson.costs import HIGH, LOW, MINMAX, SCALE_WX, ModelCosts, costed_rules
@@ -24,6 +25,7 @@ from dashboard.rules.landscape import NEGLIGIBLE_DB
 from dashboard.rules.observers import DEFAULT_SIGMA, PUBLISHED_ALPHAS, ScaleRule, averaged
 from dashboard.rules.published import (
     GROUPS_130M,
+    OUTLIER_GUIDE,
     OUTLIERS,
     PA_BOUND_PRINTED,
     PA_DIFFERENCES_PRINTED,
@@ -35,7 +37,7 @@ from dashboard.rules.published import (
     mean_evidence,
 )
 from dashboard.text.language import Language
-from dashboard.text.numbers import decibels, number, percent, scale_text, signed
+from dashboard.text.numbers import decibels, number, percent, scale_text, signed, small
 from kernels.int8 import QMAX
 
 HOLDS, IN_PART, DOES_NOT_FOLLOW = "holds", "in part", "does not follow"
@@ -123,6 +125,8 @@ def _claims(model: CalibratedModel, kernel: KernelRun | None, say: Language) -> 
         _quantiles(model, say),
         _default(model, say),
         _minmax(model, say),
+        _soft_edge(model, say),
+        _outlier_aware(say),
         _direct(kernel, say),
     )
 
@@ -633,6 +637,93 @@ def _minmax(model: CalibratedModel, say: Language) -> Claim:
                 *(g > 0 for g in (*gains(low), *gains(high))),
                 *closer(low),
                 *closer(high),
+            ]
+        ),
+    )
+
+
+def _soft_edge(model: CalibratedModel, say: Language) -> Claim:
+    rule = ScaleRule("percentile", PUBLISHED_ALPHAS[0])
+    soft = [
+        format_under_rule(REGISTERED["soft-edge-three-segments"], rule, layer.calibration)
+        for layer in model.layers
+    ]
+    gains = [
+        report.output.sqnr_db - layer.sqnr_db(rule.alpha)
+        for report, layer in zip(soft, model.layers, strict=True)
+    ]
+    shifted = [
+        float(best_format(REGISTERED["int8-asymmetric"], layer.calibration).output.sqnr_db)
+        - layer.sqnr_db(rule.alpha)
+        for layer in model.layers
+    ]
+    book = soft[0].codebook
+    return Claim(
+        "soft_edge",
+        say(
+            "Counted with both signs the three segments have {size} values, which take {bits} "
+            "bits; of one sign alone there are {sum}. On α = {alpha} they gain {low} to {high} dB "
+            "over INT8 with the same scale. INT8 with a zero point, whose 256 values do fit 8 "
+            "bits, gains {shifted_low} to {shifted_high} dB at its best scale.",
+            size=book.size,
+            bits=book.bits_needed,
+            sum=int((book.points > 0).sum()),
+            alpha=format_alpha(rule.alpha),
+            low=signed(min(gains), 1),
+            high=signed(max(gains), 1),
+            shifted_low=signed(min(shifted), 1),
+            shifted_high=signed(max(shifted), 1),
+        ),
+        "formats",
+        {"number_format": "soft-edge-three-segments", "bits": "9"},
+        say(
+            "Holds if 8 bits tell its values apart, and if it has more SQNR than INT8 with the "
+            "same scale in every layer."
+        ),
+        verdict_of([book.size <= 256, min(gains) > 0]),
+    )
+
+
+def _outlier_aware(say: Language) -> Claim:
+    guide = OUTLIER_GUIDE
+    most = (guide.minmax_scale / 2) ** 2  # no value is off by more than half a step
+    beyond = (1 - guide.alpha) * guide.values
+    # Its own example: a scale of normal / 120, and what lies beyond squeezed into 121 … 127.
+    step = guide.normal / guide.normal_code
+    squeezed = abs(guide.outlier - guide.outlier_code * step)
+    clipped = abs(guide.outlier - QMAX * step)
+    return Claim(
+        "outlier_aware",
+        say(
+            "Rounding in steps of {scale} with nothing beyond the range cannot have a mean "
+            "squared error above {most}, a quarter of the step squared; {printed} is printed. And "
+            "α = {alpha} leaves {beyond} of {values} values out, not {overflow}. In the guide's "
+            "own example squeezing {outlier} into code {code} leaves it off by {squeezed}; "
+            "clipping it to {top} at the same scale leaves {clipped}.",
+            scale=number(guide.minmax_scale, 6),
+            most=small(most),
+            printed=number(guide.minmax_mse, 6),
+            alpha=format_alpha(guide.alpha),
+            beyond=round(beyond),
+            values=f"{guide.values:,}",
+            overflow=guide.overflow,
+            outlier=number(guide.outlier),
+            code=guide.outlier_code,
+            squeezed=number(squeezed, 2),
+            top=QMAX,
+            clipped=number(clipped, 2),
+        ),
+        "formats",
+        {},
+        say(
+            "Holds if the printed error and overflow can be, and if the squeezed outlier is off by "
+            "less than a clipped one."
+        ),
+        verdict_of(
+            [
+                guide.minmax_mse <= most,
+                round(beyond) == guide.overflow,
+                squeezed < clipped,
             ]
         ),
     )

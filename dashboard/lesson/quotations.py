@@ -19,7 +19,9 @@ CONCLUSION = "PERCENTILE_ANALYSIS_CONCLUSION.md"
 STRUCTURE = "LAYER_STRUCTURE_EXPLANATION.md"  # from here on, the notes beside it
 GROUPS = "MAMBA2_GROUP_QUANTIZATION_ANALYSIS.md"
 USAGE = "PERCENTILE_SCALE_USAGE_MAP.md"
-DOCUMENTS = (ANALYSIS, CONCLUSION, STRUCTURE, GROUPS, USAGE)
+OUTLIER_GUIDE = "OUTLIER_AWARE_SCALE_GUIDE.md"
+SOFT_EDGE = "quamba/qMambaLayer.py at f4d350a"  # beside the notes' folder, of a later commit
+DOCUMENTS = (ANALYSIS, CONCLUSION, STRUCTURE, GROUPS, USAGE, OUTLIER_GUIDE, SOFT_EDGE)
 
 
 @dataclass(frozen=True)
@@ -148,6 +150,23 @@ QUOTES: dict[str, tuple[Quote, ...]] = {
         Quote("防止 outliers: 即使这个模型影响小，但是通用的保护措施",
               "Preventing outliers: even if it matters little in this model, a general safeguard",
               CONCLUSION, "137"),
+    ),
+    "soft_edge": (
+        Quote("总量化级别: 63 + 127 + 63 = 253，可用 8-bit 编码",
+              "Quantization levels in all: 63 + 127 + 63 = 253, which 8 bits can encode",
+              SOFT_EDGE, "2174"),
+        Quote("小值区域 4x 精度，中值区域原始精度，大值区域 1/4 精度但覆盖更大范围",
+              "Four times the precision for small values, the original one for middle values, a "
+              "quarter of it for large ones, over a larger range", SOFT_EDGE, "2175"),
+    ),
+    "outlier_aware": (
+        Quote("Scale: 0.077025 … MSE: 0.023456 … Overflow: 0 (0.00%)",
+              "Scale: 0.077025 … MSE: 0.023456 … Overflow: 0 (0.00%)", OUTLIER_GUIDE, "104–106"),
+        Quote("2. Percentile (alpha=0.9995): … Overflow: 50 (0.50%)",
+              "2. Percentile (alpha=0.9995): … Overflow: 50 (0.50%)", OUTLIER_GUIDE, "108–111"),
+        Quote("MSE最优策略: outlier_aware (MSE=0.016789)",
+              "The strategy with the least MSE: outlier_aware (MSE=0.016789)", OUTLIER_GUIDE,
+              "134"),
     ),
     "direct": (
         Quote("Conv1d 内部是 FP32 计算，但直接输出 INT8！",

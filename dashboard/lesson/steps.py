@@ -3,6 +3,7 @@
 from dashboard.lesson import (
     alpha_choice,
     best_alpha,
+    code_places,
     does_it_matter,
     group_scales,
     int8_range,
@@ -27,4 +28,5 @@ STEPS: tuple[Step, ...] = (
     does_it_matter.STEP,  # 9
     stop_caring.STEP,  # 10
     alpha_choice.STEP,  # 11
+    code_places.STEP,  # 12
 )

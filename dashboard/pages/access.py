@@ -4,25 +4,35 @@ Whoever opens a page chooses what it reads: a box takes any path, and a link fil
 server that listens on this machine alone that is its own user, to whom every path is open. Where
 others can reach it, a path would let them read the server's files, or learn which there are; so
 there only the samples, the texts that come with the project and the Hub's repositories are open,
-and what lies inside the directories that the administrator names in ``SCALESCOPE_ROOTS``. All else
-is refused with one sentence, which is the same whether there is such a file or not.
+and what lies inside the directories that the administrator names in ``SCALESCOPE_ROOTS``; the Hub,
+from which whatever a visitor names is fetched, is closed where ``SCALESCOPE_HUB`` is 0. All else is
+refused with one sentence, which is the same whether there is such a file or not.
 """
 
 from __future__ import annotations
 
 import ipaddress
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import streamlit as st
 
 from dashboard.checkpoints import CheckpointError
+from dashboard.messages import Message
+
+# What is read of a checkpoint's directory, and texts.
+READ = (".json", ".safetensors", ".bin", ".model", ".txt")
 
 ROOTS = "SCALESCOPE_ROOTS"
-CLOSED = (
+HUB = "SCALESCOPE_HUB"
+CLOSED = Message(
     "No such name is open on this server: choose a sample, a text that comes with the project or a "
-    f"Hub id (owner/name), or ask its administrator to open a directory ({ROOTS})"
+    "Hub id (owner/name), or ask its administrator to open a directory (SCALESCOPE_ROOTS)"
+)
+CLOSED_WITH_HUB = Message(
+    "No such name is open on this server: choose a sample or a text that comes with the project, "
+    "or ask its administrator to open a directory (SCALESCOPE_ROOTS) or the Hub (SCALESCOPE_HUB)"
 )
 
 
@@ -69,9 +79,35 @@ def is_open(
         path = Path(name).expanduser().resolve()
     except (OSError, RuntimeError, ValueError):  # a home that nobody has, a circle of links
         return False
+    return _is_inside(path, allowed) and not _leads_out(path, allowed)
+
+
+def _is_inside(path: Path, allowed: Sequence[Path]) -> bool:
     return any(path.is_relative_to(root) for root in allowed)
 
 
+def _leads_out(path: Path, allowed: Sequence[Path]) -> bool:
+    """Whether a link beside what a checkpoint is read from has its target elsewhere.
+
+    A cache of the Hub is such links, to files two directories up: its own directory may be opened.
+    """
+    try:
+        directory = path if path.is_dir() else path.parent
+        with os.scandir(directory) as entries:
+            return not all(
+                _is_inside(Path(entry.path).resolve(), allowed)
+                for entry in entries
+                if entry.is_symlink() and entry.name.endswith(READ)
+            )
+    except (OSError, RuntimeError):  # there is no such directory, or none that may be read
+        return False
+
+
+def is_hub_open(environment: Mapping[str, str] = os.environ) -> bool:
+    """Whether a visitor may have models fetched: SCALESCOPE_HUB is 1, or not set."""
+    return environment.get(HUB, "1") == "1"
+
+
 def refusal() -> CheckpointError:
-    """What a page says of every path that is not open."""
-    return CheckpointError(CLOSED)
+    """What a page says of every name that is not open."""
+    return CheckpointError(CLOSED if is_hub_open() else CLOSED_WITH_HUB)

@@ -8,14 +8,15 @@ fit (``KEEP_BYTES``); of a larger model, one layer's are captured at a time.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cache, partial
 from pathlib import Path
 from typing import Literal
 
-import streamlit as st
+from torch import Tensor
 
-from dashboard.analysis.report import QuantizedConv, quantize_conv
+from dashboard.analysis.report import KernelRun, QuantizedConv, quantize_conv, run_kernel
 from dashboard.calibration import Calibration, ConvCapture, Progress, archive, calibrate
 from dashboard.calibration.calibration_store import (
     CalibrationStore,
@@ -27,8 +28,10 @@ from dashboard.calibration.calibration_store import kept as kept_counts
 from dashboard.calibration.histogram import Histogram
 from dashboard.checkpoints import default_device
 from dashboard.pages import loading
+from dashboard.pages.jobs import JOBS
 from dashboard.pages.shelves import KEEP_BYTES, shelf
 from dashboard.pages.sources import Source
+from dashboard.pages.turns import turn
 from dashboard.rules.channels import channel_outputs
 
 
@@ -40,7 +43,7 @@ class Whence:
     day: str = ""  # on which they were counted, where they were kept: ISO 8601
 
 
-@st.cache_resource
+@cache
 def calibration_store() -> CalibrationStore | None:
     """Where counts are kept between visits; the command line's own."""
     return default_store()
@@ -60,18 +63,23 @@ def whence(source: Source) -> Whence:
 def calibration(source: Source, on_progress: Callable[[Progress], None]) -> Calibration:
     """Every layer's histograms: those that are at hand, or made now."""
     counted = _at_hand(source)
-    if counted is not None:
-        return counted
-    loaded = loading.model(source.checkpoint)
-    tokens = loading.text(source)
-    with loaded.lock:
-        counted = _at_hand(source)  # somebody else may have made it in the meantime
-        if counted is None:
-            known = loading.checkpoint(source.checkpoint)
-            keep = known.layers if all_layers_fit(source) else ()
-            made = calibrate(known, loaded.backbone, tokens, keep=keep, on_progress=on_progress)
-            counted = _put(source, made, gradients=False)
+    if counted is None:
+        counted = JOBS.watch(("counts", source), partial(_count, source), on_progress)
     return counted
+
+
+def stop(source: Source) -> None:
+    """For a press on a button: its calibration ends now, unless somebody else waits for it."""
+    JOBS.drop(("counts", source))
+
+
+def _count(source: Source, on_progress: Callable[[Progress], None]) -> Calibration:
+    loaded, tokens = loading.model(source.checkpoint), loading.text(source)
+    with loaded.lock:
+        known = loading.checkpoint(source.checkpoint)
+        keep = known.layers if all_layers_fit(source) else ()
+        made = calibrate(known, loaded.backbone, tokens, keep=keep, on_progress=on_progress)
+    return _put(source, made, gradients=False)
 
 
 def _at_hand(source: Source, gradients: bool = False) -> Calibration | None:
@@ -145,19 +153,21 @@ def counted_gradients(source: Source, on_progress: Callable[[Progress], None]) -
     Raises CheckpointError for a model without a head.
     """
     counted = _at_hand(source, gradients=True)
-    if counted is not None:
-        return counted
+    if counted is None:
+        key = ("counts", source, "gradients")
+        counted = JOBS.watch(key, partial(_count_gradients, source), on_progress)
+    return counted
+
+
+def _count_gradients(source: Source, on_progress: Callable[[Progress], None]) -> Calibration:
     loaded, tokens = loading.language_model(source.checkpoint), loading.text(source)
     with loaded.lock:
-        counted = _at_hand(source, gradients=True)
-        if counted is None:  # nobody else has made it in the meantime
-            known = loading.checkpoint(source.checkpoint)
-            keep = known.layers if gradients_fit(source) else ()
-            made = calibrate(
-                known, loaded.network, tokens, keep=keep, gradients=True, on_progress=on_progress
-            )
-            counted = _put(source, made, gradients=True)
-    return counted
+        known = loading.checkpoint(source.checkpoint)
+        keep = known.layers if gradients_fit(source) else ()
+        made = calibrate(
+            known, loaded.network, tokens, keep=keep, gradients=True, on_progress=on_progress
+        )
+    return _put(source, made, gradients=True)
 
 
 def captures_with_gradients(
@@ -166,19 +176,27 @@ def captures_with_gradients(
     """Every layer's conv input and the gradient of its output; where ``gradients_fit``."""
     captures: tuple[ConvCapture, ...] = shelf("captures").get(source) or ()
     if not captures or any(capture.gradient is None for capture in captures):
-        loaded = loading.language_model(source.checkpoint)
-        known = loading.checkpoint(source.checkpoint)
-        with loaded.lock:
-            captures = calibrate(
-                known,
-                loaded.network,
-                loading.text(source),
-                layers=(),
-                keep=known.layers,
-                gradients=True,
-                on_progress=on_progress,
-            ).captures
-        shelf("captures").put(source, captures)
+        key = ("captures", source, "gradients")
+        captures = JOBS.watch(key, partial(_capture_gradients, source), on_progress)
+    return captures
+
+
+def _capture_gradients(
+    source: Source, on_progress: Callable[[Progress], None]
+) -> tuple[ConvCapture, ...]:
+    loaded = loading.language_model(source.checkpoint)
+    known = loading.checkpoint(source.checkpoint)
+    with loaded.lock:
+        captures = calibrate(
+            known,
+            loaded.network,
+            loading.text(source),
+            layers=(),
+            keep=known.layers,
+            gradients=True,
+            on_progress=on_progress,
+        ).captures
+    shelf("captures").put(source, captures)
     return captures
 
 
@@ -207,14 +225,18 @@ def quantized_conv(
 ) -> QuantizedConv:
     """The layer's conv input, weights and bias as INT8: what the live kernel runs on."""
 
-    def make() -> QuantizedConv:
+    kept, key = shelf("conv"), (source, layer)
+    conv: QuantizedConv | None = kept.get(key)
+    if conv is None:
         counted = calibration(source, on_progress)
         scales = [conv_slice.scales for conv_slice in counted.layer(layer).slices]
         capture = captured(source, layer, on_progress)
         slices = loading.checkpoint(source.checkpoint).slices
-        return quantize_conv(capture, slices, scales, default_device())
-
-    return shelf("conv").get_or_make((source, layer), make)
+        with turn():  # another visitor may have made it in the one before
+            conv = kept.get_or_make(
+                key, lambda: quantize_conv(capture, slices, scales, default_device())
+            )
+    return conv
 
 
 def is_captured(source: Source, layer: int) -> bool:
@@ -228,23 +250,42 @@ def is_captured(source: Source, layer: int) -> bool:
 def captured(source: Source, layer: int, on_progress: Callable[[Progress], None]) -> ConvCapture:
     """One layer's conv input; where those of all layers fit, they are kept together."""
     calibration(source, on_progress)
-    every = all_layers_fit(source)
-
-    def make() -> tuple[ConvCapture, ...]:
-        loaded, known = loading.model(source.checkpoint), loading.checkpoint(source.checkpoint)
-        keep = known.layers if every else (layer,)
-        with loaded.lock:
-            return calibrate(
-                known,
-                loaded.backbone,
-                loading.text(source),
-                layers=(),
-                keep=keep,
-                on_progress=on_progress,
-            ).captures
-
-    captures = shelf("captures").get_or_make(source if every else (source, layer), make)
+    key = source if all_layers_fit(source) else (source, layer)
+    captures = shelf("captures").get(key)
+    if captures is None:
+        work = partial(_capture, source, layer)
+        captures = JOBS.watch(("captures", key), work, on_progress)
     return next(capture for capture in captures if capture.layer == layer)
+
+
+def _capture(
+    source: Source, layer: int, on_progress: Callable[[Progress], None]
+) -> tuple[ConvCapture, ...]:
+    """Every layer's conv input where they fit, else the one's."""
+    loaded, known = loading.model(source.checkpoint), loading.checkpoint(source.checkpoint)
+    every = all_layers_fit(source)
+    with loaded.lock:
+        captures = calibrate(
+            known,
+            loaded.backbone,
+            loading.text(source),
+            layers=(),
+            keep=known.layers if every else (layer,),
+            on_progress=on_progress,
+        ).captures
+    shelf("captures").put(source if every else (source, layer), captures)
+    return captures
+
+
+def run_live(
+    conv: QuantizedConv,
+    scales: Sequence[float] | Tensor,
+    zero_points: Sequence[int] = (),
+    while_waiting: Callable[[], object] | None = None,
+) -> KernelRun:
+    """``report.run_kernel`` in its turn; what ``while_waiting`` raises ends the waiting."""
+    with turn(while_waiting):
+        return run_kernel(conv, scales, zero_points=zero_points)
 
 
 def channels(source: Source, layer: int, index: int) -> tuple[Histogram, ...]:

@@ -12,7 +12,7 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from dashboard.analysis.measurements import Setting
-from dashboard.analysis.report import KernelRun, run_kernel
+from dashboard.analysis.report import KernelRun
 from dashboard.calibration import CalibrationError
 from dashboard.checkpoints import CheckpointError
 from dashboard.lesson.calibrated import CalibratedModel
@@ -36,7 +36,7 @@ from dashboard.lesson.quotations import (
     Quote,
 )
 from dashboard.messages import Message
-from dashboard.pages import costing, measuring, outlining, registry, speaking
+from dashboard.pages import calibrating, costing, measuring, outlining, registry, speaking
 from dashboard.pages.lesson_model import calibrated_model, model_box
 from dashboard.pages.measuring import Study
 from dashboard.pages.refusing import refusals
@@ -186,7 +186,7 @@ def live_run(model: CalibratedModel) -> KernelRun | None:
     if model.activations is None:
         return None
     conv = model.activations.conv(model.layers[0].number)
-    return run_kernel(conv, model.activations.minmax(model.layers[0].number))
+    return calibrating.run_live(conv, model.activations.minmax(model.layers[0].number))
 
 
 def count(measured: tuple[Claim, ...], say: Language) -> str:

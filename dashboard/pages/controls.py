@@ -122,6 +122,7 @@ def choose(
     with frame.bar:
         name = checkpoint_box(say)
         source = _calibration_box(name, say)
+    waiting.fetched(frame, source.checkpoint)
     with refusals(frame):
         outline = outlining.outline(source)
     if source.from_file:
@@ -167,9 +168,12 @@ def count_the_rest(choice: Choice, frame: Frame) -> None:
         )
         frame.stop.button(say("Calibrate"), key="resume", on_click=lambda: STATE.pop("stopped"))
         st.stop()
-    frame.stop.button(
-        say("Stop calibrating"), key="stop", on_click=lambda: STATE.update(stopped=choice.source)
-    )
+
+    def stop() -> None:
+        STATE.stopped = choice.source
+        calibrating.stop(choice.source)
+
+    frame.stop.button(say("Stop calibrating"), key="stop", on_click=stop)
     with refusals(frame):
         calibrating.calibration(choice.source, replace(frame, calibrating=FIRST_BATCH).show)
     st.rerun()

@@ -5,7 +5,7 @@ import streamlit as st
 
 from dashboard import figures
 from dashboard.analysis.kinds import GroupStudy, with_groups
-from dashboard.analysis.report import format_alpha, run_kernel
+from dashboard.analysis.report import format_alpha
 from dashboard.checkpoints import Checkpoint
 from dashboard.messages import Message
 from dashboard.pages import calibrating, controls, loading, registry, studies
@@ -139,6 +139,6 @@ def _run_groups(
         reports = studies.layer_report(choice.source, choice.layer, choice.rule).slices
         conv = calibrating.quantized_conv(choice.source, choice.layer, frame.show)
         scales = [report.chosen.x_out_scale for report in reports]
-        run = run_kernel(conv, with_groups(checkpoint.slices, scales, on_show))
+        run = calibrating.run_live(conv, with_groups(checkpoint.slices, scales, on_show))
     frame.status.markdown(captions.kernel_status(run, say))
     st.markdown(captions.groups_kernel(run, run.sqnr_db[0], on_show, say))

@@ -5,7 +5,7 @@ import streamlit as st
 from dashboard import figures
 from dashboard.analysis.pipeline import trace_channel, window_around
 from dashboard.analysis.recorded import benchmark, roofline
-from dashboard.analysis.report import QuantizedConv, run_kernel
+from dashboard.analysis.report import QuantizedConv
 from dashboard.messages import Message
 from dashboard.pages import calibrating, controls, studies
 from dashboard.pages.dragging import live_slider
@@ -55,7 +55,7 @@ def _show_channel(choice: controls.Choice, frame: Frame, say: Language) -> None:
             frame.wait_for(choice.source.checkpoint)
         conv = calibrating.quantized_conv(choice.source, choice.layer, frame.show)
         frame.progress.empty()
-        run = run_kernel(conv, scales)
+        run = calibrating.run_live(conv, scales)
     frame.status.markdown(captions.kernel_status(run, say))
     _show_pipeline(choice, conv, scales[choice.slice_index], say)
 

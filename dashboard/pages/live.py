@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import streamlit as st
 
-from dashboard.analysis.report import KernelRun, run_kernel
+from dashboard.analysis.report import KernelRun
 from dashboard.export import documents
 from dashboard.messages import Message
 from dashboard.pages import calibrating, loading
@@ -40,7 +40,8 @@ def run(choice: Choice, study: SliceStudy, frame: Frame) -> KernelRun | None:
         frame.progress.empty()
         chosen = [report.chosen for report in study.layer.slices]
         scales = [scale.x_out_scale for scale in chosen]
-        kernel = run_kernel(conv, scales, zero_points=[scale.zero_point for scale in chosen])
+        zero_points = [scale.zero_point for scale in chosen]
+        kernel = calibrating.run_live(conv, scales, zero_points, frame.progress.empty)
     frame.status.markdown(captions.kernel_status(kernel, frame.say))
     return kernel
 

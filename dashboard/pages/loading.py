@@ -6,10 +6,10 @@ Each is read once for all users, and again when its files have changed.
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import streamlit as st
 from torch import nn
 
 from dashboard.calibration import CalibrationText, read_text, text_names, text_sha256
@@ -18,44 +18,72 @@ from dashboard.checkpoints import (
     Checkpoint,
     CheckpointError,
     backbone_of,
+    default_device,
     is_hub_id,
     load_backbone,
     load_checkpoint,
     load_language_model,
+    memory,
 )
+from dashboard.checkpoints.hub import FetchError, OnBytes
 from dashboard.pages import access
 from dashboard.pages.shelves import shelf
 from dashboard.pages.sources import Source, edition, is_sample
+from dashboard.pages.turns import ModelTurn, turn
 
 
 @dataclass(frozen=True)
 class Model:
-    """A backbone, and the lock that keeps two users' hooks from seeing each other's forward."""
+    """A backbone, and what it is run within."""
 
     backbone: nn.Module
-    lock: threading.Lock
+    lock: ModelTurn
 
 
 @dataclass(frozen=True)
 class LanguageModel:
-    """A model with its head, and the lock that it shares with its backbone."""
+    """A model with its head, and what it and its backbone are run within."""
 
     network: nn.Module
-    lock: threading.Lock
+    lock: ModelTurn
 
 
-@st.cache_resource
-def _loading() -> threading.Lock:
-    """Held while a model is loaded, so that two sessions do not load the same one."""
-    return threading.Lock()
+_LOADING = threading.Lock()  # held while a model is loaded: two visitors do not load the same one
 
 
 def checkpoint(name: str) -> Checkpoint:
-    """Raises CheckpointError for what cannot be read, and for a path that is not open."""
-    local = is_sample(name) or access.is_open(name)
-    if not local and not is_hub_id(name):
-        raise access.refusal()
-    return shelf("checkpoint").get_or_make((name, edition(name)), lambda: _load(name, local))
+    """A quantized one some of whose layers cannot be used comes without them.
+
+    Raises CheckpointError for what cannot be read, and for a path that is not open.
+    """
+    key = (name, edition(name))
+    known: Checkpoint | None = shelf("checkpoint").get(key)
+    if known is None:
+        known = _load(name, None)
+        shelf("checkpoint").put(key, known)
+    return known
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """How far a download is, in bytes."""
+
+    done: int
+    size: int
+
+
+def is_to_be_fetched(name: str) -> bool:
+    """Whether a checkpoint's name is a Hub id, of which this server has read nothing yet."""
+    if shelf("checkpoint").get((name, edition(name))) is not None or not is_hub_id(name):
+        return False
+    return access.is_hub_open() and not (access.is_open(name) and Path(name).exists())
+
+
+def fetch(name: str, on_progress: Callable[[Fetched], None]) -> None:
+    """Have a model of the Hub on the shelf; raises as ``checkpoint`` does."""
+    key = (name, edition(name))
+    made = _load(name, lambda done, size: on_progress(Fetched(done, size)))
+    shelf("checkpoint").put(key, made)
 
 
 def directory(name: str) -> Path:
@@ -64,12 +92,17 @@ def directory(name: str) -> Path:
     return SAMPLES_DIR / name if is_sample(name) else checkpoint(name).path
 
 
-def _load(name: str, local: bool) -> Checkpoint:
+def _load(name: str, on_bytes: OnBytes | None) -> Checkpoint:
     """A quantized checkpoint some of whose layers cannot be used is shown without them."""
+    local, hub = is_sample(name) or access.is_open(name), access.is_hub_open()
+    if not local and not (hub and is_hub_id(name)):
+        raise access.refusal()
     try:
-        return load_checkpoint(name, local=local)
-    except CheckpointError:
-        rest = load_checkpoint(name, local=local, tolerant=True)  # or it cannot be read at all
+        return load_checkpoint(name, local=local, hub=hub, on_bytes=on_bytes)
+    except FetchError:
+        raise
+    except CheckpointError:  # some layers cannot be used, or nothing can be read at all
+        rest = load_checkpoint(name, local=local, hub=hub, tolerant=True)
         if not rest.layers:
             raise
         return rest
@@ -83,11 +116,18 @@ def model(name: str) -> Model:
         return Model(backbone_of(whole.network), whole.lock)
     shared = kept.get(key)
     if shared is None:
-        with _loading():
+        with _LOADING, turn():
             shared = kept.get_or_make(
-                key, lambda: Model(load_backbone(checkpoint(name)), threading.Lock())
+                key, lambda: Model(load_backbone(_fitting(name)), ModelTurn())
             )
     return shared
+
+
+def _fitting(name: str) -> Checkpoint:
+    """A checkpoint whose model there is memory for; CheckpointError where there is not."""
+    known = checkpoint(name)
+    memory.check_fits(known, default_device() == "cpu")
+    return known
 
 
 def language_model(name: str) -> LanguageModel:
@@ -95,10 +135,10 @@ def language_model(name: str) -> LanguageModel:
     kept, key = shelf("model"), (name, edition(name), "head")
     shared = kept.get(key)
     if shared is None:
-        with _loading():
+        with _LOADING, turn():
             shared = kept.get_or_make(
                 key,
-                lambda: LanguageModel(load_language_model(checkpoint(name)), threading.Lock()),
+                lambda: LanguageModel(load_language_model(_fitting(name)), ModelTurn()),
             )
     return shared
 
@@ -107,12 +147,17 @@ def text(source: Source) -> CalibrationText:
     """Raises CalibrationError for what cannot be read or is too short; CheckpointError for a path
     that is not open."""
     _check_open(source.text)
-    return shelf("text").get_or_make(
-        source,
-        lambda: read_text(
-            checkpoint(source.checkpoint), source.text, source.batches, source.seq_len
-        ),
-    )
+
+    def read() -> CalibrationText:
+        known = checkpoint(source.checkpoint)
+        if not (known.reads_bytes or known.has_tokenizer or access.is_hub_open()):
+            raise CheckpointError(
+                "{path} has no tokenizer beside its weights, and this server fetches none",
+                path=known.path,
+            )
+        return read_text(known, source.text, source.batches, source.seq_len)
+
+    return shelf("text").get_or_make(source, read)
 
 
 def text_hash(source: Source) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from dashboard.calibration import CalibrationError
-from dashboard.checkpoints import Checkpoint
+from dashboard.checkpoints import Checkpoint, memory
 from dashboard.pages import calibrating, loading
 from dashboard.pages.shelves import MIB, shelf
 from dashboard.pages.sources import Source
@@ -59,11 +59,12 @@ def _check_size(source: Source, loaded: Checkpoint) -> None:
     """Raises CalibrationError for what would take more memory than a page has."""
     layer = LAYER_BYTES * source.batches * source.seq_len * loaded.conv_dim
     forward = source.seq_len * _forward_bytes(loaded)
-    if max(layer, forward) > MOST_BYTES:
+    most = min(MOST_BYTES, memory.free_bytes())
+    if max(layer, forward) > most:
         limits = {
             "model": loaded.name,
-            "size": f"{max(layer, forward) / 1e9:.1f} GB",
-            "most": f"{MOST_BYTES / 1e9:.1f} GB",
+            "size": memory.size_text(max(layer, forward)),
+            "most": memory.size_text(most),
             "seq_len": source.seq_len,
         }
         if layer > forward:

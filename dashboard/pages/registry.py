@@ -40,6 +40,7 @@ FILES = (
     "sweep",
     "batches",
     "held_out",
+    "formats",
     "impact",
     "lesson",
     "claims",

@@ -93,6 +93,11 @@ class Shelf:
                 self._values.popitem()
             self._values[key] = value
 
+    def clear(self) -> None:
+        """Drop every value."""
+        with self._lock:
+            self._values.clear()
+
     def get_or_make(self, key: Hashable, make: Callable[[], Any]) -> Any:
         """The value, made now and put there if it is not there."""
         value = self.get(key)

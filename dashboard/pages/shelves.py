@@ -6,8 +6,6 @@ and which edition of its files (``sources``).
 
 from __future__ import annotations
 
-import streamlit as st
-
 from dashboard.pages.shelf import Shelf
 
 MIB = 2**20
@@ -36,27 +34,28 @@ SHELVES = {
     "kinds": (32, 2 * MIB, False),
     "health": (16, 4 * MIB, False),
     "column": (256, 16 * MIB, False),
+    "formats": (128, 16 * MIB, False),
     "answers": (16, 32 * MIB, False),
     "table": (16, 32 * MIB, False),
     "planned": (512, 8 * MIB, False),
     "float_run": (1, 64 * MIB, True),
-    "impact": (4096, 64 * MIB, False),
+    "impact": (4096, 40 * MIB, False),
     "damage": (32, 8 * MIB, False),
     "options": (16, 16 * MIB, False),
     "pace": (64, MIB // 8, False),
 }
 
 
-@st.cache_resource
-def _shelves() -> dict[str, Shelf]:
-    return {name: Shelf(*bounds) for name, bounds in SHELVES.items()}
+# Of the process, and not of Streamlit's caches: jobs, which have no session, use them, too.
+_SHELVES = {name: Shelf(*bounds) for name, bounds in SHELVES.items()}
 
 
 def shelf(name: str) -> Shelf:
     """One of ``SHELVES``, by its name."""
-    return _shelves()[name]
+    return _SHELVES[name]
 
 
 def clear() -> None:
     """Drop everything that is kept, on all shelves."""
-    _shelves.clear()
+    for own in _SHELVES.values():
+        own.clear()

@@ -16,7 +16,6 @@ from dashboard.checkpoints import SAMPLES_DIR
 from dashboard.pages import access
 
 Edition = tuple[tuple[str | int, ...], ...]
-READ = (".json", ".safetensors", ".bin", ".model", ".txt")  # of a checkpoint's directory
 
 
 def edition(name: str) -> Edition:
@@ -37,7 +36,9 @@ def edition(name: str) -> Edition:
         if not (directory / "config.json").is_file():
             return (_stamp(path),)
         with os.scandir(directory) as entries:
-            return tuple(sorted(_stamp(Path(e.path)) for e in entries if e.name.endswith(READ)))
+            return tuple(
+                sorted(_stamp(Path(e.path)) for e in entries if e.name.endswith(access.READ))
+            )
     except (OSError, RuntimeError, ValueError):
         return ()  # whoever reads it says why it cannot be read
 

@@ -14,6 +14,7 @@ import numpy as np
 from dashboard.analysis import kinds
 from dashboard.analysis.answers import Answers, answer_all
 from dashboard.analysis.compare import Column, calibrated_column
+from dashboard.analysis.formats import SliceFormats, slice_formats
 from dashboard.analysis.kinds import GroupStudy, ScaleKind
 from dashboard.analysis.report import (
     LayerReport,
@@ -119,6 +120,15 @@ def layer_report(
         tuple(slice_report(source, layer, i, rule) for i in indices),
         kernel=None,
         bests=tuple(best(source, layer, i, rule.symmetric, by) for i in indices),
+    )
+
+
+def formats(source: Source, layer: int, index: int, by: Measure = "sqnr_db") -> SliceFormats:
+    """Every number format on one slice, each at its best scale."""
+    counted = _slice(source, layer, index)
+    return shelf("formats").get_or_make(
+        (source, layer, index, by, counted.gradients is not None),
+        lambda: slice_formats(counted, by),
     )
 
 

@@ -5,13 +5,16 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import NoReturn
 
 from streamlit.delta_generator import DeltaGenerator
 
 from dashboard.calibration import Calibration, Progress
+from dashboard.checkpoints import memory
 from dashboard.messages import Message
-from dashboard.pages import calibrating
+from dashboard.pages import calibrating, loading
+from dashboard.pages.jobs import JOBS
 from dashboard.pages.refusing import plain, refusals, refuse
 from dashboard.pages.remembering import STATE
 from dashboard.pages.sources import Source
@@ -78,3 +81,26 @@ def calibrated(frame: Frame, source: Source, gradients: bool = False) -> Calibra
             calibration = calibrating.calibration(source, frame.show)
     frame.progress.empty()
     return calibration
+
+
+def fetched(frame: Frame, name: str) -> None:
+    """Have a model of the Hub here, where a name is one; one that cannot be had ends the run."""
+    if loading.is_to_be_fetched(name):
+        with refusals(frame):
+            JOBS.watch(
+                ("fetch", name),
+                partial(loading.fetch, name),
+                lambda progress: show_fetched(frame, name, progress),
+            )
+        frame.progress.empty()
+
+
+def show_fetched(frame: Frame, name: str, fetched: loading.Fetched) -> None:
+    """How far a download is."""
+    words = frame.say(
+        "Fetching {checkpoint} from the Hub: {done} of {size}",
+        checkpoint=plain(name),
+        done=memory.size_text(fetched.done),
+        size=memory.size_text(fetched.size),
+    )
+    frame.progress.progress(fetched.done / max(fetched.size, 1), words)

@@ -166,6 +166,34 @@ OUTLIERS = OutlierExample(
 )
 
 
+@dataclass(frozen=True)
+class OutlierGuideExample:
+    """A synthetic example of a guide: outliers share the highest codes."""
+
+    values: int
+    minmax_scale: float
+    minmax_mse: float
+    alpha: float
+    overflow: int  # values beyond the range of that α's scale, as printed
+    normal: float  # the end of the normal values, and its code
+    normal_code: int
+    outlier: float  # one that is written out, and the code that it is squeezed into
+    outlier_code: int
+
+
+OUTLIER_GUIDE = OutlierGuideExample(
+    values=10_100,
+    minmax_scale=0.077025,
+    minmax_mse=0.023456,
+    alpha=0.9995,
+    overflow=50,
+    normal=5.0,
+    normal_code=120,
+    outlier=8.0,
+    outlier_code=124,
+)
+
+
 # What the printed digits themselves give away
 #
 # Calibration runs in float16, so the greatest magnitude that MinMax saw is a float16 number, and a

@@ -17,7 +17,7 @@ for _bits in (8, 7, 6, 5, 4):
     register(
         NumberFormat(
             f"int{_bits}-asymmetric",
-            label=Message("INT{bits}, asymmetric", bits=_bits),
+            label=Message("INT{bits} with a zero point", bits=_bits),
             help=Message("equal steps from the lowest value to the highest, 0 among them"),
             source="arXiv 1712.05877, equation 1",
             bits=_bits,

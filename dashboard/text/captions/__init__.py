@@ -46,6 +46,15 @@ from dashboard.text.captions.explore import (
     whence_help,
     whence_words,
 )
+from dashboard.text.captions.formats import (
+    format_columns,
+    format_label,
+    format_layers_caption,
+    formats_caption,
+    formats_headline,
+    formats_verdict,
+    ruler_caption,
+)
 from dashboard.text.captions.groups import (
     NO_GROUPS,
     NO_HEADS,
@@ -148,6 +157,12 @@ __all__ = [
     "compare_verdict",
     "cost_caption",
     "damage_caption",
+    "format_columns",
+    "format_label",
+    "format_layers_caption",
+    "formats_caption",
+    "formats_headline",
+    "formats_verdict",
     "groups_caption",
     "groups_headline",
     "groups_kernel",
@@ -189,6 +204,7 @@ __all__ = [
     "recommendation_rows",
     "recorded_caption",
     "roofline_caption",
+    "ruler_caption",
     "rules_caption",
     "rules_caption_by_loss",
     "settings_left",

@@ -1,0 +1,555 @@
+"""The conv input of some layers -> counts of float16 patterns, where the values are made.
+
+One sequence of the text is one calibration batch, whatever runs together. Of each layer and slice
+(x, B, C) four things are kept: max |x|, how often each pattern of v occurred in all batches
+together, how often each value of y occurred in each batch by itself, and, where asked for, the
+gradients' sums of each batch. All of them merge to the same bits in any grouping of the batches:
+counts and maxima in any order, gradients because they are added in the order of the batches.
+
+``HostCounter`` works a sequence at a time in plain torch. ``DeviceCounter`` has counters on a GPU:
+one launch a layer computes v and y and counts them (``kernels.add_layer_counts``), and when a
+forward is over what occurred in its batches comes to the host at once, a few MB.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from dashboard.calibration.batch_store import BatchStore, Place
+from dashboard.calibration.faults import CalibrationError
+from dashboard.calibration.gradients import GradientSums, GradientTally, batch_gradients
+from dashboard.calibration.histogram import (
+    ASCENDING_VALUES,
+    FINITE,
+    PATTERNS,
+    PLUS_ZERO,
+    Histogram,
+    check_finite,
+    merged_ascending,
+)
+from dashboard.checkpoints import Checkpoint, ConvSlice
+from dashboard.refusals import Refusal
+from kernels import add_layer_counts, default_backend, reference
+from kernels.statistics import MOST_VALUES
+
+MOST_COUNTERS = 2**26  # fetched together: 256 MB of int32
+
+
+def slices_of(checkpoint: Checkpoint, layers: Sequence[int]) -> list[tuple[int, ConvSlice]]:
+    """Each layer with each of its slices, in the order of all counters."""
+    return [(layer, conv_slice) for layer in layers for conv_slice in checkpoint.slices]
+
+
+Arrays = dict[str, np.ndarray]
+
+
+class Tally:
+    """What was counted so far: totals in memory, what each batch has by itself on disk.
+
+    Args:
+        width: S, how many layers and slices there are.
+        separate: keep each batch's gradients by themselves, so that they can be packed; else they
+            are added up as they come.
+    """
+
+    def __init__(self, width: int, separate: bool = False) -> None:
+        self.width = width
+        self.x_amax = np.zeros(width, np.float32)
+        self._totals: np.ndarray | None = None
+        self._apart: list[tuple[list[int], tuple[Histogram, ...], tuple[Histogram, ...]]] = []
+        self._gradients: list[GradientTally] = []
+        self._separate: dict[int, list[GradientSums]] | None = {} if separate else None
+        self._store = BatchStore()
+        self._places: dict[int, list[Place | None]] = {}
+
+    def add_amax(self, rows: Sequence[int], x_amax: np.ndarray) -> None:
+        """max |x| of some layers and slices: finite float32."""
+        own = np.asarray(rows)
+        self.x_amax[own] = np.maximum(self.x_amax[own], x_amax)
+
+    def add_totals(self, rows: Sequence[int], inputs: np.ndarray, outputs: np.ndarray) -> None:
+        """Counts of v and of y: int64 (rows, 63488), of ``ASCENDING_VALUES``."""
+        for own, of_v, of_y in zip(rows, inputs, outputs, strict=True):
+            self.totals[0, own] += of_v
+            self.totals[1, own] += of_y
+
+    def add_total_histograms(
+        self, rows: list[int], inputs: tuple[Histogram, ...], outputs: tuple[Histogram, ...]
+    ) -> None:
+        """The same as histograms: they are looked at only when more comes, or all at the end."""
+        self._apart.append((rows, inputs, outputs))
+
+    @property
+    def totals(self) -> np.ndarray:
+        """Counts of v and of y in all batches: int64 (2, S, 63488), of ``ASCENDING_VALUES``."""
+        if self._totals is None:
+            self._totals = np.zeros((2, self.width, len(ASCENDING_VALUES)), np.int64)
+        for rows, *both in self._apart:
+            for kind, histograms in enumerate(both):
+                for row, histogram in zip(rows, histograms, strict=True):
+                    places = np.searchsorted(ASCENDING_VALUES, histogram.values, "right") - 1
+                    self._totals[kind, row, places] += histogram.counts
+        self._apart = []
+        return self._totals
+
+    def total_histograms(self) -> tuple[tuple[Histogram, ...], tuple[Histogram, ...]]:
+        """S histograms of v, and S of y, of all batches."""
+        if self._totals is None and len(self._apart) == 1:  # as a device counted them
+            rows, inputs, outputs = self._apart[0]
+            if rows == list(range(self.width)):
+                return inputs, outputs
+        inputs, outputs = (tuple(map(histogram_of, counts)) for counts in self.totals)
+        return inputs, outputs
+
+    def add_outputs(
+        self,
+        batch: int,
+        rows: Sequence[int],
+        values: np.ndarray,
+        counts: np.ndarray,
+        lengths: Sequence[int],
+    ) -> None:
+        """A batch's histograms of y, end to end: float32 values and int64 counts of each row."""
+        own = self._places.setdefault(batch, [None] * self.width)
+        for row, place in zip(rows, self._store.put(values, counts, lengths), strict=True):
+            own[row] = place
+
+    def add_gradients(self, batch: int, row: int, sums: GradientSums) -> None:
+        """The sums of the next batch, in the order of the batches; row after row."""
+        if self._separate is not None:
+            self._separate.setdefault(batch, []).append(sums)
+        else:
+            self._add_up(row, sums)
+
+    def _add_up(self, row: int, sums: GradientSums) -> None:
+        if not self._gradients:
+            self._gradients = [GradientTally() for _ in range(self.width)]
+        self._gradients[row].add(sums)
+
+    @property
+    def numbers(self) -> tuple[int, ...]:
+        """The batches that are counted, ascending."""
+        return tuple(sorted(self._places))
+
+    def outputs(self, batch: int) -> tuple[Histogram, ...]:
+        """A batch's S histograms of y."""
+        return tuple(self._store.get(place) for place in self._places[batch] if place is not None)
+
+    def gradients(self, row: int, output: Histogram) -> GradientSums | None:
+        """All batches' sums, added in their order; None where none were counted."""
+        if self._separate is not None:
+            for batch in sorted(self._separate):
+                for own, sums in enumerate(self._separate[batch]):
+                    self._add_up(own, sums)
+            self._separate = None
+        return self._gradients[row].sums_of(output) if self._gradients else None
+
+    def pack_batches(self, numbers: Sequence[int]) -> Arrays:
+        """What some batches have by themselves, as arrays: values narrow, one after the other.
+
+        ``numbers`` (B,) and ``lengths`` (B, S) int64; ``values`` float16 and ``counts`` uint32 of
+        all their histograms; with gradients ``squares``, ``sums`` and ``tokens``, too.
+        """
+        outputs = [self.outputs(number) for number in numbers]
+        with ThreadPoolExecutor(torch.get_num_threads()) as pool:
+            values = pool.map(lambda one: joined([own.values for own in one], np.float16), outputs)
+            counts = pool.map(lambda one: joined([own.counts for own in one], np.uint32), outputs)
+            packed = {
+                "numbers": np.array(numbers, np.int64),
+                "lengths": np.array(
+                    [[len(own.values) for own in one] for one in outputs], np.int64
+                ),
+                "values": joined(list(values), np.float16),
+                "counts": joined(list(counts), np.uint32),
+            }
+        if self._separate:
+            gradients = [sums for number in numbers for sums in self._separate[number]]
+            packed["squares"] = joined([sums.squares for sums in gradients], np.float64)
+            packed["sums"] = joined([sums.sums for sums in gradients], np.float64)
+            packed["tokens"] = np.array([sums.tokens for sums in gradients], np.int64)
+        return packed
+
+    def unpack_batches(self, packed: Mapping[str, np.ndarray]) -> None:
+        """Add what ``pack_batches`` gave, here or elsewhere, of batches that are not here."""
+        lengths = packed["lengths"].ravel().tolist()
+        values = packed["values"].astype(np.float32)
+        places = self._store.put(values, packed["counts"].astype(np.int64), lengths)
+        for i, number in enumerate(packed["numbers"].tolist()):
+            self._places[number] = list(places[i * self.width : (i + 1) * self.width])
+        if "squares" in packed:
+            ends = np.cumsum(lengths)[:-1]
+            squares, sums = np.split(packed["squares"], ends), np.split(packed["sums"], ends)
+            for i, own in enumerate(np.split(values, ends)):
+                number, row = divmod(i, self.width)
+                self.add_gradients(
+                    int(packed["numbers"][number]),
+                    row,
+                    GradientSums(own, squares[i], sums[i], int(packed["tokens"][i])),
+                )
+
+
+def joined(arrays: Sequence[np.ndarray], dtype: type | np.dtype) -> np.ndarray:
+    """End to end, in a dtype that holds their values."""
+    whole: np.ndarray = np.empty(sum(map(len, arrays)), dtype)
+    np.concatenate([np.empty(0, dtype), *arrays], out=whole, casting="unsafe")
+    return whole
+
+
+def histogram_of(ascending: np.ndarray) -> Histogram:
+    """From counts of ``ASCENDING_VALUES``, -0 with +0."""
+    present = np.flatnonzero(ascending)
+    return Histogram(ASCENDING_VALUES[present], ascending[present])
+
+
+def float_output(v: Tensor) -> Tensor:
+    """y = SiLU(v) in float32.
+
+    On a CPU torch's own, which takes a fifth of the time; on CUDA that of the kernels'
+    specification, which ``kernels.add_layer_counts`` computes, too. They differ in the last bits of
+    float32.
+    """
+    return F.silu(v) if v.device.type == "cpu" else reference.silu(v)
+
+
+class HostCounter:
+    """Counts a sequence at a time, by torch, on whichever device the conv input lies."""
+
+    def __init__(self, checkpoint: Checkpoint, rows: Mapping[int, int], tally: Tally) -> None:
+        self._checkpoint = checkpoint
+        self._rows = rows
+        self._tally = tally
+        row_of = torch.empty(checkpoint.conv_dim, 1, dtype=torch.int32)
+        for row, conv_slice in enumerate(checkpoint.slices):
+            row_of[conv_slice.channels] = row * PATTERNS + PATTERNS // 2
+        self._row_of = row_of
+
+    def add(
+        self, batches: Sequence[int], layer: int, x: Tensor, gradient: Tensor | None = None
+    ) -> None:
+        """Count a layer's conv input, and its gradient where there is one: (N, D, L), N batches.
+
+        Raises CalibrationError for what is not finite.
+        """
+        for i, batch in enumerate(batches):
+            own = None if gradient is None else gradient[i]
+            self._add_sequence(batch, layer, x[i : i + 1], own)
+
+    def _add_sequence(self, batch: int, layer: int, x: Tensor, gradient: Tensor | None) -> None:
+        conv, slices = self._checkpoint.conv(layer), self._checkpoint.slices
+        x = x.to(torch.float32).contiguous()
+        v = reference.causal_conv1d(x, conv.weight.to(x.device), conv.bias.to(x.device))[0]
+        y = float_output(v)
+        extremes = [torch.stack(torch.aminmax(x[0, own.channels])) for own in slices]
+        x_amax = torch.stack(extremes).abs().amax(1).cpu().numpy()
+        of_v, of_y = self._count_both(v, y)
+        for row, conv_slice in enumerate(slices):
+            strange = _not_finite(of_y[row]) or _not_finite(of_v[row])
+            total = conv_slice.width * x.shape[-1]
+            _check(layer, str(batch), conv_slice, x_amax[row], strange, total)
+        rows = range(self._rows[layer], self._rows[layer] + len(slices))
+        inputs, outputs = merged_ascending(of_v), merged_ascending(of_y)
+        self._tally.add_amax(rows, x_amax)
+        self._tally.add_totals(rows, inputs, outputs)
+        values, counts, lengths = _present(outputs)
+        self._tally.add_outputs(batch, rows, values, counts, lengths)
+        if gradient is not None:
+            ends = np.cumsum(lengths)[:-1]
+            histograms = map(Histogram, np.split(values, ends), np.split(counts, ends))
+            for row, conv_slice, output in zip(rows, slices, histograms, strict=True):
+                channels = conv_slice.channels
+                try:
+                    sums = batch_gradients(y[channels], gradient[channels], output)
+                except ValueError as error:
+                    raise _fault(layer, str(batch), conv_slice, Refusal(str(error))) from None
+                self._tally.add_gradients(batch, row, sums)
+
+    def _count_both(self, v: Tensor, y: Tensor) -> tuple[np.ndarray, np.ndarray]:
+        """(slices, 65536) int64 of each; bincount keeps one core busy, so a thread for each."""
+        row_of, width = self._row_of.to(v.device), len(self._checkpoint.slices) * PATTERNS
+
+        def count(patterns: Tensor) -> np.ndarray:
+            counts = torch.bincount(patterns, minlength=width)
+            return counts.cpu().numpy().reshape(-1, PATTERNS)
+
+        patterns = [
+            own.to(torch.float16).view(torch.int16).to(torch.int32).add_(row_of).flatten()
+            for own in (v, y)
+        ]
+        alone = v.is_cuda or torch.get_num_threads() == 1
+        of_v, of_y = map(count, patterns) if alone else _THREADS.map(count, patterns)
+        return of_v, of_y
+
+
+_THREADS = ThreadPoolExecutor(2, thread_name_prefix="counting")
+
+
+def _not_finite(by_pattern: np.ndarray) -> int:
+    return int(by_pattern[FINITE:PLUS_ZERO].sum() + by_pattern[PLUS_ZERO + FINITE :].sum())
+
+
+def _present(ascending: np.ndarray) -> tuple[np.ndarray, np.ndarray, list[int]]:
+    """(S, 63488) counts -> the values and counts of those above 0, end to end; how many of each."""
+    flat = ascending.ravel()
+    present = np.flatnonzero(flat)
+    rows = present // len(ASCENDING_VALUES)
+    values = ASCENDING_VALUES[present - rows * len(ASCENDING_VALUES)]
+    return values, flat[present], np.bincount(rows, minlength=len(ascending)).tolist()
+
+
+def _check(
+    layer: int, batch: str, conv_slice: ConvSlice, x_amax: float, strange: int, total: int
+) -> None:
+    """Raises CalibrationError where x, v or y is not finite."""
+    try:
+        if not x_amax < float("inf"):
+            raise Refusal("the conv input contains NaN or infinite values")
+        check_finite(strange, total)
+    except Refusal as reason:
+        raise _fault(layer, batch, conv_slice, reason) from None
+
+
+def _fault(layer: int, batch: str, conv_slice: ConvSlice, reason: Refusal) -> CalibrationError:
+    return CalibrationError(
+        "layer {layer}, batch {batch}, slice {slice}: {reason}",
+        layer=layer,
+        batch=batch,
+        slice=conv_slice.name,
+        reason=reason,
+    )
+
+
+@dataclass(eq=False)
+class _LayerCounters:
+    """One layer's weights and counters, on the device that the layer runs on."""
+
+    weight: Tensor  # float32 (D, W)
+    bias: Tensor  # float32 (D,)
+    v_counts: Tensor  # int32 (slices, 65536)
+    y_counts: Tensor  # int32 (N, slices, 65536)
+    x_amax: Tensor  # int32 (N, D), bits of float32
+
+
+class DeviceCounter:
+    """Counts on one device, in a launch a layer; a forward's counts come to the host at its end.
+
+    Args:
+        rows: S numbers of layers and slices, by layer: where the tally has a layer's first slice.
+        batch_size: how many sequences run together at most.
+    """
+
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        rows: Mapping[int, int],
+        tally: Tally,
+        batch_size: int,
+        device: torch.device,
+    ) -> None:
+        self._checkpoint = checkpoint
+        self._rows = rows
+        self._tally = tally
+        self._batch_size = batch_size
+        self._device = device
+        widths = torch.tensor([own.width for own in checkpoint.slices])
+        numbers = torch.arange(len(widths), dtype=torch.int32)
+        self._slice_of = numbers.repeat_interleave(widths).to(device)
+        self._values = torch.from_numpy(ASCENDING_VALUES).to(device)
+        self._counters: dict[int, _LayerCounters] = {}
+        self._input_counts: Tensor | None = None  # int64 (layers here · slices, 65536)
+        self._output_counts: Tensor | None = None
+        self._seq_len = 0
+
+    def prepare(self, layer: int) -> None:
+        """Make a layer's counters. In a forward, copying its weights would wait for all before."""
+        self._counters[layer] = self._make(layer)
+
+    def add(self, batches: Sequence[int], layer: int, x: Tensor) -> None:
+        """Count a layer's conv input x (N, D, L), of N batches; nothing is waited for."""
+        if layer not in self._counters:
+            self.prepare(layer)
+        own = self._counters[layer]
+        self._seq_len = x.shape[-1]
+        n = len(batches)
+        y_counts, x_amax = own.y_counts[:n], own.x_amax[:n]
+        add_layer_counts(x, own.weight, own.bias, self._slice_of, own.v_counts, y_counts, x_amax)
+
+    def _make(self, layer: int) -> _LayerCounters:
+        conv, slices = self._checkpoint.conv(layer), len(self._checkpoint.slices)
+
+        def zeros(*shape: int) -> Tensor:
+            return torch.zeros(shape, dtype=torch.int32, device=self._device)
+
+        return _LayerCounters(
+            conv.weight.to(self._device, torch.float32).contiguous(),
+            conv.bias.to(self._device, torch.float32).contiguous(),
+            zeros(slices, PATTERNS),
+            zeros(self._batch_size, slices, PATTERNS),
+            zeros(self._batch_size, self._checkpoint.conv_dim),
+        )
+
+    def finish(self, batches: Sequence[int]) -> None:
+        """The forward of these batches is over: fetch what they have by themselves.
+
+        Raises CalibrationError for what is not finite.
+        """
+        counters = list(self._counters.values())
+        v_counts = torch.cat([own.v_counts for own in counters])
+        x_amax = self._x_amax(len(batches))
+        rows = self._tally_rows()
+        if self._input_counts is None or self._output_counts is None:
+            self._input_counts = torch.zeros_like(v_counts, dtype=torch.int64)
+            self._output_counts = torch.zeros_like(self._input_counts)
+        # A few sequences at a time: the counters of all may be large.
+        step = max(1, MOST_COUNTERS // v_counts.numel())
+        for first in range(0, len(batches), step):
+            some = batches[first : first + step]
+            y_counts = torch.cat([own.y_counts[first : first + len(some)] for own in counters], 1)
+            self._check(some, x_amax[first : first + len(some)], _strange(y_counts))
+            self._add_outputs(some, rows, y_counts)
+            self._output_counts += y_counts.sum(0)
+        self._check(batches, x_amax, _strange(v_counts)[None])  # v may be -∞ where y is 0
+        self._tally.add_amax(rows, np.max(x_amax, axis=0))
+        self._input_counts += v_counts
+        for own in counters:
+            for used in (own.v_counts, own.y_counts, own.x_amax):
+                used.zero_()
+
+    def _tally_rows(self) -> list[int]:
+        slices = len(self._checkpoint.slices)
+        return [self._rows[layer] + i for layer in self._counters for i in range(slices)]
+
+    def _x_amax(self, n: int) -> np.ndarray:
+        """(n, layers here · slices) float32."""
+        stacked = torch.stack([own.x_amax[:n] for own in self._counters.values()], 1)
+        slices = self._checkpoint.slices
+        by_slice = [stacked[..., own.channels].amax(-1) for own in slices]
+        bits = torch.stack(by_slice, -1).flatten(1).cpu()
+        return bits.view(torch.float32).numpy()
+
+    def _check(self, batches: Sequence[int], x_amax: np.ndarray, strange: np.ndarray) -> None:
+        """``strange`` (n, S) or, of all of them together, (1, S): values that are not finite."""
+        fine = (x_amax < np.inf) & (strange == 0)
+        if fine.all():
+            return
+        place, row = np.argwhere(~fine)[0]
+        names = str(batches[place]) if len(strange) == len(batches) else ""
+        names = names or f"{batches[0]} to {batches[-1]}"
+        slices = self._checkpoint.slices
+        layer = list(self._counters)[row // len(slices)]
+        own = slices[row % len(slices)]
+        total = own.width * self._seq_len * (1 if len(strange) > 1 else len(batches))
+        count = strange[min(place, len(strange) - 1), row]
+        _check(layer, names, own, x_amax[place, row], int(count), total)
+
+    def _add_outputs(self, batches: Sequence[int], rows: Sequence[int], y_counts: Tensor) -> None:
+        values, counts, lengths = self._present(y_counts)
+        begin = 0
+        for batch, own in zip(batches, lengths, strict=True):
+            end = begin + sum(own)
+            self._tally.add_outputs(batch, rows, values[begin:end], counts[begin:end], own)
+            begin = end
+
+    def _present(self, by_pattern: Tensor) -> tuple[np.ndarray, np.ndarray, list[list[int]]]:
+        """(n, S, 65536) counts -> values and counts of what occurred, end to end; how many of each.
+
+        No more than that crosses to the host.
+        """
+        negative = by_pattern[..., :FINITE].flip(-1)
+        positive = by_pattern[..., PLUS_ZERO : PLUS_ZERO + FINITE].clone()
+        positive[..., 0] += negative[..., -1]
+        negative[..., -1] = 0
+        ascending = torch.cat([negative, positive], -1)
+        lengths = _to_host((ascending > 0).sum(-1)).tolist()
+        flat = ascending.flatten()
+        present = flat.nonzero()[:, 0]
+        counts = _to_host(flat[present].to(torch.int64))
+        values = _to_host(self._values[present % len(self._values)])
+        return values, counts, lengths
+
+    def collect(self) -> None:
+        """Bring the totals to the tally; until they are asked for they stay on the device."""
+        if self._input_counts is not None and self._output_counts is not None:
+            both = []
+            for counts in (self._input_counts, self._output_counts):
+                values, numbers, lengths = self._present(counts[None])
+                ends = np.cumsum(lengths[0])[:-1]
+                histograms = map(Histogram, np.split(values, ends), np.split(numbers, ends))
+                both.append(tuple(histograms))
+                counts.zero_()
+            self._tally.add_total_histograms(self._tally_rows(), *both)
+
+
+def _strange(by_pattern: Tensor) -> np.ndarray:
+    """(..., 65536) counts -> (...) how many are of patterns that are no finite float16."""
+    negative = by_pattern[..., FINITE:PLUS_ZERO].sum(-1)
+    positive = by_pattern[..., PLUS_ZERO + FINITE :].sum(-1)
+    return (negative + positive).cpu().numpy()
+
+
+def _to_host(tensor: Tensor) -> np.ndarray:
+    """A copy on the host: through pinned memory, into which a GPU writes by itself."""
+    if tensor.device.type == "cpu":
+        return tensor.numpy()
+    host = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
+    return host.copy_(tensor).numpy()
+
+
+class Counter:
+    """Counts conv inputs wherever they lie, each by the counter of its place.
+
+    Args:
+        layers: which are counted, ascending.
+        batch_size: how many sequences run together at most.
+    """
+
+    def __init__(
+        self, checkpoint: Checkpoint, layers: Sequence[int], tally: Tally, batch_size: int
+    ) -> None:
+        self._checkpoint = checkpoint
+        self._rows = {layer: i * len(checkpoint.slices) for i, layer in enumerate(layers)}
+        self._tally = tally
+        self._batch_size = batch_size
+        self._host = HostCounter(checkpoint, self._rows, tally)
+        self._devices: dict[torch.device, DeviceCounter] = {}
+
+    def add(
+        self, batches: Sequence[int], layer: int, x: Tensor, gradient: Tensor | None = None
+    ) -> None:
+        """Count a layer's conv input, and its gradient where there is one: (N, D, L), N batches.
+
+        Raises CalibrationError for what is not finite, here or when the forward is over.
+        """
+        on_device = default_backend(x) == "triton" and x.numel() <= MOST_VALUES
+        if gradient is not None or not on_device:
+            self._host.add(batches, layer, x, gradient)
+            return
+        self._on(x.device).add(batches, layer, x)
+
+    def prepare(self, layer: int, weight: Tensor) -> None:
+        """Make a layer's counters before the forward: where its projection's weights lie."""
+        if default_backend(weight) == "triton" and weight.is_cuda:
+            self._on(weight.device).prepare(layer)
+
+    def _on(self, device: torch.device) -> DeviceCounter:
+        if device not in self._devices:
+            self._devices[device] = DeviceCounter(
+                self._checkpoint, self._rows, self._tally, self._batch_size, device
+            )
+        return self._devices[device]
+
+    def finish(self, batches: Sequence[int]) -> None:
+        """The forward of these batches is over."""
+        for own in self._devices.values():
+            own.finish(batches)
+
+    def collect(self) -> None:
+        """Bring all that was counted to the tally."""
+        for own in self._devices.values():
+            own.collect()

@@ -1,0 +1,63 @@
+"""What docs/operations.md promises of a server for others."""
+
+import re
+import tomllib
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from dashboard.calibration import calibration_store
+from dashboard.pages.controls import MOST_BATCHES, MOST_TOKENS
+from dashboard.pages.shelves import SHELVES
+
+ROOT = Path(__file__).parents[1]
+OPERATIONS = (ROOT / "docs" / "operations.md").read_text("utf-8")
+DOCKERFILE = (ROOT / "Dockerfile").read_text("utf-8")
+
+
+def test_the_configuration_is_that_of_a_server_for_others():
+    options = tomllib.loads((ROOT / ".streamlit" / "config.toml").read_text("utf-8"))
+    assert options["server"]["enableXsrfProtection"] is True
+    assert options["server"]["address"] == "localhost"
+    assert options["server"]["fileWatcherType"] == "none"
+    assert options["server"]["maxUploadSize"] == 1
+    assert options["client"]["showErrorDetails"] == "none"
+    assert "enableCORS" not in options["server"]  # on, as Streamlit has it
+
+
+def test_every_variable_that_is_named_is_read_somewhere():
+    named = set(re.findall(r"SCALESCOPE_[A-Z]+", OPERATIONS + DOCKERFILE))
+    sources = [path.read_text("utf-8") for path in (ROOT / "dashboard").rglob("*.py")]
+    assert len(named) >= 6
+    for name in named:
+        assert any(f'"{name}"' in source for source in sources), name
+
+
+def test_the_limits_are_those_of_the_code():
+    assert f"| {MOST_BATCHES:,}, {MOST_TOKENS:,} |" in OPERATIONS
+    assert calibration_store.MOST_BYTES == 2**30 and "| 1 GiB in the user's cache" in OPERATIONS
+    shared = sum(most for name, (_, most, _) in SHELVES.items() if name != "model")
+    assert f"about {shared / 2**30:.1f} GiB" in OPERATIONS
+
+
+def test_the_container_has_the_torch_of_the_requirements_and_no_rights():
+    (torch,) = re.findall(r"^torch==(\S+)", (ROOT / "requirements.txt").read_text(), re.M)
+    assert f"torch=={torch} " in DOCKERFILE
+    user, command = DOCKERFILE.index("\nUSER 10001"), DOCKERFILE.index("\nCMD ")
+    assert user < command
+    assert not re.search(r"^USER root", DOCKERFILE, re.M)
+
+
+def test_a_balancer_is_told_that_the_server_is_well(server):
+    with urllib.request.urlopen(f"{server.address}/_stcore/health") as answer:
+        assert (answer.status, answer.read()) == (200, b"ok")
+
+
+def test_nobody_uploads_without_a_token(server):
+    address = f"{server.address}/_stcore/upload_file/session/file"
+    request = urllib.request.Request(address, b"content", method="PUT")
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        urllib.request.urlopen(request)
+    assert refused.value.code in (400, 403)

@@ -1,0 +1,281 @@
+"""Killed at any moment, on one process or on two: the file is that of a run that nobody stopped."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from dashboard import cli
+from dashboard.calibration import calibrate, read_text
+from dashboard.calibration.archive import load_calibration
+from dashboard.calibration.processes import Processes
+from dashboard.calibration.unfinished import Segments, calibrate_to_the_end, segments_of
+from dashboard.checkpoints import load_backbone, load_checkpoint, load_language_model
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="module")
+def tiny():
+    checkpoint = load_checkpoint("mamba2-tiny")
+    return checkpoint, load_language_model(checkpoint, "cpu")
+
+
+def assert_same(one, other):
+    assert one.origin == other.origin
+    for a, b in zip(one.layers, other.layers, strict=True):
+        for own, its in zip(a.slices, b.slices, strict=True):
+            assert (own.x_amax, own.w_amax, own.b_amax) == (its.x_amax, its.w_amax, its.b_amax)
+            pairs = [(own.silu_input, its.silu_input), (own.silu_output, its.silu_output)]
+            for x, y in [*pairs, *zip(own.batches, its.batches, strict=True)]:
+                np.testing.assert_array_equal(x.values, y.values)
+                np.testing.assert_array_equal(x.counts, y.counts)
+            assert (own.gradients is None) == (its.gradients is None)
+            if own.gradients is not None:
+                np.testing.assert_array_equal(own.gradients.squares, its.gradients.squares)
+                np.testing.assert_array_equal(own.gradients.sums, its.gradients.sums)
+                assert own.gradients.tokens == its.gradients.tokens
+
+
+class Stop(Exception):
+    """What ends a run in the middle."""
+
+
+@pytest.mark.parametrize("gradients", [False, True])
+def test_what_was_stopped_goes_on_from_its_segments(tiny, tmp_path, monkeypatch, gradients):
+    """Stopped three times, each time some batches further; segments after every batch."""
+    monkeypatch.setattr("dashboard.calibration.unfinished.SHARE", 1e9)
+    checkpoint, model = tiny
+    model = model if gradients else model.base_model
+    text = read_text(checkpoint, batches=6, seq_len=24)
+    segments = segments_of(tmp_path, checkpoint, model, text, gradients)
+    run = {"gradients": gradients}
+    begun = []
+    for stopped_at in (1, 2, 1):
+
+        def stop(progress, stopped_at=stopped_at):
+            begun.append(progress.batches)
+            if progress.batch == stopped_at and progress.done == 2:
+                raise Stop
+
+        with pytest.raises(Stop):
+            calibrate_to_the_end(
+                checkpoint, model, text, segments, Processes(), **run, on_progress=stop
+            )
+    resumed = calibrate_to_the_end(checkpoint, model, text, segments, Processes(), **run)
+    assert sorted(set(begun)) == [3, 5, 6]  # batches that were left at each start
+    assert_same(resumed, calibrate(checkpoint, model, text, gradients=gradients))
+    segments.remove()
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_batch_of_two_segments_is_counted_once(tiny, tmp_path, monkeypatch):
+    """As two runs leave them that did not know of each other; a broken one is counted again."""
+    monkeypatch.setattr("dashboard.calibration.unfinished.SHARE", 1e9)
+    checkpoint, model = tiny[0], tiny[1].base_model
+    text = read_text(checkpoint, batches=4, seq_len=24)
+
+    def stop(progress):
+        if progress.batch == 3:
+            raise Stop
+
+    both = Segments(tmp_path / "both")
+    for name in ("one", "other"):
+        with pytest.raises(Stop):
+            calibrate_to_the_end(
+                checkpoint, model, text, Segments(tmp_path / name), Processes(), on_progress=stop
+            )
+        for file in sorted((tmp_path / name).iterdir()):
+            (tmp_path / "both").mkdir(exist_ok=True)
+            file.rename(tmp_path / "both" / file.name)
+    broken = next((tmp_path / "both").iterdir())
+    broken.write_bytes(broken.read_bytes()[:100])
+    assert len(both.numbers()) == 5
+    whole = calibrate_to_the_end(checkpoint, model, text, both, Processes())
+    assert_same(whole, calibrate(checkpoint, model, text))
+
+
+def test_segments_of_another_calibration_are_left_alone(tiny, tmp_path):
+    checkpoint, model = tiny
+    texts = [read_text(checkpoint, batches=n, seq_len=24) for n in (2, 3)]
+    directories = {
+        segments_of(tmp_path, checkpoint, model, text, gradients).directory
+        for text in texts
+        for gradients in (False, True)
+    }
+    half = load_backbone(checkpoint, "cpu").to(torch.float16)
+    directories.add(segments_of(tmp_path, checkpoint, half, texts[0], False).directory)
+    assert len(directories) == 5
+
+
+def run_cli(*options, environment=None, **popen):
+    return subprocess.Popen(
+        [sys.executable, *options],
+        cwd=ROOT,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "SCALESCOPE_CALIBRATIONS": ""}
+        | (environment or {}),
+        text=True,
+        **popen,
+    )
+
+
+def worker(launcher: int, rank: str) -> int:
+    """The process of a rank that torchrun started."""
+    for children in Path(f"/proc/{launcher}/task").glob("*/children"):
+        for child in children.read_text().split():
+            environment = Path(f"/proc/{child}/environ").read_bytes().split(b"\0")
+            if f"RANK={rank}".encode() in environment:
+                return int(child)
+    raise AssertionError("no such rank")
+
+
+def test_two_ranks_write_the_bits_of_one_though_one_is_killed(tmp_path):
+    """torchrun starts both again; they go on from what either had counted."""
+    asked = ["calibrate", "mamba2-tiny", "--batches", "40", "--seq-len", "64", "--gradients"]
+    one, two = tmp_path / "one.safetensors", tmp_path / "two.safetensors"
+    assert cli.main([*asked, "--out", str(one)]) == 0
+    unfinished = tmp_path / "unfinished"
+    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    launcher = run_cli(
+        *launch, "--max-restarts", "2", "-m", "dashboard", *asked, "--out", str(two),
+        "--log-level", "info",
+        environment={"SCALESCOPE_UNFINISHED": str(unfinished)},
+        stderr=subprocess.PIPE,
+    )  # fmt: skip
+    limit = time.monotonic() + 120
+    while not list(unfinished.glob("*/*.segment.safetensors")):  # written after a first batch
+        assert launcher.poll() is None and time.monotonic() < limit
+        time.sleep(0.02)
+    os.kill(worker(launcher.pid, "1"), signal.SIGKILL)
+    try:
+        _, errors = launcher.communicate(timeout=90)
+    finally:
+        launcher.terminate()
+    assert launcher.returncode == 0, errors
+    assert "of 40 batches were counted before" in errors
+    assert "2 processes" in errors
+    assert two.read_bytes() == one.read_bytes()
+    assert not list(unfinished.iterdir())
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "one.safetensors", "two.safetensors", "unfinished",
+    ]  # fmt: skip
+
+
+# Runs commands in children of a process that has imported all that takes long, and has computed
+# nothing: after a fork, what OpenMP's threads of the parent did would be missing.
+NURSERY = """
+import json, os, signal, sys, time
+import torch
+torch.set_num_threads(1)
+from dashboard import cli
+import transformers.models.mamba2.modeling_mamba2
+print("ready", flush=True)
+for line in sys.stdin:
+    asked = json.loads(line)
+    begun = time.monotonic()
+    child = os.fork()
+    if not child:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        status = 70
+        try:
+            if asked["most_bytes"]:
+                import resource
+                resource.setrlimit(resource.RLIMIT_FSIZE, (asked["most_bytes"],) * 2)
+            status = cli.main(asked["arguments"])
+        except KeyboardInterrupt:
+            status = 130
+        finally:
+            os._exit(status)
+    if asked["after_s"] is not None:
+        time.sleep(asked["after_s"])
+        os.kill(child, getattr(signal, asked["signal"]))
+    _, status = os.waitpid(child, 0)
+    answer = {"status": os.waitstatus_to_exitcode(status), "s": time.monotonic() - begun}
+    print(json.dumps(answer), flush=True)
+"""
+
+
+class Nursery:
+    def __init__(self, unfinished):
+        self.process = run_cli(
+            "-c", NURSERY,
+            environment={"SCALESCOPE_UNFINISHED": str(unfinished)},
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        )  # fmt: skip
+        assert self.process.stdout.readline() == "ready\n"
+
+    def run(self, *arguments, after_s=None, by="SIGKILL", most_bytes=None):
+        asked = {"arguments": arguments, "after_s": after_s, "signal": by, "most_bytes": most_bytes}
+        self.process.stdin.write(json.dumps(asked) + "\n")
+        self.process.stdin.flush()
+        return json.loads(self.process.stdout.readline())
+
+    def end(self):
+        """What the commands wrote to standard error."""
+        return self.process.communicate(timeout=60)[1]
+
+
+def test_stopped_at_twenty_random_moments_no_file_is_less_than_whole(tmp_path):
+    """By SIGKILL and SIGINT in turns, over an old file or none; each next run goes on."""
+    place = tmp_path / "place"
+    place.mkdir()
+    out = place / "counts.safetensors"
+    asked = ["calibrate", "mamba2-tiny", "--batches", "40", "--seq-len", "64"]
+    asked += ["--out", str(out)]
+    nursery = Nursery(tmp_path / "unfinished")
+    whole = nursery.run(*asked)
+    assert whole["status"] == 0
+    new = out.read_bytes()
+    assert load_calibration(out).origin.batches == 40
+    draw = np.random.default_rng(0)
+    stopped, old = 0, None
+    out.unlink()
+    for moment in range(20):
+        by = ("SIGKILL", "SIGINT")[moment % 2]
+        ended = nursery.run(*asked, after_s=draw.uniform(0, whole["s"]), by=by)
+        assert ended["status"] in (0, 130, -signal.SIGKILL, -signal.SIGINT)
+        assert [path.name for path in place.iterdir()] in ([], [out.name])
+        content = out.read_bytes() if out.exists() else None
+        assert content in (old, new)
+        if content == new:
+            old = None if old else b"what was there before"
+            out.unlink() if old is None else out.write_bytes(old)
+        stopped += ended["status"] != 0
+    assert stopped >= 5
+    assert nursery.run(*asked)["status"] == 0
+    assert out.read_bytes() == new
+    assert not list((tmp_path / "unfinished").iterdir())
+    assert "Traceback" not in nursery.end()
+
+
+def test_a_full_disk_is_a_line_and_leaves_nothing(tmp_path):
+    """The system's limit on the size of a file stands for the disk: of 64 bytes the batches' own
+    file cannot be written, of 200 KB what is the result."""
+    out = tmp_path / "counts.safetensors"
+    out.write_bytes(b"what was there before")
+    asked = ["calibrate", "mamba2-tiny", "--batches", "4", "--seq-len", "64", "--out", str(out)]
+    nursery = Nursery("")
+    for most_bytes in (64, 200_000):
+        assert nursery.run(*asked, most_bytes=most_bytes)["status"] == 2
+        assert out.read_bytes() == b"what was there before"
+        assert [path.name for path in tmp_path.iterdir()] == [out.name]
+    lines = nursery.end().splitlines()
+    assert len(lines) == 2 and all("File too large" in line for line in lines)
+
+
+def test_a_pipe_that_nobody_reads_does_not_keep_the_file_from_being_written(tmp_path):
+    out = tmp_path / "counts.safetensors"
+    read, write = os.pipe()
+    os.close(read)
+    asked = ["calibrate", "mamba2-tiny", "--batches", "2", "--seq-len", "32", "--out", str(out)]
+    process = run_cli("-m", "dashboard", *asked, stdout=write, stderr=write)
+    os.close(write)
+    assert process.wait(timeout=120) in (0, 120)  # 120: Python could not flush its streams
+    assert load_calibration(out).origin.batches == 2
