@@ -272,15 +272,14 @@ def _run_calibrate(arguments: argparse.Namespace) -> int:
         if calibration is not None:
             origin = replace(calibration.origin, fingerprint=fingerprint(checkpoint))
             save_calibration(out, replace(calibration, origin=origin))
+            _write_line(
+                f"{out}: the counts of {len(calibration.layers)} layers of {origin.checkpoint} on "
+                f"{origin.batches} × {origin.seq_len} tokens of {origin.text}"
+            )
         processes.wait()
         for segments in unfinished:
             segments.remove()
     if calibration is not None:
-        origin = calibration.origin
-        sys.stderr.write(
-            f"{out}: the counts of {len(calibration.layers)} layers of {origin.checkpoint} on "
-            f"{origin.batches} × {origin.seq_len} tokens of {origin.text}\n"
-        )
         sys.stdout.write(_kept_counts(arguments))
     return 0
 
