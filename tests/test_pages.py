@@ -32,6 +32,12 @@ QUICK = {"batches": "3", "seq_len": "64"}
 opened = partial(opening.opened, **QUICK)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def without_gradients():
+    """Other files' tests may have counted gradients, and best then is by loss."""
+    shelves.clear()
+
+
 @pytest.fixture(scope="module")
 def calibrations() -> dict:
     """By text, as the pages make them."""
@@ -308,7 +314,8 @@ def test_layers_hold_asymmetric_scales_to_asymmetric_ones(calibrations):
         for layer, shown in zip(range(4), table.value["sqnr_db"], strict=True):
             by_hand = asymmetric_of_layer(calibrations, layer)
             gains.append(max(by_hand.values()) - shown)
-        assert table.value["gain_db"].tolist() == pytest.approx(gains, abs=1e-6)
+        written = [0.0 if -0.005 < gain < 0 else gain for gain in gains]  # no "-0.00"
+        assert table.value["gain_db"].tolist() == pytest.approx(written, abs=1e-6)
         assert (table.value["ratio_wx"] == "–").all()
         assert "loses −" not in page_text(app)
         if max(gains) < 0.05:

@@ -159,7 +159,7 @@ def test_the_ceilings_by_hand():
     for _, per_byte, speed in roof.points:
         assert speed < min(roof.copy_tb_per_s, roof.issue_tb_per_s(per_byte), roof.special_tb_per_s)
     caption = captions.roofline_caption(roof, ENGLISH)
-    assert caption.startswith("exact, sequence-last: issue binds, ")
+    assert caption.startswith("exact, sequence-last: issue of instructions binds, ")
 
 
 def test_the_bars_are_as_long_as_the_shares():
@@ -194,7 +194,7 @@ def test_the_roof_is_the_lowest_ceiling_and_every_variant_lies_under_it():
         assert dot.name == name and [dot.x[0], dot.y[0]] == pytest.approx([per_byte, speed])
         assert f"{speed:.2f} TB/s<br>" in dot.hovertemplate
         assert dot.y[0] < np.interp(per_byte, ceilings[0].x, lowest)
-    assert "exact, sequence-last: issue binds" in figure.layout.meta["alt"]
+    assert "exact, sequence-last: issue of instructions binds" in figure.layout.meta["alt"]
 
 
 @pytest.mark.parametrize("code", ["en", "zh-CN"])

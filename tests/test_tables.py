@@ -34,7 +34,10 @@ def test_a_judged_row_names_the_text_that_each_measure_is_of():
         ({}, "4 × 64 tokens of a.txt, percentile α 0.99"),
         ({"observer": "percentile-ema"}, "4 × 64 tokens of a.txt, percentile-ema α 0.99 σ 0.1"),
         ({"observer": "mse"}, "4 × 64 tokens of a.txt, mse"),
-        ({"observer": "minmax", "symmetric": False}, "4 × 64 tokens of a.txt, minmax asymmetric"),
+        (
+            {"observer": "minmax", "symmetric": False, "number_format": "int8-asymmetric"},
+            "4 × 64 tokens of a.txt, minmax int8-asymmetric",
+        ),
         ({"observer": None}, "stored scales"),
     ],
 )
@@ -42,7 +45,7 @@ def test_a_tables_head_says_of_a_rule_what_matters_to_it(changed, line):
     document = {
         "checkpoint": "m", "family": "mamba", "backend": None, "text": "a.txt", "batches": 4,
         "seq_len": 64, "observer": "percentile", "alpha": 0.99, "sigma": 0.1, "symmetric": True,
-        "layers": [],
+        "number_format": "int8", "layers": [],
     }  # fmt: skip
     head = tables.as_table(document | changed).splitlines()[0]
     assert head == f"m (mamba), {line}, no kernel run"

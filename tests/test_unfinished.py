@@ -171,7 +171,7 @@ def test_two_ranks_write_the_bits_of_one_though_one_is_killed(tmp_path):
 # Runs commands in children of a process that has imported all that takes long, and has computed
 # nothing: after a fork, what OpenMP's threads of the parent did would be missing.
 NURSERY = """
-import json, os, signal, sys, time
+import json, os, signal, sys, time, traceback
 import torch
 torch.set_num_threads(1)
 from dashboard import cli
@@ -180,17 +180,22 @@ print("ready", flush=True)
 for line in sys.stdin:
     asked = json.loads(line)
     begun = time.monotonic()
+    # What comes while Python forks waits until the child is in its own code.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     child = os.fork()
     if not child:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
         status = 70
         try:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
             if asked["most_bytes"]:
                 import resource
                 resource.setrlimit(resource.RLIMIT_FSIZE, (asked["most_bytes"],) * 2)
             status = cli.main(asked["arguments"])
         except KeyboardInterrupt:
             status = 130
+        except BaseException:
+            traceback.print_exc()
         finally:
             os._exit(status)
     if asked["after_s"] is not None:
@@ -240,7 +245,7 @@ def test_stopped_at_twenty_random_moments_no_file_is_less_than_whole(tmp_path):
     for moment in range(20):
         by = ("SIGKILL", "SIGINT")[moment % 2]
         ended = nursery.run(*asked, after_s=draw.uniform(0, whole["s"]), by=by)
-        assert ended["status"] in (0, 130, -signal.SIGKILL, -signal.SIGINT)
+        assert ended["status"] in (0, 130, -signal.SIGKILL, -signal.SIGINT), nursery.end()
         assert [path.name for path in place.iterdir()] in ([], [out.name])
         content = out.read_bytes() if out.exists() else None
         assert content in (old, new)

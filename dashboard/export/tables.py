@@ -170,7 +170,8 @@ def as_table(document: dict) -> str:
         f"{document['checkpoint']} ({document['family']}), {_settings(document)}, "
         f"{document['backend'] or 'no kernel run'}"
     )
-    columns = TABLE_COLUMNS if "points" not in document["layers"][0] else FORMAT_COLUMNS
+    of_a_format = any("points" in layer for layer in document["layers"])
+    columns = FORMAT_COLUMNS if of_a_format else TABLE_COLUMNS
     rows = [
         [_cell(name, form, layer[name]) for name, form in columns.items()]
         for layer in document["layers"]

@@ -93,8 +93,9 @@ def filtered(rows: Sequence[dict], say: Language) -> list[dict]:
 def show_table(rows: Sequence[dict], rule: ScaleRule, key: str, say: Language) -> None:
     """Draw the rows of ``table_row``; a press in a row opens its layer in Explore."""
     frame = pd.DataFrame(rows)
-    if "gain_db" in frame:  # what rounds to 0 is no negative 0
-        frame["gain_db"] = frame["gain_db"].where(frame["gain_db"].abs() >= 0.005, 0.0)
+    if "gain_db" in frame:  # what is written as 0.00 has no minus
+        gains = frame["gain_db"]
+        frame["gain_db"] = gains.where((gains <= -0.005) | (gains >= 0), 0.0)
     config: dict[str, Any] = {}
     shown = {name: column for name, column in COLUMNS.items() if name in rows[0]}
     for name, (form, width, _) in shown.items():
