@@ -23,7 +23,7 @@ from dashboard.analysis.compare import (
     stored_column,
 )
 from dashboard.checkpoints import SAMPLES_DIR, load_checkpoint
-from dashboard.pages import calibrating, waiting
+from dashboard.pages import calibrating, jobs, waiting
 from dashboard.text import captions
 from dashboard.text.language import ENGLISH, language
 
@@ -214,6 +214,7 @@ def test_columns_stay_when_their_calibrations_have_been_dropped(monkeypatch):
 def test_the_bar_names_the_column_that_runs(monkeypatch):
     shown = []
     monkeypatch.setattr(waiting, "PROGRESS_SECONDS", 0.0)
+    monkeypatch.setattr(jobs, "LOOK_S", 0.001)  # it is done in a moment
     monkeypatch.setattr(
         DeltaGenerator, "progress", lambda self, value, text=None: shown.append(text)
     )
