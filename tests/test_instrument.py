@@ -53,6 +53,7 @@ def ready(page) -> None:
         page.locator(f".st-key-{key} svg").first.wait_for()
     page.locator(".scalescope-follow[data-ready]").wait_for(state="attached")
     page.locator(".cut-handle").wait_for(state="attached")
+    page.locator(".st-key-metrics [data-testid=stMetricValue]:visible").nth(5).wait_for()
 
 
 def handle(page):
