@@ -38,7 +38,6 @@ def live_slider(
     form: Callable[[Value], str],
     key: str,
     width: int | Literal["stretch"] = "stretch",
-    disabled: bool = False,
 ) -> Value:
     """A slider over ``options``; the page runs again at values that it is dragged over.
 
@@ -51,7 +50,7 @@ def live_slider(
 
     def move() -> None:
         moved = STATE[component].moved
-        STATE[key] = options[min(int(moved["index"]), len(options) - 1)]
+        STATE[key] = options[max(0, min(int(moved["index"]), len(options) - 1))]
         STATE[f"{key}_moves"] = int(moved["moves"])
 
     if STATE.get(key) not in options:
@@ -64,7 +63,6 @@ def live_slider(
                 "texts": [form(option) for option in options],
                 "index": options.index(STATE[key]),
                 "moves": STATE.get(f"{key}_moves", 0),
-                "disabled": disabled,
             },
             on_moved_change=move,
         )

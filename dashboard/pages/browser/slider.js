@@ -12,7 +12,7 @@ export function slide(root, { data, setTriggerValue }) {
   const last = data.texts.length - 1;
   Object.assign(root, { shown: data, send: setTriggerValue });
   root.querySelector("label").textContent = data.label;
-  Object.assign(input, { max: last, disabled: data.disabled || !last });
+  Object.assign(input, { max: last, disabled: !last });
   input.setAttribute("aria-label", data.label);
   if (data.moves >= (root.moves ?? 0)) { // the server has answered all that was sent
     root.busy = false;
