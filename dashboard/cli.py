@@ -57,6 +57,7 @@ from dashboard.analysis.prediction import (
 from dashboard.analysis.quantized_forward import MODES, LayerQuantization
 from dashboard.analysis.report import (
     LayerReport,
+    QuantizedConv,
     format_alpha,
     per_channel,
     quantize_conv,
@@ -512,7 +513,7 @@ def _check_groups(size: int, rule: ScaleRule) -> None:
 def _analyze_format(
     arguments: argparse.Namespace, rule: ScaleRule, number_format: NumberFormat
 ) -> dict:
-    """From counts alone, which say all about a format."""
+    """From counts, which say all about a format, and a live run of the kernel where it can."""
     for name, given in {
         "--group-size": arguments.group_size is not None,
         "--recommend": arguments.recommend,
@@ -522,23 +523,28 @@ def _analyze_format(
     if is_calibration_file(arguments.checkpoint):
         calibration = load_calibration(arguments.checkpoint)
         wanted = parse_layers(arguments.layers, [layer.layer for layer in calibration.layers])
-    else:
-        checkpoint = load_checkpoint(arguments.checkpoint)
-        if checkpoint.is_quantized:
-            raise UsageError(
-                f"{checkpoint.path} is quantized already; --number-format needs a checkpoint with "
-                "float weights"
-            )
-        wanted = parse_layers(arguments.layers, checkpoint.layers)
-        text = read_text(
-            checkpoint, arguments.text, arguments.batches, arguments.seq_len, _tokenizer(arguments)
+        layers = [calibration.layer(layer) for layer in wanted]
+        reports = format_layers(layers, number_format, rule)
+        return documents.document(calibration.origin, rule, reports, number_format.name)
+    checkpoint = load_checkpoint(arguments.checkpoint)
+    if checkpoint.is_quantized:
+        raise UsageError(
+            f"{checkpoint.path} is quantized already; --number-format needs a checkpoint with "
+            "float weights"
         )
-        with _progress_bar() as show:
-            calibration = calibrate(
-                checkpoint, load_backbone(checkpoint), text, layers=wanted, on_progress=show
-            )
-    layers = [calibration.layer(layer) for layer in wanted]
-    reports = format_layers(layers, number_format, rule)
+    wanted = parse_layers(arguments.layers, checkpoint.layers)
+    text = read_text(
+        checkpoint, arguments.text, arguments.batches, arguments.seq_len, _tokenizer(arguments)
+    )
+    reports = []
+    for calibration in _calibrate_in_passes(checkpoint, text, wanted):
+
+        def conv_of(layer: int, calibration: Calibration = calibration) -> QuantizedConv:
+            scales = [own.scales for own in calibration.layer(layer).slices]
+            capture = calibration.capture(layer)
+            return quantize_conv(capture, checkpoint.slices, scales, default_device())
+
+        reports += format_layers(calibration.layers, number_format, rule, conv_of)
     return documents.document(calibration.origin, rule, reports, number_format.name)
 
 
