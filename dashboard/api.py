@@ -77,8 +77,8 @@ from dashboard.calibration.archive import (
     is_calibration_file,
     load_calibration,
     save_calibration,
-    write_whole,
 )
+from dashboard.calibration.whole_files import write_whole
 from dashboard.checkpoints import (
     DTYPES,
     Checkpoint,
