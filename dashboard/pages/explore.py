@@ -48,18 +48,22 @@ def explore(frame: Frame, say: Language) -> None:
     at_once = choice.complete and live.is_ready(choice)
     kernel = live.run(choice, study, frame) if at_once else None
 
+    # First what this layer says, then what all layers do.
     with frame.own:
-        _show_strip(choice, study.landscape.by, say)
+        strip_slot = st.container(key="strip_slot")
     with st.container(horizontal=True, gap="medium"):
-        with st.container(width=ALPHA_WIDTH, key="side"):
-            _show_landscape(choice, study, say)
-            _show_utilization(choice, study, say)
-            _show_metrics(study, say)
+        side = st.container(width=ALPHA_WIDTH, key="side")
         with st.container(key="hero"):
             _show_verdict(choice, study, say)
             instrument.transfer(choice, study, say)
             way_slot = st.container()
             kernel_slot = st.container()
+    with side:
+        _show_landscape(choice, study, say)
+        _show_utilization(choice, study, say)
+        _show_metrics(study, say)
+    with strip_slot:
+        _show_strip(choice, study.landscape.by, say)
     pinning.show(choice, instrument.log_counts(), say)
     st.divider()
     _show_table(choice, study, say)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -181,9 +182,15 @@ class SliceStudy:
     report: SliceReport  # the one on show
     beside: ScaleReport  # under the rule that was asked for as a companion
     best: ScaleReport  # under its best α
-    rows: tuple[ScaleReport, ...]  # under every rule: the chosen first, then the other two
+    limits: tuple[ScaleReport, ...]  # under MinMax and under scale_wx
+    rivals: Callable[[], tuple[ScaleReport, ...]]  # under every rule; some search for a moment
     landscape: Landscape  # every α, symmetric or not as the rule is
     sweep: Quantized  # every scale from scale_wx up
+
+    @cached_property
+    def rows(self) -> tuple[ScaleReport, ...]:
+        """Under every rule: the chosen first, then the other two, then the rest."""
+        return distinct([self.report.chosen, self.beside, self.best, *self.rivals()])
 
     @property
     def has_beside(self) -> bool:
@@ -193,8 +200,7 @@ class SliceStudy:
     @property
     def held_to(self) -> tuple[ScaleReport, ...]:
         """The few scales that fit into a small drawing."""
-        few = [row for row in self.rows if row.observer in ("minmax", "scale-wx")]
-        return distinct([self.report.chosen, self.best, *few])
+        return distinct([self.report.chosen, self.best, *self.limits])
 
 
 def study_slice(
@@ -208,13 +214,14 @@ def study_slice(
     """All that Explore shows of one slice; ``by`` says what "best" means."""
     report = layer_report(source, layer, rule, by)
     other, top = scale_report(source, layer, index, beside), report.bests[index]
-    rivals = scale_reports(source, layer, index, baselines(rule))
+    limits = (ScaleRule("minmax"), ScaleRule("scale-wx"))
     return SliceStudy(
         report,
         report.slices[index],
         other,
         top,
-        distinct([report.slices[index].chosen, other, top, *rivals]),
+        scale_reports(source, layer, index, limits),
+        lambda: scale_reports(source, layer, index, baselines(rule)),
         landscape(source, layer, index, rule.symmetric, by),
         sweep(source, layer, index),
     )
