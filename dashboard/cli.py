@@ -29,7 +29,7 @@ import sys
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import NoReturn, TextIO
 
@@ -92,6 +92,7 @@ from dashboard.calibration.archive import (
     load_calibration,
     save_calibration,
 )
+from dashboard.calibration.calibration_store import CalibrationStore, CountsKey, counts_key
 from dashboard.calibration.forward import forward_of
 from dashboard.calibration.processes import Processes, launched_processes
 from dashboard.calibration.unfinished import (
@@ -106,6 +107,7 @@ from dashboard.checkpoints import (
     Checkpoint,
     backbone_of,
     default_device,
+    forward_dtype,
     is_hub_id,
     load_backbone,
     load_checkpoint,
@@ -263,22 +265,13 @@ def _run_calibrate(arguments: argparse.Namespace) -> int:
     _check_batch_size(arguments)
     unfinished: list[Segments] = []
     with launched_processes() as processes:
-
-        def count() -> Calibration | None:
-            return _count_to_the_end(arguments, checkpoint, text, processes, unfinished)
-
-        def count_alone() -> Calibration:
-            counted = count()
-            assert counted is not None  # the only process is the first
-            return counted
-
-        calibration: Calibration | None
+        kept = _KeptCounts(arguments, checkpoint, text, arguments.gradients, arguments.dtype)
         try:
-            if processes.size == 1 and arguments.dtype is None:
-                gradients = arguments.gradients
-                calibration = _kept_or_counted(arguments, checkpoint, text, gradients, count_alone)
-            else:
-                calibration = count()
+            calibration = kept.get() if processes.is_first else None
+            if not processes.all_objects(calibration is not None)[0]:
+                calibration = _count_to_the_end(arguments, checkpoint, text, processes, unfinished)
+                if calibration is not None:
+                    kept.put(calibration)
         except KeyboardInterrupt:
             _write_line("stopped; the same command goes on from what was counted")
             return STOPPED
@@ -366,6 +359,52 @@ def _count(checkpoint: Checkpoint, text: CalibrationText, gradients: bool) -> Ca
         return calibrate(checkpoint, load(checkpoint), text, gradients=gradients, on_progress=show)
 
 
+class _KeptCounts:
+    """What earlier runs counted of a checkpoint on a text; nothing with ``--no-store``."""
+
+    def __init__(
+        self,
+        arguments: argparse.Namespace,
+        checkpoint: Checkpoint,
+        text: CalibrationText,
+        gradients: bool,
+        dtype: str | None = None,
+    ) -> None:
+        self._arguments, self._checkpoint, self._text = arguments, checkpoint, text
+        self._gradients = gradients
+        device = default_device()
+        self._forward = device, forward_dtype(checkpoint, device, dtype)
+
+    @cached_property
+    def _store(self) -> CalibrationStore | None:
+        return None if self._arguments.no_store else calibration_store.default_store()
+
+    @cached_property
+    def _key(self) -> CountsKey:
+        device, dtype = self._forward
+        return counts_key(
+            self._checkpoint.path,
+            self._text.sha256,
+            self._text.batches,
+            self._text.seq_len,
+            self._gradients,
+            device,
+            self._store,
+            _tokenizer_directory(self._arguments.tokenizer),
+            dtype,
+        )
+
+    def get(self) -> Calibration | None:
+        if self._arguments.no_store:
+            return None
+        return calibration_store.recalled(self._store, self._checkpoint, self._text.name, self._key)
+
+    def put(self, calibration: Calibration) -> None:
+        """Keep it, if it has all layers."""
+        if self._store is not None and len(calibration.layers) == self._checkpoint.n_layers:
+            self._store.put(self._key, calibration)
+
+
 def _kept_or_counted(
     arguments: argparse.Namespace,
     checkpoint: Checkpoint,
@@ -373,31 +412,12 @@ def _kept_or_counted(
     gradients: bool,
     count: Callable[[], Calibration],
 ) -> Calibration:
-    """The counts of an earlier run, of all layers, or what ``count`` makes now.
-
-    That is kept, too, if it may be and has all layers.
-    """
-    if arguments.no_store:
-        return count()
-    store = calibration_store.default_store()
-    key = calibration_store.counts_key(
-        checkpoint.path,
-        text.sha256,
-        text.batches,
-        text.seq_len,
-        gradients,
-        default_device(),
-        store,
-        _tokenizer_directory(arguments.tokenizer),
-    )
-    kept = calibration_store.kept(store, checkpoint.path, key)
-    if kept is not None:
-        logger.info("the counts of %s were made before", checkpoint.name)
-        origin = replace(kept.calibration.origin, checkpoint=checkpoint.name, text=text.name)
-        return replace(kept.calibration, origin=origin)
-    calibration = count()
-    if store is not None and len(calibration.layers) == checkpoint.n_layers:
-        store.put(key, calibration)
+    """The counts of an earlier run, of all layers, or what ``count`` makes now, which is kept."""
+    kept = _KeptCounts(arguments, checkpoint, text, gradients)
+    calibration = kept.get()
+    if calibration is None:
+        calibration = count()
+        kept.put(calibration)
     return calibration
 
 
