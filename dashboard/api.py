@@ -11,6 +11,7 @@ rules' and the analysis's own.
 
 from __future__ import annotations
 
+import hashlib
 import math
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -81,6 +82,7 @@ from dashboard.calibration import (
     Progress,
     SliceCalibration,
     Tokenizer,
+    calibration_store,
 )
 from dashboard.calibration.archive import (
     SUFFIX,
@@ -88,12 +90,14 @@ from dashboard.calibration.archive import (
     is_calibration_file,
     load_calibration,
     save_calibration,
-    write_whole,
 )
+from dashboard.calibration.whole_files import write_whole
 from dashboard.checkpoints import (
     DTYPES,
     Checkpoint,
     CheckpointError,
+    default_device,
+    forward_dtype,
     load_backbone,
     load_checkpoint,
     load_language_model,
@@ -689,6 +693,7 @@ class Calibration:
         gradients: bool = False,
         batch_size: int = 1,
         dtype: str | None = None,
+        keep: bool = True,
         on_progress: Callable[[Progress], None] | None = None,
     ) -> Calibration:
         """Run a text through a model and count what its convolutions make.
@@ -711,6 +716,9 @@ class Calibration:
                 same. Gradients are counted one at a time.
             dtype: of the forward on a GPU, "float32", "bfloat16" or "float16"; None means that of
                 the weights, which a model in memory keeps.
+            keep: look the counts up on the disk first, and keep them there, where the command line
+                and the pages have theirs. Those of a model in memory, or by a tokenizer of one's
+                own, are not kept.
             on_progress: called after each layer of each forward, as ``print``.
 
         Raises CheckpointError for a model that cannot be used, CalibrationError for such a text or
@@ -748,6 +756,25 @@ class Calibration:
                 "{path} is a calibration file; Calibration.load opens such files", path=source
             )
         checkpoint = load_checkpoint(source)
+        counting.check_batch_size(batch_size, gradients)
+        store, key = None, None
+        if keep and tokenizer is None and not isinstance(text, Tensor):
+            store = calibration_store.default_store()
+            given = _given_text(text, batches, seq_len)
+            device = default_device()
+            key = calibration_store.counts_key(
+                checkpoint.path,
+                given.sha256,
+                batches,
+                seq_len,
+                gradients,
+                device,
+                store,
+                dtype=forward_dtype(checkpoint, device, dtype),
+            )
+            known = calibration_store.recalled(store, checkpoint, given.name, key)
+            if known is not None:
+                return Calibration(known, checkpoint, text)
         calibration_text = _read(checkpoint, text, batches, seq_len, tokenizer, in_memory=False)
         load = load_language_model if gradients else load_backbone
         record = counting.calibrate(
@@ -758,6 +785,8 @@ class Calibration:
             batch_size=batch_size,
             on_progress=on_progress,
         )
+        if store is not None and key is not None:
+            store.put(key, record)
         return Calibration(record, checkpoint, text, tokenizer)
 
     @staticmethod
@@ -1147,6 +1176,41 @@ def _read(
                 shape=tuple(text.shape),
             )
         return counting.given_tokens(checkpoint, text)
+    given = _given_text(text, batches, seq_len)
+    if in_memory and tokenizer is None and not checkpoint.reads_bytes:
+        raise CheckpointError(
+            "{model} has a vocabulary of {vocabulary} and brings no tokenizer: give tokenizer=…, "
+            "or token ids of shape (N, L) as the text",
+            model=checkpoint.name,
+            vocabulary=checkpoint.vocab_size,
+        )
+    if given.content is not None:
+        return counting.cut_text(
+            checkpoint, given.name, given.content, batches, seq_len, tokenizer, first
+        )
+    return counting.read_text(checkpoint, given.source, batches, seq_len, tokenizer, first)
+
+
+@dataclass(frozen=True)
+class _GivenText:
+    """A text as it was given: the name of one or a file, or the text itself."""
+
+    source: str  # empty of the text itself
+    content: bytes | None  # UTF-8, of the text itself alone
+
+    @property
+    def name(self) -> str:
+        return Path(self.source).name if self.content is None else "the text"
+
+    @property
+    def sha256(self) -> str:
+        if self.content is None:
+            return counting.text_sha256(self.source)
+        return hashlib.sha256(self.content).hexdigest()
+
+
+def _given_text(text: object, batches: int, seq_len: int) -> _GivenText:
+    """Which way a text that is no token ids is given; raises CalibrationError for what is none."""
     if not isinstance(text, str | os.PathLike):
         raise CalibrationError(
             "text is a {kind}; allowed are the name of a text or a file, the text itself, and a "
@@ -1160,21 +1224,12 @@ def _read(
                 field=name,
                 value=repr(count),
             )
-    if in_memory and tokenizer is None and not checkpoint.reads_bytes:
-        raise CheckpointError(
-            "{model} has a vocabulary of {vocabulary} and brings no tokenizer: give tokenizer=…, "
-            "or token ids of shape (N, L) as the text",
-            model=checkpoint.name,
-            vocabulary=checkpoint.vocab_size,
-        )
     if isinstance(text, str) and ("\n" in text or len(text) > LONGEST_SOURCE):
-        content = text.encode("utf-8", "surrogatepass")  # which is refused where it is decoded
-        return counting.cut_text(
-            checkpoint, "the text", content, batches, seq_len, tokenizer, first
-        )
+        # What is no UTF-8 is refused where it is decoded.
+        return _GivenText("", text.encode("utf-8", "surrogatepass"))
     if not isinstance(text, str):  # a path means a file, even one named as the project's texts are
         text = str(Path(text).expanduser().absolute())
-    return counting.read_text(checkpoint, text, batches, seq_len, tokenizer, first)
+    return _GivenText(text, None)
 
 
 def _rule(

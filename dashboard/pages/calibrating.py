@@ -27,7 +27,7 @@ from dashboard.calibration.calibration_store import (
 )
 from dashboard.calibration.calibration_store import kept as kept_counts
 from dashboard.calibration.histogram import Histogram
-from dashboard.checkpoints import default_device
+from dashboard.checkpoints import default_device, forward_dtype
 from dashboard.formats import FormatReport
 from dashboard.pages import loading
 from dashboard.pages.jobs import JOBS
@@ -122,18 +122,23 @@ def _put(source: Source, made: Calibration, gradients: bool) -> Calibration:
 
 def _key(source: Source, gradients: bool) -> CountsKey:
     """What the source's counts depend on."""
-    return shelf("hash").get_or_make(
-        (source, gradients),
-        lambda: counts_key(
+
+    def make() -> CountsKey:
+        device = default_device()
+        on_cpu = device == "cpu"
+        return counts_key(
             loading.directory(source.checkpoint),
             loading.text_hash(source),
             source.batches,
             source.seq_len,
             gradients,
-            default_device(),
+            device,
             calibration_store(),
-        ),
-    )
+            # On a CPU it is float32, of whatever weights: a sample's are not opened for that.
+            dtype="" if on_cpu else forward_dtype(loading.checkpoint(source.checkpoint), device),
+        )
+
+    return shelf("hash").get_or_make((source, gradients), make)
 
 
 def has_gradients(source: Source) -> bool:
