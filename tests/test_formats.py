@@ -4,6 +4,7 @@ to divide a few values."""
 from __future__ import annotations
 
 import itertools
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -52,8 +53,18 @@ def counted() -> SliceCalibration:
 
 
 def codebook(name: str, scale: float) -> Codebook:
-    zero_point = -20 if name == "int8-asymmetric" else 0
-    return REGISTERED[name].grid_at(zero_point, ratio=2.3).at(scale)
+    number_format = REGISTERED[name]
+    zero_point = 3 - 2 ** (number_format.bits - 1) if number_format.is_asymmetric else 0
+    return number_format.grid_at(zero_point, ratio=2.3).at(scale)
+
+
+def to_the_nearest(points: np.ndarray) -> np.ndarray:
+    """How far every finite float16 value is from the nearest of some points, by looking at all."""
+    wide = EVERY_FLOAT16.astype(np.float64)
+    distance = np.full(wide.shape, np.inf)
+    for point in points:
+        distance = np.minimum(distance, np.abs(wide - point))
+    return distance
 
 
 @pytest.mark.parametrize("scale", SCALES)
@@ -61,12 +72,58 @@ def codebook(name: str, scale: float) -> Codebook:
 def test_every_finite_float16_goes_to_a_nearest_point(name, scale):
     book = codebook(name, scale)
     wide = EVERY_FLOAT16.astype(np.float64)
-    distance = np.full(wide.shape, np.inf)
-    for point in book.points:
-        distance = np.minimum(distance, np.abs(wide - point))
     error = np.abs(book.dequantized(EVERY_FLOAT16) - wide)
     # Where two points are equally far, float32's quotient decides: off by 2^-24 of the value.
-    assert (error <= distance + np.abs(wide) * 2.0**-22).all()
+    assert (error <= to_the_nearest(book.points) + np.abs(wide) * 2.0**-22).all()
+
+
+@pytest.mark.parametrize("name", [name for name in names() if REGISTERED[name].is_fitted])
+def test_every_finite_float16_goes_to_a_nearest_point_of_a_fitted_format(name, counted):
+    book = best_format(REGISTERED[name], counted).codebook
+    error = np.abs(book.dequantized(EVERY_FLOAT16) - EVERY_FLOAT16.astype(np.float64))
+    # A middle between two points is rounded to float32: the two are then as far within 2^-23 of it.
+    slack = np.abs(EVERY_FLOAT16.astype(np.float64)) * 2.0**-22
+    assert (error <= to_the_nearest(book.points) + slack).all()
+
+
+def test_every_format_was_looked_at_over_every_finite_float16():
+    fitted = [name for name in names() if REGISTERED[name].is_fitted]
+    assert sorted([*NEAREST, *SOFT, *fitted]) == sorted(names()) and len(names()) == 26
+    assert len(EVERY_FLOAT16) == 2 * 31 * 1024 - 1
+
+
+def test_a_threshold_is_the_least_float32_that_is_not_below_the_middle():
+    rng = np.random.default_rng(1)
+    points = np.sort(rng.normal(size=400)) * 10.0 ** rng.integers(-3, 3, 400).mean()
+    book = Codebook.nearest(points)
+    for i in range(len(points) - 1):
+        middle = (Fraction(points[i]) + Fraction(points[i + 1])) / 2
+        threshold = book.thresholds[i + 1]
+        below = np.nextafter(threshold, np.float32(-np.inf))
+        # The middle itself is a float64 number, rounded once.
+        slack = abs(middle) * Fraction(1, 2**52)
+        assert Fraction(float(below)) < middle + slack
+        assert Fraction(float(threshold)) >= middle - slack
+        assert book.codes(np.array([below, threshold])).tolist() == [i, i + 1]
+
+
+def test_a_codebooks_name_is_of_its_points_and_its_thresholds():
+    points, thresholds = np.array([0.0, 1.0]), np.array([-1, 0.5, 2], np.float32)
+    book = Codebook(points, thresholds)
+    assert book.digest == Codebook(points.copy(), thresholds.copy()).digest
+    others = [
+        Codebook(np.array([0.0, 1.5]), thresholds),
+        Codebook(points, np.array([-1, 0.75, 2], np.float32)),
+    ]
+    assert len({own.digest for own in (book, *others)}) == 3
+
+
+def test_the_top_code_is_the_greatest_magnitude_over_the_highest_point():
+    """INT4 at 1 reaches 7: −3 is three sevenths of it, and −8, one further out, is all of it."""
+    grid = REGISTERED["int4"].grid_at().at(1.0)
+    for values, share in (([-3.0, 0.25], 3 / 7), ([2.0, 0.25], 2 / 7), ([-8.0], 1.0)):
+        output = grid.quantize(Histogram.of(torch.tensor(values)))
+        assert output.top_code_utilization == share
 
 
 @pytest.mark.parametrize("scale", SCALES)
@@ -154,6 +211,20 @@ def test_the_soft_edges_are_the_published_formulas_over_every_finite_float16(nam
     book = REGISTERED[name].grid_at(ratio=ratio).at(scale)
     expected = published(name, EVERY_FLOAT16.astype(np.float64), scale, ratio)
     assert np.array_equal(book.dequantized(EVERY_FLOAT16), expected)
+
+
+@pytest.mark.parametrize("scale", SCALES[1:3])
+@pytest.mark.parametrize("name", SOFT)
+def test_the_soft_edges_are_the_published_formulas_at_any_scale(name, scale):
+    """Where float32's quotient and float64's lie on two sides of a boundary, either value does."""
+    step, ratio = float(np.float32(scale)), 2.0
+    book = REGISTERED[name].grid_at(ratio=ratio).at(scale)
+    wide = EVERY_FLOAT16.astype(np.float64)
+    given = book.dequantized(EVERY_FLOAT16)
+    near = [published(name, wide * (1 + off), step, ratio) for off in (0, -(2.0**-22), 2.0**-22)]
+    agrees = [np.isclose(given, expected, rtol=1e-6, atol=1e-12) for expected in near]
+    assert np.any(agrees, axis=0).all()
+    assert agrees[0].mean() > 0.999
 
 
 @pytest.mark.parametrize(
