@@ -4,6 +4,7 @@ to divide a few values."""
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
@@ -22,10 +23,13 @@ from dashboard.formats import (
     format_named,
     format_under_rule,
     names,
+    register,
+    report_of,
 )
+from dashboard.formats.choice import integer_range
 from dashboard.formats.least_error import least_error_points
 from dashboard.refusals import Refusal
-from dashboard.rules.observers import ScaleRule
+from dashboard.rules.observers import OutputScale, ScaleRule
 from kernels.int8 import quantize
 
 EVERY_FLOAT16 = np.unique(ASCENDING_VALUES)  # -0 and +0 are one
@@ -144,6 +148,20 @@ def test_fp8_has_every_finite_value_of_torchs(dtype):
     patterns = torch.arange(256).to(torch.uint8).view(dtype).to(torch.float64)
     finite = np.unique(patterns[torch.isfinite(patterns)].numpy() + 0.0)
     assert np.array_equal(REGISTERED[name].grid_at().points, finite)
+
+
+@pytest.mark.parametrize(
+    ("name", "last"), [("fp8-e4m3", 448 + 16), ("fp8-e5m2", 57344 + 4096), ("fp4-e2m1", 6 + 1)]
+)
+def test_half_a_step_beyond_the_greatest_value_is_still_in_range(name, last):
+    """A tie goes to the even significand, which is the greatest value's neighbour within."""
+    book = codebook(name, 1.0)
+    beyond = float(np.nextafter(np.float16(last), np.float16(np.inf)))
+    for sign in (1, -1):
+        histogram = Histogram.of(torch.tensor([sign * last, sign * beyond, 0.0]))
+        output = book.quantize(histogram)
+        assert output.saturated == 1
+        assert (output.saturated_high, output.saturated_low)[sign < 0] == 1
 
 
 def test_fp4_has_the_seven_magnitudes_of_the_standard():
@@ -273,6 +291,10 @@ def test_nf4_has_the_sixteen_published_points():
 def test_log2_has_powers_of_two_alone():
     points = codebook("log2", 1.0).points
     assert sorted(points[points > 0]) == [2.0**-k for k in range(14, -1, -1)]
+    eighths = codebook("log2-eighths", 1.0).points
+    doubled = eighths[eighths > 0]
+    assert doubled[8:] == pytest.approx(2 * doubled[:-8]) and doubled[-1] == 1
+    assert np.array_equal(-eighths[::-1], eighths)
 
 
 def every_division(values: np.ndarray, weights: np.ndarray, size: int) -> float:
@@ -343,9 +365,8 @@ def test_what_a_format_makes_of_a_histogram_is_what_it_makes_of_its_values(name,
     low, high = report.codebook.thresholds[[0, -1]]
     outside = (plain < low) | (plain >= high)
     assert output.saturation_rate == pytest.approx(outside.mean())
-    assert output.clipping_mse * len(plain) == pytest.approx(
-        ((back - plain)[outside] ** 2).sum(), abs=1e-6
-    )
+    for part, own in ((output.clipping_mse, outside), (output.rounding_mse, ~outside)):
+        assert part * len(plain) == pytest.approx(((back - plain)[own] ** 2).sum(), abs=1e-6)
     sums = counted.gradients
     quantized = report.codebook.dequantized(sums.values)
     by_hand = 0.5 * (sums.squares * (quantized - sums.values) ** 2).sum() / sums.tokens
@@ -376,6 +397,70 @@ def test_asymmetric_integers_span_the_rules_range_and_hold_0(name, counted):
     expected = requantize(output.values, report.scale, report.zero_point)
     codes = expected.unclamped.clip(-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
     assert np.array_equal(report.codebook.codes(output.values) - 2 ** (bits - 1), codes)
+
+
+def test_a_rule_that_gives_a_scale_means_the_amax_that_its_code_127_reaches(counted):
+    report = format_under_rule(REGISTERED["fp8-e4m3"], ScaleRule("scale-wx"), counted)
+    scale_wx = (3.0 / 127) * (0.5 / 127)  # max|x| and max|weight| of the slice
+    assert report.scale == pytest.approx(scale_wx * 127 / 448, rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "bits", "scale", "zero_point"),
+    [
+        (-0.28, 10.0, 8, 10.28 / 255, -121),  # 0.28 is 6.95 steps
+        (-3.0, 4.5, 4, 0.5, -2),
+        (1.0, 6.0, 4, 0.4, -8),  # widened to hold 0
+        (-6.0, -1.0, 4, 0.4, 7),
+        (0.0, 0.0, 4, 1e-6, -8),
+    ],
+)
+def test_a_range_is_spread_over_all_codes_and_holds_0(low, high, bits, scale, zero_point):
+    chosen = integer_range(low, high, bits)
+    assert chosen.scale == pytest.approx(scale, rel=1e-6) and chosen.zero_point == zero_point
+
+
+def test_a_second_scale_is_never_finer_than_the_first(counted):
+    """At twice MinMax's scale nothing lies beyond code 127: the points are INT8's."""
+    scale = 2 * counted.silu_output.absmax / 127
+    soft, plain = (
+        report_of(REGISTERED[name], OutputScale(scale), counted).codebook
+        for name in ("soft-edge-minmax", "int8")
+    )
+    assert np.array_equal(soft.points, plain.points)
+    assert np.array_equal(soft.thresholds[1:-1], plain.thresholds[1:-1])
+
+
+def test_where_no_gradient_says_anything_the_squared_error_does(counted):
+    own = counted.gradients
+    silent = replace(counted, gradients=replace(own, squares=np.zeros_like(own.squares)))
+    for name in ("int8", "int6-asymmetric", "optimal4", "quantile4"):
+        by_loss = best_format(REGISTERED[name], silent, "predicted_nats")
+        assert by_loss.codebook.digest == best_format(REGISTERED[name], counted).codebook.digest
+        assert by_loss.predicted_nats == 0
+
+
+def test_the_best_range_lets_far_values_go_on_either_side():
+    """A single value far out on each side, and all others between 0 and 1, 100,000 of them."""
+    plain = torch.linspace(0, 1, 100_000).tolist()
+    for far in (-4.0, 4.0):
+        histogram = Histogram.of(torch.tensor([*plain, far]))
+        own = SliceCalibration("x", 3.0, 0.5, 0.1, histogram, histogram, (histogram,))
+        best = best_format(REGISTERED["int8-asymmetric"], own)
+        y = values_of(histogram).astype(np.float64)
+        for low in np.linspace(0, min(y.min(), 0.0), 25):
+            for high in np.linspace(max(y.max(), 1.0), 0.5, 25):
+                step = max((high - low) / 255, 1e-6)
+                zero_point = np.round(-low / step)
+                code = np.clip(half_away(y / step) + zero_point, 0, 255)
+                error = (((code - zero_point) * step - y) ** 2).sum()
+                assert best.output.sqnr_db >= 10 * np.log10((y**2).sum() / error) - 0.02
+
+
+@pytest.mark.parametrize("scale", [0.0, -1.0, float("inf"), float("nan"), 1e-50])
+def test_a_scale_must_be_above_0_in_float32(scale):
+    with pytest.raises(ValueError, match="must be finite and > 0 in float32"):
+        REGISTERED["fp8-e4m3"].grid_at().at(scale)
 
 
 def test_a_rule_and_a_format_must_be_of_one_kind(counted):
@@ -438,6 +523,17 @@ def test_a_slice_of_zeros_has_a_scale_in_every_format():
             assert report.output.saturation_rate == 0.0
 
 
+@pytest.mark.parametrize("bits", [8, 4])
+def test_quantile_points_are_middles_of_neighbouring_quantiles(bits, counted):
+    """On the sorted values themselves: the value below which i of 2^b + 1 equal shares lie."""
+    plain = np.sort(values_of(counted.silu_output)).astype(np.float64)
+    size = 2**bits
+    at = [i * len(plain) // (size + 1) for i in range(size + 1)]
+    middles = (plain[at][:-1] + plain[at][1:]) / 2
+    book = best_format(REGISTERED[f"quantile{bits}"], counted).codebook
+    assert np.array_equal(book.points, np.unique(middles))
+
+
 def test_quantile_points_are_used_alike(counted):
     report = best_format(REGISTERED["quantile4"], counted)
     shares = report.output.code_counts / report.output.total
@@ -458,3 +554,19 @@ def test_a_codebook_must_ascend():
         Codebook.nearest(np.array([0.0, 1.0, 1.0]))
     with pytest.raises(ValueError, match="one more"):
         Codebook(np.array([0.0, 1.0]), np.zeros(2, np.float32))
+    for middle in (1.5, float("nan")):
+        with pytest.raises(ValueError, match="thresholds must ascend"):
+            Codebook(np.array([0.0, 1.0]), np.array([-1, middle, 1], np.float32))
+
+
+def test_a_name_is_registered_once_and_in_a_family():
+    with pytest.raises(ValueError, match="named 'nf4' is registered already"):
+        register(REGISTERED["nf4"])
+    with pytest.raises(ValueError, match="family is 'other'; allowed are"):
+        register(replace(REGISTERED["nf4"], name="nf5", family="other"))
+    assert "nf5" not in names()
+
+
+def test_a_fitted_format_has_no_grid():
+    with pytest.raises(ValueError, match="optimal4 is made of a layer's values and has no scale"):
+        REGISTERED["optimal4"].grid_at()
