@@ -271,6 +271,30 @@ def test_points_are_counted_with_their_signs(name, size, bits):
     assert book.bits_needed == bits
 
 
+@pytest.mark.parametrize(
+    ("name", "low", "high"),
+    [
+        ("half", -128.5, 127.5),
+        ("quarter", -128.5, 127.5),
+        ("double", -257.0, 255.0),  # codes −128 and 127 in steps of 2, and half a step
+        ("minmax", -257.0, 255.0),
+        ("three-segments", -397.0, 397.0),  # 395 and half of 4
+        ("quarter-log2", -(2.0**39), 2.0**39),  # the next power, in quarters: 2^41 / 4
+    ],
+)
+def test_a_soft_edges_range_ends_half_a_step_beyond_its_last_value(name, low, high):
+    book = REGISTERED[f"soft-edge-{name}"].grid_at(ratio=2.0).at(1.0)
+    assert book.thresholds[[0, -1]] == pytest.approx([low, high], rel=1e-6)
+
+
+def test_what_coarse_rounding_would_bring_back_within_goes_to_the_first_value_outside():
+    """In steps of 40, 130 is nearest to 120, which is another's: the next one above is 160."""
+    book = REGISTERED["soft-edge-minmax"].grid_at(ratio=40.0).at(1.0)
+    values = np.array([127.25, 128.0, 139.0, 141.0, 181.0])
+    assert book.dequantized(values).tolist() == [127, 160, 160, 160, 200]
+    assert book.dequantized(-values).tolist() == [-127, -160, -160, -160, -200]
+
+
 def test_minmax_beyond_the_percentile_never_turns_the_order_around():
     for ratio in (1.0, 1.01, 1.3, 1.7, 2.0, 3.9, 40.0, 150.0):
         book = REGISTERED["soft-edge-minmax"].grid_at(ratio=ratio).at(0.01)
@@ -341,6 +365,8 @@ def test_the_best_points_are_means_of_their_cells_and_beat_every_format(counted)
     codes = best.codebook.codes(plain)
     means = np.bincount(codes, plain) / np.bincount(codes)
     assert means == pytest.approx(best.codebook.points, rel=1e-9)
+    assert best.codebook.size == 256
+    assert best_format(REGISTERED["optimal4"], counted).codebook.size == 16
     for name in names():
         report = best_format(REGISTERED[name], counted)
         if report.codebook.size <= 256:
