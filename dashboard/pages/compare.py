@@ -17,18 +17,18 @@ from dashboard.analysis.compare import (
     stored_column,
 )
 from dashboard.analysis.report import format_alpha, rule_label
-from dashboard.calibration import DEFAULT_TEXT, text_names
+from dashboard.calibration import DEFAULT_TEXT
 from dashboard.checkpoints import quantized_sample_names, sample_names
 from dashboard.export import documents, tables
 from dashboard.messages import Message
-from dashboard.pages import controls, loading, outlining, studies
+from dashboard.pages import controls, loading, outlining, studies, uploads
 from dashboard.pages.controls import Choice
 from dashboard.pages.exporting import export_bar, origin_of, show_figure
 from dashboard.pages.grid import show_layers
 from dashboard.pages.refusing import refusals
 from dashboard.pages.registry import page
 from dashboard.pages.remembering import STATE, keep, kept, one_of, whole
-from dashboard.pages.sources import Source
+from dashboard.pages.sources import Source, text_choices
 from dashboard.pages.waiting import Frame
 from dashboard.rules.observers import (
     ALPHA_RULES,
@@ -153,7 +153,8 @@ def _column_boxes(say: Language) -> list[ColumnChoice]:
 def _boxes_of(i: int, say: Language) -> ColumnChoice:
     """One column's source, rule, α and text; only the first row of boxes has labels over it."""
     sources = [SAME, *sample_names(), *quantized_sample_names(), *PUBLISHED]
-    texts = [SAME, *text_names()]
+    texts = [SAME, *text_choices()]
+    uploaded = controls.upload_form(say)
     words = {SAME: say("same as A"), BEST: say("each layer's best")}
     keys = [f"{name}_{LETTERS[i].lower()}" for name in ("source", "rule", "alpha", "text")]
     for key in keys:
@@ -198,7 +199,7 @@ def _boxes_of(i: int, say: Language) -> ColumnChoice:
         text = st.selectbox(
             say("Text of {column}", column=LETTERS[i]),
             texts,
-            format_func=lambda option: words.get(option, option),
+            format_func=lambda option: words.get(option) or uploaded(option),
             key=keys[3],
             width=150,
             accept_new_options=True,
@@ -259,7 +260,7 @@ def _label(source: Source, rule: str, say: Language) -> str:
 
 
 def _short(name: str) -> str:
-    return name.rsplit("/", 1)[-1]
+    return uploads.title(name).rsplit("/", 1)[-1]
 
 
 def _quantity_box(say: Language) -> str:

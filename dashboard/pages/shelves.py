@@ -6,6 +6,8 @@ and which edition of its files (``sources``).
 
 from __future__ import annotations
 
+from collections.abc import Callable, Hashable
+
 from dashboard.pages.shelf import Shelf
 
 MIB = 2**20
@@ -53,6 +55,12 @@ _SHELVES = {name: Shelf(*bounds) for name, bounds in SHELVES.items()}
 def shelf(name: str) -> Shelf:
     """One of ``SHELVES``, by its name."""
     return _SHELVES[name]
+
+
+def forget(is_gone: Callable[[Hashable], bool]) -> None:
+    """Drop from all shelves what stands under keys that say so."""
+    for own in _SHELVES.values():
+        own.forget(is_gone)
 
 
 def clear() -> None:
