@@ -3,12 +3,14 @@
 import json
 import math
 import re
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
 import opening
 import pytest
 import torch
+from oracles import values_of
 from streamlit.delta_generator import DeltaGenerator
 
 from dashboard import cli, figures
@@ -26,6 +28,7 @@ from dashboard.checkpoints import SAMPLES_DIR, load_checkpoint
 from dashboard.pages import calibrating, jobs, waiting
 from dashboard.text import captions
 from dashboard.text.language import ENGLISH, language
+from dashboard.text.numbers import with_error
 
 QUICK = ["--batches", "3", "--seq-len", "64"]
 
@@ -220,6 +223,98 @@ def test_the_bar_names_the_column_that_runs(monkeypatch):
     )
     opened(checkpoint="mamba-tiny", source_b="mamba2-tiny", seq_len="44")
     assert any(text.startswith("Calibrating column B, mamba2-tiny: batch") for text in shown)
+
+
+def test_scales_of_two_formats_are_shown_and_not_compared():
+    int8 = column("a", 0.1, 0.2)
+    wide = replace(column("b", 0.05, 0.3), number_format="fp8-e4m3")
+    shifted = replace(column("c", 0.05, 0.3), number_format="int8-asymmetric")
+    assert differences([int8, wide], "x_out_scale") == []
+    assert [d.relative for d in differences([int8, shifted], "x_out_scale")] == pytest.approx(
+        [-0.5, 0.5]
+    )
+    rows = captions.compare_rows([int8, wide], "x_out_scale", ENGLISH)
+    assert [list(row.values())[2:] for row in rows] == [["0.05000", "–"], ["0.3000", "–"]]
+    flat = compared_rows([int8, wide])
+    assert [(r["number_format"], r["relative_difference"]) for r in flat[:2]] == [
+        ("int8", 0.0),
+        ("fp8-e4m3", None),
+    ]
+
+
+def by_hand(name: str, y: torch.Tensor, amax: float) -> float:
+    """SQNR in decibels of two formats, with torch's own conversion and plain rounding."""
+    if name == "fp8-e4m3":
+        scale = torch.tensor(amax) / 448
+        back = (y / scale).clamp(-448, 448).to(torch.float8_e4m3fn).float() * scale
+    else:
+        scale = torch.tensor(amax) / 7
+        code = torch.sign(y) * torch.floor((y / scale).abs() + 0.5)
+        back = code.clamp(-8, 7) * scale
+    error = (back.double() - y.double()).square().sum()
+    return float(10 * torch.log10(y.double().square().sum() / error))
+
+
+def test_each_column_has_its_own_format(calibrated):
+    app = opened(
+        checkpoint="mamba-tiny",
+        format_a="int4",
+        rule_b="minmax",
+        format_b="fp8-e4m3",
+        columns="3",
+        source_c="same",
+        format_c="optimal4",
+    )
+    table = app.dataframe[0].value
+    names = list(table.columns)
+    assert names[2] == "A: mamba-tiny, INT4, α 0.9995"
+    assert names[3] == "B: mamba-tiny, FP8 E4M3, MinMax, SiLU output"
+    assert names[5] == "C: mamba-tiny, Best 16 points of the layer"
+    for i, layer in enumerate(calibrated("mamba-tiny", 3, 64).calibration.layers):
+        y = torch.from_numpy(values_of(layer.slices[0].silu_output))
+        low = by_hand("int4", y, float(torch.quantile(y.abs(), 0.9995)))
+        high = by_hand("fp8-e4m3", y, float(y.abs().max()))
+        known = [float(cell.removesuffix(" dB")) for cell in table.iloc[i, [2, 3, 5]]]
+        assert known[:2] == pytest.approx([low, high], abs=0.006)
+        assert known[2] > known[0]  # the best 16 points against 16 of equal steps
+
+
+@pytest.mark.parametrize("source", ["mamba2-small-quamba2", "Quamba2-130m-w8a8 (published)"])
+def test_stored_and_printed_scales_are_int8(source):
+    app = opened(checkpoint="mamba-tiny", source_b=source, format_b="nf4")
+    (error,) = [own.value for own in app.error]
+    assert "has stored INT8 scales; the format nf4 needs a checkpoint with float weights" in error
+
+
+def test_a_rule_without_a_zero_point_is_refused_for_a_format_with_one():
+    app = opened(checkpoint="mamba-tiny", rule_b="entropy", format_b="int4-asymmetric")
+    assert "entropy is defined for symmetric INT8 alone" in app.error[0].value
+    app = opened(checkpoint="mamba-tiny", rule="scale-wx", format_a="int8-asymmetric")
+    assert "scale-wx is defined for symmetric INT8 alone" in app.error[0].value
+
+
+def test_columns_of_as_model_are_measured_when_asked(capsys):
+    """What the page shows is what ``impact`` measures at the command line."""
+    wanted = ["impact", "mamba2-tiny", *QUICK, "--on-batches", "8", "--format", "json"]
+    costs = {}
+    for name in ("int8", "int4"):
+        assert cli.main([*wanted, "--number-format", name]) == 0
+        (costs[name],) = json.loads(capsys.readouterr().out)["settings"]
+    settings = {
+        "checkpoint": "mamba2-tiny",
+        "alpha_b": "0.9995",
+        "format_b": "int4",
+        "columns": "3",
+        "source_c": "mamba-tiny",
+    }
+    assert len(opened(**settings).dataframe) == 1  # nothing is measured unasked
+    table = opened(**settings, costs="true").dataframe[1].value
+    for row, name in enumerate(("int8", "int4")):
+        own = costs[name]
+        assert table["kl_nats"][row] == with_error(own["kl_nats"], own["kl_nats_error"])
+        assert table["delta_nats"][row] == with_error(own["delta_nats"], own["delta_nats_error"])
+    assert table["against A"][1].startswith("+")
+    assert table.iloc[2, 1:].tolist() == ["–"] * 4  # another model's
 
 
 def test_columns_are_named_in_chinese():

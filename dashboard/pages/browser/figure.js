@@ -382,10 +382,10 @@ export function show(root, shown) {
   const known = root.shown !== undefined;
   root.shown = shown;
   figures.set(shown.data.key, root);
-  for (const button of root.querySelectorAll(".bar button")) {
-    button.title = shown.data.words[button.dataset.action];
+  root.querySelectorAll(".bar button").forEach((button, i) => {
+    button.title = shown.data.words[i];
     button.setAttribute("aria-label", button.title);
-  }
+  });
   if (!known) begin(root);
   soon(root);
 }

@@ -11,6 +11,8 @@ from dashboard.text.captions.compare import (
     compare_headline,
     compare_rows,
     compare_verdict,
+    cost_rows,
+    costs_caption,
 )
 from dashboard.text.captions.costs import (
     NO_MODEL_FILE,
@@ -156,6 +158,8 @@ __all__ = [
     "compare_rows",
     "compare_verdict",
     "cost_caption",
+    "cost_rows",
+    "costs_caption",
     "damage_caption",
     "format_columns",
     "format_label",
