@@ -24,6 +24,7 @@ from dashboard.calibration import (
 from dashboard.checkpoints import memory, quantized_sample_names, sample_names
 from dashboard.messages import Message
 from dashboard.pages import calibrating, outlining, registry, studies, uploads, waiting
+from dashboard.pages.outlining import MOST_BATCHES, MOST_TOKENS
 from dashboard.pages.refusing import plain, refusals
 from dashboard.pages.remembering import (
     STATE,
@@ -52,7 +53,6 @@ from dashboard.rules.observers import (
 from dashboard.text import captions
 from dashboard.text.language import Language
 
-MOST_BATCHES, MOST_TOKENS = 1024, 8192
 COMPANION = "minmax"  # of the first visit
 # In place of Streamlit's own, which page.css hides.
 UPLOAD_WORDS = """
@@ -284,9 +284,24 @@ def _calibration_box(name: str, say: Language) -> Source:
             placeholder=say(CHOOSE),
             help=say("A text that comes with the project, or type the path of a UTF-8 file."),
         )
-        batches = st.number_input(say("Batches"), 1, MOST_BATCHES, DEFAULT_BATCHES, key="batches")
+        most_batches, most_tokens = outlining.bounds(name, batches, seq_len)
+        # What a link asks for beyond them stays, and is refused with its size.
+        last_batch, last_token = max(most_batches, batches), max(most_tokens, seq_len)
+        batches = st.number_input(
+            say("Batches"),
+            1,
+            last_batch,
+            min(DEFAULT_BATCHES, last_batch),
+            key="batches",
+            help=_bound_help(most_batches, MOST_BATCHES, say),
+        )
         seq_len = st.number_input(
-            say("Tokens in each batch"), 1, MOST_TOKENS, DEFAULT_SEQ_LEN, key="seq_len"
+            say("Tokens in each batch"),
+            1,
+            last_token,
+            min(DEFAULT_SEQ_LEN, last_token),
+            key="seq_len",
+            help=_bound_help(most_tokens, MOST_TOKENS, say),
         )
         _upload_box(say)
     return Source(
@@ -294,6 +309,19 @@ def _calibration_box(name: str, say: Language) -> Source:
         keep("text", text, DEFAULT_TEXT) or DEFAULT_TEXT,
         int(keep("batches", batches, DEFAULT_BATCHES)),
         int(keep("seq_len", seq_len, DEFAULT_SEQ_LEN)),
+    )
+
+
+def _bound_help(most: int, ever: int, say: Language) -> str:
+    """Where a box ends, and why there."""
+    if most == ever:
+        return say(
+            "At most {most} on a page; the command line has no such limit.", most=f"{most:,}"
+        )
+    return say(
+        "At most {most}: so much of this checkpoint fits into the memory that a page may take for "
+        "one layer, or for one forward.",
+        most=f"{most:,}",
     )
 
 
