@@ -18,7 +18,7 @@ from torch import Tensor
 
 from dashboard.analysis.format_runs import run_formats
 from dashboard.analysis.report import KernelRun, QuantizedConv, quantize_conv, run_kernel
-from dashboard.calibration import Calibration, ConvCapture, Progress, archive, calibrate
+from dashboard.calibration import Calibration, ConvCapture, Progress, calibrate
 from dashboard.calibration.calibration_store import (
     CalibrationStore,
     CountsKey,
@@ -29,7 +29,7 @@ from dashboard.calibration.calibration_store import kept as kept_counts
 from dashboard.calibration.histogram import Histogram
 from dashboard.checkpoints import default_device, forward_dtype
 from dashboard.formats import FormatReport
-from dashboard.pages import loading
+from dashboard.pages import loading, uploads
 from dashboard.pages.jobs import JOBS
 from dashboard.pages.shelves import KEEP_BYTES, shelf
 from dashboard.pages.sources import Source
@@ -91,16 +91,15 @@ def _at_hand(source: Source, gradients: bool = False) -> Calibration | None:
     if counted is not None and (_has_gradients(counted) or not gradients):
         return counted
     if source.from_file:
-        counted = archive.load_calibration(source.checkpoint)
+        counted = loading.calibration_file(source.checkpoint)
         kept.put(source, counted)
         return counted
     store, key = calibration_store(), _key(source, gradients)
     stored = kept_counts(store, loading.directory(source.checkpoint), key)
     if stored is None:
         return None
-    origin = replace(
-        stored.calibration.origin, checkpoint=source.checkpoint, text=Path(source.text).name
-    )
+    text_name = Path(uploads.title(source.text)).name
+    origin = replace(stored.calibration.origin, checkpoint=source.checkpoint, text=text_name)
     counted = replace(stored.calibration, origin=origin)
     kept.put(source, counted)
     shelf("whence").put(source, Whence("kept" if stored.day else "carried", stored.day))
@@ -115,7 +114,7 @@ def _put(source: Source, made: Calibration, gradients: bool) -> Calibration:
     shelf("calibration").put(source, counted)
     shelf("whence").put(source, Whence("now"))
     store = calibration_store()
-    if store is not None:
+    if store is not None and not source.is_uploaded:
         store.put(_key(source, gradients), counted)
     return counted
 

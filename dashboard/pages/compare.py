@@ -29,14 +29,14 @@ from dashboard.analysis.scale_choices import (
     choice_label,
     choose_scales,
 )
-from dashboard.calibration import DEFAULT_TEXT, text_names
+from dashboard.calibration import DEFAULT_TEXT
 from dashboard.checkpoints import quantized_sample_names, sample_names
 from dashboard.export import documents, tables
 from dashboard.formats import DEFAULT_FORMAT
 from dashboard.formats import REGISTERED as FORMATS
 from dashboard.formats import names as format_names
 from dashboard.messages import Message
-from dashboard.pages import controls, costing, loading, measuring, outlining, studies
+from dashboard.pages import controls, costing, loading, measuring, outlining, studies, uploads
 from dashboard.pages.controls import Choice
 from dashboard.pages.exporting import export_bar, origin_of, show_figure
 from dashboard.pages.grid import show_layers
@@ -44,7 +44,7 @@ from dashboard.pages.measuring import Study
 from dashboard.pages.refusing import refusals
 from dashboard.pages.registry import page
 from dashboard.pages.remembering import STATE, keep, kept, one_of, switched, whole
-from dashboard.pages.sources import Source
+from dashboard.pages.sources import Source, text_choices
 from dashboard.pages.waiting import Frame
 from dashboard.refusals import Refusal
 from dashboard.rules.observers import (
@@ -204,7 +204,8 @@ def _format_box(i: int, shown: Literal["visible", "collapsed"], say: Language) -
 def _boxes_of(i: int, say: Language) -> ColumnChoice:
     """One column's source, rule, α and text; only the first row of boxes has labels over it."""
     sources = [SAME, *sample_names(), *quantized_sample_names(), *PUBLISHED]
-    texts = [SAME, *text_names()]
+    texts = [SAME, *text_choices()]
+    uploaded = controls.upload_form(say)
     words = {SAME: say("same as A"), BEST: say("each layer's best")}
     keys = [f"{name}_{LETTERS[i].lower()}" for name in ("source", "rule", "alpha", "text")]
     for key in keys:
@@ -249,7 +250,7 @@ def _boxes_of(i: int, say: Language) -> ColumnChoice:
         text = st.selectbox(
             say("Text of {column}", column=LETTERS[i]),
             texts,
-            format_func=lambda option: words.get(option, option),
+            format_func=lambda option: words.get(option) or uploaded(option),
             key=keys[3],
             width=150,
             accept_new_options=True,
@@ -350,7 +351,7 @@ def _label(source: Source, rule: str, say: Language) -> str:
 
 
 def _short(name: str) -> str:
-    return name.rsplit("/", 1)[-1]
+    return uploads.title(name).rsplit("/", 1)[-1]
 
 
 def _quantity_box(columns: Sequence[Column], say: Language) -> str:

@@ -26,11 +26,9 @@ from dashboard.calibration import (
     CalibrationText,
     Progress,
     decoder,
-    read_text,
-    text_names,
     whole_text,
 )
-from dashboard.pages import access, calibrating, loading
+from dashboard.pages import calibrating, loading, uploads
 from dashboard.pages.shelves import shelf
 from dashboard.pages.sources import Edition, Source, text_edition
 from dashboard.rules.observers import ScaleRule
@@ -61,17 +59,8 @@ def held_out_text(held_out: HeldOutText) -> CalibrationText:
     """Raises CalibrationError for a text that is too short, and for one that cannot be read;
     CheckpointError for a path that is not open."""
     source, name = held_out.source, held_out.name or held_out.source.text
-    if name not in text_names() and not access.is_open(name):
-        raise access.refusal()
     return shelf("text").get_or_make(
-        held_out,
-        lambda: read_text(
-            loading.checkpoint(source.checkpoint),
-            name,
-            held_out.windows,
-            source.seq_len,
-            first=held_out.first,
-        ),
+        held_out, lambda: loading.windows(source, name, held_out.windows, held_out.first)
     )
 
 
@@ -88,7 +77,7 @@ def float_run(held_out: HeldOutText, on_window: Callable[[int], None]) -> FloatR
         loaded, tokens = loading.language_model(name), held_out_text(held_out)
         with loaded.lock:
             known = impact.float_run(
-                loading.checkpoint(name), loaded.network, tokens, on_window, result_store()
+                loading.checkpoint(name), loaded.network, tokens, on_window, _store(held_out)
             )
         kept.put(held_out, known)
     return known
@@ -98,6 +87,12 @@ def float_run(held_out: HeldOutText, on_window: Callable[[int], None]) -> FloatR
 def result_store() -> ResultStore | None:
     """Where measurements are kept between visits; the command line's own."""
     return default_store()
+
+
+def _store(held_out: HeldOutText) -> ResultStore | None:
+    """What comes of a visitor's own text is not kept on the disk."""
+    is_uploaded = held_out.source.is_uploaded or uploads.is_upload(held_out.name)
+    return None if is_uploaded else result_store()
 
 
 def planned(source: Source, choice: ScaleChoice) -> dict[int, PlannedLayer]:
@@ -125,7 +120,7 @@ def measurements(
     def known(key: str) -> Impact | None:
         measured = kept.get(key)
         if measured is None:
-            measured = impact.stored_impact(run, key, result_store())
+            measured = impact.stored_impact(run, key, _store(held_out))
             if measured is not None:
                 kept.put(key, measured)
         return measured
@@ -158,7 +153,7 @@ def measure_settings(
             settings,
             already,
             seconds,
-            result_store(),
+            _store(held_out),
             on_progress,
         ):
             shelf("impact").put(key, measured)

@@ -6,6 +6,8 @@ and which edition of its files (``sources``).
 
 from __future__ import annotations
 
+from collections.abc import Callable, Hashable
+
 from dashboard.pages.shelf import Shelf
 
 MIB = 2**20
@@ -44,6 +46,7 @@ SHELVES = {
     "damage": (32, 8 * MIB, False),
     "options": (16, 16 * MIB, False),
     "pace": (64, MIB // 8, False),
+    "room": (64, MIB // 8, False),
 }
 
 
@@ -54,6 +57,12 @@ _SHELVES = {name: Shelf(*bounds) for name, bounds in SHELVES.items()}
 def shelf(name: str) -> Shelf:
     """One of ``SHELVES``, by its name."""
     return _SHELVES[name]
+
+
+def forget(is_gone: Callable[[Hashable], bool]) -> None:
+    """Drop from all shelves what stands under keys that say so."""
+    for own in _SHELVES.values():
+        own.forget(is_gone)
 
 
 def clear() -> None:
