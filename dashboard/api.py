@@ -36,7 +36,7 @@ from dashboard.analysis.budget import (
     choose,
     options_of,
 )
-from dashboard.analysis.compare import Column, calibrated_column, compared_rows, format_column
+from dashboard.analysis.compare import Column, chosen_column, compared_rows
 from dashboard.analysis.formats import (
     BASELINE,
     INT8,
@@ -70,7 +70,7 @@ from dashboard.analysis.report import (
     report_slices,
 )
 from dashboard.analysis.result_store import default_store
-from dashboard.analysis.scale_choices import FormatScales, choice_label
+from dashboard.analysis.scale_choices import choice_label, choose_scales
 from dashboard.calibration import (
     DEFAULT_BATCHES,
     DEFAULT_SEQ_LEN,
@@ -888,20 +888,9 @@ class Calibration:
     ) -> Column:
         """The x slice of every layer under a rule, for ``compare``; arguments as of ``table``."""
         rule, other = _rule_in(number_format, observer, alpha, sigma, order, asymmetric)
-        name = self.origin.checkpoint
-        if other is not None:
-            label = f"{name}, {choice_label(FormatScales(other.name, rule))}"
-            reports = [
-                format_under_rule(other, rule, layer.slices[0]) for layer in self.record.layers
-            ]
-            return format_column(label, self.record.layers, reports)
-        return calibrated_column(
-            f"{name}, {choice_label(rule)}",
-            [
-                LayerReport(layer.layer, report_slices(layer, rule), None)
-                for layer in self.record.layers
-            ],
-        )
+        choice = rule if other is None else choose_scales(other.name, rule)
+        label = f"{self.origin.checkpoint}, {choice_label(choice)}"
+        return chosen_column(label, self.record.layers, choice)
 
     def recommend(self, *, asymmetric: bool = False) -> Recommendation:
         """The α that loses least over all layers and slices, against each one's best.

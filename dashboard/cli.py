@@ -2,6 +2,7 @@
 
     python -m dashboard analyze CHECKPOINT       calibrate, and report every layer's scales
     python -m dashboard calibrate CHECKPOINT     calibrate, and save what was counted
+    python -m dashboard compare COLUMN COLUMN    scales side by side, layer by layer
     python -m dashboard check CHECKPOINT         is each scale of a quantized checkpoint sound?
     python -m dashboard export CHECKPOINT        calibrate, and write scales as Quamba stores them
     python -m dashboard impact CHECKPOINT        what quantized layers cost the model, in nats
@@ -39,6 +40,7 @@ from torch import nn
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
+from dashboard import cli_compare
 from dashboard.analysis import health
 from dashboard.analysis.budget import KINDS, WHOLE_SLICE, LayerOption, choose, options_of
 from dashboard.analysis.formats import INT8, format_layers
@@ -59,6 +61,7 @@ from dashboard.analysis.prediction import (
 from dashboard.analysis.quantized_forward import MODES, LayerQuantization
 from dashboard.analysis.report import (
     LayerReport,
+    QuantizedConv,
     format_alpha,
     per_channel,
     quantize_conv,
@@ -250,6 +253,26 @@ def _evaluate(
         outputs = channels_of(calibration, model)
         report = health.evaluate(report, quantized, model, calibration, outputs)
     return report
+
+
+def _run_compare(arguments: argparse.Namespace) -> int:
+    """Columns side by side; what several have in common is counted once."""
+    _check_place(arguments.out)
+    counted: dict[tuple[str, str], Calibration] = {}
+
+    def count(name: str, text_name: str) -> Calibration:
+        if (name, text_name) not in counted:
+            checkpoint = load_checkpoint(name)
+            text = read_text(
+                checkpoint, text_name, arguments.batches, arguments.seq_len, _tokenizer(arguments)
+            )
+            counted[name, text_name] = _kept_or_counted(
+                arguments, checkpoint, text, False, lambda: _count(checkpoint, text, False)
+            )
+        return counted[name, text_name]
+
+    _write(cli_compare.compare(arguments, count), arguments.out)
+    return 0
 
 
 def _run_calibrate(arguments: argparse.Namespace) -> int:
@@ -552,7 +575,7 @@ def _check_groups(size: int, rule: ScaleRule) -> None:
 def _analyze_format(
     arguments: argparse.Namespace, rule: ScaleRule, number_format: NumberFormat
 ) -> dict:
-    """From counts alone, which say all about a format."""
+    """From counts, which say all about a format, and a live run of the kernel where it can."""
     for name, given in {
         "--group-size": arguments.group_size is not None,
         "--recommend": arguments.recommend,
@@ -562,23 +585,28 @@ def _analyze_format(
     if is_calibration_file(arguments.checkpoint):
         calibration = load_calibration(arguments.checkpoint)
         wanted = parse_layers(arguments.layers, [layer.layer for layer in calibration.layers])
-    else:
-        checkpoint = load_checkpoint(arguments.checkpoint)
-        if checkpoint.is_quantized:
-            raise UsageError(
-                f"{checkpoint.path} is quantized already; --number-format needs a checkpoint with "
-                "float weights"
-            )
-        wanted = parse_layers(arguments.layers, checkpoint.layers)
-        text = read_text(
-            checkpoint, arguments.text, arguments.batches, arguments.seq_len, _tokenizer(arguments)
+        layers = [calibration.layer(layer) for layer in wanted]
+        reports = format_layers(layers, number_format, rule)
+        return documents.document(calibration.origin, rule, reports, number_format.name)
+    checkpoint = load_checkpoint(arguments.checkpoint)
+    if checkpoint.is_quantized:
+        raise UsageError(
+            f"{checkpoint.path} is quantized already; --number-format needs a checkpoint with "
+            "float weights"
         )
-        with _progress_bar() as show:
-            calibration = calibrate(
-                checkpoint, load_backbone(checkpoint), text, layers=wanted, on_progress=show
-            )
-    layers = [calibration.layer(layer) for layer in wanted]
-    reports = format_layers(layers, number_format, rule)
+    wanted = parse_layers(arguments.layers, checkpoint.layers)
+    text = read_text(
+        checkpoint, arguments.text, arguments.batches, arguments.seq_len, _tokenizer(arguments)
+    )
+    reports = []
+    for calibration in _calibrate_in_passes(checkpoint, text, wanted):
+
+        def conv_of(layer: int, calibration: Calibration = calibration) -> QuantizedConv:
+            scales = [own.scales for own in calibration.layer(layer).slices]
+            capture = calibration.capture(layer)
+            return quantize_conv(capture, checkpoint.slices, scales, default_device())
+
+        reports += format_layers(calibration.layers, number_format, rule, conv_of)
     return documents.document(calibration.origin, rule, reports, number_format.name)
 
 
@@ -1056,6 +1084,13 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--out", metavar="FILE", help="default: standard output")
     command.set_defaults(run=_run_analyze)
 
+    command = commands.add_parser("compare", help="scales side by side, layer by layer")
+    cli_compare.add_arguments(command)
+    _add_tokenizer(command)
+    _add_log_level(command)
+    _add_no_store(command)
+    command.set_defaults(run=_run_compare)
+
     command = commands.add_parser("calibrate", help="count what the convolutions make, and save it")
     _add_source(command, "directory, Hub id or sample")
     command.add_argument(
@@ -1208,14 +1243,22 @@ def _add_number_format(command: argparse.ArgumentParser) -> None:
 def _add_source(command: argparse.ArgumentParser, help: str) -> None:
     command.add_argument("checkpoint", metavar="CHECKPOINT", help=help)
     command.add_argument("--text", default=DEFAULT_TEXT, metavar="FILE", help="UTF-8 text")
+    _add_tokenizer(command)
+    command.add_argument("--batches", type=int, default=DEFAULT_BATCHES, metavar="N")
+    command.add_argument("--seq-len", type=int, default=DEFAULT_SEQ_LEN, metavar="L")
+    _add_log_level(command)
+
+
+def _add_tokenizer(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--tokenizer",
         metavar="SOURCE",
         help="a directory or Hub id with the tokenizer; default: the checkpoint's own, bytes for a "
         "vocabulary of 256, or GPT-NeoX's for state-spaces' models",
     )
-    command.add_argument("--batches", type=int, default=DEFAULT_BATCHES, metavar="N")
-    command.add_argument("--seq-len", type=int, default=DEFAULT_SEQ_LEN, metavar="L")
+
+
+def _add_log_level(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--log-level",
         choices=LEVELS,

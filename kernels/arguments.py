@@ -6,7 +6,6 @@ no earlier call has read them.
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Callable
 from functools import lru_cache
 from typing import TypedDict
@@ -16,6 +15,7 @@ from torch import Tensor
 
 from kernels.int8 import QMAX, QMIN
 from kernels.ptx import is_ordinary
+from kernels.remembered import recall, remember
 
 ACTIVATIONS = ("silu", None)
 MODES = ("exact", "fast")
@@ -83,19 +83,11 @@ def check_thresholds(x: Tensor, thresholds: Tensor) -> None:
         raise ValueError(
             f"thresholds has shape {shape}; it must be (T,) with T from 1 to {MOST_THRESHOLDS}"
         )
-    known = _ASCENDING.get(id(thresholds))
-    if known is not None and known[0]() is thresholds and known[1] == thresholds._version:
+    if recall(thresholds, "ascending"):
         return
     if bool(thresholds.isnan().any()) or not bool((thresholds[1:] >= thresholds[:-1]).all()):
         raise ValueError("thresholds must ascend, and none may be NaN")
-    if not thresholds.is_inference():  # those count no versions
-        key = id(thresholds)
-        gone = weakref.ref(thresholds, lambda _: _ASCENDING.pop(key, None))
-        _ASCENDING[key] = gone, thresholds._version
-
-
-# Thresholds that were looked at, by identity, as ``_BOUNDS`` has scales: the tensor, its version.
-_ASCENDING: dict[int, tuple[weakref.ref, int]] = {}
+    remember(thresholds, "ascending", True)
 
 
 def check_weight(weight: Tensor, bias: Tensor | None, channels: int) -> None:
@@ -202,13 +194,6 @@ def _bounds_of_number(name: str, scale: float) -> tuple[float, float]:
     return scale, scale
 
 
-# Bounds of tensors, by identity: (the tensor, its version, what it was checked for,
-# the bounds). Reading a tensor on a GPU waits for everything that runs there, so an unchanged one
-# is read once.
-_Purpose = tuple[int, torch.device, torch.dtype]
-_BOUNDS: dict[int, tuple[weakref.ref, int, _Purpose, tuple[float, float]]] = {}
-
-
 def _bounds(name: str, scale: float | Tensor, channels: int, x: Tensor) -> tuple[float, float]:
     if not isinstance(scale, Tensor):
         return _bounds_of_number(name, scale)
@@ -231,15 +216,10 @@ def _bounds_of(
     check: Callable[[str, float, float], None],
 ) -> tuple[float, float]:
     """The least and the greatest of a tensor's values, once ``check`` has found them right."""
-    key, device = id(scale), x.device
-    known = _BOUNDS.get(key)
-    if (
-        known is not None
-        and known[0]() is scale
-        and known[1] == scale._version
-        and known[2] == (channels, device, dtype)
-    ):
-        return known[3]
+    device = x.device
+    known = recall(scale, "bounds")
+    if known is not None and known[0] == (channels, device, dtype):
+        return known[1]
     if scale.dtype != dtype or tuple(scale.shape) != (channels,):
         raise ValueError(
             f"{name} is {scale.dtype} of shape {tuple(scale.shape)}; it must be "
@@ -251,7 +231,5 @@ def _bounds_of(
         return 1.0, 1.0
     least, most = torch.stack(torch.aminmax(scale)).tolist()
     check(name, least, most)
-    if not scale.is_inference():  # those count no versions
-        gone = weakref.ref(scale, lambda _: _BOUNDS.pop(key, None))
-        _BOUNDS[key] = gone, scale._version, (channels, device, dtype), (least, most)
+    remember(scale, "bounds", ((channels, device, dtype), (least, most)))
     return least, most

@@ -26,6 +26,7 @@ from kernels.arguments import (
     check_zero_point,
 )
 from kernels.backends import HAS_PTX, HAS_TRITON, check_backend, default_backend
+from kernels.lookup import table_for
 
 if HAS_TRITON:
     from kernels import portable
@@ -63,7 +64,7 @@ def quant_causal_conv1d_lookup(
     check_sequence(x, weight, bias, CODES)
     check_strides(x)
     channels = x.shape[1]
-    check_scales(x, channels, scale_x, scale_w, scale_b, 1.0)
+    ordinary = check_scales(x, channels, scale_x, scale_w, scale_b, 1.0)
     check_thresholds(x, thresholds)
     check_choice("activation", activation, ACTIVATIONS)
     if backend is None:
@@ -84,7 +85,11 @@ def quant_causal_conv1d_lookup(
     out = torch.empty_like(x)
     if x.numel():
         scales, silu = (scale_x, scale_w, scale_b, 1.0), activation == "silu"
-        portable.launch(x, weight, bias, out, scales, silu=silu, thresholds=thresholds)
+        if backend == "triton" and HAS_PTX and ordinary:
+            table = table_for(thresholds, silu=silu)
+            compiled.launch(x, weight, bias, out, scales, table=table, silu=silu, exact=True)
+        else:
+            portable.launch(x, weight, bias, out, scales, silu=silu, thresholds=thresholds)
     return out
 
 

@@ -27,6 +27,8 @@ import triton.language as tl
 from torch import Tensor
 
 from kernels import ptx, reference
+from kernels.int8 import QMAX, QMIN
+from kernels.lookup import MOST_ENTRIES, Header
 
 _LOG = logging.getLogger(__name__)
 
@@ -57,13 +59,13 @@ def _per_channel(
     VECTOR_W: tl.constexpr,
     VECTOR_B: tl.constexpr,
     VECTOR_OUT: tl.constexpr,
-    VECTOR_ZERO: tl.constexpr,
+    ZERO_STRIDE: tl.constexpr,
     V_SHIFT: tl.constexpr,
     DIVISOR_SHIFT: tl.constexpr,
 ):
     """What channels o_d bring, as the PTX has it.
 
-    taps, scale_w · scale_x, bias · scale_b, scale_out, and a float: its bits are 128 + zero_point.
+    taps, scale_w · scale_x, bias · scale_b, scale_out and zero_point.
     """
     if TAP_WORDS:
         taps = tl.load(weight.to(tl.pointer_type(tl.int32)) + o_d, mask=m_d, other=0)
@@ -80,18 +82,53 @@ def _per_channel(
     if HAS_BIAS:
         s_b = tl.load(scale_b + o_d, mask=m_d, other=1.0) if VECTOR_B else scale_b
         b = tl.load(bias + o_d, mask=m_d, other=0).to(tl.float32) * s_b
-    if VECTOR_ZERO:
-        zero = tl.load(zero_point + o_d, mask=m_d, other=0)
+    if ZERO_STRIDE is not None:
+        zero = tl.load(zero_point + o_d * ZERO_STRIDE, mask=m_d, other=0)
     else:
         zero = tl.zeros_like(o_d).to(tl.int32) + zero_point
-    zero = (zero + 128).to(tl.float32, bitcast=True)
     return taps, s_w * s_x * V_SHIFT, b * V_SHIFT, s_out * DIVISOR_SHIFT, zero
+
+
+@triton.jit
+def _look_up(
+    table,
+    block,
+    LOOKUP: tl.constexpr,
+    HEADER_BYTES: tl.constexpr,
+    FETCH: tl.constexpr,
+    FETCH_OPERANDS: tl.constexpr,
+):
+    """What the PTX needs of a table, ``ptx.LOOKUP``; zeros where there is none.
+
+    Args:
+        block: a value for each thread, of any kind.
+    """
+    entries, shift = 0, 0
+    shrink, factor, negative = 0.0, 0.0, 0.0
+    search = table.to(tl.int64)
+    if LOOKUP:
+        shrink = tl.load(table).to(tl.float32, bitcast=True)
+        factor = tl.load(table + 1).to(tl.float32, bitcast=True)
+        shift = tl.load(table + 2)
+        negative = tl.load(table + 3).to(tl.float32, bitcast=True)
+        sixteens = tl.load(table + 4)
+        search += HEADER_BYTES
+        entries = tl.inline_asm_elementwise(
+            FETCH,
+            FETCH_OPERANDS,
+            [block, search, sixteens],
+            dtype=tl.int32,
+            is_pure=False,
+            pack=1,
+        )
+        search += sixteens.to(tl.int64) * 16
+    return entries, shrink, factor, shift, negative, search
 
 
 # One compiled kernel for all numbers: what depends on them is decided by the launcher.
 _NUMBERS = (
     "x", "weight", "bias", "out", "scale_x", "scale_w", "scale_b", "scale_out",
-    "zero_point", "batch", "channels", "length", "stride_xb", "stride_xd", "stride_xl",
+    "zero_point", "table", "batch", "channels", "length", "stride_xb", "stride_xd", "stride_xl",
     "stride_ob", "stride_od", "stride_ol", "tiles", "span_b", "span_c",
     "step_b", "step_c", "steps", "groups_d", "groups_l",
 )  # fmt: skip
@@ -107,7 +144,8 @@ def _along_l_kernel(
     scale_w,
     scale_b,
     scale_out,  # float32 (D,) where VECTOR_…, else floats
-    zero_point,  # int32 (D,) where VECTOR_ZERO, else an int; of no account without HAS_ZERO
+    zero_point,  # int32, ZERO_STRIDE from channel to channel; an int where that is None
+    table,  # int32, as kernels.lookup makes it, where LOOKUP; else of no account
     batch,
     length,
     stride_xb: tl.int64,
@@ -126,14 +164,17 @@ def _along_l_kernel(
     VECTOR_W: tl.constexpr,
     VECTOR_B: tl.constexpr,
     VECTOR_OUT: tl.constexpr,
-    VECTOR_ZERO: tl.constexpr,
-    HAS_ZERO: tl.constexpr,
+    ZERO_STRIDE: tl.constexpr,
+    LOOKUP: tl.constexpr,
     V_SHIFT: tl.constexpr,
     DIVISOR_SHIFT: tl.constexpr,
     LOAD: tl.constexpr,
     LOAD_OPERANDS: tl.constexpr,
     CODE: tl.constexpr,
     CODE_OPERANDS: tl.constexpr,
+    HEADER_BYTES: tl.constexpr,
+    FETCH: tl.constexpr,
+    FETCH_OPERANDS: tl.constexpr,
     BLOCK_B: tl.constexpr,
     BLOCK_C: tl.constexpr,
 ):
@@ -171,9 +212,12 @@ def _along_l_kernel(
         VECTOR_W,
         VECTOR_B,
         VECTOR_OUT,
-        VECTOR_ZERO,
+        ZERO_STRIDE,
         V_SHIFT,
         DIVISOR_SHIFT,
+    )
+    entries, shrink, factor, shift, negative, search = _look_up(
+        table, o_c, LOOKUP, HEADER_BYTES, FETCH, FETCH_OPERANDS
     )
     for i in range(tiles):
         # The next tile is loaded while this one is computed.
@@ -189,24 +233,17 @@ def _along_l_kernel(
             is_pure=False,
             pack=1,
         )
-        if HAS_ZERO:
-            tl.inline_asm_elementwise(
-                CODE,
-                CODE_OPERANDS,
-                [before, w0, w1, w2, w3, p_out, left, taps, scale, b, s_out, zero],
-                dtype=tl.int32,
-                is_pure=False,
-                pack=1,
-            )
-        else:
-            tl.inline_asm_elementwise(
-                CODE,
-                CODE_OPERANDS,
-                [before, w0, w1, w2, w3, p_out, left, taps, scale, b, s_out],
-                dtype=tl.int32,
-                is_pure=False,
-                pack=1,
-            )
+        tl.inline_asm_elementwise(
+            CODE,
+            CODE_OPERANDS,
+            [
+                before, w0, w1, w2, w3, p_out, left, taps, scale, b, s_out, zero,
+                entries, shrink, factor, shift, negative, search,
+            ],
+            dtype=tl.int32,
+            is_pure=False,
+            pack=1,
+        )  # fmt: skip
         before, w0, w1, w2, w3 = before_then, w0_then, w1_then, w2_then, w3_then
         left = left_then
         p_out += next_out
@@ -222,7 +259,8 @@ def _along_d_kernel(
     scale_w,
     scale_b,
     scale_out,  # float32 (D,) where VECTOR_…, else floats
-    zero_point,  # int32 (D,) where VECTOR_ZERO, else an int; of no account without HAS_ZERO
+    zero_point,  # int32, ZERO_STRIDE from channel to channel; an int where that is None
+    table,  # int32, as kernels.lookup makes it, where LOOKUP; else of no account
     channels,
     length,
     stride_xb: tl.int64,
@@ -241,14 +279,17 @@ def _along_d_kernel(
     VECTOR_W: tl.constexpr,
     VECTOR_B: tl.constexpr,
     VECTOR_OUT: tl.constexpr,
-    VECTOR_ZERO: tl.constexpr,
-    HAS_ZERO: tl.constexpr,
+    ZERO_STRIDE: tl.constexpr,
+    LOOKUP: tl.constexpr,
     V_SHIFT: tl.constexpr,
     DIVISOR_SHIFT: tl.constexpr,
     LOAD: tl.constexpr,
     LOAD_OPERANDS: tl.constexpr,
     CODE: tl.constexpr,
     CODE_OPERANDS: tl.constexpr,
+    HEADER_BYTES: tl.constexpr,
+    FETCH: tl.constexpr,
+    FETCH_OPERANDS: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
     i_d, i_t = tl.program_id(0) % groups_d, tl.program_id(0) // groups_d
@@ -291,7 +332,7 @@ def _along_d_kernel(
         VECTOR_W,
         VECTOR_B,
         VECTOR_OUT,
-        VECTOR_ZERO,
+        ZERO_STRIDE,
         V_SHIFT,
         DIVISOR_SHIFT,
     )
@@ -312,7 +353,7 @@ def _along_d_kernel(
         VECTOR_W,
         VECTOR_B,
         VECTOR_OUT,
-        VECTOR_ZERO,
+        ZERO_STRIDE,
         V_SHIFT,
         DIVISOR_SHIFT,
     )
@@ -333,7 +374,7 @@ def _along_d_kernel(
         VECTOR_W,
         VECTOR_B,
         VECTOR_OUT,
-        VECTOR_ZERO,
+        ZERO_STRIDE,
         V_SHIFT,
         DIVISOR_SHIFT,
     )
@@ -354,9 +395,12 @@ def _along_d_kernel(
         VECTOR_W,
         VECTOR_B,
         VECTOR_OUT,
-        VECTOR_ZERO,
+        ZERO_STRIDE,
         V_SHIFT,
         DIVISOR_SHIFT,
+    )
+    entries, shrink, factor, shift, negative, search = _look_up(
+        table, o_d, LOOKUP, HEADER_BYTES, FETCH, FETCH_OPERANDS
     )
     steps = tl.minimum(steps, (left + 3) // 4)
     for i in range(steps):
@@ -371,88 +415,18 @@ def _along_d_kernel(
             is_pure=False,
             pack=1,
         )
-        if HAS_ZERO:
-            tl.inline_asm_elementwise(
-                CODE,
-                CODE_OPERANDS,
-                [
-                    v0,
-                    v1,
-                    v2,
-                    v3,
-                    w0,
-                    w1,
-                    w2,
-                    w3,
-                    p_out,
-                    stride_ol,
-                    stride_od,
-                    left,
-                    left_d,
-                    t0,
-                    t1,
-                    t2,
-                    t3,
-                    s0,
-                    s1,
-                    s2,
-                    s3,
-                    b0,
-                    b1,
-                    b2,
-                    b3,
-                    d0,
-                    d1,
-                    d2,
-                    d3,
-                    z0,
-                    z1,
-                    z2,
-                    z3,
-                ],
-                dtype=tl.int32,
-                is_pure=False,
-                pack=1,
-            )
-        else:
-            tl.inline_asm_elementwise(
-                CODE,
-                CODE_OPERANDS,
-                [
-                    v0,
-                    v1,
-                    v2,
-                    v3,
-                    w0,
-                    w1,
-                    w2,
-                    w3,
-                    p_out,
-                    stride_ol,
-                    stride_od,
-                    left,
-                    left_d,
-                    t0,
-                    t1,
-                    t2,
-                    t3,
-                    s0,
-                    s1,
-                    s2,
-                    s3,
-                    b0,
-                    b1,
-                    b2,
-                    b3,
-                    d0,
-                    d1,
-                    d2,
-                    d3,
-                ],
-                dtype=tl.int32,
-                is_pure=False,
-                pack=1,
-            )
+        tl.inline_asm_elementwise(
+            CODE,
+            CODE_OPERANDS,
+            [
+                v0, v1, v2, v3, w0, w1, w2, w3, p_out, stride_ol, stride_od, left, left_d,
+                t0, t1, t2, t3, s0, s1, s2, s3, b0, b1, b2, b3, d0, d1, d2, d3, z0, z1, z2, z3,
+                entries, shrink, factor, shift, negative, search,
+            ],
+            dtype=tl.int32,
+            is_pure=False,
+            pack=1,
+        )  # fmt: skip
         v0, v1, v2, v3 = w0, w1, w2, w3
         w0, w1, w2, w3 = n0, n1, n2, n3
         left = left_then
@@ -466,6 +440,7 @@ def launch(
     out: Tensor,
     scales: Sequence[float | Tensor],
     zero_point: int | Tensor = 0,
+    table: Tensor | None = None,
     *,
     silu: bool,
     exact: bool,
@@ -476,6 +451,8 @@ def launch(
         out: int8 (B, D, L), with x's order of strides.
         scales: scale_x, scale_w, scale_b and scale_out; ordinary ones (``ptx.is_ordinary``).
         zero_point: an int, or int32 (D,).
+        table: of ``lookup.table_for``, where codes are looked up; scale_out and zero_point are then
+            of no account.
     """
     weight = weight.contiguous()
     bias = weight if bias is None else bias.contiguous()
@@ -484,13 +461,26 @@ def launch(
     if True in vectors:
         scales = [s.contiguous() if isinstance(s, Tensor) else s for s in scales]
         values = [s.data_ptr() if isinstance(s, Tensor) else s for s in scales]
-    zero = "none"
+    zero, device = "none", x.get_device()
     if isinstance(zero_point, Tensor):
         zero, zero_point = "vector", zero_point.contiguous()
     elif zero_point != 0:
         zero = "one"
-    plan = plan_for(x, weight, bias is not weight, out, vectors, silu=silu, exact=exact, zero=zero)
-    device = x.get_device()
+        if device in _ZERO_POINTS:
+            zero, zero_point = "read", _ZERO_POINTS[device][zero_point - QMIN :]
+    plan = plan_for(
+        x,
+        weight,
+        bias is not weight,
+        out,
+        vectors,
+        silu=silu,
+        exact=exact,
+        zero=zero,
+        looks_up=table is not None,
+    )
+    if table is None:
+        table = weight
     if plan.run is None:
         with torch.cuda.device(device):
             plan.source[plan.grid](
@@ -500,12 +490,21 @@ def launch(
                 out,
                 *scales,
                 zero_point,
+                table,
                 *plan.numbers,
                 **_options(plan.threads),
             )
         return
     offset = zero_point.data_ptr() if isinstance(zero_point, Tensor) else zero_point
-    operands = (x.data_ptr(), weight.data_ptr(), bias.data_ptr(), out.data_ptr(), *values, offset)
+    operands = (
+        x.data_ptr(),
+        weight.data_ptr(),
+        bias.data_ptr(),
+        out.data_ptr(),
+        *values,
+        offset,
+        table.data_ptr(),
+    )
     if device != torch.cuda.current_device():
         with torch.cuda.device(device):
             _run(plan, plan.run, device, operands)
@@ -553,12 +552,15 @@ def plan_for(
     silu: bool,
     exact: bool,
     zero: str = "none",
+    looks_up: bool = False,
 ) -> Plan:
     """How ``launch`` would launch; its ``kernel.asm["ptx"]`` is the program.
 
     Args:
         vectors: which of scale_x, scale_w, scale_b and scale_out are tensors.
-        zero: "none", where every zero point is 0, "one" number, or a "vector".
+        zero: "none", where every zero point is 0, "one" number, one that is "read" from memory, or
+            a "vector".
+        looks_up: whether codes are looked up in a table.
     """
     return _plan(
         x.get_device(),
@@ -574,6 +576,7 @@ def plan_for(
         silu,
         exact,
         zero,
+        looks_up,
     )
 
 
@@ -592,9 +595,11 @@ def _plan(
     silu: bool,
     exact: bool,
     zero: str,
+    looks_up: bool,
 ) -> Plan:
     batch, channels, length = shape
-    has_zero = zero != "none"
+    kind = "look-up" if looks_up else "symmetric" if zero == "none" else "zero point"
+    coding = ptx.Coding(kind, silu, exact)
     multiprocessors = torch.cuda.get_device_properties(device).multi_processor_count
     (x_b, x_d, x_l), (out_b, out_d, out_l) = x_strides, out_strides
     if batch == 1:
@@ -605,7 +610,7 @@ def _plan(
         kernel = _along_l_kernel
         load = ptx.load_along_l(_alignment(16, x_address, x_b, x_d, length))
         aligned = _alignment(16, out_address, out_b, out_d, length)
-        code = ptx.code_along_l(aligned, silu=silu, exact=exact, zero=has_zero)
+        code = ptx.code_along_l(aligned, coding)
         blocks, walk, grid = _walk_along_l(batch, channels, length, multiprocessors)
         runtime = (batch, length, x_b, x_d, out_b, out_d, *walk)
     else:
@@ -613,20 +618,22 @@ def _plan(
         whole = length % 4 == 0
         load = ptx.load_along_d(_words_along_d(x_address, x_strides, channels), whole)
         words = _words_along_d(out_address, out_strides, channels)
-        code = ptx.code_along_d(words, whole, silu=silu, exact=exact, zero=has_zero)
+        code = ptx.code_along_d(words, whole, coding)
         blocks, walk, grid = _walk_along_d(batch, channels, length, multiprocessors)
         runtime = (channels, length, x_b, x_d, x_l, out_b, out_d, out_l, *walk)
-    shifts = (ptx.V_SHIFT, ptx.DIVISOR_SHIFT[exact])
+    shifts = (coding.v_shift, coding.divisor_shift)
     constants = (
         width,
         width == 4 and weight_aligned,
         has_bias,
         *vectors,
-        zero == "vector",
-        has_zero,
+        {"vector": 1, "read": 0}.get(zero),
+        looks_up,
         *shifts,
         *load,
         *code,
+        4 * len(Header._fields),
+        *ptx.fetch_entries(MOST_ENTRIES),
         *blocks,
     )
     scales = (torch.float32 if vector else 1.0 for vector in vectors)
@@ -637,7 +644,8 @@ def _plan(
         compiled = kernel.warmup(
             *[torch.int8] * 4,
             *scales,
-            torch.int32 if zero == "vector" else 0,
+            torch.int32 if zero in ("vector", "read") else 0,
+            torch.int32 if looks_up else torch.int8,
             *runtime,
             *constants,
             grid=grid,
@@ -645,6 +653,11 @@ def _plan(
         )
         run = compiled.run if _launches_directly(device) else None  # loads it on the device
     return Plan(run, compiled, kernel, grid, (*runtime, *constants), threads)
+
+
+# Every zero point there is, by device. One that is read from memory stays in a register; one among
+# the arguments is loaded again for every tile, which takes 3 % longer.
+_ZERO_POINTS: dict[int, Tensor] = {}
 
 
 # Whether Triton's launcher takes what _run gives it: by device, and by Triton's version.
@@ -663,6 +676,8 @@ def _launches_directly(device: int) -> bool:
             if torch.cuda.is_current_stream_capturing():
                 return False
             _DIRECT[key] = True  # for the launch that tries it
+            codes = torch.arange(QMIN, QMAX + 1, dtype=torch.int32)
+            _ZERO_POINTS[device] = codes.to(_device(device))
             fault = _fault_of_direct_launch(device)
             if fault is not None:
                 _DIRECT[key] = False

@@ -20,6 +20,7 @@ import triton.language as tl
 from torch import Tensor
 
 from kernels.backends import INTERPRETED, launching_on
+from kernels.lookup import padded
 
 
 @triton.jit
@@ -190,9 +191,7 @@ def launch(
     """
     steps, table = 0, bias if bias is not None else weight  # never read without steps
     if thresholds is not None:
-        steps = max(len(thresholds).bit_length(), 1)
-        table = thresholds.new_full((2**steps - 1,), float("inf"))
-        table[: len(thresholds)] = thresholds
+        steps, table = len(thresholds).bit_length(), padded(thresholds)
     lanes, packed_dim = _word_layout(x)
     x_words, out_words = (_in_words(codes, lanes, packed_dim) for codes in (x, out))
     batch, channels, length = x_words.shape

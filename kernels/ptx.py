@@ -29,8 +29,10 @@ value as the specification says, with exp in float64.
 
 **Fast.** Rounded once, to the nearest.
 
-**A zero point** moves the codes: in place of 128, the last fma adds 128 + zero_point, which a
-register has as the float32 with those bits, (128 + zero_point) · 2^-149.
+**A zero point** moves the codes: in place of 128, the last fma adds 128 + zero_point, which is put
+into a register as the float32 with those bits, (128 + zero_point) · 2^-149.
+
+**A look-up** needs neither e nor z: v alone decides, with a table (``kernels.lookup``).
 
 All this needs ordinary scales (``is_ordinary``).
 """
@@ -43,9 +45,31 @@ from typing import NamedTuple
 
 MAGIC = 0x4B400000  # the bits of 12582912.0 = 1.5 · 2^23, where float32 counts by ones
 DOUBT = 17 * 2.0**-23  # relative; 1 + DOUBT and 1 - DOUBT are float32
-V_SHIFT = 2.0**-75  # v is carried times this
-DIVISOR_SHIFT = {True: 2.0**25, False: 2.0**74}  # exact or not: the divisor times this
+V_SHIFT = 2.0**-75
+DIVISOR_SHIFT = {True: 2.0**25, False: 2.0**74}  # exact or not
 TINY = 2.0**-149
+
+
+class Coding(NamedTuple):
+    """How a value becomes a code."""
+
+    kind: str  # "symmetric", "zero point" or "look-up"
+    silu: bool
+    exact: bool
+
+    @property
+    def v_shift(self) -> float:
+        """v is carried times this."""
+        return 1.0 if self.kind == "look-up" else V_SHIFT
+
+    @property
+    def divisor_shift(self) -> float:
+        """The divisor is carried times this."""
+        return DIVISOR_SHIFT[self.exact]
+
+
+# What a channel brings beside taps, scale and bias.
+USED = {"symmetric": ("out",), "zero point": ("out", "zero"), "look-up": ()}
 
 
 class Program(NamedTuple):
@@ -202,25 +226,28 @@ def _transpose(rows: list[str], columns: list[str]) -> list[str]:
 
 # Where a value comes from: the words before and at its position, its byte there, its channel.
 _Source = tuple[str, str, int, dict[str, str]]
-CHANNEL = ("taps", "scale", "bias", "out")  # a channel's operands, in their order
-ZERO = "zero"  # one more, where there are zero points
+# A channel's operands and a look-up's, in their order; programs use those that they need.
+CHANNEL = ("taps", "scale", "bias", "out", "zero")
+LOOKUP = ("entries", "shrink", "factor", "shift", "negative", "search")
+LOOKUP_CONSTRAINTS = "r,f,f,r,f,l"
 
 
-def code_along_l(alignment: int, *, silu: bool, exact: bool, zero: bool = False) -> Program:
+def code_along_l(alignment: int, coding: Coding) -> Program:
     """Sixteen positions of one channel.
 
     Operands: an unused result; the five words of ``load_along_l``; the output's address and the
     number of codes to store there; taps (int8x4, the oldest in the lowest byte), scale_w · scale_x
-    and bias · scale_b, both times V_SHIFT, and scale_out times DIVISOR_SHIFT; with ``zero``, the
-    float32 whose bits are 128 + zero_point.
+    and bias · scale_b, both times ``coding.v_shift``, scale_out times ``coding.divisor_shift``, and
+    zero_point; then ``LOOKUP``: the address of the entries in
+    shared memory, the first words of the table's header, and the address of the thresholds.
     """
     words = ["$1", "$2", "$3", "$4", "$5"]
-    names = (*CHANNEL, ZERO) if zero else CHANNEL
-    channel = {name: f"${8 + i}" for i, name in enumerate(names)}
+    channel = {name: f"${8 + i}" for i, name in enumerate(CHANNEL)}
+    table = {name: f"${8 + len(CHANNEL) + i}" for i, name in enumerate(LOOKUP)}
     # Byte i of output word k: position i of that word.
     values = [[(words[k], words[k + 1], i, channel) for i in range(4)] for k in range(4)]
-    cold = _Cold(words[:4], words[1:], [channel], source="k", place="i", silu=silu, exact=exact)
-    lines = _compute(values, cold, silu=silu, exact=exact)
+    cold = _Cold(words[:4], words[1:], [channel], table, coding, source="k", place="i")
+    lines = _compute(values, cold)
     if alignment == 16:
         lines += ["setp.gt.s32 p, $7, 0;", "@p st.global.v4.b32 [$6], {o0, o1, o2, o3};"]
     elif alignment == 4:
@@ -232,26 +259,25 @@ def code_along_l(alignment: int, *, silu: bool, exact: bool, zero: bool = False)
             if k % 4 < 3:
                 lines.append(f"shr.u32 o{k // 4}, o{k // 4}, 8;")
     lines.append("mov.b32 $0, 0;")
-    return _program([_REGISTERS, *lines], "=r,r,r,r,r,r,l,r,r,f,f,f" + (",f" if zero else ""))
+    operands = "=r,r,r,r,r,r,l,r,r,f,f,f,r," + LOOKUP_CONSTRAINTS
+    return _program([_REGISTERS, *lines], operands)
 
 
-def code_along_d(
-    stride: int | None, whole: bool, *, silu: bool, exact: bool, zero: bool = False
-) -> Program:
+def code_along_d(stride: int | None, whole: bool, coding: Coding) -> Program:
     """Four positions of four channels; ``stride`` and ``whole`` as in ``load_along_d``.
 
     Operands: an unused result; the four words before (one a channel) and the four words, as
     ``load_along_d`` gives them; the output's address, its byte strides of L and D, and the number
     of positions and channels to store; then what each channel brings, as in ``code_along_l``,
-    first the four taps, then the four scales and so on; with ``zero`` four zero points last.
+    first the four taps, then the four scales and so on, and ``LOOKUP``.
     """
     befores, words = [f"${k}" for k in (1, 2, 3, 4)], [f"${k}" for k in (5, 6, 7, 8)]
-    names = (*CHANNEL, ZERO) if zero else CHANNEL
-    channels = [{name: f"${14 + 4 * i + c}" for i, name in enumerate(names)} for c in range(4)]
+    channels = [{name: f"${14 + 4 * i + c}" for i, name in enumerate(CHANNEL)} for c in range(4)]
+    table = {name: f"${14 + 4 * len(CHANNEL) + i}" for i, name in enumerate(LOOKUP)}
     # Byte c of output word i: channel c at position i.
     values = [[(befores[c], words[c], i, channels[c]) for c in range(4)] for i in range(4)]
-    cold = _Cold(befores, words, channels, source="i", place="k", silu=silu, exact=exact)
-    lines = _compute(values, cold, silu=silu, exact=exact)
+    cold = _Cold(befores, words, channels, table, coding, source="i", place="k")
+    lines = _compute(values, cold)
     if stride is not None:
         lines.append("setp.gt.s32 inside, $13, 0;")
         for k in range(4):
@@ -270,25 +296,33 @@ def code_along_d(
                     f"shr.u32 o{k}, o{k}, 8;",
                 ]
     lines.append("mov.b32 $0, 0;")
-    floats = ",".join(["f,f,f,f"] * (len(names) - 1))
-    operands = "=r," + "r," * 8 + "l,l,l,r,r," + "r,r,r,r," + floats
+    channel_operands = "r,r,r,r," + "f,f,f,f," * 3 + "r,r,r,r,"
+    operands = "=r," + "r," * 8 + "l,l,l,r,r," + channel_operands + LOOKUP_CONSTRAINTS
     return _program([_REGISTERS, *lines], operands)
 
 
 _REGISTERS = (
-    ".reg .pred p, q, inside; .reg .b64 a<4>; "
+    ".reg .pred p, q, g<4>, inside; .reg .b64 a<4>; "
     ".reg .b32 window, o<4>, u<4>, c<4>, d<4>, any; .reg .f32 v, e, r, z; "
     ".reg .b32 i, k, sel, before, word, taps, bits, mask, patched, code; "
-    ".reg .f32 scale, bias, out, zero, x, y, half; .reg .f64 f, n, g, h; .reg .b32 lo, hi;"
+    ".reg .f32 offset<4>, scale, bias, out, x, y, half; .reg .f64 f, n, g, h; "
+    ".reg .b32 zero, lo, hi;"
 )
 
 
-def _compute(values: list[list[_Source]], cold: _Cold, *, silu: bool, exact: bool) -> list[str]:
+def _compute(values: list[list[_Source]], cold: _Cold) -> list[str]:
     """The sixteen codes, in o0 … o3."""
-    lines = []
+    if cold.coding.kind == "look-up":
+        return _look_up(values, cold)
+    exact = cold.coding.exact
+    offsets, lines = {channel["zero"]: _f32(128 * TINY) for channel in cold.channels}, []
+    if cold.coding.kind == "zero point":
+        for c, zero in enumerate(offsets):
+            lines += [f"add.s32 k, {zero}, 128;", f"mov.b32 offset{c}, k;"]
+            offsets[zero] = f"offset{c}"
     for k, four in enumerate(values):
-        for i, (before, word, position, channel) in enumerate(four):
-            lines += _value(i, before, word, position, channel, silu=silu, exact=exact)
+        for i, source in enumerate(four):
+            lines += _value(i, source, cold.coding, offsets[source[3]["zero"]])
         lines += _pack("c", f"o{k}")
         if exact:
             lines += _pack("d", f"u{k}")
@@ -296,41 +330,96 @@ def _compute(values: list[list[_Source]], cold: _Cold, *, silu: bool, exact: boo
         lines += ["xor.b32 any, o0, u0;"]
         for k in (1, 2, 3):
             lines += [f"xor.b32 mask, o{k}, u{k};", "or.b32 any, any, mask;"]
-        lines += cold.lines()
+        doubtful = [f"xor.b32 u{k}, u{k}, o{k};" for k in range(4)]
+        lines += ["setp.eq.b32 p, any, 0;", "@p bra settled;", *doubtful, *cold.lines()]
     # From 0 … 255 to -128 … 127.
     return lines + [f"xor.b32 o{k}, o{k}, 0x80808080;" for k in range(4)]
 
 
-def _value(
-    i: int,
-    before: str,
-    word: str,
-    position: int,
-    channel: dict[str, str],
-    *,
-    silu: bool,
-    exact: bool,
-) -> list[str]:
-    """One value, from its window to its rounded z + 128: c{i}, and d{i} where exact."""
+def _look_up(values: list[list[_Source]], cold: _Cold) -> list[str]:
+    """The sixteen codes, in o0 … o3: ``kernels.lookup`` says how."""
+    table, lines = cold.table, []
+    for k, four in enumerate(values):
+        for i, source in enumerate(four):
+            lines += [
+                *_exact_v(i, source),
+                "abs.f32 e, v;",
+                f"mul.rn.sat.f32 e, e, {table['shrink']};",
+                f"mul.rn.f32 e, e, {table['factor']};",
+                "mov.b32 bits, e;",
+                f"shr.u32 bits, bits, {table['shift']};",
+                "and.b32 bits, bits, -8;",
+                # 1 for negative values, else 0; offsets are added as float32 near 0, to the bit,
+                # for the integer pipe has more to do than the other.
+                f"mul.rn.sat.f32 r, v, {_f32(-(2.0**100))};",
+                "mov.b32 e, bits;",
+                f"fma.rn.f32 e, r, {table['negative']}, e;",
+                "mov.b32 bits, e;",
+                f"add.s32 bits, bits, {table['entries']};",
+                "ld.shared.v2.f32 {z, r}, [bits];",
+                "sub.rn.f32 z, v, z;",
+                "setp.ge.f32 q, z, 0f00000000;",
+                "abs.f32 z, z;",
+                # Within how much of the threshold there is doubt, also in any of the four.
+                f"setp.lt.f32 g{k}, z, r;" if i == 0 else f"setp.lt.or.f32 g{k}, z, r, g{k};",
+                f"mov.b32 c{i}, r;",
+                f"@q shr.u32 c{i}, c{i}, 8;",
+            ]
+        lines += [
+            "prmt.b32 c0, c0, c1, 0x0040;",
+            "prmt.b32 c2, c2, c3, 0x0040;",
+            f"prmt.b32 o{k}, c0, c2, 0x5410;",
+        ]
+    return [
+        *lines,
+        "or.pred p, g0, g1;",
+        "or.pred p, p, g2;",
+        "or.pred p, p, g3;",
+        "@!p bra settled;",
+        *(f"selp.b32 u{k}, -1, 0, g{k};" for k in range(4)),
+        *cold.lines(),
+    ]
+
+
+def _exact_v(i: int, source: _Source) -> list[str]:
+    """The specification's v, from its window on; c{i} is used on the way."""
+    return [
+        *_sum(i, source),
+        f"mul.rn.f32 v, v, {source[3]['scale']};",
+        f"add.rn.f32 v, v, {source[3]['bias']};",
+    ]
+
+
+def _sum(i: int, source: _Source) -> list[str]:
+    """acc as a float, in v."""
+    before, word, position, channel = source
     window = word if position == 3 else "window"
     lines = (
         []
         if position == 3
         else [f"prmt.b32 window, {before}, {word}, {0x4321 + 0x1111 * position};"]
     )
-    lines += [
+    return [
+        *lines,
         f"dp4a.s32.s32 c{i}, {window}, {channel['taps']}, {MAGIC};",
         f"mov.b32 v, c{i};",
         f"add.rn.f32 v, v, {_f32(-12582912.0)};",
     ]
+
+
+def _value(i: int, source: _Source, coding: Coding, offset: str) -> list[str]:
+    """One value, from its window to its rounded z + 128: c{i}, and d{i} where exact.
+
+    Args:
+        offset: the 128, times TINY.
+    """
+    channel, exact = source[3], coding.exact
     if exact:
-        lines += [
-            f"mul.rn.f32 v, v, {channel['scale']};",
-            f"add.rn.f32 v, v, {channel['bias']};",
-        ]
+        lines = _exact_v(i, source)
     else:
-        lines.append(f"fma.rn.f32 v, v, {channel['scale']}, {channel['bias']};")
-    if silu:
+        fused = f"fma.rn.f32 v, v, {channel['scale']}, {channel['bias']};"
+        lines = [*_sum(i, source), fused]
+    if coding.silu:
         lines += [
             f"mul.rn.f32 e, v, {_f32(-1 / math.log(2) / V_SHIFT)};",
             "ex2.approx.ftz.f32 e, e;",
@@ -339,8 +428,7 @@ def _value(
         ]
     else:
         lines.append(f"rcp.approx.ftz.f32 r, {channel['out']};")
-    rest = TINY / V_SHIFT * DIVISOR_SHIFT[exact]
-    offset = channel.get(ZERO, _f32(128 * TINY))
+    rest = TINY / coding.v_shift * coding.divisor_shift
     if exact:
         lines += [
             "mul.rn.f32 z, v, r;",
@@ -372,17 +460,17 @@ class _Cold(NamedTuple):
     befores: list[str]
     words: list[str]
     channels: list[dict[str, str]]  # one, or one a word
+    table: dict[str, str]
+    coding: Coding
     source: str
     place: str
-    silu: bool
-    exact: bool
 
     def lines(self) -> list[str]:
-        channel = {name: [c[name] for c in self.channels] for name in self.channels[0]}
+        """Computes those codes of o0 … o3 whose bytes in u0 … u3 are not 0."""
+        names = ("taps", "scale", "bias", *USED[self.coding.kind])
+        channel = {name: [c[name] for c in self.channels] for name in names}
+        flip = [] if self.coding.kind == "look-up" else ["xor.b32 code, code, 0x80;"]
         return [
-            "setp.eq.b32 p, any, 0;",
-            "@p bra settled;",
-            *(f"xor.b32 u{k}, u{k}, o{k};" for k in range(4)),
             "again:",
             # The first word with a byte in doubt, and the first such byte in it.
             "mov.b32 k, 3;",
@@ -408,7 +496,7 @@ class _Cold(NamedTuple):
             "prmt.b32 window, before, word, sel;",
             "dp4a.s32.s32 code, window, taps, 0;",
             *self._specified(),
-            "xor.b32 code, code, 0x80;",
+            *flip,
             "shl.b32 i, i, 3;",
             "bfi.b32 patched, code, patched, i, 8;",
             "mov.b32 mask, 0;",
@@ -431,7 +519,7 @@ class _Cold(NamedTuple):
         ]
 
     def _pick(self, name: str, registers: list[str]) -> list[str]:
-        kind = "f32" if name in ("scale", "bias", "out", ZERO) else "b32"
+        kind = "b32" if name in ("before", "word", "taps", "zero") else "f32"
         lines = [f"mov.{kind} {name}, {registers[0]};"]
         for k, register in enumerate(registers[1:], start=1):
             lines += [
@@ -442,14 +530,14 @@ class _Cold(NamedTuple):
 
     def _specified(self) -> list[str]:
         """acc in ``code`` -> its code: every step of ``kernels.reference``."""
+        coding = self.coding
         lines = [
             # Powers of two, so that the scales are again what they were.
-            f"mul.rn.f32 scale, scale, {_f32(1 / V_SHIFT)};",
-            f"mul.rn.f32 bias, bias, {_f32(1 / V_SHIFT)};",
-            f"mul.rn.f32 out, out, {_f32(1 / DIVISOR_SHIFT[self.exact])};",
+            f"mul.rn.f32 scale, scale, {_f32(1 / coding.v_shift)};",
+            f"mul.rn.f32 bias, bias, {_f32(1 / coding.v_shift)};",
             "cvt.rn.f32.s32 x, code;", "mul.rn.f32 x, x, scale;", "add.rn.f32 x, x, bias;",
         ]  # fmt: skip
-        if self.silu:
+        if coding.silu:
             lines += [
                 # Beyond these bounds exp is 0 and infinite in float32.
                 "neg.f32 y, x;",
@@ -473,12 +561,15 @@ class _Cold(NamedTuple):
                 f"add.rn.f32 y, y, {_f32(1.0)};",
                 "div.rn.f32 x, x, y;",
             ]
-        has_zero = ZERO in self.channels[0]
+        if coding.kind == "look-up":
+            return [*lines, *_sought(self.table["search"])]
+        has_zero = coding.kind == "zero point"
         # With a zero point the ends are clamped to once it is added; a rounded quotient beyond
         # these has no other code.
         most, least = (512.0, -512.0) if has_zero else (127.0, -128.0)
         return [
             *lines,
+            f"mul.rn.f32 out, out, {_f32(1 / coding.divisor_shift)};",
             "div.rn.f32 x, x, out;",
             f"min.f32 x, x, {_f32(most)};",
             f"max.f32 x, x, {_f32(least)};",
@@ -494,14 +585,53 @@ class _Cold(NamedTuple):
 
 
 def _moved_by_zero() -> list[str]:
-    """A rounded quotient in ``code`` -> its code, by the bits of ``zero``: 128 + zero_point."""
+    """A rounded quotient in ``code`` -> its code, by ``zero``."""
     return [
-        "mov.b32 mask, zero;",
+        "add.s32 mask, zero, 128;",
         "add.s32 code, code, mask;",
         "max.s32 code, code, 0;",
         "min.s32 code, code, 255;",
         "sub.s32 code, code, 128;",
     ]
+
+
+def _sought(thresholds: str) -> list[str]:
+    """A value in x -> its code, by halving what is left of 255 thresholds."""
+    lines = ["mov.b32 code, 0;"]
+    for step in (128, 64, 32, 16, 8, 4, 2, 1):
+        lines += [
+            f"add.s32 mask, code, {step - 1};",
+            "mul.wide.u32 a0, mask, 4;",
+            f"add.s64 a0, a0, {thresholds};",
+            "ld.global.f32 y, [a0];",
+            "setp.ge.f32 p, x, y;",
+            f"@p add.s32 code, code, {step};",
+        ]
+    return [*lines, "sub.s32 code, code, 128;"]
+
+
+def fetch_entries(most: int) -> Program:
+    """Copy a look-up's entries to shared memory, which all threads of a program then read.
+
+    Args:
+        most: how many entries of 8 bytes there can be.
+
+    Operands: their address in shared memory; an unused one; their address, and how many times 16
+    bytes they are. To be called once in a kernel.
+    """
+    lines = [
+        f".shared .align 16 .b8 entries[{8 * most}];",
+        ".reg .pred p; .reg .b64 a; .reg .b32 base, k, step, at, w<4>;",
+        "mov.u32 base, entries;", "mov.u32 k, %tid.x;", "mov.u32 step, %ntid.x;",
+        "next:",
+        "setp.ge.u32 p, k, $3;", "@p bra fetched;",
+        "mul.wide.u32 a, k, 16;", "add.s64 a, a, $2;", "ld.global.v4.b32 {w0, w1, w2, w3}, [a];",
+        "shl.b32 at, k, 4;", "add.s32 at, at, base;", "st.shared.v4.b32 [at], {w0, w1, w2, w3};",
+        "add.s32 k, k, step;", "bra next;",
+        "fetched:",
+        "bar.sync 0;", "mov.b32 $0, base;",
+    ]  # fmt: skip
+    return _program(lines, "=r,r,l,r")
 
 
 # Counting codes -----------------------------------------------------------------------------

@@ -317,6 +317,88 @@ def test_columns_of_as_model_are_measured_when_asked(capsys):
     assert table.iloc[2, 1:].tolist() == ["–"] * 4  # another model's
 
 
+COMPARE = ["compare", "mamba-tiny", "mamba-tiny", *QUICK]
+
+
+def test_the_command_compares_as_the_page_does(capsys):
+    wanted = [*COMPARE, "--number-format", "int4", "fp8-e4m3", "--observer", "percentile", "minmax"]
+    app = opened(
+        checkpoint="mamba-tiny",
+        format_a="int4",
+        format_b="fp8-e4m3",
+        rule_b="minmax",
+        quantity="sqnr_db",
+    )
+    shown = app.dataframe[0].value
+    assert cli.main(wanted) == 0
+    lines = capsys.readouterr().out.split("\n")
+    assert lines[:2] == list(shown.columns)[2:4]
+    rows = [re.split(r"  +", line.strip()) for line in lines[5:9]]
+    assert [row[1:] for row in rows] == shown.iloc[:, 2:].to_numpy().tolist()
+    assert lines[4].split()[:3] == ["layer", "A", "B"]
+    (headline,) = [m.value for m in app.markdown if m.value.startswith("## ")]
+    assert headline.removeprefix("## ") in lines
+    assert cli.main([*wanted, "--format", "json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["number_formats"] == ["int4", "fp8-e4m3"]
+    assert {row["number_format"] for row in document["rows"]} == {"int4", "fp8-e4m3"}
+    assert cli.main([*wanted, "--format", "csv"]) == 0
+    head, *more = capsys.readouterr().out.split("\n")
+    assert head.split(",")[:4] == ["layer", "quantity", "column", "number_format"]
+    assert len(more) == len(document["rows"]) + 1
+
+
+def test_the_command_takes_files_stored_and_published_scales_and_best_alphas(capsys, tmp_path):
+    path = str(tmp_path / "counts.safetensors")
+    assert cli.main(["calibrate", "mamba-tiny", *QUICK, "--out", path]) == 0
+    others = ["mamba2-small-quamba2", "Quamba2-130m-w8a8 (published)", path]
+    more = ["--alpha", "0.9995", "1", "1", "best", "--format", "json"]
+    assert cli.main(["compare", "mamba-tiny", *others, *QUICK, *more]) == 0
+    document = json.loads(capsys.readouterr().out)
+    values = {
+        (row["column"], row["quantity"], row["layer"]): row["value"] for row in document["rows"]
+    }
+    assert document["columns"] == [
+        "mamba-tiny, α 0.9995",
+        "mamba2-small-quamba2, stored",
+        "Quamba2-130m-w8a8 (published)",
+        "mamba-tiny, best α by percentile",
+    ]
+    assert values["Quamba2-130m-w8a8 (published)", "x_out_scale", 1] == 0.06717040
+    for layer in range(4):
+        first, last = (values[document["columns"][i], "sqnr_db", layer] for i in (0, 3))
+        assert last > first
+
+
+@pytest.mark.parametrize(
+    ("arguments", "fault"),
+    [
+        (["compare", "mamba-tiny"], "1 columns were given; compare takes 2 to 6"),
+        ([*COMPARE, "--alpha", "1", "1", "1"], "--alpha has 3 values for 2 columns"),
+        ([*COMPARE, "--alpha", "often"], "--alpha is 'often'; give a number above 0 and at most 1"),
+        ([*COMPARE, "--alpha", "2"], "alpha is 2.0"),
+        ([*COMPARE, "--number-format", "int9"], "invalid choice: 'int9'"),
+        (
+            [*COMPARE, "--number-format", "int4-asymmetric", "--observer", "entropy"],
+            "entropy is defined for symmetric INT8 alone",
+        ),
+        (
+            ["compare", "mamba-tiny", "mamba2-small-quamba2", *QUICK, "--number-format", "nf4"],
+            "mamba2-small-quamba2 has stored INT8 scales; the format nf4 needs a checkpoint with",
+        ),
+        (["compare", "mamba-tiny", "nowhere", *QUICK], "nowhere is neither"),
+    ],
+)
+def test_what_cannot_be_compared_is_one_line_and_status_2(arguments, fault, capsys):
+    try:
+        status = cli.main(arguments)
+    except SystemExit as stopped:  # argparse's own
+        status = stopped.code
+    written = capsys.readouterr()
+    assert status == 2 and written.out == ""
+    assert fault in written.err and written.err.count("\n") == 1
+
+
 def test_columns_are_named_in_chinese():
     named = captions.column_names([column("mamba2-tiny", 0.1)], language("zh-CN"))
     assert named == ["A：mamba2-tiny"]

@@ -11,9 +11,11 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from oracles import requantize, values_of
+from oracles import half_away, requantize, silu_by_hand, values_of
 
 from dashboard import cli
+from dashboard.analysis import format_runs
+from dashboard.analysis.format_runs import run_refusal
 from dashboard.analysis.prediction import plan_layers
 from dashboard.analysis.quantized_forward import _lookup, quantize_layer, quantized_outputs
 from dashboard.analysis.scale_choices import (
@@ -24,10 +26,12 @@ from dashboard.analysis.scale_choices import (
     number_format_of,
     plan_choice,
 )
-from dashboard.calibration import calibrate, read_text
+from dashboard.calibration import SliceCalibration, calibrate, read_text
 from dashboard.calibration.archive import SUFFIX
+from dashboard.calibration.histogram import Histogram
 from dashboard.checkpoints import (
     backbone_of,
+    load_backbone,
     load_checkpoint,
     load_language_model,
     replaced_outputs,
@@ -100,8 +104,96 @@ def test_a_calibration_file_gives_the_same_report(capsys, tmp_path):
     wanted = ["--number-format", "fp8-e4m3", "--layers", "1"]
     of_file = analyze(capsys, str(saved), *wanted)
     of_model = analyze(capsys, "mamba2-tiny", *wanted)
-    assert of_file["layers"] == of_model["layers"]
-    assert {"B", "C"} <= set(of_file["layers"][0])
+    (own,), (known,) = of_file["layers"], of_model["layers"]
+    assert {"B", "C"} <= set(own)
+    for one, other in ((own, known), (own["B"], known["B"]), (own["C"], known["C"])):
+        live = {name for name in one if name.startswith("kernel_") or name == "backend"}
+        assert {k: one[k] for k in one if k not in live | {"B", "C"}} == {
+            k: other[k] for k in other if k not in live | {"B", "C"}
+        }
+    assert own["backend"] is None and own["kernel_sqnr_db"] is None
+    assert (
+        own["kernel_refusal"] == "The kernel did not run: a calibration file holds no conv input."
+    )
+    assert known["kernel_refusal"] is None and known["kernel_differing_codes"] == 0
+
+
+def by_torch(name: str, y: torch.Tensor, scale: float, zero_point: int) -> torch.Tensor:
+    """Values to a format and back, by torch's conversion or by plain rounding."""
+    quotient = y / torch.tensor(scale)
+    if name == "fp8-e4m3":
+        return quotient.clamp(-448, 448).to(torch.float8_e4m3fn).float() * scale
+    code = torch.sign(quotient) * torch.floor(quotient.abs() + 0.5) + zero_point
+    return (code.clamp(-8, 7) - zero_point) * scale
+
+
+@pytest.mark.parametrize("name", ["fp8-e4m3", "int4-asymmetric"])
+def test_the_kernel_writes_a_format_live(name, capsys):
+    """Its SQNR by hand: INT8 input by numpy, torch's own conversion, against torch's float conv."""
+    wanted = ["--layers", "1", "--number-format", name]
+    (layer,) = analyze(capsys, "mamba2-tiny", *wanted)["layers"]
+    checkpoint = load_checkpoint("mamba2-tiny")
+    text = read_text(checkpoint, "calibration.txt", 2, 64)
+    capture = calibrate(checkpoint, load_backbone(checkpoint, "cpu"), text, keep=(1,)).capture(1)
+    values = 0
+    for conv_slice, own in zip(checkpoint.slices, (layer, layer["B"], layer["C"]), strict=True):
+        d = conv_slice.channels
+        x, w, b = capture.x[:, d], capture.weight[d], capture.bias[d]
+        s_x, s_w, s_b = (torch.tensor(own[key]) for key in ("x_scale", "w_scale", "b_scale"))
+        codes = [
+            torch.from_numpy(half_away((t / s).numpy()).clip(-128, 127).astype(np.int8))
+            for t, s in ((x, s_x), (w, s_w), (b, s_b))
+        ]
+        names = {f"scale_{part}": own[f"{part}_scale"] for part in "xwb"}
+        s = silu_by_hand(*codes, **names)
+        back = by_torch(name, torch.from_numpy(s), own["x_out_scale"], own["zero_point"])
+        taps = w.shape[1]
+        v = F.conv1d(F.pad(x, (taps - 1, 0)), w[:, None], b, groups=len(w))
+        y = F.silu(v).double()
+        error = (back.double() - y).square().sum()
+        assert own["kernel_sqnr_db"] == pytest.approx(
+            float(10 * torch.log10(y.square().sum() / error)), abs=2e-3
+        )
+        values += y.numel()
+    assert layer["kernel_differing_codes"] == 0 and layer["kernel_codes"] == values
+
+
+@pytest.mark.parametrize("name", names())
+def test_every_format_of_256_values_is_written_and_no_other(name, capsys):
+    document = analyze(capsys, "mamba-tiny", "--layers", "1", "--number-format", name)
+    (layer,) = document["layers"]
+    if layer.get("points", 256) <= 256:
+        assert layer["kernel_differing_codes"] == 0 < layer["kernel_codes"]
+        assert document["backend"] == layer["backend"]
+        assert layer.get("kernel_refusal") is None
+        assert layer["sqnr_db"] - 12 < layer["kernel_sqnr_db"] < layer["sqnr_db"] + 0.5
+    else:
+        assert layer["kernel_differing_codes"] is layer["kernel_sqnr_db"] is None
+        assert layer["kernel_refusal"].endswith(
+            f"has {layer['points']} values, and its look-up writes 256 at most."
+        )
+        assert document["backend"] is None
+
+
+def test_codes_that_a_kernel_writes_otherwise_are_counted(capsys, monkeypatch):
+    lookup = format_runs.quant_causal_conv1d_lookup
+
+    def faulty(x, *rest, **more):
+        codes = lookup(x, *rest, **more)
+        codes[0, 0, :3] ^= 1
+        return codes
+
+    monkeypatch.setattr(format_runs, "quant_causal_conv1d_lookup", faulty)
+    wanted = ["--layers", "1", "--number-format", "nf4"]
+    (layer,) = analyze(capsys, "mamba2-tiny", *wanted)["layers"]
+    assert layer["kernel_differing_codes"] == 9  # three in each of three slices
+
+
+def test_a_slice_of_one_value_has_no_code_to_look_up():
+    zeros = Histogram.of(torch.zeros(9))
+    own = SliceCalibration("x", 3.0, 0.5, 0.1, zeros, zeros, (zeros,))
+    report = best_format(REGISTERED["optimal8"], own)
+    assert "there is no code to find" in run_refusal([report])
 
 
 def test_a_table_and_rows_have_the_format(capsys):

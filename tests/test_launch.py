@@ -21,6 +21,7 @@ compiled = pytest.importorskip("kernels.compiled", reason="triton is not install
 
 SCALES = {"scale_x": 0.04, "scale_w": 0.005, "scale_b": 0.006, "scale_out": 0.02}
 HAS_BIAS = 13  # among a plan's numbers
+TABLE = 13  # the launcher's arguments before those numbers, a look-up's table the last of them
 
 
 def codes_at(address: int, *shape: int) -> torch.Tensor:
@@ -37,8 +38,8 @@ class Program:
     def run(self, channels, _grid_1, _grid_2, stream, function, metadata, *rest):
         assert (stream, function, metadata) == ("stream", "function", "metadata")
         assert rest[:3] == (None, None, None)
-        x, weight, bias, out, scale_x, scale_w, scale_b, scale_out, zero, batch, length = rest[3:14]
-        has_bias = rest[12:][HAS_BIAS]
+        x, weight, bias, out, scale_x, scale_w, scale_b, scale_out, zero = rest[3:12]
+        batch, length, has_bias = *rest[TABLE:][:2], rest[TABLE:][HAS_BIAS]
         if isinstance(scale_out, int):  # a pointer
             memory = (ctypes.c_float * channels).from_address(scale_out)
             scale_out = torch.from_numpy(np.frombuffer(memory, np.float32).copy())
@@ -65,7 +66,7 @@ class Source:
         def launch(x, weight, bias, out, *rest, num_warps, enable_fp_fusion):
             assert len(grid) == 3 and num_warps > 0 and not enable_fp_fusion
             scales = dict(zip(SCALES, rest[:4], strict=True))
-            zero, given = rest[4], bias if rest[5:][HAS_BIAS] else None
+            zero, given = rest[4], bias if rest[TABLE - 7 :][HAS_BIAS] else None
             out.copy_(reference.quant_causal_conv1d(x, weight, given, **scales, zero_point=zero))
 
         return launch

@@ -17,11 +17,13 @@ import numpy as np
 from dashboard.analysis.formats import INT8
 from dashboard.analysis.impact import Estimate, Impact, kl_difference
 from dashboard.analysis.measurements import Measurements, Setting
-from dashboard.analysis.report import LayerReport, scale_spread
+from dashboard.analysis.report import LayerReport, report_scale, report_slice, scale_spread
+from dashboard.analysis.scale_choices import FormatScales, ScaleChoice
 from dashboard.calibration import LayerCalibration, SliceScales
 from dashboard.checkpoints import Checkpoint
 from dashboard.formats import DEFAULT_FORMAT, FormatReport
 from dashboard.messages import Message
+from dashboard.rules.observers import ScaleRule
 from dashboard.rules.published import (
     QUAMBA2_2_7B_NAME,
     QUAMBA2_2_7B_PA_1_LAYER_0,
@@ -101,6 +103,18 @@ def format_column(
         ),
         number_format.name,
     )
+
+
+def chosen_column(label: str, layers: Sequence[LayerCalibration], choice: ScaleChoice) -> Column:
+    """The x slice of each layer with the chosen scales; errors as of ``format_under_rule``."""
+    if isinstance(choice, FormatScales):
+        return format_column(label, layers, [choice.report_of(own.slices[0]) for own in layers])
+    reports = []
+    for own in layers:
+        x = own.slices[0]
+        rule = choice if isinstance(choice, ScaleRule) else choice.rule_of(x)
+        reports.append(LayerReport(own.layer, (report_slice(x, report_scale(x, rule)),), None))
+    return calibrated_column(label, reports)
 
 
 def _layer(

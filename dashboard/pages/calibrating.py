@@ -16,6 +16,7 @@ from typing import Literal
 
 from torch import Tensor
 
+from dashboard.analysis.format_runs import run_formats
 from dashboard.analysis.report import KernelRun, QuantizedConv, quantize_conv, run_kernel
 from dashboard.calibration import Calibration, ConvCapture, Progress, calibrate
 from dashboard.calibration.calibration_store import (
@@ -27,6 +28,7 @@ from dashboard.calibration.calibration_store import (
 from dashboard.calibration.calibration_store import kept as kept_counts
 from dashboard.calibration.histogram import Histogram
 from dashboard.checkpoints import default_device, forward_dtype
+from dashboard.formats import FormatReport
 from dashboard.pages import loading, uploads
 from dashboard.pages.jobs import JOBS
 from dashboard.pages.shelves import KEEP_BYTES, shelf
@@ -291,6 +293,16 @@ def run_live(
     """``report.run_kernel`` in its turn; what ``while_waiting`` raises ends the waiting."""
     with turn(while_waiting):
         return run_kernel(conv, scales, zero_points=zero_points)
+
+
+def run_live_format(
+    conv: QuantizedConv,
+    report: FormatReport,
+    while_waiting: Callable[[], object] | None = None,
+) -> KernelRun:
+    """``format_runs.run_formats`` of one slice in its turn, as ``run_live``."""
+    with turn(while_waiting):
+        return run_formats(conv, [report])
 
 
 def channels(source: Source, layer: int, index: int) -> tuple[Histogram, ...]:

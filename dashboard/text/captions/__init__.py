@@ -50,6 +50,7 @@ from dashboard.text.captions.explore import (
 )
 from dashboard.text.captions.formats import (
     format_columns,
+    format_kernel,
     format_label,
     format_layers_caption,
     formats_caption,
@@ -162,6 +163,7 @@ __all__ = [
     "costs_caption",
     "damage_caption",
     "format_columns",
+    "format_kernel",
     "format_label",
     "format_layers_caption",
     "formats_caption",
