@@ -221,7 +221,7 @@ def _upload_box(say: Language) -> None:
     if not most:
         return
     # Under a new key it is empty again: what was sent is one of the choices above by then.
-    key = f"upload_{len(STATE.get('taken', ()))}"
+    key = f"upload_{len(STATE.get('files_sent', ()))}"
     words = UPLOAD_WORDS.format(
         button=say("Choose a file"),
         sizes=say(
@@ -255,7 +255,7 @@ def _take_upload(key: str) -> None:
     sent = STATE.get(key)
     if not isinstance(sent, UploadedFile):  # taken back, or taken before
         return
-    STATE.taken = [*STATE.get("taken", ()), key]
+    STATE.files_sent = [*STATE.get("files_sent", ()), key]
     try:
         own = uploads.take(sent)
     except Refusal as error:
