@@ -6,6 +6,7 @@
 from pathlib import Path
 
 import streamlit as st
+from starlette.middleware import Middleware
 
 from dashboard.importing import freeze_imports, imported
 from dashboard.logs import log_to_stderr
@@ -19,4 +20,7 @@ if __name__ == "__main__":
     open_chosen_page = imported("dashboard.pages.registry").navigation()
     open_chosen_page()
 else:
-    app = st.App(__file__, lifespan=imported("dashboard.pages.warming").warmed)
+    announced = Middleware(imported("dashboard.pages.assets").Announced)
+    app = st.App(
+        __file__, lifespan=imported("dashboard.pages.warming").warmed, middleware=[announced]
+    )

@@ -1,6 +1,6 @@
 """What each way to choose a scale costs every sample, predicted and measured: docs/findings.md.
 
-    python -m benchmarks.findings [--samples mamba-tiny …]
+    python -m benchmarks.findings [--samples mamba-tiny …] [--formats]
 
 For each sample: scales and gradients from the first ``WINDOWS`` windows of 512 bytes of its own
 text; the cost, with INT8 outputs in all layers, on the ``WINDOWS`` after those, and on as many of
@@ -8,6 +8,9 @@ out-of-domain.txt. Each layer is also quantized by itself, under several rules, 
 windows: how well do SQNR and the prediction rank what is measured there? What was measured goes to
 benchmarks/recorded/findings.json; a run that was stopped goes on where it was, from the results
 that are kept on disk. The tables of the document are then written again from that file.
+
+Number formats are measured in the same way, on the sample's own text, and with ``--formats`` they
+alone: those of the soft edge at the published α, others at their best scale.
 
 Where a prediction is furthest below what is measured, it is asked why: how few tokens the cost
 falls on, and what it becomes when the one channel of which clipping cuts off most is spared.
@@ -20,7 +23,7 @@ import json
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -39,7 +42,14 @@ from dashboard.analysis.impact import (
 )
 from dashboard.analysis.prediction import PlannedLayer, plan_layers, predict_layer
 from dashboard.analysis.quantized_forward import LayerQuantization, SliceQuantization
-from dashboard.analysis.result_store import default_store
+from dashboard.analysis.result_store import ResultStore, default_store
+from dashboard.analysis.scale_choices import (
+    FormatScales,
+    ScaleChoice,
+    choice_label,
+    number_format_of,
+    plan_choice,
+)
 from dashboard.calibration import (
     Calibration,
     ConvCapture,
@@ -51,7 +61,7 @@ from dashboard.calibration import (
 from dashboard.checkpoints import Checkpoint, load_checkpoint, load_language_model
 from dashboard.rules.channels import channel_outputs
 from dashboard.rules.landscape import Landscape, Measure
-from dashboard.rules.observers import ScaleRule
+from dashboard.rules.observers import PUBLISHED_ALPHAS, ScaleRule
 from dashboard.text.numbers import percent, small, with_error
 from kernels.int8 import scale_from_amax
 
@@ -62,6 +72,8 @@ SAMPLES = ("mamba-tiny", "mamba2-tiny", "mamba-small", "mamba2-small", "mamba2-d
 RECORDED = Path(__file__).parent / "recorded" / "findings.json"
 DOCUMENT = Path(__file__).parents[1] / "docs" / "findings.md"
 GROUP = 32  # channels, a head of the Mamba-2 samples
+
+SOFT_EDGES = ("half", "quarter", "double", "minmax", "quarter-log2", "three-segments")
 
 Planned = dict[int, PlannedLayer]
 Plan = Callable[[Checkpoint, Calibration], Planned]
@@ -118,6 +130,22 @@ ALONE = {
 }
 
 
+LOW = ScaleRule("percentile", PUBLISHED_ALPHAS[0])
+FORMATS: tuple[ScaleChoice, ...] = (
+    *(FormatScales(f"soft-edge-{variant}", LOW) for variant in SOFT_EDGES),
+    *(
+        FormatScales(name, None)
+        for name in (
+            "int8-asymmetric",
+            "fp8-e4m3",
+            "optimal8",
+            "int6-asymmetric",
+            "int4-asymmetric",
+        )
+    ),
+)
+
+
 def layer_sqnr_db(counted: LayerCalibration, quantization: LayerQuantization) -> float:
     """SQNR over the layer's slices together: signals and squared errors added up."""
     signal = error = 0.0
@@ -133,30 +161,67 @@ def summary(impact: Impact) -> dict:
     return {**impact.measures(), "kl_windows": impact.kl.mean(1).tolist()}
 
 
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """A sample with its model, calibrated with gradients, and the float model on held-out text."""
+
+    checkpoint: Checkpoint
+    model: nn.Module
+    calibration: Calibration
+    runs: dict[str, FloatRun]  # by text, the sample's own first
+    store: ResultStore | None
+
+    @staticmethod
+    def of(name: str, keep: bool) -> Subject:
+        """Measured on a CPU; ``keep`` the conv inputs, which groups of channels need."""
+        checkpoint = load_checkpoint(name)
+        model: nn.Module = load_language_model(checkpoint, "cpu")
+        store, own = default_store(), OWN_TEXT.get(name, "calibration.txt")
+        text = read_text(checkpoint, own, WINDOWS)
+        layers = checkpoint.layers if keep else ()
+        calibration = calibrate(checkpoint, model, text, gradients=True, keep=layers)
+        texts = {
+            own: read_text(checkpoint, own, WINDOWS, first=WINDOWS),
+            OTHER_TEXT: read_text(checkpoint, OTHER_TEXT, WINDOWS),
+        }
+        runs = {
+            text: float_run(checkpoint, model, windows, store=store)
+            for text, windows in texts.items()
+        }
+        return Subject(checkpoint, model, calibration, runs, store)
+
+    @property
+    def own(self) -> str:
+        """The name of the sample's own text."""
+        return next(iter(self.runs))
+
+    def measured(self, run: FloatRun, layers: Sequence[LayerQuantization]) -> Impact:
+        """What those layers cost; looked up where it was measured before."""
+        return measure(self.checkpoint, self.model, run, layers, store=self.store)
+
+
+def examine_formats(subject: Subject, on_line: Callable[[str], None]) -> dict:
+    """Every number format of ``FORMATS`` in all layers, by its label, on the sample's own text."""
+    formats: dict[str, dict] = {}
+    for choice in FORMATS:
+        planned = plan_choice(subject.checkpoint, subject.calibration, choice)
+        layers = [entry.quantization for entry in planned.values()]
+        impact = subject.measured(subject.runs[subject.own], layers)
+        label = str(choice_label(choice))
+        formats[label] = {
+            "number_format": number_format_of(choice),
+            "predicted_nats": sum(entry.predicted_nats or 0.0 for entry in planned.values()),
+            subject.own: summary(impact),
+        }
+        on_line(f"{label}: {with_error(impact.kl_nats.mean, impact.kl_nats.error)}")
+    return formats
+
+
 def examine(name: str, on_line: Callable[[str], None]) -> dict:
     """Everything about one sample."""
-    checkpoint = load_checkpoint(name)
-    model: nn.Module = load_language_model(checkpoint, "cpu")
-    store = default_store()
-    own = OWN_TEXT.get(name, "calibration.txt")
-    calibration = calibrate(
-        checkpoint,
-        model,
-        read_text(checkpoint, own, WINDOWS),
-        gradients=True,
-        keep=checkpoint.layers,
-    )
-    texts = {
-        own: read_text(checkpoint, own, WINDOWS, first=WINDOWS),
-        OTHER_TEXT: read_text(checkpoint, OTHER_TEXT, WINDOWS),
-    }
-    runs = {
-        text: float_run(checkpoint, model, windows, store=store) for text, windows in texts.items()
-    }
-
-    def measured(run: FloatRun, layers: Sequence[LayerQuantization]) -> Impact:
-        return measure(checkpoint, model, run, layers, store=store)
-
+    subject = Subject.of(name, keep=True)
+    checkpoint, calibration = subject.checkpoint, subject.calibration
+    runs, own, measured = subject.runs, subject.own, subject.measured
     rules: dict[str, dict] = {}
     for label, plan in PLANS.items():
         planned = plan(checkpoint, calibration)
@@ -187,6 +252,7 @@ def examine(name: str, on_line: Callable[[str], None]) -> dict:
         "text": own,
         "loss": {text: vars(run.loss_nats) for text, run in runs.items()},
         "rules": rules,
+        "formats": examine_formats(subject, lambda line: on_line(f"{name}, {line}")),
         "alone": alone,
         "worst": ask_why(checkpoint, calibration, alone, lambda layer: measured(few, [layer])),
     }
@@ -255,6 +321,7 @@ def tables(recorded: dict) -> dict[str, str]:
         "published": published_table(recorded),
         "pairs": pairs_table(recorded),
         "loss": loss_table(recorded),
+        "formats": formats_table(recorded),
         "worst": worst_table(recorded),
     }
 
@@ -363,6 +430,29 @@ def pairs_table(recorded: dict) -> str:
     return "\n".join(lines)
 
 
+def formats_table(recorded: dict) -> str:
+    """What each number format costs every sample, against INT8 at α 0.9995, paired, own text."""
+    lines = [
+        f"| format | {' | '.join(f'`{name}`' for name in recorded)} |",
+        "|---" * (len(recorded) + 1) + "|",
+    ]
+    base = {name: sample["rules"]["α 0.9995"] for name, sample in recorded.items()}
+    for label in ("α 0.9995", *next(iter(recorded.values()))["formats"]):
+        cells = []
+        for name, sample in recorded.items():
+            own = sample["text"]
+            row = base[name] if label == "α 0.9995" else sample["formats"][label]
+            kl, before = row[own], base[name][own]
+            cell = f"{with_error(kl['kl_nats'], kl['kl_nats_error'])}"
+            cell += f" (predicted {small(row['predicted_nats'])})"
+            if paired(kl, before) == "noise" and row is not base[name]:
+                cell += ", noise"
+            cells.append(cell)
+        named = "INT8, α 0.9995" if label == "α 0.9995" else label
+        lines.append(f"| {named} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
 def signed_difference(one: dict, other: dict) -> str:
     """``paired``, with a sign."""
     cell = paired(one, other)
@@ -426,12 +516,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--samples", nargs="*", default=[], help=", ".join(SAMPLES))
     parser.add_argument("--all", action="store_true", help="every sample")
+    parser.add_argument(
+        "--formats", action="store_true", help="number formats alone, of samples that are recorded"
+    )
     arguments = parser.parse_args()
     recorded = json.loads(RECORDED.read_text()) if RECORDED.exists() else {}
     for name in SAMPLES if arguments.all else arguments.samples:
         begun = time.perf_counter()
-        recorded[name] = examine(name, lambda line: print(line, flush=True))
-        recorded[name]["seconds"] = time.perf_counter() - begun
+        if arguments.formats:
+            recorded[name]["formats"] = examine_formats(
+                Subject.of(name, keep=False), lambda line: print(line, flush=True)
+            )
+        else:
+            recorded[name] = examine(name, lambda line: print(line, flush=True))
+            recorded[name]["seconds"] = time.perf_counter() - begun
         recorded = {known: recorded[known] for known in SAMPLES if known in recorded}
         RECORDED.write_text(json.dumps(recorded, indent=1) + "\n")
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads")

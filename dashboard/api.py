@@ -11,9 +11,10 @@ rules' and the analysis's own.
 
 from __future__ import annotations
 
+import hashlib
 import math
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from html import escape
@@ -34,6 +35,16 @@ from dashboard.analysis.budget import (
     LayerOption,
     choose,
     options_of,
+)
+from dashboard.analysis.compare import Column, chosen_column, compared_rows
+from dashboard.analysis.formats import (
+    BASELINE,
+    INT8,
+    SliceFormats,
+    format_layers,
+    format_points,
+    format_rows,
+    slice_formats,
 )
 from dashboard.analysis.impact import (
     FloatRun,
@@ -59,6 +70,7 @@ from dashboard.analysis.report import (
     report_slices,
 )
 from dashboard.analysis.result_store import default_store
+from dashboard.analysis.scale_choices import choice_label, choose_scales
 from dashboard.calibration import (
     DEFAULT_BATCHES,
     DEFAULT_SEQ_LEN,
@@ -70,6 +82,7 @@ from dashboard.calibration import (
     Progress,
     SliceCalibration,
     Tokenizer,
+    calibration_store,
 )
 from dashboard.calibration.archive import (
     SUFFIX,
@@ -77,12 +90,14 @@ from dashboard.calibration.archive import (
     is_calibration_file,
     load_calibration,
     save_calibration,
-    write_whole,
 )
+from dashboard.calibration.whole_files import write_whole
 from dashboard.checkpoints import (
     DTYPES,
     Checkpoint,
     CheckpointError,
+    default_device,
+    forward_dtype,
     load_backbone,
     load_checkpoint,
     load_language_model,
@@ -90,9 +105,19 @@ from dashboard.checkpoints import (
 from dashboard.checkpoints.in_memory import is_model, lent_backbone, lent_language_model, read_model
 from dashboard.export import quamba_entries, tables
 from dashboard.export.impact import budget_document
+from dashboard.formats import (
+    DEFAULT_FORMAT,
+    REGISTERED,
+    FormatReport,
+    NumberFormat,
+    best_format,
+    format_named,
+    format_under_rule,
+)
 from dashboard.importing import hide_kernels_distribution
 from dashboard.refusals import Refusal
 from dashboard.rules import landscape as alphas
+from dashboard.rules.landscape import Measure
 from dashboard.rules.observers import (
     DEFAULT_ALPHA,
     DEFAULT_RULE,
@@ -111,12 +136,15 @@ __all__ = [
     "Calibration",
     "CalibrationError",
     "CheckpointError",
+    "Format",
+    "Formats",
     "Impact",
     "Landscape",
     "Layer",
     "Plan",
     "Recommendation",
     "Scale",
+    "compare",
 ]
 
 LONGEST_SOURCE = 1024  # characters: a longer string is a text, not the name of one
@@ -198,11 +226,151 @@ class Scale(ScaleReport):
         _display(self)
 
 
-def _display(record: Scale | Landscape) -> None:
+def _display(record: Scale | Landscape | Format | Formats) -> None:
     """Show a record in a notebook: what it says in words, then its figure, as plotly shows one."""
     display = import_module("IPython.display")
     display.display(display.HTML(record._repr_html_()))
     display.display(record.figure())
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Format(FormatReport):
+    """A number format on one slice, with one scale, and what it makes of the calibrated outputs.
+
+    ``scale`` is in real units per unit of the format's grid, None of one that is fitted to the
+    slice; ``codebook`` has its values and the thresholds between them, ``output`` the counts of all
+    codes. Shares lie between 0 and 1. ``predicted_nats`` is as of ``Scale``.
+    """
+
+    counted: SliceCalibration = field(kw_only=True)
+
+    @property
+    def name(self) -> str:
+        """As the command line has it."""
+        return self.number_format.name
+
+    @property
+    def points(self) -> int:
+        """How many values its codes stand for, those of both signs counted."""
+        return self.codebook.size
+
+    @property
+    def bits_needed(self) -> int:
+        """The least whole number of bits that tells them apart."""
+        return self.codebook.bits_needed
+
+    @property
+    def sqnr_db(self) -> float:
+        """10·log10(Σ y² / Σ (quantized − y)²): infinite without error, NaN where y is 0 alone."""
+        return self.output.sqnr_db
+
+    @property
+    def saturation_rate(self) -> float:
+        """The share of the values beyond the range."""
+        return self.output.saturation_rate
+
+    @property
+    def codes_used(self) -> int:
+        """How many codes occur."""
+        return self.output.codes_used
+
+    @property
+    def code_utilization(self) -> float:
+        """Distinct codes used, of all that the format has."""
+        return self.output.code_utilization
+
+    @property
+    def effective_bits(self) -> float:
+        """The entropy of the code histogram, in bits."""
+        return self.output.effective_bits
+
+    def figure(self) -> go.Figure:
+        """Where its codes lie under y, beside symmetric INT8's at α = 0.9995."""
+        int8 = format_under_rule(REGISTERED["int8"], BASELINE, self.counted)
+        return figures.format_ruler(self.counted.silu_output, self, int8, ENGLISH)
+
+    def __repr__(self) -> str:
+        return f"<{self.name}: {self.points} values, sqnr_db {decibels(self.sqnr_db)}>"
+
+    def _repr_html_(self) -> str:
+        return _table([_format_row(self)])
+
+    def _ipython_display_(self) -> None:
+        _display(self)
+
+
+def _format_row(report: Format) -> dict[str, str]:
+    nats = report.predicted_nats
+    return {
+        "number_format": report.name,
+        "points": str(report.points),
+        "bits_needed": str(report.bits_needed),
+        "scale": "–" if report.scale is None else scale_text(report.scale),
+        "sqnr_db": decibels(report.sqnr_db),
+        "predicted_nats": "–" if nats is None else small(nats),
+        "saturation_rate": percent(report.saturation_rate),
+        "codes_used": str(report.codes_used),
+        "effective_bits": f"{report.effective_bits:.2f}",
+    }
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Formats:
+    """Every number format on one slice, each with its best scale, or its best points.
+
+    ``formats["fp8-e4m3"]`` is one of them; to go through them gives them all, in order.
+    """
+
+    record: SliceFormats
+    layer: Layer
+
+    def __getitem__(self, name: str) -> Format:
+        """One by its name; raises Refusal, a ValueError, for a name that no format has."""
+        report = self.record.reports[format_named(name).name]
+        return Format(**vars(report), counted=self.layer.counted)
+
+    def __iter__(self) -> Iterator[Format]:
+        return (self[name] for name in self.record.reports)
+
+    def __len__(self) -> int:
+        return len(self.record.reports)
+
+    def best_within(self, bits: int) -> Format | None:
+        """The best that needs no more bits, of those that are not fitted as best; None of none."""
+        point = format_points([self.record]).best_within(bits)
+        return None if point is None else self[point.name]
+
+    def table(self) -> list[dict]:
+        """A row a format: what pandas.DataFrame takes."""
+        return format_rows({self.layer.number: self.record})
+
+    def figure(self) -> go.Figure:
+        """Quality against bits, below the line that the best values there are draw."""
+        points = format_points([self.record])
+        best = points.best_within(8)
+        assert best is not None  # INT8 is one
+        return figures.formats_over_bits(points, 8, best.name, "int8", ENGLISH)
+
+    def __repr__(self) -> str:
+        return f"<{len(self)} number formats on {repr(self.layer)[1:-1]}>"
+
+    def _repr_html_(self) -> str:
+        return _table([_format_row(report) for report in self])
+
+    def _ipython_display_(self) -> None:
+        _display(self)
+
+
+def compare(*columns: Column) -> list[dict]:
+    """Columns side by side, each held against the first: what pandas.DataFrame takes.
+
+    A row a layer, quantity and column, of the x slice. Scales of different number formats are in
+    different units: theirs have no ``relative_difference``.
+
+    Args:
+        columns: of ``Calibration.column``, of any models and texts.
+    """
+    return compared_rows(columns)
 
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
@@ -445,6 +613,51 @@ class Layer:
         rule = _rule(observer, alpha, sigma, order, asymmetric)
         return Scale(**vars(report_scale(self.counted, rule)), counted=self.counted)
 
+    def format(
+        self,
+        name: str,
+        observer: str | None = None,
+        *,
+        alpha: float = DEFAULT_ALPHA,
+        sigma: float = DEFAULT_SIGMA,
+        order: int | None = None,
+        by: Measure = "sqnr_db",
+    ) -> Format:
+        """The slice in a number format: with the best scale there is, or with a rule's.
+
+        Args:
+            name: of a format, as ``formats`` lists them: "fp8-e4m3", "int4-asymmetric", ….
+            observer, alpha, sigma, order: as of ``scale``; amax is then the format's greatest
+                value. None looks for the best.
+            by: what the best has: the most "sqnr_db" or the least "predicted_nats".
+
+        Raises Refusal, a ValueError, for a setting that is not allowed.
+        """
+        number_format = format_named(name)
+        if observer is None:
+            report = best_format(number_format, self.counted, self._measure(by))
+        else:
+            rule = _rule(observer, alpha, sigma, order, number_format.is_asymmetric)
+            report = format_under_rule(number_format, rule, self.counted)
+        return Format(**vars(report), counted=self.counted)
+
+    def formats(self, by: Measure = "sqnr_db") -> Formats:
+        """Every number format on the slice, each with its best scale; ``by`` as of ``format``."""
+        return Formats(slice_formats(self.counted, self._measure(by)), self)
+
+    def _measure(self, by: str) -> Measure:
+        if by == "sqnr_db":
+            return "sqnr_db"
+        if by != "predicted_nats":
+            raise Refusal(
+                "by is {value}; allowed are {measures}",
+                value=repr(by),
+                measures=("sqnr_db", "predicted_nats"),
+            )
+        if self.counted.gradients is None:
+            raise Refusal("predicted_nats needs gradients: calibrate with gradients=True")
+        return "predicted_nats"
+
     def landscape(self, *, asymmetric: bool = False) -> Landscape:
         """What every α worth telling apart makes of the slice, and which is best.
 
@@ -480,6 +693,7 @@ class Calibration:
         gradients: bool = False,
         batch_size: int = 1,
         dtype: str | None = None,
+        keep: bool = True,
         on_progress: Callable[[Progress], None] | None = None,
     ) -> Calibration:
         """Run a text through a model and count what its convolutions make.
@@ -502,6 +716,9 @@ class Calibration:
                 same. Gradients are counted one at a time.
             dtype: of the forward on a GPU, "float32", "bfloat16" or "float16"; None means that of
                 the weights, which a model in memory keeps.
+            keep: look the counts up on the disk first, and keep them there, where the command line
+                and the pages have theirs. Those of a model in memory, or by a tokenizer of one's
+                own, are not kept.
             on_progress: called after each layer of each forward, as ``print``.
 
         Raises CheckpointError for a model that cannot be used, CalibrationError for such a text or
@@ -539,6 +756,25 @@ class Calibration:
                 "{path} is a calibration file; Calibration.load opens such files", path=source
             )
         checkpoint = load_checkpoint(source)
+        counting.check_batch_size(batch_size, gradients)
+        store, key = None, None
+        if keep and tokenizer is None and not isinstance(text, Tensor):
+            store = calibration_store.default_store()
+            given = _given_text(text, batches, seq_len)
+            device = default_device()
+            key = calibration_store.counts_key(
+                checkpoint.path,
+                given.sha256,
+                batches,
+                seq_len,
+                gradients,
+                device,
+                store,
+                dtype=forward_dtype(checkpoint, device, dtype),
+            )
+            known = calibration_store.recalled(store, checkpoint, given.name, key)
+            if known is not None:
+                return Calibration(known, checkpoint, text)
         calibration_text = _read(checkpoint, text, batches, seq_len, tokenizer, in_memory=False)
         load = load_language_model if gradients else load_backbone
         record = counting.calibrate(
@@ -549,6 +785,8 @@ class Calibration:
             batch_size=batch_size,
             on_progress=on_progress,
         )
+        if store is not None and key is not None:
+            store.put(key, record)
         return Calibration(record, checkpoint, text, tokenizer)
 
     @staticmethod
@@ -610,12 +848,24 @@ class Calibration:
         sigma: float = DEFAULT_SIGMA,
         order: int | None = None,
         asymmetric: bool = False,
+        number_format: str = DEFAULT_FORMAT,
     ) -> list[dict]:
         """Every layer and slice under a rule, a row each: what pandas.DataFrame takes.
 
         Arguments as of ``Layer.scale``. Keys are the names of the measures.
+
+        Args:
+            number_format: of the output; "int8-asymmetric" is INT8 with ``asymmetric``. A format
+                has beside the others the keys ``points``, ``bits_needed``, ``best_scale`` and
+                ``best_sqnr_db``, and None where a kernel or a search over α would answer.
         """
-        rule = _rule(observer, alpha, sigma, order, asymmetric)
+        rule, other = _rule_in(number_format, observer, alpha, sigma, order, asymmetric)
+        if other is not None:
+            return [
+                {"layer": report.layer, "slice": own.counted.name, **own.measures()}
+                for report in format_layers(self.record.layers, other, rule)
+                for own in report.slices
+            ]
         reports = [
             LayerReport(layer.layer, report_slices(layer, rule), None)
             for layer in self.record.layers
@@ -625,6 +875,22 @@ class Calibration:
             for report in reports
             for entry in report.slices
         ]
+
+    def column(
+        self,
+        observer: str = DEFAULT_RULE,
+        *,
+        alpha: float = DEFAULT_ALPHA,
+        sigma: float = DEFAULT_SIGMA,
+        order: int | None = None,
+        asymmetric: bool = False,
+        number_format: str = DEFAULT_FORMAT,
+    ) -> Column:
+        """The x slice of every layer under a rule, for ``compare``; arguments as of ``table``."""
+        rule, other = _rule_in(number_format, observer, alpha, sigma, order, asymmetric)
+        choice = rule if other is None else choose_scales(other.name, rule)
+        label = f"{self.origin.checkpoint}, {choice_label(choice)}"
+        return chosen_column(label, self.record.layers, choice)
 
     def recommend(self, *, asymmetric: bool = False) -> Recommendation:
         """The α that loses least over all layers and slices, against each one's best.
@@ -642,6 +908,7 @@ class Calibration:
         sigma: float = DEFAULT_SIGMA,
         order: int | None = None,
         asymmetric: bool = False,
+        number_format: str = DEFAULT_FORMAT,
         layers: Sequence[int] | None = None,
         slices: Sequence[str] | None = None,
         mode: str = "output",
@@ -657,6 +924,7 @@ class Calibration:
 
         Args:
             observer, alpha, sigma, order, asymmetric: as of ``Layer.scale``.
+            number_format: of the output, by its name; stored scales are INT8.
             layers: the model's own numbers; None means all that were calibrated.
             slices: of "x", "B" and "C"; None means all.
             mode: "output" rounds y alone, "input" x, weights and bias, "both" all of it.
@@ -672,12 +940,17 @@ class Calibration:
         Raises CheckpointError for a model that cannot be used, CalibrationError for such a text,
         ValueError for any other setting.
         """
-        rule = _rule(observer, alpha, sigma, order, asymmetric)
+        rule, other = _rule_in(number_format, observer, alpha, sigma, order, asymmetric)
+        if stored is not None and other is not None:
+            raise Refusal(
+                "number_format is {value}; scales that a checkpoint stores are int8",
+                value=repr(number_format),
+            )
         wanted = self._wanted_layers(layers)
         checkpoint = self._checkpoint_of(model)
         held_out = self._held_out(checkpoint, on, on_batches, in_memory=model is not None)
         if stored is None:
-            planned = plan_layers(checkpoint, self.record, rule, slices)
+            planned = plan_layers(checkpoint, self.record, rule, slices, number_format=other)
         else:
             planned = self._stored(checkpoint, stored, slices)
             wanted = [layer for layer in wanted if layer in planned]
@@ -700,6 +973,7 @@ class Calibration:
                 store,
                 on_progress,
                 "calibrated" if stored is None else "stored",
+                None if other is None else other.name,
             )
             return Impact(tuple(settings), run)
 
@@ -891,6 +1165,41 @@ def _read(
                 shape=tuple(text.shape),
             )
         return counting.given_tokens(checkpoint, text)
+    given = _given_text(text, batches, seq_len)
+    if in_memory and tokenizer is None and not checkpoint.reads_bytes:
+        raise CheckpointError(
+            "{model} has a vocabulary of {vocabulary} and brings no tokenizer: give tokenizer=…, "
+            "or token ids of shape (N, L) as the text",
+            model=checkpoint.name,
+            vocabulary=checkpoint.vocab_size,
+        )
+    if given.content is not None:
+        return counting.cut_text(
+            checkpoint, given.name, given.content, batches, seq_len, tokenizer, first
+        )
+    return counting.read_text(checkpoint, given.source, batches, seq_len, tokenizer, first)
+
+
+@dataclass(frozen=True)
+class _GivenText:
+    """A text as it was given: the name of one or a file, or the text itself."""
+
+    source: str  # empty of the text itself
+    content: bytes | None  # UTF-8, of the text itself alone
+
+    @property
+    def name(self) -> str:
+        return Path(self.source).name if self.content is None else "the text"
+
+    @property
+    def sha256(self) -> str:
+        if self.content is None:
+            return counting.text_sha256(self.source)
+        return hashlib.sha256(self.content).hexdigest()
+
+
+def _given_text(text: object, batches: int, seq_len: int) -> _GivenText:
+    """Which way a text that is no token ids is given; raises CalibrationError for what is none."""
     if not isinstance(text, str | os.PathLike):
         raise CalibrationError(
             "text is a {kind}; allowed are the name of a text or a file, the text itself, and a "
@@ -904,21 +1213,12 @@ def _read(
                 field=name,
                 value=repr(count),
             )
-    if in_memory and tokenizer is None and not checkpoint.reads_bytes:
-        raise CheckpointError(
-            "{model} has a vocabulary of {vocabulary} and brings no tokenizer: give tokenizer=…, "
-            "or token ids of shape (N, L) as the text",
-            model=checkpoint.name,
-            vocabulary=checkpoint.vocab_size,
-        )
     if isinstance(text, str) and ("\n" in text or len(text) > LONGEST_SOURCE):
-        content = text.encode("utf-8", "surrogatepass")  # which is refused where it is decoded
-        return counting.cut_text(
-            checkpoint, "the text", content, batches, seq_len, tokenizer, first
-        )
+        # What is no UTF-8 is refused where it is decoded.
+        return _GivenText("", text.encode("utf-8", "surrogatepass"))
     if not isinstance(text, str):  # a path means a file, even one named as the project's texts are
         text = str(Path(text).expanduser().absolute())
-    return counting.read_text(checkpoint, text, batches, seq_len, tokenizer, first)
+    return _GivenText(text, None)
 
 
 def _rule(
@@ -932,6 +1232,27 @@ def _rule(
                 value=repr(value),
             )
     return ScaleRule(observer, float(alpha), float(sigma), order, not asymmetric)
+
+
+def _rule_in(
+    name: str,
+    observer: str,
+    alpha: float,
+    sigma: float,
+    order: int | None,
+    asymmetric: bool,
+) -> tuple[ScaleRule, NumberFormat | None]:
+    """A rule as the format needs it, and the format where it is another than INT8."""
+    number_format = format_named(name)
+    if asymmetric and name not in INT8:
+        raise Refusal(
+            "asymmetric is for number_format int8, not for {value}; formats with a zero point are "
+            "{formats}",
+            value=repr(name),
+            formats=tuple(own.name for own in REGISTERED.values() if own.is_asymmetric),
+        )
+    rule = _rule(observer, alpha, sigma, order, asymmetric or number_format.is_asymmetric)
+    return rule, None if name in INT8 else number_format
 
 
 def _table(rows: Sequence[Mapping[str, str]]) -> str:

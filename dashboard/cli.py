@@ -2,16 +2,18 @@
 
     python -m dashboard analyze CHECKPOINT       calibrate, and report every layer's scales
     python -m dashboard calibrate CHECKPOINT     calibrate, and save what was counted
+    python -m dashboard compare COLUMN COLUMN    scales side by side, layer by layer
     python -m dashboard check CHECKPOINT         is each scale of a quantized checkpoint sound?
     python -m dashboard export CHECKPOINT        calibrate, and write scales as Quamba stores them
     python -m dashboard impact CHECKPOINT        what quantized layers cost the model, in nats
 
 ``calibrate`` goes on where it was stopped, and under torchrun it is shared out over its processes.
 
-Exit status 0; 1 where ``check`` finds a fault or ``impact`` a KL above ``--max-kl``; 130 where
-``calibrate`` was stopped, or ``impact``, with what was finished by then; 2, with one line on
-standard error, for anything wrong with what was given. What was asked for goes to standard output
-or to ``--out``; how far the work is, what came of it and what is logged (``--log-level``) to
+Exit status 0; 1 where ``check`` finds a fault or ``impact`` a KL above ``--max-kl``; 2, with one
+line on standard error, for anything wrong with what was given; 130 where it was stopped, 141 where
+nobody reads standard output any more. What was asked for goes to standard output or to ``--out``,
+which is written whole or not at all; what ``impact`` had finished by the time it was stopped goes
+to standard output. How far the work is, what came of it and what is logged (``--log-level``) go to
 standard error, the first on a terminal alone.
 """
 
@@ -23,13 +25,14 @@ import logging
 import math
 import os
 import shutil
+import signal
 import sys
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
-from typing import NoReturn
+from typing import NoReturn, TextIO
 
 import numpy as np
 import torch
@@ -37,6 +40,7 @@ from torch import nn
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
+from dashboard import cli_compare
 from dashboard.analysis import health
 from dashboard.analysis.budget import KINDS, WHOLE_SLICE, LayerOption, choose, options_of
 from dashboard.analysis.formats import INT8, format_layers
@@ -57,6 +61,7 @@ from dashboard.analysis.prediction import (
 from dashboard.analysis.quantized_forward import MODES, LayerQuantization
 from dashboard.analysis.report import (
     LayerReport,
+    QuantizedConv,
     format_alpha,
     per_channel,
     quantize_conv,
@@ -89,8 +94,8 @@ from dashboard.calibration.archive import (
     is_calibration_file,
     load_calibration,
     save_calibration,
-    write_whole,
 )
+from dashboard.calibration.calibration_store import CalibrationStore, CountsKey, counts_key
 from dashboard.calibration.forward import forward_of
 from dashboard.calibration.processes import Processes, launched_processes
 from dashboard.calibration.unfinished import (
@@ -99,11 +104,13 @@ from dashboard.calibration.unfinished import (
     default_directory,
     segments_of,
 )
+from dashboard.calibration.whole_files import whole_directory, write_whole
 from dashboard.checkpoints import (
     DTYPES,
     Checkpoint,
     backbone_of,
     default_device,
+    forward_dtype,
     is_hub_id,
     load_backbone,
     load_checkpoint,
@@ -138,6 +145,7 @@ from dashboard.text.numbers import spans, with_error
 
 logger = logging.getLogger(__name__)
 
+STOPPED = 128 + signal.SIGINT  # as a shell has it
 MOST_LAYERS = 10_000  # of one range; a longer one is refused without being counted out
 
 
@@ -153,10 +161,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     try:
         log_to_stderr(arguments.log_level)
-        return arguments.run(arguments)
+        status = arguments.run(arguments)
+        sys.stdout.flush()
+        return status
+    except BrokenPipeError:  # as after ``| head``
+        _let_go(sys.stdout)
+        return 128 + signal.SIGPIPE
+    except KeyboardInterrupt:
+        _write_line("stopped")
+        return STOPPED
     except (Refusal, OSError) as error:
         logger.debug("refused", exc_info=error)
-        sys.stderr.write(f"dashboard: {' '.join(str(error).split())}\n")
+        _write_line(" ".join(str(error).split()))
         return 2
 
 
@@ -194,15 +210,17 @@ def _tokenizer_directory(name: str | None) -> Path | None:
 
 def _write(text: str, out: str | None) -> None:
     if out:
-        Path(out).write_text(text, encoding="utf-8")
+        write_whole(Path(out), text.encode("utf-8"))
     else:
         sys.stdout.write(text)
 
 
-def _check_place(out: str | None) -> None:
-    """Refuse a directory that is not there before the work, not after it."""
+def _check_place(out: str | None, option: str = "--out", is_directory: bool = False) -> None:
+    """Refuse a place where nothing can be written before the work, not after it."""
     if out is not None and not Path(out).absolute().parent.is_dir():
-        raise UsageError(f"--out is {out!r}; {Path(out).parent} is not a directory")
+        raise UsageError(f"{option} is {out!r}; {Path(out).parent} is not a directory")
+    if out is not None and not is_directory and Path(out).is_dir():
+        raise UsageError(f"{option} is {out!r}, which is a directory; give a file")
 
 
 def _run_check(arguments: argparse.Namespace) -> int:
@@ -237,6 +255,26 @@ def _evaluate(
     return report
 
 
+def _run_compare(arguments: argparse.Namespace) -> int:
+    """Columns side by side; what several have in common is counted once."""
+    _check_place(arguments.out)
+    counted: dict[tuple[str, str], Calibration] = {}
+
+    def count(name: str, text_name: str) -> Calibration:
+        if (name, text_name) not in counted:
+            checkpoint = load_checkpoint(name)
+            text = read_text(
+                checkpoint, text_name, arguments.batches, arguments.seq_len, _tokenizer(arguments)
+            )
+            counted[name, text_name] = _kept_or_counted(
+                arguments, checkpoint, text, False, lambda: _count(checkpoint, text, False)
+            )
+        return counted[name, text_name]
+
+    _write(cli_compare.compare(arguments, count), arguments.out)
+    return 0
+
+
 def _run_calibrate(arguments: argparse.Namespace) -> int:
     """Calibrate every layer and save the counts."""
     out = Path(arguments.out)
@@ -250,25 +288,16 @@ def _run_calibrate(arguments: argparse.Namespace) -> int:
     _check_batch_size(arguments)
     unfinished: list[Segments] = []
     with launched_processes() as processes:
-
-        def count() -> Calibration | None:
-            return _count_to_the_end(arguments, checkpoint, text, processes, unfinished)
-
-        def count_alone() -> Calibration:
-            counted = count()
-            assert counted is not None  # the only process is the first
-            return counted
-
-        calibration: Calibration | None
+        kept = _KeptCounts(arguments, checkpoint, text, arguments.gradients, arguments.dtype)
         try:
-            if processes.size == 1 and arguments.dtype is None:
-                gradients = arguments.gradients
-                calibration = _kept_or_counted(arguments, checkpoint, text, gradients, count_alone)
-            else:
-                calibration = count()
+            calibration = kept.get() if processes.is_first else None
+            if not processes.all_objects(calibration is not None)[0]:
+                calibration = _count_to_the_end(arguments, checkpoint, text, processes, unfinished)
+                if calibration is not None:
+                    kept.put(calibration)
         except KeyboardInterrupt:
             _write_line("stopped; the same command goes on from what was counted")
-            return 130
+            return STOPPED
         if calibration is not None:
             origin = replace(calibration.origin, fingerprint=fingerprint(checkpoint))
             save_calibration(out, replace(calibration, origin=origin))
@@ -280,7 +309,7 @@ def _run_calibrate(arguments: argparse.Namespace) -> int:
         for segments in unfinished:
             segments.remove()
     if calibration is not None:
-        sys.stdout.write(_kept_counts(arguments))
+        _write_note(sys.stdout, _kept_counts(arguments))
     return 0
 
 
@@ -329,15 +358,74 @@ def _check_batch_size(arguments: argparse.Namespace) -> None:
 
 def _write_line(line: str) -> None:
     """A line on standard error, unless nobody reads it any more."""
-    with suppress(OSError):
-        sys.stderr.write(f"dashboard: {line}\n")
-        sys.stderr.flush()
+    _write_note(sys.stderr, f"dashboard: {line}\n")
+
+
+def _write_note(stream: TextIO, note: str) -> None:
+    """What is said beside the result; that nobody reads it is no fault."""
+    try:
+        stream.write(note)
+        stream.flush()
+    except OSError:
+        _let_go(stream)
+
+
+def _let_go(stream: TextIO) -> None:
+    """Nobody reads a stream any more: what is left in its buffer goes nowhere, at the end, too."""
+    with suppress(OSError), Path(os.devnull).open("wb") as nowhere:
+        os.dup2(nowhere.fileno(), stream.fileno())
 
 
 def _count(checkpoint: Checkpoint, text: CalibrationText, gradients: bool) -> Calibration:
     load = load_language_model if gradients else load_backbone
     with _progress_bar() as show:
         return calibrate(checkpoint, load(checkpoint), text, gradients=gradients, on_progress=show)
+
+
+class _KeptCounts:
+    """What earlier runs counted of a checkpoint on a text; nothing with ``--no-store``."""
+
+    def __init__(
+        self,
+        arguments: argparse.Namespace,
+        checkpoint: Checkpoint,
+        text: CalibrationText,
+        gradients: bool,
+        dtype: str | None = None,
+    ) -> None:
+        self._arguments, self._checkpoint, self._text = arguments, checkpoint, text
+        self._gradients = gradients
+        device = default_device()
+        self._forward = device, forward_dtype(checkpoint, device, dtype)
+
+    @cached_property
+    def _store(self) -> CalibrationStore | None:
+        return None if self._arguments.no_store else calibration_store.default_store()
+
+    @cached_property
+    def _key(self) -> CountsKey:
+        device, dtype = self._forward
+        return counts_key(
+            self._checkpoint.path,
+            self._text.sha256,
+            self._text.batches,
+            self._text.seq_len,
+            self._gradients,
+            device,
+            self._store,
+            _tokenizer_directory(self._arguments.tokenizer),
+            dtype,
+        )
+
+    def get(self) -> Calibration | None:
+        if self._arguments.no_store:
+            return None
+        return calibration_store.recalled(self._store, self._checkpoint, self._text.name, self._key)
+
+    def put(self, calibration: Calibration) -> None:
+        """Keep it, if it has all layers."""
+        if self._store is not None and len(calibration.layers) == self._checkpoint.n_layers:
+            self._store.put(self._key, calibration)
 
 
 def _kept_or_counted(
@@ -347,31 +435,12 @@ def _kept_or_counted(
     gradients: bool,
     count: Callable[[], Calibration],
 ) -> Calibration:
-    """The counts of an earlier run, of all layers, or what ``count`` makes now.
-
-    That is kept, too, if it may be and has all layers.
-    """
-    if arguments.no_store:
-        return count()
-    store = calibration_store.default_store()
-    key = calibration_store.counts_key(
-        checkpoint.path,
-        text.sha256,
-        text.batches,
-        text.seq_len,
-        gradients,
-        default_device(),
-        store,
-        _tokenizer_directory(arguments.tokenizer),
-    )
-    kept = calibration_store.kept(store, checkpoint.path, key)
-    if kept is not None:
-        logger.info("the counts of %s were made before", checkpoint.name)
-        origin = replace(kept.calibration.origin, checkpoint=checkpoint.name, text=text.name)
-        return replace(kept.calibration, origin=origin)
-    calibration = count()
-    if store is not None and len(calibration.layers) == checkpoint.n_layers:
-        store.put(key, calibration)
+    """The counts of an earlier run, of all layers, or what ``count`` makes now, which is kept."""
+    kept = _KeptCounts(arguments, checkpoint, text, gradients)
+    calibration = kept.get()
+    if calibration is None:
+        calibration = count()
+        kept.put(calibration)
     return calibration
 
 
@@ -388,7 +457,7 @@ def _run_export(arguments: argparse.Namespace) -> int:
     rule, out = _rule(arguments), Path(arguments.out)
     if reason := quamba_entries.refusal(rule):
         raise UsageError(reason)
-    _check_place(arguments.out)
+    _check_place(arguments.out, is_directory=arguments.into is not None)
     model = load_checkpoint(arguments.checkpoint)
     if model.architecture.is_hybrid:
         raise UsageError(
@@ -435,17 +504,11 @@ def _export_into(
         changed |= quamba_entries.replaced(
             state, quantized, model, calibration.layers, channels_of(calibration, model), rule
         )
-    # Beside its place, then moved there: a directory is whole or not at all.
-    temporary = out.with_name(f".{out.name}.{os.getpid()}")
-    try:
-        temporary.mkdir()
+    with whole_directory(out) as directory:
         for file in sorted(quantized.path.iterdir()):
             if file.is_file() and not file.name.endswith((".bin", ".safetensors", ".index.json")):
-                shutil.copyfile(file, temporary / file.name)
-        write_whole(temporary / "pytorch_model.bin", quamba_entries.as_bytes(state | changed))
-        temporary.rename(out)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+                shutil.copyfile(file, directory / file.name)
+        write_whole(directory / "pytorch_model.bin", quamba_entries.as_bytes(state | changed))
 
 
 def _rule(arguments: argparse.Namespace, number_format: NumberFormat | None = None) -> ScaleRule:
@@ -512,7 +575,7 @@ def _check_groups(size: int, rule: ScaleRule) -> None:
 def _analyze_format(
     arguments: argparse.Namespace, rule: ScaleRule, number_format: NumberFormat
 ) -> dict:
-    """From counts alone, which say all about a format."""
+    """From counts, which say all about a format, and a live run of the kernel where it can."""
     for name, given in {
         "--group-size": arguments.group_size is not None,
         "--recommend": arguments.recommend,
@@ -522,23 +585,28 @@ def _analyze_format(
     if is_calibration_file(arguments.checkpoint):
         calibration = load_calibration(arguments.checkpoint)
         wanted = parse_layers(arguments.layers, [layer.layer for layer in calibration.layers])
-    else:
-        checkpoint = load_checkpoint(arguments.checkpoint)
-        if checkpoint.is_quantized:
-            raise UsageError(
-                f"{checkpoint.path} is quantized already; --number-format needs a checkpoint with "
-                "float weights"
-            )
-        wanted = parse_layers(arguments.layers, checkpoint.layers)
-        text = read_text(
-            checkpoint, arguments.text, arguments.batches, arguments.seq_len, _tokenizer(arguments)
+        layers = [calibration.layer(layer) for layer in wanted]
+        reports = format_layers(layers, number_format, rule)
+        return documents.document(calibration.origin, rule, reports, number_format.name)
+    checkpoint = load_checkpoint(arguments.checkpoint)
+    if checkpoint.is_quantized:
+        raise UsageError(
+            f"{checkpoint.path} is quantized already; --number-format needs a checkpoint with "
+            "float weights"
         )
-        with _progress_bar() as show:
-            calibration = calibrate(
-                checkpoint, load_backbone(checkpoint), text, layers=wanted, on_progress=show
-            )
-    layers = [calibration.layer(layer) for layer in wanted]
-    reports = format_layers(layers, number_format, rule)
+    wanted = parse_layers(arguments.layers, checkpoint.layers)
+    text = read_text(
+        checkpoint, arguments.text, arguments.batches, arguments.seq_len, _tokenizer(arguments)
+    )
+    reports = []
+    for calibration in _calibrate_in_passes(checkpoint, text, wanted):
+
+        def conv_of(layer: int, calibration: Calibration = calibration) -> QuantizedConv:
+            scales = [own.scales for own in calibration.layer(layer).slices]
+            capture = calibration.capture(layer)
+            return quantize_conv(capture, checkpoint.slices, scales, default_device())
+
+        reports += format_layers(calibration.layers, number_format, rule, conv_of)
     return documents.document(calibration.origin, rule, reports, number_format.name)
 
 
@@ -713,21 +781,22 @@ def _run_impact(arguments: argparse.Namespace) -> int:
     _check_place(arguments.out)
     _check_budget(arguments)
     document, stopped = measure_impact(arguments)
-    _write(IMPACT_FORMATS[arguments.format](document), arguments.out)
+    # What a stop cut short is no result: it is shown, and a file stays what it was.
+    _write(IMPACT_FORMATS[arguments.format](document), None if stopped else arguments.out)
     if arguments.format == "table" and not arguments.out:
-        sys.stdout.write(_holdings(arguments))
+        _write_note(sys.stdout, _holdings(arguments))
     if stopped:
         asked = len(document["settings"]) + stopped
-        sys.stderr.write(f"dashboard: stopped; {stopped} of {asked} settings are missing\n")
-        return 130
+        kept = f", and {arguments.out} is as it was" if arguments.out else ""
+        _write_line(f"stopped; {stopped} of {asked} settings are missing{kept}")
+        return STOPPED
     worst = max(document["settings"], key=lambda setting: setting["kl_nats"])
     limits = {"--max-kl": arguments.max_kl, "--budget": arguments.budget}
     for name, limit in limits.items():
         if limit is not None and worst["kl_nats"] > limit:
             cost = with_error(worst["kl_nats"], worst["kl_nats_error"])
-            sys.stderr.write(
-                f"dashboard: kl_nats of layers {spans(worst['layers'])} is {cost}, above {name} "
-                f"{limit:g}\n"
+            _write_line(
+                f"kl_nats of layers {spans(worst['layers'])} is {cost}, above {name} {limit:g}"
             )
             return 1
     return 0
@@ -757,7 +826,7 @@ def _check_budget(arguments: argparse.Namespace) -> None:
     for name, given in others.items():
         if given:
             raise UsageError(f"{name} does not go with --budget, which plans INT8 outputs itself")
-    _check_place(arguments.entries)
+    _check_place(arguments.entries, "--entries")
     if arguments.entries is not None and Path(arguments.entries).suffix != ".bin":
         raise UsageError(f"--entries is {arguments.entries!r}; give a file that ends in .bin")
 
@@ -1015,6 +1084,13 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--out", metavar="FILE", help="default: standard output")
     command.set_defaults(run=_run_analyze)
 
+    command = commands.add_parser("compare", help="scales side by side, layer by layer")
+    cli_compare.add_arguments(command)
+    _add_tokenizer(command)
+    _add_log_level(command)
+    _add_no_store(command)
+    command.set_defaults(run=_run_compare)
+
     command = commands.add_parser("calibrate", help="count what the convolutions make, and save it")
     _add_source(command, "directory, Hub id or sample")
     command.add_argument(
@@ -1167,14 +1243,22 @@ def _add_number_format(command: argparse.ArgumentParser) -> None:
 def _add_source(command: argparse.ArgumentParser, help: str) -> None:
     command.add_argument("checkpoint", metavar="CHECKPOINT", help=help)
     command.add_argument("--text", default=DEFAULT_TEXT, metavar="FILE", help="UTF-8 text")
+    _add_tokenizer(command)
+    command.add_argument("--batches", type=int, default=DEFAULT_BATCHES, metavar="N")
+    command.add_argument("--seq-len", type=int, default=DEFAULT_SEQ_LEN, metavar="L")
+    _add_log_level(command)
+
+
+def _add_tokenizer(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--tokenizer",
         metavar="SOURCE",
         help="a directory or Hub id with the tokenizer; default: the checkpoint's own, bytes for a "
         "vocabulary of 256, or GPT-NeoX's for state-spaces' models",
     )
-    command.add_argument("--batches", type=int, default=DEFAULT_BATCHES, metavar="N")
-    command.add_argument("--seq-len", type=int, default=DEFAULT_SEQ_LEN, metavar="L")
+
+
+def _add_log_level(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--log-level",
         choices=LEVELS,

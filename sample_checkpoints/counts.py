@@ -12,9 +12,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 from dashboard.calibration import DEFAULT_BATCHES, DEFAULT_SEQ_LEN, calibrate, read_text
-from dashboard.calibration.archive import fingerprint, write_whole
+from dashboard.calibration.archive import fingerprint
 from dashboard.calibration.calibration_store import carried_name
 from dashboard.calibration.packed import pack
+from dashboard.calibration.whole_files import write_whole
 from dashboard.checkpoints import load_backbone, load_checkpoint, sample_names
 from dashboard.importing import hide_kernels_distribution
 

@@ -15,9 +15,11 @@ from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 
 from dashboard import cli
 from dashboard.analysis.report import ScaleReport
-from dashboard.api import Calibration, CalibrationError, CheckpointError
+from dashboard.api import Calibration, CalibrationError, CheckpointError, compare
 from dashboard.checkpoints import load_backbone, load_checkpoint
 from dashboard.checkpoints.in_memory import read_model
+from dashboard.formats import REGISTERED
+from dashboard.refusals import Refusal
 from dashboard.rules import landscape
 
 SIZE = dict(batches=2, seq_len=19)
@@ -419,3 +421,94 @@ def test_stored_scales_are_measured_as_the_command_measures_them(capsys):
     assert repr(impact).startswith("<stored scales, INT8 output in layers 0–5")
     with pytest.raises(ValueError, match="mamba2-tiny stores no scales"):
         small.impact(stored="mamba2-tiny")
+
+
+def test_every_format_of_a_layer_is_there_with_the_cli_and_pages_numbers(small, capsys):
+    layer = small.layer(1)
+    formats = layer.formats()
+    assert [own.name for own in formats] == list(REGISTERED) and len(formats) == 26
+    wanted = ["analyze", "mamba2-tiny", "--batches", "2", "--seq-len", "19", "--layers", "1"]
+    for name in ("int5", "fp8-e5m2", "int6-asymmetric", "optimal4"):
+        more = ["--number-format", name, "--format", "json", "--observer", "minmax"]
+        assert cli.main([*wanted, *more]) == 0
+        (known,) = json.loads(capsys.readouterr().out)["layers"]
+        best, ruled = formats[name], layer.format(name, "minmax")
+        assert best.sqnr_db == pytest.approx(known["best_sqnr_db"], abs=1e-9)
+        assert (best.scale, best.bits_needed) == (known["best_scale"], known["bits_needed"])
+        for measure in ("sqnr_db", "saturation_rate", "code_utilization", "effective_bits"):
+            assert getattr(ruled, measure) == known[measure]
+        assert best.codes_used == round(best.code_utilization * best.points)
+        (row,) = [row for row in formats.table() if row["number_format"] == name]
+        assert row["sqnr_db"] == best.sqnr_db
+    best = formats.best_within(4)
+    assert best.bits_needed <= 4 and best.number_format.family != "optimal"
+    assert formats.best_within(3) is None
+    assert len(formats.figure().data) > 0 < len(best.figure().data)
+    assert formats._repr_html_().count("<tr>") == 27
+    assert "<td>int5</td>" in formats._repr_html_()
+    assert layer.slice("B").format("nf4").sqnr_db != formats["nf4"].sqnr_db
+
+
+def test_a_table_and_columns_take_a_format(small):
+    rows = small.table("minmax", number_format="int4")
+    assert [(row["layer"], row["slice"]) for row in rows[:4]] == [
+        (0, "x"), (0, "B"), (0, "C"), (1, "x"),
+    ]  # fmt: skip
+    y = torch.from_numpy(values_of(small.layer(0).counted.silu_output)).double()
+    scale = float(np.float32(y.abs().max()) / np.float32(7))
+    code = (torch.sign(y) * torch.floor((y / scale).abs() + 0.5)).clamp(-8, 7)
+    error = float(((code * scale - y) ** 2).sum())
+    expected = 10 * np.log10(float((y**2).sum()) / error)
+    assert rows[0]["sqnr_db"] == pytest.approx(expected, abs=1e-4)
+    assert rows[0]["x_out_scale"] == scale and rows[0]["points"] == 16
+    plain = small.table("minmax", asymmetric=True)
+    assert small.table("minmax", number_format="int8-asymmetric") == plain
+
+    columns = small.column("minmax"), small.column("minmax", number_format="int4")
+    compared = [row for row in compare(*columns) if row["layer"] == 0]
+    by_name = {(row["quantity"], row["number_format"]): row for row in compared}
+    assert by_name["sqnr_db", "int4"]["value"] == rows[0]["sqnr_db"]
+    assert by_name["x_out_scale", "int4"]["relative_difference"] is None
+    assert by_name["w_scale", "int4"]["relative_difference"] == 0
+    labels = {row["column"] for row in compared}
+    assert labels == {"mamba2-tiny, MinMax, SiLU output", "mamba2-tiny, INT4, MinMax, SiLU output"}
+
+
+def test_impact_in_a_format_is_the_command_lines(tmp_path, capsys):
+    own = Calibration.of("mamba-tiny", batches=2, seq_len=64)
+    measured = own.impact("minmax", number_format="fp4-e2m1", on_batches=2, keep=False)
+    wanted = ["impact", "mamba-tiny", "--batches", "2", "--seq-len", "64", "--on-batches", "2"]
+    more = ["--observer", "minmax", "--number-format", "fp4-e2m1", "--no-store"]
+    assert cli.main([*wanted, *more, "--format", "json"]) == 0
+    (setting,) = json.loads(capsys.readouterr().out)["settings"]
+    assert measured.kl_nats == pytest.approx(setting["kl_nats"], rel=1e-9)
+    assert "FP4 E2M1 output in layers" in repr(measured)
+
+
+@pytest.mark.parametrize(
+    ("ask", "fault"),
+    [
+        (lambda own: own.layer(0).format("int9"), "number format is 'int9'; allowed are int8, "),
+        (lambda own: own.layer(0).formats()["int9"], "number format is 'int9'"),
+        (lambda own: own.table(number_format="int9"), "number format is 'int9'"),
+        (lambda own: own.layer(0).formats(by="kl"), "by is 'kl'; allowed are sqnr_db, predicted"),
+        (lambda own: own.layer(0).formats(by="predicted_nats"), "predicted_nats needs gradients"),
+        (
+            lambda own: own.table(number_format="int4", asymmetric=True),
+            "asymmetric is for number_format int8, not for 'int4'; formats with a zero point are "
+            "int8-asymmetric, ",
+        ),
+        (
+            lambda own: own.layer(0).format("int4-asymmetric", "entropy"),
+            "entropy is defined for symmetric INT8 alone",
+        ),
+        (
+            lambda own: own.impact(number_format="nf4", stored="mamba2-small-quamba2"),
+            "number_format is 'nf4'; scales that a checkpoint stores are int8",
+        ),
+    ],
+)
+def test_what_cannot_be_of_a_format_is_one_sentence(small, ask, fault):
+    with pytest.raises(Refusal) as caught:
+        ask(small)
+    assert fault in str(caught.value)

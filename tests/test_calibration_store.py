@@ -6,6 +6,7 @@ import os
 import shutil
 from collections import Counter
 from dataclasses import replace
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ import pytest
 import torch
 from safetensors import safe_open
 
-from dashboard import cli
+from dashboard import api, cli
 from dashboard.calibration import Calibration, archive, calibrate, calibration_store, read_text
 from dashboard.calibration.archive import fingerprint, load_calibration, save_calibration
 from dashboard.calibration.calibration_store import (
@@ -26,7 +27,7 @@ from dashboard.calibration.calibration_store import (
 )
 from dashboard.calibration.histogram import Histogram
 from dashboard.calibration.packed import pack, unpack
-from dashboard.checkpoints import SAMPLES_DIR, load_backbone, load_checkpoint
+from dashboard.checkpoints import SAMPLES_DIR, forward_dtype, load_backbone, load_checkpoint
 from sample_checkpoints.counts import BATCHES
 
 
@@ -282,6 +283,90 @@ def test_export_and_impact_take_what_was_counted(tmp_path, counting, monkeypatch
     written = capsys.readouterr().out
     document = json.loads(written[written.index("{") :])
     assert document["settings"][0]["layers"] == [1]
+
+
+def test_a_dtype_is_of_the_key_and_finds_what_was_counted_in_it(
+    tmp_path, counting, monkeypatch, capsys
+):
+    monkeypatch.setenv("SCALESCOPE_CALIBRATIONS", str(tmp_path / "counts"))
+    asked = ["calibrate", "mamba-tiny", "--batches", "2", "--seq-len", "64", "--out"]
+    assert cli.main([*asked, str(tmp_path / "one.safetensors"), "--dtype", "float32"]) == 0
+    assert cli.main([*asked, str(tmp_path / "two.safetensors"), "--dtype", "float32"]) == 0
+    assert cli.main([*asked, str(tmp_path / "three.safetensors")]) == 0  # which is float32 here
+    assert len(counting) == 1
+    # What cannot run is refused, whatever was counted before.
+    assert cli.main([*asked, str(tmp_path / "four.safetensors"), "--dtype", "float16"]) == 2
+    assert "dtype is float16; on cpu" in capsys.readouterr().err
+
+
+def test_on_a_gpu_the_key_has_the_dtype_and_whose_kernels_there_are(monkeypatch):
+    """The samples' weights are float16; the packages are those that transformers takes."""
+    checkpoint = load_checkpoint("mamba-tiny")
+    with safe_open(checkpoint.path / "model.safetensors", "pt") as file:
+        stored = file.get_tensor("backbone.layers.0.mixer.in_proj.weight").dtype
+    dtypes = [forward_dtype(checkpoint, "cuda", name) for name in (None, "bfloat16", "float32")]
+    assert dtypes == [str(stored).removeprefix("torch."), "bfloat16", "float32"]
+    installed = {}
+
+    def version(name: str) -> str:
+        if name not in installed:
+            raise PackageNotFoundError(name)
+        return installed[name]
+
+    monkeypatch.setattr(calibration_store.importlib.metadata, "version", version)
+
+    def forward(dtype: str) -> str:
+        calibration_store._gpu_packages.cache_clear()
+        key = counts_key(checkpoint.path, "", 2, 64, False, "cuda", None, dtype=dtype)
+        return key.forward
+
+    plain = [forward(dtype) for dtype in dtypes]
+    installed["mamba-ssm"] = "2.2.4"
+    fast = [forward(dtype) for dtype in dtypes]
+    installed["mamba-ssm"] = "2.2.5"
+    other = [forward(dtype) for dtype in dtypes]
+    assert len({*plain, *fast, *other}) == 3 * len(set(dtypes))
+    on_cpu = counts_key(checkpoint.path, "", 2, 64, False, "cpu", None)
+    assert on_cpu.forward not in plain
+    calibration_store._gpu_packages.cache_clear()
+
+
+def test_python_takes_what_the_command_line_counted_and_the_other_way(
+    tmp_path, counting, monkeypatch
+):
+    monkeypatch.setenv("SCALESCOPE_CALIBRATIONS", str(tmp_path / "counts"))
+    monkeypatch.setattr(
+        "dashboard.api.counting.calibrate", lambda *_, **__: pytest.fail("counted again")
+    )
+    size = ["--batches", "2", "--seq-len", "64"]
+    file = tmp_path / "counts.safetensors"
+    assert cli.main(["calibrate", "mamba2-tiny", *size, "--out", str(file)]) == 0
+    taken = api.Calibration.of("mamba2-tiny", batches=2, seq_len=64)
+    assert_same_counts(taken.record, load_calibration(file))
+    assert (taken.origin.checkpoint, taken.origin.text) == ("mamba2-tiny", "calibration.txt")
+    # The same text by its path, and as a string, under the names that they have.
+    path = SAMPLES_DIR / "calibration.txt"
+    for text, name in ((path, "calibration.txt"), (path.read_text(), "the text")):
+        again = api.Calibration.of("mamba2-tiny", text, batches=2, seq_len=64)
+        assert again.origin.text == name
+    with pytest.raises(ValueError, match="at least 1"):
+        api.Calibration.of("mamba2-tiny", batches=2, seq_len=64, batch_size=0)
+    monkeypatch.undo()
+    monkeypatch.setenv("SCALESCOPE_CALIBRATIONS", str(tmp_path / "others"))
+    api.Calibration.of("mamba2-tiny", batches=2, seq_len=64, keep=False)
+    assert default_store().holdings().files == 0
+    api.Calibration.of("mamba2-tiny", batches=2, seq_len=64)
+    assert default_store().holdings().files == 1
+    monkeypatch.setattr(cli, "calibrate", lambda *_, **__: pytest.fail("counted again"))
+    assert cli.main(["export", "mamba2-tiny", *size, "--out", str(tmp_path / "e.bin")]) == 0
+
+
+def test_past_the_store_go_token_ids_and_a_tokenizer_of_ones_own(tmp_path, monkeypatch):
+    monkeypatch.setenv("SCALESCOPE_CALIBRATIONS", str(tmp_path))
+    api.Calibration.of("mamba-tiny", torch.arange(128).view(2, 64))
+    letters = lambda text: {"input_ids": [0] * len(text)}  # noqa: E731
+    api.Calibration.of("mamba-tiny", batches=2, seq_len=64, tokenizer=letters)
+    assert not list(tmp_path.iterdir())
 
 
 def test_of_some_layers_alone_nothing_is_kept(tmp_path, counting, monkeypatch, capsys):

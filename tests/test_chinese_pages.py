@@ -40,6 +40,7 @@ NAMES = {
     "log10", "log", "max", "min", "exp", "clamp", "round", "quantize", "code", "scale", "argmin",
     # units, files and keys
     "dB", "ms", "GB", "nats", "TB/s", "Hub", "id", "owner/name", "UTF-8", "JSON", "CSV", "HTML",
+    "PNG", "SVG",
     "arXiv", "Page Up", "Page Down", "Esc",
 }  # fmt: skip
 HAN = re.compile(r"[\u4e00-\u9fff]")

@@ -30,13 +30,22 @@ from dashboard.lesson.claims import (
     claims,
     verdict_of,
 )
-from dashboard.lesson.costs import HIGH, LOW, MINMAX, SCALE_WX, ModelCosts
+from dashboard.lesson.costs import (
+    HIGH,
+    LOW,
+    MINMAX,
+    SCALE_WX,
+    SHIFTED,
+    SOFT_EDGES,
+    THREE_SEGMENTS,
+    ModelCosts,
+)
 from dashboard.lesson.quotations import DOCUMENTS, QUOTES
 from dashboard.rules.landscape import Landscape, landscapes, recommend
 from dashboard.rules.observers import ScaleRule
 from dashboard.rules.published import PA_DIFFERENCES_PRINTED, QUAMBA2_130M
 from dashboard.text.language import LANGUAGES, language
-from dashboard.text.numbers import with_error
+from dashboard.text.numbers import small, with_error
 
 SAY = language("en")
 ONES = Histogram(np.array([1.0], dtype=np.float32), np.array([4]))
@@ -289,6 +298,31 @@ def test_claims_about_scales_say_what_loss_says_and_only_what_was_measured(train
     assert [claim.key for claim in additions(trained, SAY, some)] == ["conv_absmax", "average"]
 
 
+def test_the_soft_edge_says_what_each_variant_costs_and_was_predicted_to(trained, costs):
+    """Worked out by hand: 0.011 in the mean against 0.005, 0.0045 … of the windows."""
+    variants = {own: impact_of([0.005, 0.004, 0.005, 0.006]) for own in SOFT_EDGES}
+    known = {**costs.impacts, **variants, SHIFTED: impact_of([0.0051, 0.0039, 0.0052, 0.0058])}
+    bare = by_key(trained)["soft_edge"]
+    full = {
+        claim.key: claim
+        for claim in claims(trained, None, SAY, ModelCosts(known, {THREE_SEGMENTS: 0.0047}))
+    }["soft_edge"]
+    assert full.verdict == bare.verdict and full.measured.startswith(bare.measured)
+    added = full.measured.removeprefix(bare.measured)
+    error = with_error(0.005, np.std([5, 4, 5, 6], ddof=1) / 2 * 1e-3)
+    assert "on 4 held-out windows of 5 tokens, the KL in nats: INT8 0.01100" in added
+    assert f"; Soft edge, half steps {error};" in added
+    assert f"; Soft edge, three segments {error}, predicted 0.00470;" in added
+    assert added.count("predicted") == 1 and added.count("; ") == 7
+    more = np.array([10, 11, 12, 11]) - np.array([5, 4, 5, 6])
+    less = with_error(more.mean() * 1e-3, np.std(more, ddof=1) / 2 * 1e-3)
+    assert f"Soft edge, three segments, α 0.9995 costs {less} less than α 0.9995." in added
+    assert "INT8 with a zero point, best scale cost differs by" in added and "noise" in added
+    some = ModelCosts({own: impact for own, impact in known.items() if own != SOFT_EDGES[0]})
+    few = {claim.key: claim for claim in claims(trained, None, SAY, some)}["soft_edge"]
+    assert "in each format" not in few.measured  # what is not measured yet is not said
+
+
 def test_what_costs_least_is_ranked_only_beyond_its_error(trained, costs):
     (*_, loss) = additions(trained, SAY, costs)
     best = f"α {trained.recommendation.alpha:g}"
@@ -318,5 +352,14 @@ def test_the_page_measures_and_says_what_the_command_says(capsys):
     (setting,) = json.loads(capsys.readouterr().out)["settings"]
     kl = with_error(setting["kl_nats"], setting["kl_nats_error"])
     assert f"held-out windows of 512 tokens, the KL in nats: {kl} with MinMax" in words
+    soft = ["impact", "mamba-tiny", "--alpha", "0.9995", "--on-batches", "8", "--predict"]
+    variant = ["--number-format", "soft-edge-quarter", "--format", "json"]
+    assert cli.main([*soft, *variant]) == 0
+    (setting,) = json.loads(capsys.readouterr().out)["settings"]
+    kl = with_error(setting["kl_nats"], setting["kl_nats_error"])
+    assert f"Soft edge, quarter steps {kl}" in words
+    app = app.button(key="predict_costs_now").click().run(timeout=300)
+    foretold = f"Soft edge, quarter steps {kl}, predicted {small(setting['predicted_nats'])}"
+    assert foretold in html.unescape(plain_text(app))
     assert "the model's loss is what it costs" in words
     assert len(app.get("page_link")) == len(QUOTES) + 3

@@ -3,12 +3,14 @@
 import json
 import math
 import re
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
 import opening
 import pytest
 import torch
+from oracles import values_of
 from streamlit.delta_generator import DeltaGenerator
 
 from dashboard import cli, figures
@@ -26,6 +28,7 @@ from dashboard.checkpoints import SAMPLES_DIR, load_checkpoint
 from dashboard.pages import calibrating, jobs, waiting
 from dashboard.text import captions
 from dashboard.text.language import ENGLISH, language
+from dashboard.text.numbers import with_error
 
 QUICK = ["--batches", "3", "--seq-len", "64"]
 
@@ -220,6 +223,180 @@ def test_the_bar_names_the_column_that_runs(monkeypatch):
     )
     opened(checkpoint="mamba-tiny", source_b="mamba2-tiny", seq_len="44")
     assert any(text.startswith("Calibrating column B, mamba2-tiny: batch") for text in shown)
+
+
+def test_scales_of_two_formats_are_shown_and_not_compared():
+    int8 = column("a", 0.1, 0.2)
+    wide = replace(column("b", 0.05, 0.3), number_format="fp8-e4m3")
+    shifted = replace(column("c", 0.05, 0.3), number_format="int8-asymmetric")
+    assert differences([int8, wide], "x_out_scale") == []
+    assert [d.relative for d in differences([int8, shifted], "x_out_scale")] == pytest.approx(
+        [-0.5, 0.5]
+    )
+    rows = captions.compare_rows([int8, wide], "x_out_scale", ENGLISH)
+    assert [list(row.values())[2:] for row in rows] == [["0.05000", "–"], ["0.3000", "–"]]
+    flat = compared_rows([int8, wide])
+    assert [(r["number_format"], r["relative_difference"]) for r in flat[:2]] == [
+        ("int8", 0.0),
+        ("fp8-e4m3", None),
+    ]
+
+
+def by_hand(name: str, y: torch.Tensor, amax: float) -> float:
+    """SQNR in decibels of two formats, with torch's own conversion and plain rounding."""
+    if name == "fp8-e4m3":
+        scale = torch.tensor(amax) / 448
+        back = (y / scale).clamp(-448, 448).to(torch.float8_e4m3fn).float() * scale
+    else:
+        scale = torch.tensor(amax) / 7
+        code = torch.sign(y) * torch.floor((y / scale).abs() + 0.5)
+        back = code.clamp(-8, 7) * scale
+    error = (back.double() - y.double()).square().sum()
+    return float(10 * torch.log10(y.double().square().sum() / error))
+
+
+def test_each_column_has_its_own_format(calibrated):
+    app = opened(
+        checkpoint="mamba-tiny",
+        format_a="int4",
+        rule_b="minmax",
+        format_b="fp8-e4m3",
+        columns="3",
+        source_c="same",
+        format_c="optimal4",
+    )
+    table = app.dataframe[0].value
+    names = list(table.columns)
+    assert names[2] == "A: mamba-tiny, INT4, α 0.9995"
+    assert names[3] == "B: mamba-tiny, FP8 E4M3, MinMax, SiLU output"
+    assert names[5] == "C: mamba-tiny, Best 16 points of the layer"
+    for i, layer in enumerate(calibrated("mamba-tiny", 3, 64).calibration.layers):
+        y = torch.from_numpy(values_of(layer.slices[0].silu_output))
+        low = by_hand("int4", y, float(torch.quantile(y.abs(), 0.9995)))
+        high = by_hand("fp8-e4m3", y, float(y.abs().max()))
+        known = [float(cell.removesuffix(" dB")) for cell in table.iloc[i, [2, 3, 5]]]
+        assert known[:2] == pytest.approx([low, high], abs=0.006)
+        assert known[2] > known[0]  # the best 16 points against 16 of equal steps
+
+
+@pytest.mark.parametrize("source", ["mamba2-small-quamba2", "Quamba2-130m-w8a8 (published)"])
+def test_stored_and_printed_scales_are_int8(source):
+    app = opened(checkpoint="mamba-tiny", source_b=source, format_b="nf4")
+    (error,) = [own.value for own in app.error]
+    assert "has stored INT8 scales; the format nf4 needs a checkpoint with float weights" in error
+
+
+def test_a_rule_without_a_zero_point_is_refused_for_a_format_with_one():
+    app = opened(checkpoint="mamba-tiny", rule_b="entropy", format_b="int4-asymmetric")
+    assert "entropy is defined for symmetric INT8 alone" in app.error[0].value
+    app = opened(checkpoint="mamba-tiny", rule="scale-wx", format_a="int8-asymmetric")
+    assert "scale-wx is defined for symmetric INT8 alone" in app.error[0].value
+
+
+def test_columns_of_as_model_are_measured_when_asked(capsys):
+    """What the page shows is what ``impact`` measures at the command line."""
+    wanted = ["impact", "mamba2-tiny", *QUICK, "--on-batches", "8", "--format", "json"]
+    costs = {}
+    for name in ("int8", "int4"):
+        assert cli.main([*wanted, "--number-format", name]) == 0
+        (costs[name],) = json.loads(capsys.readouterr().out)["settings"]
+    settings = {
+        "checkpoint": "mamba2-tiny",
+        "alpha_b": "0.9995",
+        "format_b": "int4",
+        "columns": "3",
+        "source_c": "mamba-tiny",
+    }
+    assert len(opened(**settings).dataframe) == 1  # nothing is measured unasked
+    table = opened(**settings, costs="true").dataframe[1].value
+    for row, name in enumerate(("int8", "int4")):
+        own = costs[name]
+        assert table["kl_nats"][row] == with_error(own["kl_nats"], own["kl_nats_error"])
+        assert table["delta_nats"][row] == with_error(own["delta_nats"], own["delta_nats_error"])
+    assert table["against A"][1].startswith("+")
+    assert table.iloc[2, 1:].tolist() == ["–"] * 4  # another model's
+
+
+COMPARE = ["compare", "mamba-tiny", "mamba-tiny", *QUICK]
+
+
+def test_the_command_compares_as_the_page_does(capsys):
+    wanted = [*COMPARE, "--number-format", "int4", "fp8-e4m3", "--observer", "percentile", "minmax"]
+    app = opened(
+        checkpoint="mamba-tiny",
+        format_a="int4",
+        format_b="fp8-e4m3",
+        rule_b="minmax",
+        quantity="sqnr_db",
+    )
+    shown = app.dataframe[0].value
+    assert cli.main(wanted) == 0
+    lines = capsys.readouterr().out.split("\n")
+    assert lines[:2] == list(shown.columns)[2:4]
+    rows = [re.split(r"  +", line.strip()) for line in lines[5:9]]
+    assert [row[1:] for row in rows] == shown.iloc[:, 2:].to_numpy().tolist()
+    assert lines[4].split()[:3] == ["layer", "A", "B"]
+    (headline,) = [m.value for m in app.markdown if m.value.startswith("## ")]
+    assert headline.removeprefix("## ") in lines
+    assert cli.main([*wanted, "--format", "json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["number_formats"] == ["int4", "fp8-e4m3"]
+    assert {row["number_format"] for row in document["rows"]} == {"int4", "fp8-e4m3"}
+    assert cli.main([*wanted, "--format", "csv"]) == 0
+    head, *more = capsys.readouterr().out.split("\n")
+    assert head.split(",")[:4] == ["layer", "quantity", "column", "number_format"]
+    assert len(more) == len(document["rows"]) + 1
+
+
+def test_the_command_takes_files_stored_and_published_scales_and_best_alphas(capsys, tmp_path):
+    path = str(tmp_path / "counts.safetensors")
+    assert cli.main(["calibrate", "mamba-tiny", *QUICK, "--out", path]) == 0
+    others = ["mamba2-small-quamba2", "Quamba2-130m-w8a8 (published)", path]
+    more = ["--alpha", "0.9995", "1", "1", "best", "--format", "json"]
+    assert cli.main(["compare", "mamba-tiny", *others, *QUICK, *more]) == 0
+    document = json.loads(capsys.readouterr().out)
+    values = {
+        (row["column"], row["quantity"], row["layer"]): row["value"] for row in document["rows"]
+    }
+    assert document["columns"] == [
+        "mamba-tiny, α 0.9995",
+        "mamba2-small-quamba2, stored",
+        "Quamba2-130m-w8a8 (published)",
+        "mamba-tiny, best α by percentile",
+    ]
+    assert values["Quamba2-130m-w8a8 (published)", "x_out_scale", 1] == 0.06717040
+    for layer in range(4):
+        first, last = (values[document["columns"][i], "sqnr_db", layer] for i in (0, 3))
+        assert last > first
+
+
+@pytest.mark.parametrize(
+    ("arguments", "fault"),
+    [
+        (["compare", "mamba-tiny"], "1 columns were given; compare takes 2 to 6"),
+        ([*COMPARE, "--alpha", "1", "1", "1"], "--alpha has 3 values for 2 columns"),
+        ([*COMPARE, "--alpha", "often"], "--alpha is 'often'; give a number above 0 and at most 1"),
+        ([*COMPARE, "--alpha", "2"], "alpha is 2.0"),
+        ([*COMPARE, "--number-format", "int9"], "invalid choice: 'int9'"),
+        (
+            [*COMPARE, "--number-format", "int4-asymmetric", "--observer", "entropy"],
+            "entropy is defined for symmetric INT8 alone",
+        ),
+        (
+            ["compare", "mamba-tiny", "mamba2-small-quamba2", *QUICK, "--number-format", "nf4"],
+            "mamba2-small-quamba2 has stored INT8 scales; the format nf4 needs a checkpoint with",
+        ),
+        (["compare", "mamba-tiny", "nowhere", *QUICK], "nowhere is neither"),
+    ],
+)
+def test_what_cannot_be_compared_is_one_line_and_status_2(arguments, fault, capsys):
+    try:
+        status = cli.main(arguments)
+    except SystemExit as stopped:  # argparse's own
+        status = stopped.code
+    written = capsys.readouterr()
+    assert status == 2 and written.out == ""
+    assert fault in written.err and written.err.count("\n") == 1
 
 
 def test_columns_are_named_in_chinese():

@@ -11,20 +11,33 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from oracles import values_of
+from oracles import half_away, requantize, silu_by_hand, values_of
 
 from dashboard import cli
+from dashboard.analysis import format_runs
+from dashboard.analysis.format_runs import run_refusal
 from dashboard.analysis.prediction import plan_layers
 from dashboard.analysis.quantized_forward import _lookup, quantize_layer, quantized_outputs
-from dashboard.calibration import calibrate, read_text
+from dashboard.analysis.scale_choices import (
+    BestAlpha,
+    FormatScales,
+    choice_label,
+    choose_scales,
+    number_format_of,
+    plan_choice,
+)
+from dashboard.calibration import SliceCalibration, calibrate, read_text
 from dashboard.calibration.archive import SUFFIX
+from dashboard.calibration.histogram import Histogram
 from dashboard.checkpoints import (
     backbone_of,
+    load_backbone,
     load_checkpoint,
     load_language_model,
     replaced_outputs,
 )
-from dashboard.formats import REGISTERED, names
+from dashboard.formats import REGISTERED, best_format, names
+from dashboard.refusals import Refusal
 from dashboard.rules.observers import ScaleRule
 
 QUICK = ["--batches", "2", "--seq-len", "64"]
@@ -91,8 +104,96 @@ def test_a_calibration_file_gives_the_same_report(capsys, tmp_path):
     wanted = ["--number-format", "fp8-e4m3", "--layers", "1"]
     of_file = analyze(capsys, str(saved), *wanted)
     of_model = analyze(capsys, "mamba2-tiny", *wanted)
-    assert of_file["layers"] == of_model["layers"]
-    assert {"B", "C"} <= set(of_file["layers"][0])
+    (own,), (known,) = of_file["layers"], of_model["layers"]
+    assert {"B", "C"} <= set(own)
+    for one, other in ((own, known), (own["B"], known["B"]), (own["C"], known["C"])):
+        live = {name for name in one if name.startswith("kernel_") or name == "backend"}
+        assert {k: one[k] for k in one if k not in live | {"B", "C"}} == {
+            k: other[k] for k in other if k not in live | {"B", "C"}
+        }
+    assert own["backend"] is None and own["kernel_sqnr_db"] is None
+    assert (
+        own["kernel_refusal"] == "The kernel did not run: a calibration file holds no conv input."
+    )
+    assert known["kernel_refusal"] is None and known["kernel_differing_codes"] == 0
+
+
+def by_torch(name: str, y: torch.Tensor, scale: float, zero_point: int) -> torch.Tensor:
+    """Values to a format and back, by torch's conversion or by plain rounding."""
+    quotient = y / torch.tensor(scale)
+    if name == "fp8-e4m3":
+        return quotient.clamp(-448, 448).to(torch.float8_e4m3fn).float() * scale
+    code = torch.sign(quotient) * torch.floor(quotient.abs() + 0.5) + zero_point
+    return (code.clamp(-8, 7) - zero_point) * scale
+
+
+@pytest.mark.parametrize("name", ["fp8-e4m3", "int4-asymmetric"])
+def test_the_kernel_writes_a_format_live(name, capsys):
+    """Its SQNR by hand: INT8 input by numpy, torch's own conversion, against torch's float conv."""
+    wanted = ["--layers", "1", "--number-format", name]
+    (layer,) = analyze(capsys, "mamba2-tiny", *wanted)["layers"]
+    checkpoint = load_checkpoint("mamba2-tiny")
+    text = read_text(checkpoint, "calibration.txt", 2, 64)
+    capture = calibrate(checkpoint, load_backbone(checkpoint, "cpu"), text, keep=(1,)).capture(1)
+    values = 0
+    for conv_slice, own in zip(checkpoint.slices, (layer, layer["B"], layer["C"]), strict=True):
+        d = conv_slice.channels
+        x, w, b = capture.x[:, d], capture.weight[d], capture.bias[d]
+        s_x, s_w, s_b = (torch.tensor(own[key]) for key in ("x_scale", "w_scale", "b_scale"))
+        codes = [
+            torch.from_numpy(half_away((t / s).numpy()).clip(-128, 127).astype(np.int8))
+            for t, s in ((x, s_x), (w, s_w), (b, s_b))
+        ]
+        names = {f"scale_{part}": own[f"{part}_scale"] for part in "xwb"}
+        s = silu_by_hand(*codes, **names)
+        back = by_torch(name, torch.from_numpy(s), own["x_out_scale"], own["zero_point"])
+        taps = w.shape[1]
+        v = F.conv1d(F.pad(x, (taps - 1, 0)), w[:, None], b, groups=len(w))
+        y = F.silu(v).double()
+        error = (back.double() - y).square().sum()
+        assert own["kernel_sqnr_db"] == pytest.approx(
+            float(10 * torch.log10(y.square().sum() / error)), abs=2e-3
+        )
+        values += y.numel()
+    assert layer["kernel_differing_codes"] == 0 and layer["kernel_codes"] == values
+
+
+@pytest.mark.parametrize("name", names())
+def test_every_format_of_256_values_is_written_and_no_other(name, capsys):
+    document = analyze(capsys, "mamba-tiny", "--layers", "1", "--number-format", name)
+    (layer,) = document["layers"]
+    if layer.get("points", 256) <= 256:
+        assert layer["kernel_differing_codes"] == 0 < layer["kernel_codes"]
+        assert document["backend"] == layer["backend"]
+        assert layer.get("kernel_refusal") is None
+        assert layer["sqnr_db"] - 12 < layer["kernel_sqnr_db"] < layer["sqnr_db"] + 0.5
+    else:
+        assert layer["kernel_differing_codes"] is layer["kernel_sqnr_db"] is None
+        assert layer["kernel_refusal"].endswith(
+            f"has {layer['points']} values, and its look-up writes 256 at most."
+        )
+        assert document["backend"] is None
+
+
+def test_codes_that_a_kernel_writes_otherwise_are_counted(capsys, monkeypatch):
+    lookup = format_runs.quant_causal_conv1d_lookup
+
+    def faulty(x, *rest, **more):
+        codes = lookup(x, *rest, **more)
+        codes[0, 0, :3] ^= 1
+        return codes
+
+    monkeypatch.setattr(format_runs, "quant_causal_conv1d_lookup", faulty)
+    wanted = ["--layers", "1", "--number-format", "nf4"]
+    (layer,) = analyze(capsys, "mamba2-tiny", *wanted)["layers"]
+    assert layer["kernel_differing_codes"] == 9  # three in each of three slices
+
+
+def test_a_slice_of_one_value_has_no_code_to_look_up():
+    zeros = Histogram.of(torch.zeros(9))
+    own = SliceCalibration("x", 3.0, 0.5, 0.1, zeros, zeros, (zeros,))
+    report = best_format(REGISTERED["optimal8"], own)
+    assert "there is no code to find" in run_refusal([report])
 
 
 def test_a_table_and_rows_have_the_format(capsys):
@@ -240,8 +341,9 @@ def test_fewer_bits_cost_the_model_more(capsys):
 
 def test_impact_names_the_format_in_its_table(capsys):
     wanted = ["impact", "mamba-tiny", *QUICK, "--on-batches", "2", "--no-store", "--predict"]
-    head = run(capsys, *wanted, "--number-format", "soft-edge-half").split("\n")[0]
-    assert "soft-edge-half" in head
+    table = run(capsys, *wanted, "--number-format", "soft-edge-half")
+    assert "soft-edge-half" in table.split("\n")[0]
+    assert "Soft edge, half steps output in layers" in table and "INT8 output" not in table
 
 
 def test_a_look_up_in_torch_gives_the_codebooks_points_in_every_format(sample):
@@ -256,3 +358,66 @@ def test_a_look_up_in_torch_gives_the_codebooks_points_in_every_format(sample):
             back = _lookup(entry.codebook, torch.device("cpu"))(y)
             expected = entry.codebook.dequantized(y.numpy()).astype(np.float32)
             assert np.array_equal(back.numpy(), expected)
+
+
+def test_each_slices_best_alpha_has_the_most_sqnr_of_all_quantiles(sample):
+    checkpoint, _, calibration, _ = sample
+    planned = plan_choice(checkpoint, calibration, BestAlpha("percentile"))
+    for counted in calibration.layers:
+        for own, entry in zip(
+            counted.slices, planned[counted.layer].quantization.slices, strict=True
+        ):
+            y = torch.from_numpy(values_of(own.silu_output))
+
+            def error(scale: float, y: torch.Tensor = y) -> float:
+                back = requantize(y.numpy(), scale, 0).values
+                return float(((back - y.double().numpy()) ** 2).sum())
+
+            quantiles = torch.quantile(y.abs(), torch.linspace(0.9, 1, 2001))
+            least = min(error(float(q) / 127) for q in quantiles[::25])
+            assert error(float(entry.scale_out)) <= least * 1.001
+
+
+def test_a_choice_is_one_setting_however_it_is_made():
+    rule = ScaleRule("percentile", 0.999)
+    assert choose_scales("int8", rule) == rule
+    assert choose_scales("int8-asymmetric", rule) == replace(rule, symmetric=False)
+    assert choose_scales("optimal8", rule) == choose_scales("optimal8", ScaleRule("mse"))
+    assert choose_scales("fp8-e4m3", rule) == FormatScales("fp8-e4m3", rule)
+    assert choose_scales("int4-asymmetric", rule).rule == replace(rule, symmetric=False)
+    assert choose_scales("nf4", BestAlpha("percentile")) == FormatScales("nf4", None)
+    with pytest.raises(Refusal, match="entropy is defined for symmetric INT8 alone"):
+        choose_scales("int4-asymmetric", ScaleRule("entropy"))
+    with pytest.raises(Refusal, match="number format is 'int9'"):
+        choose_scales("int9", rule)
+    labels = [
+        choice_label(choose_scales(name, own))
+        for name, own in (
+            ("int8", rule),
+            ("int8-asymmetric", BestAlpha("percentile")),
+            ("int4-asymmetric", rule),
+            ("nf4", BestAlpha("percentile")),
+            ("optimal4", rule),
+        )
+    ]
+    assert labels == [
+        "α 0.999",
+        "best α by percentile, asymmetric",
+        "INT4 with a zero point, α 0.999",
+        "NF4, best scale",
+        "Best 16 points of the layer",
+    ]
+
+
+@pytest.mark.parametrize("name", names())
+def test_the_best_scale_of_a_format_is_planned_for_every_slice(name, sample):
+    checkpoint, _, calibration, _ = sample
+    few = replace(calibration, layers=calibration.layers[:1])
+    choice = choose_scales(name, BestAlpha("percentile"))
+    planned = plan_choice(checkpoint, few, choice, ["B"])
+    (entry,) = planned[few.layers[0].layer].quantization.slices
+    assert entry.conv_slice.name == "B"
+    assert number_format_of(choice) == name
+    if isinstance(choice, FormatScales):
+        best = best_format(REGISTERED[name], few.layers[0].slices[1])
+        assert entry.codebook.digest == best.codebook.digest

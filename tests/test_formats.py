@@ -4,6 +4,8 @@ to divide a few values."""
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -21,10 +23,13 @@ from dashboard.formats import (
     format_named,
     format_under_rule,
     names,
+    register,
+    report_of,
 )
+from dashboard.formats.choice import integer_range
 from dashboard.formats.least_error import least_error_points
 from dashboard.refusals import Refusal
-from dashboard.rules.observers import ScaleRule
+from dashboard.rules.observers import OutputScale, ScaleRule
 from kernels.int8 import quantize
 
 EVERY_FLOAT16 = np.unique(ASCENDING_VALUES)  # -0 and +0 are one
@@ -52,8 +57,18 @@ def counted() -> SliceCalibration:
 
 
 def codebook(name: str, scale: float) -> Codebook:
-    zero_point = -20 if name == "int8-asymmetric" else 0
-    return REGISTERED[name].grid_at(zero_point, ratio=2.3).at(scale)
+    number_format = REGISTERED[name]
+    zero_point = 3 - 2 ** (number_format.bits - 1) if number_format.is_asymmetric else 0
+    return number_format.grid_at(zero_point, ratio=2.3).at(scale)
+
+
+def to_the_nearest(points: np.ndarray) -> np.ndarray:
+    """How far every finite float16 value is from the nearest of some points, by looking at all."""
+    wide = EVERY_FLOAT16.astype(np.float64)
+    distance = np.full(wide.shape, np.inf)
+    for point in points:
+        distance = np.minimum(distance, np.abs(wide - point))
+    return distance
 
 
 @pytest.mark.parametrize("scale", SCALES)
@@ -61,12 +76,58 @@ def codebook(name: str, scale: float) -> Codebook:
 def test_every_finite_float16_goes_to_a_nearest_point(name, scale):
     book = codebook(name, scale)
     wide = EVERY_FLOAT16.astype(np.float64)
-    distance = np.full(wide.shape, np.inf)
-    for point in book.points:
-        distance = np.minimum(distance, np.abs(wide - point))
     error = np.abs(book.dequantized(EVERY_FLOAT16) - wide)
     # Where two points are equally far, float32's quotient decides: off by 2^-24 of the value.
-    assert (error <= distance + np.abs(wide) * 2.0**-22).all()
+    assert (error <= to_the_nearest(book.points) + np.abs(wide) * 2.0**-22).all()
+
+
+@pytest.mark.parametrize("name", [name for name in names() if REGISTERED[name].is_fitted])
+def test_every_finite_float16_goes_to_a_nearest_point_of_a_fitted_format(name, counted):
+    book = best_format(REGISTERED[name], counted).codebook
+    error = np.abs(book.dequantized(EVERY_FLOAT16) - EVERY_FLOAT16.astype(np.float64))
+    # A middle between two points is rounded to float32: the two are then as far within 2^-23 of it.
+    slack = np.abs(EVERY_FLOAT16.astype(np.float64)) * 2.0**-22
+    assert (error <= to_the_nearest(book.points) + slack).all()
+
+
+def test_every_format_was_looked_at_over_every_finite_float16():
+    fitted = [name for name in names() if REGISTERED[name].is_fitted]
+    assert sorted([*NEAREST, *SOFT, *fitted]) == sorted(names()) and len(names()) == 26
+    assert len(EVERY_FLOAT16) == 2 * 31 * 1024 - 1
+
+
+def test_a_threshold_is_the_least_float32_that_is_not_below_the_middle():
+    rng = np.random.default_rng(1)
+    points = np.sort(rng.normal(size=400)) * 10.0 ** rng.integers(-3, 3, 400).mean()
+    book = Codebook.nearest(points)
+    for i in range(len(points) - 1):
+        middle = (Fraction(points[i]) + Fraction(points[i + 1])) / 2
+        threshold = book.thresholds[i + 1]
+        below = np.nextafter(threshold, np.float32(-np.inf))
+        # The middle itself is a float64 number, rounded once.
+        slack = abs(middle) * Fraction(1, 2**52)
+        assert Fraction(float(below)) < middle + slack
+        assert Fraction(float(threshold)) >= middle - slack
+        assert book.codes(np.array([below, threshold])).tolist() == [i, i + 1]
+
+
+def test_a_codebooks_name_is_of_its_points_and_its_thresholds():
+    points, thresholds = np.array([0.0, 1.0]), np.array([-1, 0.5, 2], np.float32)
+    book = Codebook(points, thresholds)
+    assert book.digest == Codebook(points.copy(), thresholds.copy()).digest
+    others = [
+        Codebook(np.array([0.0, 1.5]), thresholds),
+        Codebook(points, np.array([-1, 0.75, 2], np.float32)),
+    ]
+    assert len({own.digest for own in (book, *others)}) == 3
+
+
+def test_the_top_code_is_the_greatest_magnitude_over_the_highest_point():
+    """INT4 at 1 reaches 7: −3 is three sevenths of it, and −8, one further out, is all of it."""
+    grid = REGISTERED["int4"].grid_at().at(1.0)
+    for values, share in (([-3.0, 0.25], 3 / 7), ([2.0, 0.25], 2 / 7), ([-8.0], 1.0)):
+        output = grid.quantize(Histogram.of(torch.tensor(values)))
+        assert output.top_code_utilization == share
 
 
 @pytest.mark.parametrize("scale", SCALES)
@@ -87,6 +148,20 @@ def test_fp8_has_every_finite_value_of_torchs(dtype):
     patterns = torch.arange(256).to(torch.uint8).view(dtype).to(torch.float64)
     finite = np.unique(patterns[torch.isfinite(patterns)].numpy() + 0.0)
     assert np.array_equal(REGISTERED[name].grid_at().points, finite)
+
+
+@pytest.mark.parametrize(
+    ("name", "last"), [("fp8-e4m3", 448 + 16), ("fp8-e5m2", 57344 + 4096), ("fp4-e2m1", 6 + 1)]
+)
+def test_half_a_step_beyond_the_greatest_value_is_still_in_range(name, last):
+    """A tie goes to the even significand, which is the greatest value's neighbour within."""
+    book = codebook(name, 1.0)
+    beyond = float(np.nextafter(np.float16(last), np.float16(np.inf)))
+    for sign in (1, -1):
+        histogram = Histogram.of(torch.tensor([sign * last, sign * beyond, 0.0]))
+        output = book.quantize(histogram)
+        assert output.saturated == 1
+        assert (output.saturated_high, output.saturated_low)[sign < 0] == 1
 
 
 def test_fp4_has_the_seven_magnitudes_of_the_standard():
@@ -156,6 +231,20 @@ def test_the_soft_edges_are_the_published_formulas_over_every_finite_float16(nam
     assert np.array_equal(book.dequantized(EVERY_FLOAT16), expected)
 
 
+@pytest.mark.parametrize("scale", SCALES[1:3])
+@pytest.mark.parametrize("name", SOFT)
+def test_the_soft_edges_are_the_published_formulas_at_any_scale(name, scale):
+    """Where float32's quotient and float64's lie on two sides of a boundary, either value does."""
+    step, ratio = float(np.float32(scale)), 2.0
+    book = REGISTERED[name].grid_at(ratio=ratio).at(scale)
+    wide = EVERY_FLOAT16.astype(np.float64)
+    given = book.dequantized(EVERY_FLOAT16)
+    near = [published(name, wide * (1 + off), step, ratio) for off in (0, -(2.0**-22), 2.0**-22)]
+    agrees = [np.isclose(given, expected, rtol=1e-6, atol=1e-12) for expected in near]
+    assert np.any(agrees, axis=0).all()
+    assert agrees[0].mean() > 0.999
+
+
 @pytest.mark.parametrize(
     ("name", "size", "bits"),
     [
@@ -182,6 +271,30 @@ def test_points_are_counted_with_their_signs(name, size, bits):
     assert book.bits_needed == bits
 
 
+@pytest.mark.parametrize(
+    ("name", "low", "high"),
+    [
+        ("half", -128.5, 127.5),
+        ("quarter", -128.5, 127.5),
+        ("double", -257.0, 255.0),  # codes −128 and 127 in steps of 2, and half a step
+        ("minmax", -257.0, 255.0),
+        ("three-segments", -397.0, 397.0),  # 395 and half of 4
+        ("quarter-log2", -(2.0**39), 2.0**39),  # the next power, in quarters: 2^41 / 4
+    ],
+)
+def test_a_soft_edges_range_ends_half_a_step_beyond_its_last_value(name, low, high):
+    book = REGISTERED[f"soft-edge-{name}"].grid_at(ratio=2.0).at(1.0)
+    assert book.thresholds[[0, -1]] == pytest.approx([low, high], rel=1e-6)
+
+
+def test_what_coarse_rounding_would_bring_back_within_goes_to_the_first_value_outside():
+    """In steps of 40, 130 is nearest to 120, which is another's: the next one above is 160."""
+    book = REGISTERED["soft-edge-minmax"].grid_at(ratio=40.0).at(1.0)
+    values = np.array([127.25, 128.0, 139.0, 141.0, 181.0])
+    assert book.dequantized(values).tolist() == [127, 160, 160, 160, 200]
+    assert book.dequantized(-values).tolist() == [-127, -160, -160, -160, -200]
+
+
 def test_minmax_beyond_the_percentile_never_turns_the_order_around():
     for ratio in (1.0, 1.01, 1.3, 1.7, 2.0, 3.9, 40.0, 150.0):
         book = REGISTERED["soft-edge-minmax"].grid_at(ratio=ratio).at(0.01)
@@ -202,6 +315,10 @@ def test_nf4_has_the_sixteen_published_points():
 def test_log2_has_powers_of_two_alone():
     points = codebook("log2", 1.0).points
     assert sorted(points[points > 0]) == [2.0**-k for k in range(14, -1, -1)]
+    eighths = codebook("log2-eighths", 1.0).points
+    doubled = eighths[eighths > 0]
+    assert doubled[8:] == pytest.approx(2 * doubled[:-8]) and doubled[-1] == 1
+    assert np.array_equal(-eighths[::-1], eighths)
 
 
 def every_division(values: np.ndarray, weights: np.ndarray, size: int) -> float:
@@ -248,6 +365,8 @@ def test_the_best_points_are_means_of_their_cells_and_beat_every_format(counted)
     codes = best.codebook.codes(plain)
     means = np.bincount(codes, plain) / np.bincount(codes)
     assert means == pytest.approx(best.codebook.points, rel=1e-9)
+    assert best.codebook.size == 256
+    assert best_format(REGISTERED["optimal4"], counted).codebook.size == 16
     for name in names():
         report = best_format(REGISTERED[name], counted)
         if report.codebook.size <= 256:
@@ -272,9 +391,8 @@ def test_what_a_format_makes_of_a_histogram_is_what_it_makes_of_its_values(name,
     low, high = report.codebook.thresholds[[0, -1]]
     outside = (plain < low) | (plain >= high)
     assert output.saturation_rate == pytest.approx(outside.mean())
-    assert output.clipping_mse * len(plain) == pytest.approx(
-        ((back - plain)[outside] ** 2).sum(), abs=1e-6
-    )
+    for part, own in ((output.clipping_mse, outside), (output.rounding_mse, ~outside)):
+        assert part * len(plain) == pytest.approx(((back - plain)[own] ** 2).sum(), abs=1e-6)
     sums = counted.gradients
     quantized = report.codebook.dequantized(sums.values)
     by_hand = 0.5 * (sums.squares * (quantized - sums.values) ** 2).sum() / sums.tokens
@@ -305,6 +423,70 @@ def test_asymmetric_integers_span_the_rules_range_and_hold_0(name, counted):
     expected = requantize(output.values, report.scale, report.zero_point)
     codes = expected.unclamped.clip(-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
     assert np.array_equal(report.codebook.codes(output.values) - 2 ** (bits - 1), codes)
+
+
+def test_a_rule_that_gives_a_scale_means_the_amax_that_its_code_127_reaches(counted):
+    report = format_under_rule(REGISTERED["fp8-e4m3"], ScaleRule("scale-wx"), counted)
+    scale_wx = (3.0 / 127) * (0.5 / 127)  # max|x| and max|weight| of the slice
+    assert report.scale == pytest.approx(scale_wx * 127 / 448, rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "bits", "scale", "zero_point"),
+    [
+        (-0.28, 10.0, 8, 10.28 / 255, -121),  # 0.28 is 6.95 steps
+        (-3.0, 4.5, 4, 0.5, -2),
+        (1.0, 6.0, 4, 0.4, -8),  # widened to hold 0
+        (-6.0, -1.0, 4, 0.4, 7),
+        (0.0, 0.0, 4, 1e-6, -8),
+    ],
+)
+def test_a_range_is_spread_over_all_codes_and_holds_0(low, high, bits, scale, zero_point):
+    chosen = integer_range(low, high, bits)
+    assert chosen.scale == pytest.approx(scale, rel=1e-6) and chosen.zero_point == zero_point
+
+
+def test_a_second_scale_is_never_finer_than_the_first(counted):
+    """At twice MinMax's scale nothing lies beyond code 127: the points are INT8's."""
+    scale = 2 * counted.silu_output.absmax / 127
+    soft, plain = (
+        report_of(REGISTERED[name], OutputScale(scale), counted).codebook
+        for name in ("soft-edge-minmax", "int8")
+    )
+    assert np.array_equal(soft.points, plain.points)
+    assert np.array_equal(soft.thresholds[1:-1], plain.thresholds[1:-1])
+
+
+def test_where_no_gradient_says_anything_the_squared_error_does(counted):
+    own = counted.gradients
+    silent = replace(counted, gradients=replace(own, squares=np.zeros_like(own.squares)))
+    for name in ("int8", "int6-asymmetric", "optimal4", "quantile4"):
+        by_loss = best_format(REGISTERED[name], silent, "predicted_nats")
+        assert by_loss.codebook.digest == best_format(REGISTERED[name], counted).codebook.digest
+        assert by_loss.predicted_nats == 0
+
+
+def test_the_best_range_lets_far_values_go_on_either_side():
+    """A single value far out on each side, and all others between 0 and 1, 100,000 of them."""
+    plain = torch.linspace(0, 1, 100_000).tolist()
+    for far in (-4.0, 4.0):
+        histogram = Histogram.of(torch.tensor([*plain, far]))
+        own = SliceCalibration("x", 3.0, 0.5, 0.1, histogram, histogram, (histogram,))
+        best = best_format(REGISTERED["int8-asymmetric"], own)
+        y = values_of(histogram).astype(np.float64)
+        for low in np.linspace(0, min(y.min(), 0.0), 25):
+            for high in np.linspace(max(y.max(), 1.0), 0.5, 25):
+                step = max((high - low) / 255, 1e-6)
+                zero_point = np.round(-low / step)
+                code = np.clip(half_away(y / step) + zero_point, 0, 255)
+                error = (((code - zero_point) * step - y) ** 2).sum()
+                assert best.output.sqnr_db >= 10 * np.log10((y**2).sum() / error) - 0.02
+
+
+@pytest.mark.parametrize("scale", [0.0, -1.0, float("inf"), float("nan"), 1e-50])
+def test_a_scale_must_be_above_0_in_float32(scale):
+    with pytest.raises(ValueError, match="must be finite and > 0 in float32"):
+        REGISTERED["fp8-e4m3"].grid_at().at(scale)
 
 
 def test_a_rule_and_a_format_must_be_of_one_kind(counted):
@@ -367,6 +549,17 @@ def test_a_slice_of_zeros_has_a_scale_in_every_format():
             assert report.output.saturation_rate == 0.0
 
 
+@pytest.mark.parametrize("bits", [8, 4])
+def test_quantile_points_are_middles_of_neighbouring_quantiles(bits, counted):
+    """On the sorted values themselves: the value below which i of 2^b + 1 equal shares lie."""
+    plain = np.sort(values_of(counted.silu_output)).astype(np.float64)
+    size = 2**bits
+    at = [i * len(plain) // (size + 1) for i in range(size + 1)]
+    middles = (plain[at][:-1] + plain[at][1:]) / 2
+    book = best_format(REGISTERED[f"quantile{bits}"], counted).codebook
+    assert np.array_equal(book.points, np.unique(middles))
+
+
 def test_quantile_points_are_used_alike(counted):
     report = best_format(REGISTERED["quantile4"], counted)
     shares = report.output.code_counts / report.output.total
@@ -387,3 +580,19 @@ def test_a_codebook_must_ascend():
         Codebook.nearest(np.array([0.0, 1.0, 1.0]))
     with pytest.raises(ValueError, match="one more"):
         Codebook(np.array([0.0, 1.0]), np.zeros(2, np.float32))
+    for middle in (1.5, float("nan")):
+        with pytest.raises(ValueError, match="thresholds must ascend"):
+            Codebook(np.array([0.0, 1.0]), np.array([-1, middle, 1], np.float32))
+
+
+def test_a_name_is_registered_once_and_in_a_family():
+    with pytest.raises(ValueError, match="named 'nf4' is registered already"):
+        register(REGISTERED["nf4"])
+    with pytest.raises(ValueError, match="family is 'other'; allowed are"):
+        register(replace(REGISTERED["nf4"], name="nf5", family="other"))
+    assert "nf5" not in names()
+
+
+def test_a_fitted_format_has_no_grid():
+    with pytest.raises(ValueError, match="optimal4 is made of a layer's values and has no scale"):
+        REGISTERED["optimal4"].grid_at()

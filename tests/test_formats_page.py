@@ -13,6 +13,7 @@ from oracles import values_of
 from dashboard import figures
 from dashboard.analysis.formats import format_points, format_rows, slice_formats
 from dashboard.calibration.gradients import GradientSums
+from dashboard.checkpoints import load_checkpoint
 from dashboard.formats import REGISTERED, best_format, names
 from dashboard.text import captions
 from dashboard.text.language import ENGLISH, language
@@ -253,3 +254,16 @@ def test_all_is_said_in_chinese(studies):
         captions.format_layers_caption(studies, 8, say),
     ]
     assert not any("does best" in said or "would have" in said for said in words)
+
+
+def test_the_kernel_writes_the_chosen_format_last_of_all():
+    """On the slice on show alone: its channels at each position of the three batches."""
+    settings = {"checkpoint": "mamba2-tiny", "batches": "3", "seq_len": "64"}
+    checkpoint = load_checkpoint("mamba2-tiny")
+    for index, name in ((0, "fp8-e4m3"), (1, "int8-asymmetric")):
+        own = checkpoint.slices[index]
+        app = opened("formats", **settings, number_format=name, slice=own.name)
+        written = f"written by the kernel just now: 0 of {3 * 64 * own.width:,} codes differ"
+        assert written in page_text(app), name
+    app = opened("formats", **settings, number_format="soft-edge-half")
+    assert "The kernel did not run: Soft edge, half steps has 384 values" in page_text(app)

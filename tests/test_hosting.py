@@ -11,6 +11,7 @@ import pytest
 from dashboard.calibration import calibration_store
 from dashboard.pages.controls import MOST_BATCHES, MOST_TOKENS
 from dashboard.pages.shelves import SHELVES
+from dashboard.pages.uploads import MOST_BYTES, MOST_MB, MOST_OF_A_VISIT, TEXT_MB
 
 ROOT = Path(__file__).parents[1]
 OPERATIONS = (ROOT / "docs" / "operations.md").read_text("utf-8")
@@ -22,7 +23,7 @@ def test_the_configuration_is_that_of_a_server_for_others():
     assert options["server"]["enableXsrfProtection"] is True
     assert options["server"]["address"] == "localhost"
     assert options["server"]["fileWatcherType"] == "none"
-    assert options["server"]["maxUploadSize"] == 1
+    assert options["server"]["maxUploadSize"] == MOST_MB
     assert options["client"]["showErrorDetails"] == "none"
     assert "enableCORS" not in options["server"]  # on, as Streamlit has it
 
@@ -38,6 +39,9 @@ def test_every_variable_that_is_named_is_read_somewhere():
 def test_the_limits_are_those_of_the_code():
     assert f"| {MOST_BATCHES:,}, {MOST_TOKENS:,} |" in OPERATIONS
     assert calibration_store.MOST_BYTES == 2**30 and "| 1 GiB in the user's cache" in OPERATIONS
+    assert f"{MOST_MB} MB a calibration file, {TEXT_MB} MB a text" in OPERATIONS
+    assert f"{MOST_OF_A_VISIT} a visit, {MOST_BYTES // 10**9} GB in all" in OPERATIONS
+    assert f"client_max_body_size {MOST_MB}m" in OPERATIONS
     shared = sum(most for name, (_, most, _) in SHELVES.items() if name != "model")
     assert f"about {shared / 2**30:.1f} GiB" in OPERATIONS
 

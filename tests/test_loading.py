@@ -113,6 +113,44 @@ def test_a_page_says_so_and_goes_on():
     assert not app.error and app.dataframe
 
 
+def test_the_boxes_end_where_the_memory_does(monkeypatch):
+    """One more than the box offers is what the page would refuse; no model is loaded to know."""
+    shelves.clear()
+    monkeypatch.setenv("SCALESCOPE_MEMORY", "0.02")
+    monkeypatch.setattr(loading, "model", lambda name: pytest.fail("loaded"))
+    for batches, seq_len in ((3, 64), (7, 100)):
+        most_batches, most_tokens = outlining.bounds("mamba2-tiny", batches, seq_len)
+        assert 1 < most_batches < outlining.MOST_BATCHES
+        for fits, (n, length) in (
+            (True, (most_batches, seq_len)),
+            (False, (most_batches + 1, seq_len)),
+            (True, (batches, most_tokens)),
+            (False, (batches, most_tokens + 1)),
+        ):
+            source = Source("mamba2-tiny", "calibration.txt", n, length)
+            if fits:
+                outlining.outline(source)
+            else:
+                with pytest.raises(CalibrationError, match="a page may take 20 MB"):
+                    outlining.outline(source)
+
+
+def test_a_box_says_why_it_ends_and_a_link_beyond_is_refused_with_its_size(monkeypatch):
+    shelves.clear()
+    monkeypatch.setenv("SCALESCOPE_MEMORY", "0.02")
+    settings = {"checkpoint": "mamba2-tiny", "seq_len": "64"}
+    most, _ = outlining.bounds("mamba2-tiny", 2, 64)
+    box = opening.opened("layers", batches="2", **settings).number_input(key="batches")
+    assert box.max == most and box.help.startswith(f"At most {most}: ")
+    app = opening.opened("layers", batches=str(most + 5), **settings)
+    assert app.number_input(key="batches").value == most + 5
+    assert f"one layer of {most + 5} batches of 64 tokens" in app.error[0].value
+    monkeypatch.undo()
+    shelves.clear()
+    box = opening.opened("layers", batches="2", **settings).number_input(key="batches")
+    assert box.max == 1024 and "the command line has no such limit" in box.help
+
+
 def test_every_shelf_has_room_for_few_bytes_together():
     assert sum(most for name, (_, most, _) in shelves.SHELVES.items() if name != "model") < 2**31
 

@@ -1,16 +1,15 @@
 """Killed at any moment, on one process or on two: the file is that of a run that nobody stopped."""
 
-import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from stopping import Nursery, run_cli
 
 from dashboard import cli
 from dashboard.calibration import calibrate, read_text
@@ -18,8 +17,6 @@ from dashboard.calibration.archive import load_calibration
 from dashboard.calibration.processes import Processes
 from dashboard.calibration.unfinished import Segments, calibrate_to_the_end, segments_of
 from dashboard.checkpoints import load_backbone, load_checkpoint, load_language_model
-
-ROOT = Path(__file__).resolve().parent.parent
 
 
 @pytest.fixture(scope="module")
@@ -115,17 +112,6 @@ def test_segments_of_another_calibration_are_left_alone(tiny, tmp_path):
     assert len(directories) == 5
 
 
-def run_cli(*options, environment=None, **popen):
-    return subprocess.Popen(
-        [sys.executable, *options],
-        cwd=ROOT,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "SCALESCOPE_CALIBRATIONS": ""}
-        | (environment or {}),
-        text=True,
-        **popen,
-    )
-
-
 def worker(launcher: int, rank: str) -> int:
     """The process of a rank that torchrun started."""
     for children in Path(f"/proc/{launcher}/task").glob("*/children"):
@@ -168,65 +154,6 @@ def test_two_ranks_write_the_bits_of_one_though_one_is_killed(tmp_path):
     ]  # fmt: skip
 
 
-# Runs commands in children of a process that has imported all that takes long, and has computed
-# nothing: after a fork, what OpenMP's threads of the parent did would be missing.
-NURSERY = """
-import json, os, signal, sys, time, traceback
-import torch
-torch.set_num_threads(1)
-from dashboard import cli
-import transformers.models.mamba2.modeling_mamba2
-print("ready", flush=True)
-for line in sys.stdin:
-    asked = json.loads(line)
-    begun = time.monotonic()
-    # What comes while Python forks waits until the child is in its own code.
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    child = os.fork()
-    if not child:
-        status = 70
-        try:
-            signal.signal(signal.SIGINT, signal.default_int_handler)
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-            if asked["most_bytes"]:
-                import resource
-                resource.setrlimit(resource.RLIMIT_FSIZE, (asked["most_bytes"],) * 2)
-            status = cli.main(asked["arguments"])
-        except KeyboardInterrupt:
-            status = 130
-        except BaseException:
-            traceback.print_exc()
-        finally:
-            os._exit(status)
-    if asked["after_s"] is not None:
-        time.sleep(asked["after_s"])
-        os.kill(child, getattr(signal, asked["signal"]))
-    _, status = os.waitpid(child, 0)
-    answer = {"status": os.waitstatus_to_exitcode(status), "s": time.monotonic() - begun}
-    print(json.dumps(answer), flush=True)
-"""
-
-
-class Nursery:
-    def __init__(self, unfinished):
-        self.process = run_cli(
-            "-c", NURSERY,
-            environment={"SCALESCOPE_UNFINISHED": str(unfinished)},
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        )  # fmt: skip
-        assert self.process.stdout.readline() == "ready\n"
-
-    def run(self, *arguments, after_s=None, by="SIGKILL", most_bytes=None):
-        asked = {"arguments": arguments, "after_s": after_s, "signal": by, "most_bytes": most_bytes}
-        self.process.stdin.write(json.dumps(asked) + "\n")
-        self.process.stdin.flush()
-        return json.loads(self.process.stdout.readline())
-
-    def end(self):
-        """What the commands wrote to standard error."""
-        return self.process.communicate(timeout=60)[1]
-
-
 def test_stopped_at_twenty_random_moments_no_file_is_less_than_whole(tmp_path):
     """By SIGKILL and SIGINT in turns, over an old file or none; each next run goes on."""
     place = tmp_path / "place"
@@ -234,7 +161,7 @@ def test_stopped_at_twenty_random_moments_no_file_is_less_than_whole(tmp_path):
     out = place / "counts.safetensors"
     asked = ["calibrate", "mamba2-tiny", "--batches", "40", "--seq-len", "64"]
     asked += ["--out", str(out)]
-    nursery = Nursery(tmp_path / "unfinished")
+    nursery = Nursery(SCALESCOPE_UNFINISHED=str(tmp_path / "unfinished"))
     whole = nursery.run(*asked)
     assert whole["status"] == 0
     new = out.read_bytes()
@@ -266,7 +193,7 @@ def test_a_full_disk_is_a_line_and_leaves_nothing(tmp_path):
     out = tmp_path / "counts.safetensors"
     out.write_bytes(b"what was there before")
     asked = ["calibrate", "mamba2-tiny", "--batches", "4", "--seq-len", "64", "--out", str(out)]
-    nursery = Nursery("")
+    nursery = Nursery()
     for most_bytes in (64, 200_000):
         assert nursery.run(*asked, most_bytes=most_bytes)["status"] == 2
         assert out.read_bytes() == b"what was there before"

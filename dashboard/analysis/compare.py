@@ -2,6 +2,9 @@
 
 Each source becomes a ``Column``: the x slice of every layer under one name, with what is known of
 it. Columns are compared layer by layer, by the models' own layer numbers, each with the first.
+
+Columns may have different number formats. An output scale is then in other units, real units per
+unit of its format's grid, and is shown and not compared; what quantization costs is.
 """
 
 from __future__ import annotations
@@ -11,9 +14,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dashboard.analysis.report import LayerReport, scale_spread
+from dashboard.analysis.formats import INT8
+from dashboard.analysis.impact import Estimate, Impact, kl_difference
+from dashboard.analysis.measurements import Measurements, Setting
+from dashboard.analysis.report import LayerReport, report_scale, report_slice, scale_spread
+from dashboard.analysis.scale_choices import FormatScales, ScaleChoice
+from dashboard.calibration import LayerCalibration, SliceScales
 from dashboard.checkpoints import Checkpoint
+from dashboard.formats import DEFAULT_FORMAT, FormatReport
 from dashboard.messages import Message
+from dashboard.rules.observers import ScaleRule
 from dashboard.rules.published import (
     QUAMBA2_2_7B_NAME,
     QUAMBA2_2_7B_PA_1_LAYER_0,
@@ -24,6 +34,8 @@ from kernels.int8 import scale_from_amax
 
 SCALES = ("x_out_scale", "x_scale", "w_scale", "scale_wx", "ratio_weight", "ratio_wx")
 QUANTITIES = (*SCALES, "x_out_scale_min", "x_out_scale_max", "sqnr_db")
+# In units of the number format: compared within one format alone.
+OF_FORMAT = ("x_out_scale", "ratio_weight", "ratio_wx", "x_out_scale_min", "x_out_scale_max")
 
 
 @dataclass(frozen=True)
@@ -44,10 +56,11 @@ class LayerScales:
 
 @dataclass(frozen=True)
 class Column:
-    """One thing to compare: its name, and its layers."""
+    """One thing to compare: its name, its layers, and the number format that its scales are of."""
 
     label: str
     layers: tuple[LayerScales, ...]
+    number_format: str = DEFAULT_FORMAT
 
     def value(self, layer: int, quantity: str) -> float | None:
         """A quantity of a layer, by the model's own number; None where there is none."""
@@ -58,24 +71,70 @@ class Column:
 
 
 def calibrated_column(label: str, reports: Sequence[LayerReport]) -> Column:
-    """The x slice of each layer, from reports under one rule."""
+    """The x slice of each layer, from reports under one rule, or one rule for each."""
+    first = [report.slices[0] for report in reports]
     return Column(
         label,
         tuple(
-            LayerScales(
-                report.layer,
-                report.slices[0].scales.x_scale,
-                report.slices[0].scales.w_scale,
-                report.slices[0].scales.scale_wx,
-                report.slices[0].chosen.x_out_scale,
-                report.slices[0].ratio_weight,
-                report.slices[0].ratio_wx,
-                float(report.slices[0].chosen.output.sqnr_db),
-                report.slices[0].chosen.x_out_scale,
-                report.slices[0].chosen.x_out_scale,
-            )
-            for report in reports
+            _layer(report.layer, x.scales, x.chosen.x_out_scale, x.chosen.rule.symmetric, sqnr_db)
+            for report, x in zip(reports, first, strict=True)
+            for sqnr_db in [float(x.chosen.output.sqnr_db)]
         ),
+        INT8[0 if first[0].chosen.rule.symmetric else 1],
+    )
+
+
+def format_column(
+    label: str, layers: Sequence[LayerCalibration], reports: Sequence[FormatReport]
+) -> Column:
+    """The x slice of each layer in one number format, from a report of each."""
+    number_format = reports[0].number_format
+    return Column(
+        label,
+        tuple(
+            _layer(
+                counted.layer,
+                counted.slices[0].scales,
+                report.scale,
+                not number_format.is_asymmetric,
+                report.output.sqnr_db,
+            )
+            for counted, report in zip(layers, reports, strict=True)
+        ),
+        number_format.name,
+    )
+
+
+def chosen_column(label: str, layers: Sequence[LayerCalibration], choice: ScaleChoice) -> Column:
+    """The x slice of each layer with the chosen scales; errors as of ``format_under_rule``."""
+    if isinstance(choice, FormatScales):
+        return format_column(label, layers, [choice.report_of(own.slices[0]) for own in layers])
+    reports = []
+    for own in layers:
+        x = own.slices[0]
+        rule = choice if isinstance(choice, ScaleRule) else choice.rule_of(x)
+        reports.append(LayerReport(own.layer, (report_slice(x, report_scale(x, rule)),), None))
+    return calibrated_column(label, reports)
+
+
+def _layer(
+    layer: int, own: SliceScales, out: float | None, symmetric: bool, sqnr_db: float
+) -> LayerScales:
+    """Ratios are those of symmetric scales; a fitted format has no scale at all."""
+    ratio_weight = ratio_wx = None
+    if out is not None and symmetric:
+        ratio_weight, ratio_wx = out / own.w_scale, out / own.scale_wx
+    return LayerScales(
+        layer,
+        own.x_scale,
+        own.w_scale,
+        own.scale_wx,
+        out,
+        ratio_weight,
+        ratio_wx,
+        sqnr_db,
+        out,
+        out,
     )
 
 
@@ -171,14 +230,26 @@ def layer_numbers(columns: Sequence[Column]) -> list[int]:
     return sorted({entry.layer for column in columns for entry in column.layers})
 
 
+def are_comparable(one: Column, other: Column, quantity: str) -> bool:
+    """Whether a quantity is in the same units in both: INT8's steps are those of either kind."""
+    same = one.number_format == other.number_format or {one.number_format, other.number_format} <= {
+        *INT8
+    }
+    return same or quantity not in OF_FORMAT
+
+
 def differences(columns: Sequence[Column], quantity: str) -> list[Difference]:
-    """The differences of every layer for which the first column and another have the quantity."""
+    """The differences of every layer for which the first column and another have the quantity.
+
+    Scales of different number formats are not among them.
+    """
     differing = []
     for layer in layer_numbers(columns):
         first = columns[0].value(layer, quantity)
         for i, column in enumerate(columns[1:], start=1):
             value = column.value(layer, quantity)
-            if first is not None and value is not None:
+            comparable = are_comparable(columns[0], column, quantity)
+            if first is not None and value is not None and comparable:
                 differing.append(Difference(quantity, layer, i, first, value))
     return differing
 
@@ -196,9 +267,12 @@ def compared_rows(columns: Sequence[Column]) -> list[dict]:
             "layer": layer,
             "quantity": quantity,
             "column": column.label,
+            "number_format": column.number_format,
             "value": value,
             "relative_difference": None
-            if first in (None, 0) or quantity == "sqnr_db"
+            if first in (None, 0)
+            or quantity == "sqnr_db"
+            or not are_comparable(columns[0], column, quantity)
             else value / first - 1,
         }
         for layer in layer_numbers(columns)
@@ -208,3 +282,46 @@ def compared_rows(columns: Sequence[Column]) -> list[dict]:
         for value in [column.value(layer, quantity)]
         if value is not None
     ]
+
+
+@dataclass(frozen=True, eq=False)
+class ColumnCost:
+    """What a column's scales in all layers and slices cost the model, as far as that is known."""
+
+    column: Column
+    predicted_nats: float | None = None  # None where no gradients were counted
+    impact: Impact | None = None  # None until it is measured, and of another model's columns
+    against_first: Estimate | None = None  # how much more KL than the first, paired by window
+
+    def as_dict(self) -> dict:
+        """For a file: names, and the measures under the names of the definitions."""
+        measured = {} if self.impact is None else self.impact.measures()
+        return {
+            "column": self.column.label,
+            "number_format": self.column.number_format,
+            "predicted_nats": self.predicted_nats,
+            **measured,
+        }
+
+
+def column_costs(
+    columns: Sequence[Column],
+    asked: Sequence[Measurements | None],
+    settings: Sequence[Setting | None],
+) -> list[ColumnCost]:
+    """Of each column what is predicted and was measured; all on one held-out text.
+
+    Args:
+        asked, settings: of each column; None where it cannot be measured.
+    """
+    costs: list[ColumnCost] = []
+    for column, own, setting in zip(columns, asked, settings, strict=True):
+        if own is None or setting is None:
+            costs.append(ColumnCost(column))
+            continue
+        impact, first = own.impact(setting), costs[0].impact if costs else None
+        against = None
+        if impact is not None and first is not None:
+            against = kl_difference(impact, first)
+        costs.append(ColumnCost(column, own.predicted_nats(setting), impact, against))
+    return costs

@@ -3,12 +3,13 @@ each other."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from dashboard.analysis.report import scale_spread
+from dashboard.analysis.format_runs import NO_INPUT, WRITTEN, run_formats, run_refusal
+from dashboard.analysis.report import KernelRun, QuantizedConv, scale_spread
 from dashboard.calibration import LayerCalibration, SliceCalibration
 from dashboard.formats import (
     REGISTERED,
@@ -23,7 +24,7 @@ from dashboard.formats.least_error import least_error_points
 from dashboard.rules.landscape import Measure
 from dashboard.rules.observers import PUBLISHED_ALPHAS, ScaleRule
 
-INT8 = ("int8", "int8-asymmetric")  # what scales are reported for, and the kernel runs, without
+INT8 = WRITTEN  # what scales are reported for without
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,11 +36,14 @@ class FormatSlice:
     report: FormatReport
     best: FormatReport  # by squared error
 
-    def measures(self) -> dict:
+    def measures(self, kernel_sqnr_db: float | None = None) -> dict:
         """The keys of ``LayerReport.measures``, and those that another format has beside them.
 
         What has no meaning is None: of points that were fitted to the slice all that is a scale's,
-        and everything that the kernel, or a search over α, would give.
+        and everything that a search over α would give.
+
+        Args:
+            kernel_sqnr_db: of the live run; None where there was none.
         """
         output, scales, scale = self.report.output, self.counted.scales, self.report.scale
         measures_distance = self.rule.symmetric and scale is not None
@@ -65,7 +69,7 @@ class FormatSlice:
             "gain_db": None,
             "rounding_mse": output.rounding_mse,
             "clipping_mse": output.clipping_mse,
-            "kernel_sqnr_db": None,
+            "kernel_sqnr_db": kernel_sqnr_db,
             "points": self.report.codebook.size,
             "bits_needed": self.report.codebook.bits_needed,
             "best_scale": self.best.scale,
@@ -76,45 +80,70 @@ class FormatSlice:
 
 @dataclass(frozen=True, eq=False)
 class FormatLayer:
-    """A layer's slices under a number format."""
+    """A layer's slices under a number format, and the kernel's live run with all of them.
+
+    ``refusal`` says why there was no run; ``kernel`` is then None.
+    """
 
     layer: int
     slices: tuple[FormatSlice, ...]
+    kernel: KernelRun | None = None
+    refusal: str | None = None  # a ``Message``
 
     def as_dict(self) -> dict:
         """The keys of ``LayerReport.as_dict``: the x slice's, with B and C nested."""
-        first, *rest = self.slices
+        ran = self.kernel
+        live = [None] * len(self.slices) if ran is None else ran.sqnr_db
+        first, *rest = (
+            own.measures(sqnr_db) for own, sqnr_db in zip(self.slices, live, strict=True)
+        )
         return {
             "layer": self.layer,
-            **first.measures(),
-            "backend": None,
-            "kernel_time_ms": None,
-            "kernel_codes": None,
-            "kernel_differing_codes": None,
+            **first,
+            "backend": ran and ran.backend,
+            "kernel_time_ms": ran and ran.time_ms,
+            "kernel_codes": ran and ran.codes,
+            "kernel_differing_codes": ran and ran.differing_codes,
+            "kernel_refusal": self.refusal,
             "source": "calibrated",
-            **{own.counted.name: own.measures() for own in rest},
+            **{own.counted.name: entry for own, entry in zip(self.slices[1:], rest, strict=True)},
         }
 
 
 def format_layers(
-    layers: Sequence[LayerCalibration], number_format: NumberFormat, rule: ScaleRule
+    layers: Sequence[LayerCalibration],
+    number_format: NumberFormat,
+    rule: ScaleRule,
+    conv_of: Callable[[int], QuantizedConv] | None = None,
 ) -> list[FormatLayer]:
-    """Every slice of every layer; errors as of ``format_under_rule``."""
-    return [
-        FormatLayer(
-            layer.layer,
-            tuple(
-                FormatSlice(
-                    counted,
-                    rule,
-                    format_under_rule(number_format, rule, counted),
-                    best_format(number_format, counted),
-                )
-                for counted in layer.slices
-            ),
+    """Every slice of every layer; errors as of ``format_under_rule``.
+
+    Args:
+        conv_of: what the kernel runs on in a layer; None where there is no conv input.
+    """
+    return [_format_layer(layer, number_format, rule, conv_of) for layer in layers]
+
+
+def _format_layer(
+    layer: LayerCalibration,
+    number_format: NumberFormat,
+    rule: ScaleRule,
+    conv_of: Callable[[int], QuantizedConv] | None,
+) -> FormatLayer:
+    slices = tuple(
+        FormatSlice(
+            counted,
+            rule,
+            format_under_rule(number_format, rule, counted),
+            best_format(number_format, counted),
         )
-        for layer in layers
-    ]
+        for counted in layer.slices
+    )
+    reports = [own.report for own in slices]
+    refusal = NO_INPUT if conv_of is None else run_refusal(reports)
+    if conv_of is None or refusal is not None:
+        return FormatLayer(layer.layer, slices, None, refusal)
+    return FormatLayer(layer.layer, slices, run_formats(conv_of(layer.layer), reports))
 
 
 FRONTIER_BITS = tuple(range(2, 10))  # to 9, since some formats need so many

@@ -33,6 +33,7 @@ from dashboard.analysis.result_store import ResultStore
 from dashboard.calibration import CalibrationError, CalibrationText
 from dashboard.calibration.archive import fingerprint
 from dashboard.calibration.faults import model_fault
+from dashboard.calibration.forward import forward_of
 from dashboard.checkpoints import Checkpoint, backbone_of
 from dashboard.rules.observers import ScaleRule
 
@@ -210,11 +211,10 @@ EDITION = "1"  # of how things are measured; with another, stored results mean n
 
 def _run_key(checkpoint: Checkpoint, model: nn.Module, text: CalibrationText, stored: bool) -> str:
     """What the float model's losses depend on. Without a store the name stands for the files."""
-    weight = next(model.parameters())
     files = fingerprint(checkpoint) if stored else checkpoint.name
     tokens = hashlib.sha256(text.tokens.numpy().astype("<i8").tobytes()).hexdigest()
     shape = tuple(text.tokens.shape)
-    return f"{EDITION}|{files}|{weight.device.type} {weight.dtype}|{shape}|{tokens}"
+    return f"{EDITION}|{files}|{forward_of(backbone_of(model))}|{shape}|{tokens}"
 
 
 def _stored(

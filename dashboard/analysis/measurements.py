@@ -28,18 +28,18 @@ from dashboard.analysis.impact import (
 from dashboard.analysis.prediction import PlannedLayer
 from dashboard.analysis.quantized_forward import LayerQuantization
 from dashboard.analysis.result_store import ResultStore
+from dashboard.analysis.scale_choices import ScaleChoice
 from dashboard.checkpoints import Checkpoint
-from dashboard.rules.observers import ScaleRule
 
 Unit = Literal["kl_nats", "delta_nats"]  # which measure an estimate in nats is of
 
 
-Scales = ScaleRule | BudgetPlan  # what says which scales every layer has
+Scales = ScaleChoice | BudgetPlan  # what says which scales every layer has
 
 
 @dataclass(frozen=True)
 class Setting:
-    """Some layers, ascending, under one rule or plan."""
+    """Some layers, ascending, under one rule, in one number format, or by one plan."""
 
     scales: Scales
     layers: tuple[int, ...]
@@ -52,7 +52,7 @@ Plan = Callable[[Scales], Mapping[int, PlannedLayer]]
 class Measurements:
     """Settings of one model on one held-out text, in one mode.
 
-    ``plan`` gives every layer's scales under a rule or plan; ``known`` what was measured under an
+    ``plan`` gives every layer's scales by a choice or plan; ``known`` what was measured under an
     ``impact_key``, or None.
     """
 

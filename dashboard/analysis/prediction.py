@@ -14,10 +14,12 @@ import numpy as np
 
 from dashboard.analysis.health import check_same_model, float_groups, order_of
 from dashboard.analysis.quantized_forward import (
+    Choose,
     LayerQuantization,
     SliceQuantization,
     chosen_slices,
     quantize_layer,
+    quantize_slices,
     wanted_slices,
 )
 from dashboard.calibration import Calibration, ConvCapture, LayerCalibration, SliceScales
@@ -74,6 +76,23 @@ def plan_layers(
             capture = calibration.capture(counted.layer)
             layer = quantize_groups(counted, checkpoint.slices, rule, capture, group_size, names)
         planned[counted.layer] = PlannedLayer(layer, predict_layer(counted, layer, capture))
+    return planned
+
+
+def plan_slices(
+    checkpoint: Checkpoint,
+    calibration: Calibration,
+    choose: Choose,
+    names: Collection[str] | None = None,
+) -> dict[int, PlannedLayer]:
+    """Every calibrated layer, each slice with the scale, or the points, that ``choose`` gives it.
+
+    ``names`` and errors as of ``plan_layers``.
+    """
+    planned = {}
+    for counted in calibration.layers:
+        layer = quantize_slices(counted, checkpoint.slices, choose, names)
+        planned[counted.layer] = PlannedLayer(layer, predict_layer(counted, layer))
     return planned
 
 

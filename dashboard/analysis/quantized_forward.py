@@ -27,7 +27,7 @@ from dashboard.calibration import LayerCalibration, SliceCalibration, SliceScale
 from dashboard.checkpoints import Checkpoint, ConvSlice, ConvWeights, replaced_outputs
 from dashboard.checkpoints.output_seam import Replacement
 from dashboard.formats import Codebook, NumberFormat, format_under_rule
-from dashboard.rules.observers import ScaleRule, output_scale
+from dashboard.rules.observers import OutputScale, ScaleRule, output_scale
 from kernels import quant_causal_conv1d
 from kernels.int8 import QMAX, QMIN, dequantize, quantize, round_half_away
 from kernels.reference import accumulate, dequantize_conv, silu
@@ -136,16 +136,34 @@ def quantize_layer(
         number_format: of the output; None is INT8, symmetric or not as the rule is. Errors as of
             ``format_under_rule``.
     """
+
+    def choose(own: SliceCalibration) -> OutputScale | Codebook:
+        if number_format is None:
+            return output_scale(rule, own)
+        return format_under_rule(number_format, rule, own).codebook
+
+    return quantize_slices(counted, conv_slices, choose, names)
+
+
+Choose = Callable[[SliceCalibration], OutputScale | Codebook]
+
+
+def quantize_slices(
+    counted: LayerCalibration,
+    conv_slices: Sequence[ConvSlice],
+    choose: Choose,
+    names: Collection[str] | None = None,
+) -> LayerQuantization:
+    """Each slice with the scale, or the points, that ``choose`` gives it; the rest as above."""
     slices = []
     for conv_slice, own in chosen_slices(counted, conv_slices, names):
-        if number_format is not None:
-            report = format_under_rule(number_format, rule, own)
+        chosen = choose(own)
+        if isinstance(chosen, Codebook):
             unit = np.ones((), np.float32)
-            slices.append(SliceQuantization(conv_slice, own.scales, unit, codebook=report.codebook))
-            continue
-        chosen = output_scale(rule, own)
-        scale_out = np.asarray(chosen.scale, np.float32)
-        slices.append(SliceQuantization(conv_slice, own.scales, scale_out, chosen.zero_point))
+            slices.append(SliceQuantization(conv_slice, own.scales, unit, codebook=chosen))
+        else:
+            scale_out = np.asarray(chosen.scale, np.float32)
+            slices.append(SliceQuantization(conv_slice, own.scales, scale_out, chosen.zero_point))
     return LayerQuantization(counted.layer, tuple(slices))
 
 

@@ -400,7 +400,7 @@ def quantize_conv(
         acc = accumulate(x_q[i : i + 1], weight_q)
         silu_ref[i] = silu(dequantize_conv(acc, bias_q, scale_x, scale_w, scale_b))[0]
         y[i] = F.silu(causal_conv1d(x, weight, bias))[0]
-    signal = tuple(sum(_energy(batch[conv_slice.channels]) for batch in y) for conv_slice in slices)
+    signal = tuple(sum(energy(batch[conv_slice.channels]) for batch in y) for conv_slice in slices)
     return QuantizedConv(
         x_q, weight_q, bias_q, scale_x, scale_w, scale_b, silu_ref, y, signal, tuple(slices)
     )
@@ -457,7 +457,7 @@ def run_kernel(
         differing += int((codes[i] != expected).sum())
         error = dequantize(codes[i], scale_out[:, None], offset) - conv.y[i]
         for k, conv_slice in enumerate(conv.slices):
-            error_sum[k] += _energy(error[conv_slice.channels])
+            error_sum[k] += energy(error[conv_slice.channels])
     if differing:
         logger.warning(
             "%s gives %d of %d codes other than the reference", backend, differing, codes.numel()
@@ -485,6 +485,6 @@ def timed(run: Callable[[], Tensor], backend: str) -> tuple[Tensor, float]:
     return codes, (time.perf_counter() - started) * 1e3
 
 
-def _energy(values: Tensor) -> float:
+def energy(values: Tensor) -> float:
     """Σ v² of (D, L) values, each channel in float32, the channels added in float64."""
     return float(torch.linalg.vector_norm(values, dim=-1).double().square().sum())

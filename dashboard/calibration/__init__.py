@@ -5,6 +5,7 @@ convolutions make (``counting``), in one process or in many (``processes``), whi
 (``unfinished``); ``histogram`` is what is counted, and all that follows from it; ``batch_store``
 keeps each batch's histogram on disk while a calibration runs, ``archive`` a whole calibration as a
 file, and ``calibration_store`` those that were counted before; ``packed`` are the samples' own.
+``whole_files`` writes what is whole or not there.
 """
 
 from dashboard.calibration.capture import (
@@ -23,6 +24,7 @@ from dashboard.calibration.capture import (
     Tokenizer,
     calibrate,
     calibrate_in_passes,
+    check_batch_size,
     cut_text,
     decoder,
     given_tokens,
@@ -50,6 +52,7 @@ __all__ = [
     "Tokenizer",
     "calibrate",
     "calibrate_in_passes",
+    "check_batch_size",
     "cut_text",
     "decoder",
     "given_tokens",

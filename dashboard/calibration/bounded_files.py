@@ -15,7 +15,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from dashboard.calibration.archive import write_whole
+from dashboard.calibration.whole_files import write_whole
 
 ABANDONED_S = 3600  # after which a file that was never moved to its place is a killed process's
 

@@ -34,6 +34,7 @@ from dashboard.calibration.archive import (
 from dashboard.calibration.bounded_files import BoundedFiles, Holdings
 from dashboard.calibration.capture import Calibration, CalibrationError
 from dashboard.calibration.packed import unpack
+from dashboard.checkpoints import Checkpoint
 
 logger = logging.getLogger(__name__)
 
@@ -52,7 +53,7 @@ ON_CPU = "cpu float32"
 
 @dataclass(frozen=True)
 class CountsKey:
-    """All that counts depend on. ``forward`` says where the model ran and in which dtype."""
+    """All that counts depend on. ``forward``: where the model ran, in which dtype, by what."""
 
     fingerprint: str
     tokenizer: str
@@ -185,13 +186,15 @@ def counts_key(
     device: str,
     store: CalibrationStore | None,
     tokenizer: Path | None = None,
+    dtype: str = "",
 ) -> CountsKey:
     """The key of a checkpoint's counts on the first batches of a text.
 
     Args:
-        device: that the model runs on: "cpu", in float32, or "cuda", in the checkpoint's own dtype.
+        device: that the model runs on: "cpu", in float32, or "cuda".
         store: remembers fingerprints; None where none is kept on disk.
         tokenizer: the directory of another one than the checkpoint's own.
+        dtype: of the forward on a GPU: ``checkpoints.forward_dtype``.
     """
     fingerprint = (
         store.fingerprint(directory) if store else fingerprint_of_files(directory, FINGERPRINTED)
@@ -203,8 +206,30 @@ def counts_key(
         batches=batches,
         seq_len=seq_len,
         gradients=gradients,
-        forward=ON_CPU if device == "cpu" else f"{device} own dtype",
+        forward=ON_CPU if device == "cpu" else f"{device} {dtype}, {_gpu_packages()}",
     )
+
+
+@cache
+def _gpu_packages() -> str:
+    """Whose kernels transformers takes on a GPU: another one rounds otherwise."""
+    installed = []
+    for name in ("causal-conv1d", "mamba-ssm"):
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            installed.append(f"{name} {importlib.metadata.version(name)}")
+    return ", ".join(installed) or "plain torch"
+
+
+def recalled(
+    store: CalibrationStore | None, checkpoint: Checkpoint, text_name: str, key: CountsKey
+) -> Calibration | None:
+    """``kept``, under the names that its checkpoint and text go by now."""
+    known = kept(store, checkpoint.path, key)
+    if known is None:
+        return None
+    logger.info("the counts of %s were made before", checkpoint.name)
+    origin = replace(known.calibration.origin, checkpoint=checkpoint.name, text=text_name)
+    return replace(known.calibration, origin=origin)
 
 
 def default_store() -> CalibrationStore | None:

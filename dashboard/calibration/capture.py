@@ -494,7 +494,7 @@ def calibrate(
     Raises CalibrationError where activations are not finite or leave float16's range, naming the
     layer and the batch.
     """
-    _check_batch_size(batch_size, gradients)
+    check_batch_size(batch_size, gradients)
     wanted = sorted(checkpoint.layers if layers is None else set(layers))
     tally = Tally(len(wanted) * len(checkpoint.slices))
     captures = count_batches(
@@ -512,7 +512,7 @@ def calibrate(
     return assemble(checkpoint, backbone, text, wanted, tally, captures)
 
 
-def _check_batch_size(batch_size: int, gradients: bool) -> None:
+def check_batch_size(batch_size: int, gradients: bool) -> None:
     if batch_size < 1:
         raise CalibrationError(
             "{count} sequences a forward were asked for; it must be at least 1", count=batch_size

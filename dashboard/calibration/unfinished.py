@@ -32,7 +32,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 from torch import nn
 
-from dashboard.calibration.archive import FINGERPRINTED, write_whole
+from dashboard.calibration.archive import FINGERPRINTED
 from dashboard.calibration.capture import (
     Calibration,
     CalibrationText,
@@ -43,6 +43,7 @@ from dashboard.calibration.capture import (
 from dashboard.calibration.counting import Arrays, Counter, Tally
 from dashboard.calibration.forward import forward_of
 from dashboard.calibration.processes import Processes
+from dashboard.calibration.whole_files import write_whole
 from dashboard.checkpoints import Checkpoint
 
 logger = logging.getLogger(__name__)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -74,13 +75,7 @@ def _load(
     """The model that transformers calls <family's classes><kind>."""
     device = device or default_device()
     on_cpu = torch.device(device).type == "cpu"
-    if dtype not in (None, torch.float32, *(() if on_cpu else (torch.bfloat16, torch.float16))):
-        raise CheckpointError(
-            "dtype is {dtype}; on {device} a forward is in {allowed}",
-            dtype=str(dtype).removeprefix("torch."),
-            device=device,
-            allowed="float32" if on_cpu else "float32, bfloat16 or float16",
-        )
+    _check_dtype(dtype, device)
     if checkpoint.is_quantized:
         raise CheckpointError(
             "{path} is quantized already: it has no float weights to calibrate with, only the "
@@ -278,8 +273,42 @@ def _translate(checkpoint: Checkpoint, config_class: Any) -> object:
 
 def _own_dtype(state: dict[str, Tensor]) -> torch.dtype:
     """That of the weights that the mixers project with."""
-    mixer = next(match["mixer"] for name in state if (match := MIXER_TENSOR.fullmatch(name)))
-    return state[f"{mixer}.in_proj.weight"].dtype
+    return state[_in_proj(state)].dtype
+
+
+def forward_dtype(checkpoint: Checkpoint, device: str, dtype: str | None = None) -> str:
+    """In which dtype a forward would run: "float32", "bfloat16" or "float16".
+
+    Arguments are those of ``load_backbone``, and so is what is refused; ``dtype`` by its name.
+    """
+    if dtype is not None:
+        _check_dtype(DTYPES[dtype], device)
+        return dtype
+    if torch.device(device).type == "cpu":
+        return "float32"
+    weights = open_weights(checkpoint.weights_path)
+    return _name(weights.read(_in_proj(weights.files)).dtype)
+
+
+def _check_dtype(dtype: torch.dtype | None, device: str) -> None:
+    on_cpu = torch.device(device).type == "cpu"
+    if dtype not in (None, torch.float32, *(() if on_cpu else (torch.bfloat16, torch.float16))):
+        raise CheckpointError(
+            "dtype is {dtype}; on {device} a forward is in {allowed}",
+            dtype=_name(dtype),
+            device=device,
+            allowed="float32" if on_cpu else "float32, bfloat16 or float16",
+        )
+
+
+def _name(dtype: torch.dtype | None) -> str:
+    return str(dtype).removeprefix("torch.")
+
+
+def _in_proj(names: Iterable[str]) -> str:
+    """The weights that a mixer projects with, of a checkpoint that has float ones."""
+    mixer = next(match["mixer"] for name in names if (match := MIXER_TENSOR.fullmatch(name)))
+    return f"{mixer}.in_proj.weight"
 
 
 def find_mixer(backbone: nn.Module, layer: int) -> nn.Module:

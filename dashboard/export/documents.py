@@ -39,8 +39,7 @@ def document(
     Args:
         number_format: its name; None is INT8, symmetric or not as the rule is.
     """
-    first = reports[0]
-    kernel = first.kernel if isinstance(first, LayerReport) else None
+    kernel = next((report.kernel for report in reports if report.kernel), None)
     return {
         "checkpoint": origin.checkpoint,
         "family": origin.family,

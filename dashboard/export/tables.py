@@ -35,7 +35,7 @@ TABLE_COLUMNS = {
     "kernel_sqnr_db": "{:.2f}",
     "kernel_differing_codes": "{}",
 }
-# Of another number format than INT8, which no kernel wrote and no α was looked for.
+# Of another number format than INT8, for which no α was looked for.
 FORMAT_COLUMNS = {
     "layer": "{}",
     "x_out_scale": "{:.8f}",
@@ -48,6 +48,8 @@ FORMAT_COLUMNS = {
     "sqnr_db": "{:.2f}",
     "best_scale": "{:.8f}",
     "best_sqnr_db": "{:.2f}",
+    "kernel_sqnr_db": "{:.2f}",
+    "kernel_differing_codes": "{}",
 }
 
 
@@ -177,6 +179,8 @@ def as_table(document: dict) -> str:
         for layer in document["layers"]
     ]
     lines = [head, "", *aligned(list(columns), rows)]
+    reasons = dict.fromkeys(layer.get("kernel_refusal") for layer in document["layers"])
+    lines += ["", *(reason for reason in reasons if reason)] if any(reasons) else []
     if "recommended" in document:
         recommended = document["recommended"]
         best = [

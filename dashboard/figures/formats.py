@@ -44,8 +44,8 @@ BITS_SHOWN = (1.7, 10.15)
 LABEL_GAP = 0.034  # of the axis, between two names
 MARKS = {"integer": "circle", "float": "square", "log": "triangle-up", "quantile": "diamond",
          "soft-edge": "cross"}  # fmt: skip
-RULER_HEIGHT, RULER_HEIGHT_NARROW = 470, 430
-HISTOGRAM, RULERS, DENSITY = (0.52, 1.0), (0.3, 0.47), (0.0, 0.24)  # of the height
+RULER_HEIGHT, RULER_HEIGHT_NARROW = 500, 480
+HISTOGRAM, RULERS, DENSITY = (0.54, 1.0), (0.26, 0.51), (0.0, 0.2)  # of the height
 BINS, DENSITY_BINS = 240, 48
 LEAST_SHARE = 1e-6  # below which a share is not drawn
 DARKEST_LOSS_DB = 20.0
@@ -276,7 +276,7 @@ def format_ruler(
             "title": {"text": say("values")},
             "automargin": True,
         },
-        yaxis2={"domain": list(RULERS), "range": [-0.1, 2.0], "tickvals": [], "automargin": True},
+        yaxis2={"domain": list(RULERS), "range": [-0.1, 2.5], "tickvals": [], "automargin": True},
         yaxis3={
             "domain": list(DENSITY),
             "range": [np.log10(LEAST_SHARE), 0.1],
@@ -299,10 +299,10 @@ def format_ruler(
     for row, (own, concept) in enumerate(zip(reports, concepts, strict=True)):
         points = own.codebook.points
         within = points[(points >= x_range[0]) & (points <= x_range[1])]
-        base = 1.0 - row
+        base = 1.25 * (1 - row)
         figure.add_trace(
             line(
-                *strokes((within, within), (base, base + 0.62)),
+                *strokes((within, within), (base, base + 0.6)),
                 concept,
                 1.0,
                 yaxis="y2",
@@ -312,7 +312,7 @@ def format_ruler(
         figure.add_annotation(
             label(
                 x_range[1],
-                base + 0.81,
+                base + 0.9,
                 say(
                     "{format}: {shown} of its values",
                     format=format_label(own.number_format.name, say),

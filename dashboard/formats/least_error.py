@@ -74,10 +74,9 @@ def _one_more(
     earlier than that of one fewer, and no earlier than for a shorter prefix.
     """
     count = len(number) - 1
-    low = np.maximum(last, cells)  # each cell has one value at least
     begin = np.full(count + 2, 0, np.int64)
     best = np.full(count + 1, -np.inf)
-    begin[: cells + 1] = cells
+    begin[: cells + 1] = cells  # each cell before the last has one value at least
     begin[count + 1] = count - 1
     stride = 1 << max(int(count).bit_length() - 1, 0)
     while stride >= 1:
@@ -85,7 +84,7 @@ def _one_more(
         i = i[i > cells]
         if len(i):
             right = np.minimum(i + stride, count + 1)
-            least = np.maximum(begin[i - stride], low[i])
+            least = np.maximum(begin[i - stride], last[i])
             most = np.minimum(begin[right], i - 1)
             best[i], begin[i] = _best_of(number, first, gain, i, least, most)
         stride >>= 1

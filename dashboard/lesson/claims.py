@@ -16,7 +16,17 @@ from dashboard.analysis.report import KernelRun, format_alpha
 from dashboard.formats import REGISTERED, best_format, format_under_rule
 from dashboard.lesson import toy_example as toy
 from dashboard.lesson.calibrated import CalibratedModel
-from dashboard.lesson.costs import HIGH, LOW, MINMAX, SCALE_WX, ModelCosts, costed_rules
+from dashboard.lesson.costs import (
+    HIGH,
+    LOW,
+    MINMAX,
+    SCALE_WX,
+    SHIFTED,
+    SOFT_EDGES,
+    THREE_SEGMENTS,
+    ModelCosts,
+    costed_rules,
+)
 from dashboard.lesson.group_scales import evidence_values
 from dashboard.lesson.outliers import with_outliers
 from dashboard.lesson.quotations import QUOTES, Quote
@@ -100,6 +110,11 @@ def claims(
             costs.sentence((MINMAX, LOW, HIGH), say),
             costs.comparison(MINMAX, LOW, say),
             costs.comparison(MINMAX, HIGH, say),
+        ),
+        "soft_edge": say.sentences(
+            costs.formats_sentence((LOW, *SOFT_EDGES, SHIFTED), say),
+            costs.comparison(THREE_SEGMENTS, LOW, say),
+            costs.comparison(THREE_SEGMENTS, SHIFTED, say),
         ),
     }
     return tuple(

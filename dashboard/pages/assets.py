@@ -3,7 +3,7 @@
 Streamlit serves directories of installed packages that hold components
 (``/_stcore/bidi-components/NAME/…``). This project is not installed, so its two directories are
 entered here, in the way in which Streamlit enters those of a package. Nothing comes from the
-network. ``preload`` has the browser fetch them while Python still imports what computes the page.
+network, and the browser asks for them with the page itself, before anything was computed.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from hashlib import sha256
 from pathlib import Path
 
 import streamlit as st
+from starlette.datastructures import MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from streamlit.components.v2.get_bidi_component_manager import get_bidi_component_manager
 from streamlit.components.v2.manifest_scanner import ComponentConfig, ComponentManifest
 
@@ -21,6 +23,9 @@ ROOM = Path(__file__).resolve().parents[1]
 PLOTLY = "figures/plotlyjs/plotly-cartesian.min.js"
 BROWSER = "pages/browser"
 SERVED = {"plotly": "figures/plotlyjs", "browser": BROWSER}
+
+# What modules of browser/ import, by addresses without a version.
+IMPORTED = ("plotly/prepare.js", "browser/probe.js", "browser/silu.js")
 
 # Streamlit's own script lies under static/, wherever a proxy has put the app.
 ROOT_JS = "document.querySelector('script[src*=\"static/js/\"]').src.split('static/js/')[0]"
@@ -37,9 +42,37 @@ _PRELOAD = st.components.v2.component(
 
 
 def preload() -> None:
-    """Have the browser fetch plotly.js and what draws with it; call it before large imports."""
+    """Have the browser run plotly.js before there is anything to draw; call it first of all."""
     serve()
     _PRELOAD(key="preload", data={"module": address("figure.js"), "library": library()}, height=1)
+
+
+class Announced:
+    """ASGI middleware: a page's header names what the browser will draw with (``Link``, RFC 8288).
+
+    By the time at which the first figure comes, plotly.js has been fetched and compiled beside
+    Streamlit's own scripts. Addresses are relative to the page's, below whatever path a proxy adds.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def announce(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                if headers.get("content-type", "").startswith("text/html"):
+                    headers.append("link", _announced())
+            await send(message)
+
+        await self.app(scope, receive, announce if scope["type"] == "http" else send)
+
+
+@cache
+def _announced() -> str:
+    modules = [address("figure.js"), address("instrument.js"), *map(served_at, IMPORTED)]
+    preloads = [f"<{where}>; rel=modulepreload" for where in modules]
+    return ", ".join([f"<{library()}>; rel=preload; as=script", *preloads])
 
 
 def serve() -> None:
@@ -67,7 +100,12 @@ def address(name: str) -> str:
 @cache
 def _address(kind: str, path: Path) -> str:
     edition = sha256(path.read_bytes()).hexdigest()[:12]
-    return f"_stcore/bidi-components/scalescope.{kind}/{path.name}?v={edition}"
+    return f"{served_at(f'{kind}/{path.name}')}?v={edition}"
+
+
+def served_at(name: str) -> str:
+    """Where a file "KIND/NAME" of a directory of ``SERVED`` lies, from the server's root."""
+    return f"_stcore/bidi-components/scalescope.{name}"
 
 
 def module_loader(*names: str) -> str:

@@ -16,8 +16,9 @@ from typing import Literal
 
 from torch import Tensor
 
+from dashboard.analysis.format_runs import run_formats
 from dashboard.analysis.report import KernelRun, QuantizedConv, quantize_conv, run_kernel
-from dashboard.calibration import Calibration, ConvCapture, Progress, archive, calibrate
+from dashboard.calibration import Calibration, ConvCapture, Progress, calibrate
 from dashboard.calibration.calibration_store import (
     CalibrationStore,
     CountsKey,
@@ -26,8 +27,9 @@ from dashboard.calibration.calibration_store import (
 )
 from dashboard.calibration.calibration_store import kept as kept_counts
 from dashboard.calibration.histogram import Histogram
-from dashboard.checkpoints import default_device
-from dashboard.pages import loading
+from dashboard.checkpoints import default_device, forward_dtype
+from dashboard.formats import FormatReport
+from dashboard.pages import loading, uploads
 from dashboard.pages.jobs import JOBS
 from dashboard.pages.shelves import KEEP_BYTES, shelf
 from dashboard.pages.sources import Source
@@ -89,16 +91,15 @@ def _at_hand(source: Source, gradients: bool = False) -> Calibration | None:
     if counted is not None and (_has_gradients(counted) or not gradients):
         return counted
     if source.from_file:
-        counted = archive.load_calibration(source.checkpoint)
+        counted = loading.calibration_file(source.checkpoint)
         kept.put(source, counted)
         return counted
     store, key = calibration_store(), _key(source, gradients)
     stored = kept_counts(store, loading.directory(source.checkpoint), key)
     if stored is None:
         return None
-    origin = replace(
-        stored.calibration.origin, checkpoint=source.checkpoint, text=Path(source.text).name
-    )
+    text_name = Path(uploads.title(source.text)).name
+    origin = replace(stored.calibration.origin, checkpoint=source.checkpoint, text=text_name)
     counted = replace(stored.calibration, origin=origin)
     kept.put(source, counted)
     shelf("whence").put(source, Whence("kept" if stored.day else "carried", stored.day))
@@ -113,25 +114,30 @@ def _put(source: Source, made: Calibration, gradients: bool) -> Calibration:
     shelf("calibration").put(source, counted)
     shelf("whence").put(source, Whence("now"))
     store = calibration_store()
-    if store is not None:
+    if store is not None and not source.is_uploaded:
         store.put(_key(source, gradients), counted)
     return counted
 
 
 def _key(source: Source, gradients: bool) -> CountsKey:
     """What the source's counts depend on."""
-    return shelf("hash").get_or_make(
-        (source, gradients),
-        lambda: counts_key(
+
+    def make() -> CountsKey:
+        device = default_device()
+        on_cpu = device == "cpu"
+        return counts_key(
             loading.directory(source.checkpoint),
             loading.text_hash(source),
             source.batches,
             source.seq_len,
             gradients,
-            default_device(),
+            device,
             calibration_store(),
-        ),
-    )
+            # On a CPU it is float32, of whatever weights: a sample's are not opened for that.
+            dtype="" if on_cpu else forward_dtype(loading.checkpoint(source.checkpoint), device),
+        )
+
+    return shelf("hash").get_or_make((source, gradients), make)
 
 
 def has_gradients(source: Source) -> bool:
@@ -286,6 +292,16 @@ def run_live(
     """``report.run_kernel`` in its turn; what ``while_waiting`` raises ends the waiting."""
     with turn(while_waiting):
         return run_kernel(conv, scales, zero_points=zero_points)
+
+
+def run_live_format(
+    conv: QuantizedConv,
+    report: FormatReport,
+    while_waiting: Callable[[], object] | None = None,
+) -> KernelRun:
+    """``format_runs.run_formats`` of one slice in its turn, as ``run_live``."""
+    with turn(while_waiting):
+        return run_formats(conv, [report])
 
 
 def channels(source: Source, layer: int, index: int) -> tuple[Histogram, ...]:

@@ -11,8 +11,11 @@ from dataclasses import dataclass
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
+from dashboard.analysis.budget import BudgetPlan
+from dashboard.analysis.impact import Impact
 from dashboard.analysis.measurements import Setting
 from dashboard.analysis.report import KernelRun
+from dashboard.analysis.scale_choices import ScaleChoice
 from dashboard.calibration import CalibrationError
 from dashboard.checkpoints import CheckpointError
 from dashboard.lesson.calibrated import CalibratedModel
@@ -25,7 +28,7 @@ from dashboard.lesson.claims import (
     additions,
     claims,
 )
-from dashboard.lesson.costs import ModelCosts, costed_rules
+from dashboard.lesson.costs import ModelCosts, costed_scales
 from dashboard.lesson.quotations import (
     ANALYSIS,
     COMMIT,
@@ -36,14 +39,14 @@ from dashboard.lesson.quotations import (
     Quote,
 )
 from dashboard.messages import Message
-from dashboard.pages import calibrating, costing, measuring, outlining, registry, speaking
+from dashboard.pages import calibrating, costing, measuring, outlining, registry, speaking, waiting
 from dashboard.pages.lesson_model import calibrated_model, model_box
 from dashboard.pages.measuring import Study
 from dashboard.pages.refusing import refusals
 from dashboard.pages.registry import page
+from dashboard.pages.remembering import STATE
 from dashboard.pages.sources import Source
 from dashboard.pages.waiting import Frame
-from dashboard.rules.observers import ScaleRule
 from dashboard.rules.published import ANALYSIS_NAMES, PA_RUN, QUAMBA, QUAMBA2
 from dashboard.text import prose
 from dashboard.text.glossary import glossary
@@ -69,6 +72,8 @@ def claims_page(frame: Frame, say: Language) -> None:
         for key, quotes in QUOTES.items()
     }
     model = calibrated_model(source, frame)
+    if STATE.get("predict_costs") and not source.from_file:
+        waiting.calibrated(frame, outlining.outline(source).source, gradients=True)
     study = None if source.from_file else known_costs(source, model)
     costs = NOT_MEASURED if study is None else costs_of(study)
     with refusals(frame):
@@ -89,6 +94,13 @@ def claims_page(frame: Frame, say: Language) -> None:
                     "note",
                 )
                 measuring.button(study, say)
+        elif not study.missing and None in costs_predicted(study):
+            offer.button(
+                say("Predict these costs, too"),
+                key="predict_costs_now",
+                help=say("One backward pass over the calibration batches counts gradients."),
+                on_click=_predict,
+            )
         measuring.go_on(frame, [study])
     elif not source.from_file:
         run_float_model(source, frame)
@@ -110,21 +122,31 @@ def known_costs(source: Source, model: CalibratedModel) -> Study | None:
     run = costing.float_run(held_out, lambda _: None)
     asked = costing.measurements(held_out, run, "output")
     layers = outlining.outline(source).layers
-    rules = costed_rules(model.recommendation.alpha)
-    settings = [Setting(rule, layers) for rule in rules]
+    settings = [Setting(own, layers) for own in costed_scales(model.recommendation.alpha)]
     return measuring.study_of("claims", held_out, asked, settings)
 
 
+def _predict() -> None:
+    STATE.predict_costs = True
+
+
+def costs_predicted(study: Study) -> list[float | None]:
+    """What each setting is predicted to cost; None where no gradients were counted."""
+    return [study.asked.predicted_nats(setting) for setting in study.settings]
+
+
 def costs_of(study: Study) -> ModelCosts:
-    """What was measured so far of the claims' scales."""
-    known = {setting.scales: study.asked.impact(setting) for setting in study.settings}
-    return ModelCosts(
-        {
-            rule: impact
-            for rule, impact in known.items()
-            if impact is not None and isinstance(rule, ScaleRule)
-        }
-    )
+    """What was measured so far of the claims' scales, and is predicted."""
+    impacts: dict[ScaleChoice, Impact] = {}
+    predicted: dict[ScaleChoice, float] = {}
+    for setting, nats in zip(study.settings, costs_predicted(study), strict=True):
+        impact, own = study.asked.impact(setting), setting.scales
+        assert not isinstance(own, BudgetPlan)  # the claims are about none
+        if impact is not None:
+            impacts[own] = impact
+        if nats is not None:
+            predicted[own] = nats
+    return ModelCosts(impacts, predicted)
 
 
 def run_float_model(source: Source, frame: Frame) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -11,25 +12,41 @@ from dashboard import figures
 from dashboard.analysis.compare import (
     QUANTITIES,
     Column,
+    ColumnCost,
+    are_comparable,
+    column_costs,
     compared_rows,
     layer_numbers,
     published_columns,
     stored_column,
 )
-from dashboard.analysis.report import format_alpha, rule_label
-from dashboard.calibration import DEFAULT_TEXT, text_names
+from dashboard.analysis.measurements import Measurements, Setting
+from dashboard.analysis.report import format_alpha
+from dashboard.analysis.scale_choices import (
+    BestAlpha,
+    FormatScales,
+    ScaleChoice,
+    choice_label,
+    choose_scales,
+)
+from dashboard.calibration import DEFAULT_TEXT
 from dashboard.checkpoints import quantized_sample_names, sample_names
 from dashboard.export import documents, tables
+from dashboard.formats import DEFAULT_FORMAT
+from dashboard.formats import REGISTERED as FORMATS
+from dashboard.formats import names as format_names
 from dashboard.messages import Message
-from dashboard.pages import controls, loading, outlining, studies
+from dashboard.pages import controls, costing, loading, measuring, outlining, studies, uploads
 from dashboard.pages.controls import Choice
 from dashboard.pages.exporting import export_bar, origin_of, show_figure
 from dashboard.pages.grid import show_layers
+from dashboard.pages.measuring import Study
 from dashboard.pages.refusing import refusals
 from dashboard.pages.registry import page
-from dashboard.pages.remembering import STATE, keep, kept, one_of, whole
-from dashboard.pages.sources import Source
+from dashboard.pages.remembering import STATE, keep, kept, one_of, switched, whole
+from dashboard.pages.sources import Source, text_choices
 from dashboard.pages.waiting import Frame
+from dashboard.refusals import Refusal
 from dashboard.rules.observers import (
     ALPHA_RULES,
     DEFAULT_RULE,
@@ -62,6 +79,7 @@ class ColumnChoice:
     observer: str
     alpha: str
     text: str
+    number_format: str
 
     def source(self, choice: Choice) -> Source:
         """Its calibration: as many batches of as many tokens as A's."""
@@ -86,13 +104,14 @@ def compare(frame: Frame, say: Language) -> None:
         stored=True,
     )
     with frame.own:
-        others = _column_boxes(say)
-    columns = [_first_column(choice, say)]
-    columns += [_column(i, other, choice, frame) for i, other in enumerate(others, start=1)]
+        first_format, others = _column_boxes(say)
+    entries = [_first_column(choice, first_format, frame)]
+    entries += [_column(i, other, choice, frame) for i, other in enumerate(others, start=1)]
+    columns = [entry.column for entry in entries]
     frame.progress.empty()
 
     headline_slot = st.container()
-    quantity = _quantity_box(say)
+    quantity = _quantity_box(columns, say)
     headline = captions.compare_headline(columns, quantity, say)
     verdict = captions.compare_verdict(columns, say)
     with headline_slot:
@@ -109,10 +128,23 @@ def compare(frame: Frame, say: Language) -> None:
             "A."
         )
     )
-    _show_side_by_side(choice, others[0], columns, say)
+    if any(column.number_format != columns[0].number_format for column in columns):
+        st.caption(
+            say(
+                "x_out_scale is in units of its column's number format: of two formats it is shown "
+                "and not compared."
+            )
+        )
+    _show_side_by_side(choice, entries, say)
+    studies_of_cost, costs = _show_costs(choice, entries, frame, say)
 
     flat = compared_rows(columns)
     origin = origin_of(choice, None if choice.outline.stored else choice.rule)
+    cost_sections = (
+        [documents.Section(_cost_heading(say), rows=captions.cost_rows(costs, say))]
+        if costs
+        else []
+    )
     export_bar(
         "compared",
         origin,
@@ -121,10 +153,12 @@ def compare(frame: Frame, say: Language) -> None:
             "json": lambda: tables.as_json(
                 {
                     "columns": [column.label for column in columns],
+                    "number_formats": [column.number_format for column in columns],
                     "batches": choice.source.batches,
                     "seq_len": choice.source.seq_len,
                     "date": origin.date,
                     "rows": flat,
+                    "costs": [cost.as_dict() for cost in costs],
                 }
             ),
             "html": lambda: documents.report_html(
@@ -133,27 +167,45 @@ def compare(frame: Frame, say: Language) -> None:
                 [
                     documents.Section(headline, [verdict]),
                     documents.Section(quantity, figure=lines, rows=rows),
+                    *cost_sections,
                 ],
                 say,
             ),
         },
         say,
     )
+    measuring.go_on(frame, studies_of_cost)
 
 
-def _column_boxes(say: Language) -> list[ColumnChoice]:
-    """How many columns, and what each after A stands for."""
+def _column_boxes(say: Language) -> tuple[str, list[ColumnChoice]]:
+    """A's number format, how many columns there are, and what each after A stands for."""
     kept("columns", whole(2, MOST))
     count = st.number_input(say("Columns"), 2, MOST, 2, key="columns", width=100)
     keep("columns", count, 2)
+    first_format = _format_box(0, "visible", say)
     with st.container(key="column_boxes"):
-        return [_boxes_of(i, say) for i in range(1, int(count))]
+        return first_format, [_boxes_of(i, say) for i in range(1, int(count))]
+
+
+def _format_box(i: int, shown: Literal["visible", "collapsed"], say: Language) -> str:
+    key = f"format_{LETTERS[i].lower()}"
+    kept(key, one_of(format_names()))
+    chosen = st.selectbox(
+        say("Format of {column}", column=LETTERS[i]),
+        format_names(),
+        key=key,
+        width=190,
+        format_func=lambda name: captions.format_label(name, say),
+        label_visibility=shown,
+    )
+    return keep(key, chosen, DEFAULT_FORMAT)
 
 
 def _boxes_of(i: int, say: Language) -> ColumnChoice:
     """One column's source, rule, α and text; only the first row of boxes has labels over it."""
     sources = [SAME, *sample_names(), *quantized_sample_names(), *PUBLISHED]
-    texts = [SAME, *text_names()]
+    texts = [SAME, *text_choices()]
+    uploaded = controls.upload_form(say)
     words = {SAME: say("same as A"), BEST: say("each layer's best")}
     keys = [f"{name}_{LETTERS[i].lower()}" for name in ("source", "rule", "alpha", "text")]
     for key in keys:
@@ -198,7 +250,7 @@ def _boxes_of(i: int, say: Language) -> ColumnChoice:
         text = st.selectbox(
             say("Text of {column}", column=LETTERS[i]),
             texts,
-            format_func=lambda option: words.get(option, option),
+            format_func=lambda option: words.get(option) or uploaded(option),
             key=keys[3],
             width=150,
             accept_new_options=True,
@@ -206,42 +258,82 @@ def _boxes_of(i: int, say: Language) -> ColumnChoice:
             disabled=given,
             label_visibility=shown,
         )
+        number_format = _format_box(i, shown, say)
     defaults = (FIRST[i], DEFAULT_RULE, BEST, SAME)
     for key, value, default in zip(keys, (name, observer, alpha, text), defaults, strict=True):
         keep(key, value, default)
-    return ColumnChoice(name or FIRST[i], observer, alpha or BEST, text or SAME)
+    return ColumnChoice(name or FIRST[i], observer, alpha or BEST, text or SAME, number_format)
 
 
-def _first_column(choice: Choice, say: Language) -> Column:
-    name = choice.source.checkpoint
-    if choice.outline.stored:
-        column = stored_column("", loading.checkpoint(name))
-        return replace(column, label=say("{checkpoint}, stored", checkpoint=_short(name)))
-    column = studies.column(choice.source, choice.rule.observer, choice.rule.alpha)
-    return replace(column, label=_label(choice.source, say(rule_label(choice.rule)), say))
+@dataclass(frozen=True, eq=False)
+class Entry:
+    """A column on the page, and what it was made of; None where that is no calibration."""
+
+    column: Column
+    source: Source | None = None
+    scales: ScaleChoice | None = None
 
 
-def _column(i: int, wanted: ColumnChoice, choice: Choice, frame: Frame) -> Column:
+def _first_column(choice: Choice, number_format: str, frame: Frame) -> Entry:
+    say, name = frame.say, choice.source.checkpoint
+    with refusals(frame):
+        if choice.outline.stored:
+            _check_int8(number_format, name)
+            label = say("{checkpoint}, stored", checkpoint=_short(name))
+            return Entry(replace(stored_column("", loading.checkpoint(name)), label=label))
+        scales = choose_scales(number_format, choice.rule)
+        column = _calibrated(choice.source, scales, frame)
+    label = _label(choice.source, say(choice_label(scales)), say)
+    return Entry(replace(column, label=label), choice.source, scales)
+
+
+def _column(i: int, wanted: ColumnChoice, choice: Choice, frame: Frame) -> Entry:
     """What a row of boxes stands for; what cannot be used is refused, and ends the run."""
     say = frame.say
     if wanted.name in PUBLISHED:
-        return PUBLISHED[wanted.name]
+        with refusals(frame):
+            _check_int8(wanted.number_format, PUBLISHED[wanted.name].label)
+        return Entry(PUBLISHED[wanted.name])
     source = wanted.source(choice)
     subject = {"column": LETTERS[i], "checkpoint": source.checkpoint}
     frame = replace(frame, calibrating=COLUMN, subject=subject)
     with refusals(frame):
         outline = outlining.outline(source)
         if outline.stored:
+            _check_int8(wanted.number_format, source.checkpoint)
             column = stored_column("", loading.checkpoint(source.checkpoint))
             label = say("{checkpoint}, stored", checkpoint=_short(source.checkpoint))
-            return replace(column, label=label)
-        alpha = _alpha(wanted)
-        column = studies.column(outline.source, wanted.observer, alpha, frame.show)
+            return Entry(replace(column, label=label))
+        scales = choose_scales(wanted.number_format, _rule(wanted, choice))
+        column = _calibrated(outline.source, scales, frame)
+    label = _label(outline.source, say(choice_label(scales)), say)
+    return Entry(replace(column, label=label), outline.source, scales)
+
+
+def _calibrated(source: Source, scales: ScaleChoice, frame: Frame) -> Column:
+    if isinstance(scales, FormatScales) and FORMATS[scales.number_format].is_fitted:
+        with st.spinner(frame.say("Finding the best values there are …"), show_time=False):
+            return studies.column(source, scales, frame.show)
+    return studies.column(source, scales, frame.show)
+
+
+def _check_int8(number_format: str, name: str) -> None:
+    """Raises Refusal for scales that were stored or printed, and another format."""
+    if number_format != DEFAULT_FORMAT:
+        raise Refusal(
+            "{name} has stored INT8 scales; the format {value} needs a checkpoint with float "
+            "weights",
+            name=name,
+            value=number_format,
+        )
+
+
+def _rule(wanted: ColumnChoice, choice: Choice) -> ScaleRule | BestAlpha:
+    """A column's rule; each layer's best α where that is asked of one that has an α."""
+    alpha = _alpha(wanted)
     if alpha is None and wanted.observer in ALPHA_RULES:
-        rule = say("best α by {rule}", rule=wanted.observer)
-    else:
-        rule = say(rule_label(ScaleRule(wanted.observer, alpha or choice.rule.alpha)))
-    return replace(column, label=_label(outline.source, rule, say))
+        return BestAlpha(wanted.observer)
+    return ScaleRule(wanted.observer, alpha or choice.rule.alpha)
 
 
 def _alpha(wanted: ColumnChoice) -> float | None:
@@ -259,31 +351,31 @@ def _label(source: Source, rule: str, say: Language) -> str:
 
 
 def _short(name: str) -> str:
-    return name.rsplit("/", 1)[-1]
+    return uploads.title(name).rsplit("/", 1)[-1]
 
 
-def _quantity_box(say: Language) -> str:
+def _quantity_box(columns: Sequence[Column], say: Language) -> str:
+    """Of the quantities; until one is chosen, of different formats what they can be compared by."""
+    alike = all(are_comparable(columns[0], column, QUANTITY) for column in columns)
+    default = QUANTITY if alike else "sqnr_db"
     kept("quantity", one_of(QUANTITIES))
     quantity = st.segmented_control(
         say("Quantity"),
         QUANTITIES,
-        default=QUANTITY,
+        default=default,
         key="quantity",
         required=True,
         label_visibility="collapsed",
     )
-    return keep("quantity", quantity, QUANTITY)
+    return keep("quantity", quantity, default)
 
 
-def _show_side_by_side(
-    choice: Choice, other: ColumnChoice, columns: list[Column], say: Language
-) -> None:
+def _show_side_by_side(choice: Choice, entries: Sequence[Entry], say: Language) -> None:
     """A layer of A and one of B, each from SiLU's input to its code."""
-    if choice.outline.stored or other.name in PUBLISHED:
+    first, second = entries[:2]
+    if first.source is None or second.source is None:
         return
-    outline = outlining.outline(other.source(choice))
-    if outline.stored:
-        return
+    outline = outlining.outline(second.source)
     st.divider()
     kept("layer_b", int)
     if STATE.get("layer_b", choice.layer) not in outline.layers:
@@ -302,14 +394,84 @@ def _show_side_by_side(
     sides = st.container(horizontal=True, gap="medium")
     with sides.container(key="side_a"):
         st.markdown(
-            say("**A**: {column}, layer {layer}", column=columns[0].label, layer=choice.layer)
+            say("**A**: {column}, layer {layer}", column=first.column.label, layer=choice.layer)
         )
-        a = studies.slice_report(choice.source, choice.layer, 0, choice.rule)
-        show_figure(figures.transfer(a, [], True, say), "transfer_a", choice, say)
+        _show_side("a", first, choice, say)
     with sides.container(key="side_b"):
-        st.markdown(say("**B**: {column}, layer {layer}", column=columns[1].label, layer=layer))
-        alpha = _alpha(other) or studies.landscape(outline.source, layer, 0).best_alpha
-        b = studies.slice_report(outline.source, layer, 0, ScaleRule(other.observer, alpha))
+        st.markdown(say("**B**: {column}, layer {layer}", column=second.column.label, layer=layer))
         of_b = replace(choice, source=outline.source, shown=outline.source, layer=layer)
-        drawing = figures.transfer(b, [], True, say)
-        show_figure(drawing, "transfer_b", of_b, say, rule=b.chosen.rule)
+        _show_side("b", second, of_b, say)
+
+
+def _show_side(side: str, entry: Entry, choice: Choice, say: Language) -> None:
+    """INT8 from SiLU's input to its code; of another format where its codes lie, beside INT8's."""
+    assert entry.source is not None and entry.scales is not None
+    if isinstance(entry.scales, FormatScales):
+        report = studies.format_report(entry.source, choice.layer, 0, entry.scales)
+        int8 = studies.int8_report(entry.source, choice.layer, 0)
+        output = studies.slice_output(entry.source, choice.layer, 0)
+        show_figure(figures.format_ruler(output, report, int8, say), f"ruler_{side}", choice, say)
+        st.caption(captions.ruler_caption(report, say))
+        return
+    rule = studies.column_rule(entry.source, choice.layer, entry.scales)
+    own = studies.slice_report(entry.source, choice.layer, 0, rule)
+    drawing = figures.transfer(own, [], True, say)
+    show_figure(drawing, f"transfer_{side}", choice, say, rule=own.chosen.rule)
+
+
+def _cost_heading(say: Language) -> str:
+    return say("What the columns cost the model")
+
+
+def _show_costs(
+    choice: Choice, entries: Sequence[Entry], frame: Frame, say: Language
+) -> tuple[list[Study], list[ColumnCost]]:
+    """The columns that are scales of A's model, all its layers and slices quantized, once asked."""
+    st.divider()
+    runs = not (choice.outline.stored or choice.source.from_file)
+    kept("costs", switched)
+    st.markdown("### " + _cost_heading(say))
+    wanted = st.toggle(
+        say("Run the model with each column's scales"),
+        key="costs",
+        disabled=not runs,
+        help=say(
+            "On {windows} windows after the calibrated batches, in nats of KL from the float "
+            "model. Columns of another model are not measured.",
+            windows=costing.WINDOWS,
+        )
+        if runs
+        else say("A has no float model to run: it is quantized already, or a calibration file."),
+    )
+    keep("costs", wanted, False)
+    if not wanted or not runs:
+        return [], []
+    held_out = costing.HeldOutText(choice.source, "", costing.WINDOWS)
+    with refusals(frame):
+        run = costing.float_run(held_out, lambda _: None)
+    asked: list[Measurements | None] = []
+    settings: list[Setting | None] = []
+    with st.spinner(say("Finding the best values there are …"), show_time=False):
+        for entry in entries:
+            own, setting = None, None
+            if entry.scales is not None and _is_of_model(entry.source, choice):
+                own = costing.measurements(held_out, run, "output", entry.source)
+                setting = Setting(entry.scales, choice.outline.layers)
+            asked.append(own)
+            settings.append(setting)
+    costs = column_costs([entry.column for entry in entries], asked, settings)
+    shown = [
+        measuring.study_of(f"compare_{letter.lower()}", held_out, own, [setting])
+        for letter, own, setting in zip(LETTERS, asked, settings, strict=False)
+        if own is not None and setting is not None
+    ]
+    if any(study.missing and not measuring.is_running(study) for study in shown):
+        measuring.buttons(shown, say)
+    st.dataframe(captions.cost_rows(costs, say), hide_index=True, width="stretch")
+    st.caption(captions.costs_caption(costs, say))
+    return shown, costs
+
+
+def _is_of_model(source: Source | None, choice: Choice) -> bool:
+    """Whether a column's scales are of A's model."""
+    return source is not None and source.checkpoint == choice.source.checkpoint

@@ -7,10 +7,11 @@ is in the link: see ``remembering``.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import streamlit as st
+from streamlit.runtime.uploaded_file_manager import UploadedFile
 
 from dashboard.analysis.report import format_alpha
 from dashboard.calibration import (
@@ -19,11 +20,11 @@ from dashboard.calibration import (
     DEFAULT_TEXT,
     Calibration,
     SliceCalibration,
-    text_names,
 )
-from dashboard.checkpoints import quantized_sample_names, sample_names
+from dashboard.checkpoints import memory, quantized_sample_names, sample_names
 from dashboard.messages import Message
-from dashboard.pages import calibrating, outlining, registry, studies, waiting
+from dashboard.pages import calibrating, outlining, registry, studies, uploads, waiting
+from dashboard.pages.outlining import MOST_BATCHES, MOST_TOKENS
 from dashboard.pages.refusing import plain, refusals
 from dashboard.pages.remembering import (
     STATE,
@@ -34,7 +35,7 @@ from dashboard.pages.remembering import (
     take_link,
     whole,
 )
-from dashboard.pages.sources import Source, is_calibration_file
+from dashboard.pages.sources import Source, is_calibration_file, text_choices
 from dashboard.pages.waiting import Frame
 from dashboard.refusals import Refusal
 from dashboard.rules.landscape import Measure
@@ -52,9 +53,14 @@ from dashboard.rules.observers import (
 from dashboard.text import captions
 from dashboard.text.language import Language
 
-MOST_BATCHES, MOST_TOKENS = 1024, 8192
-ORIGIN_WIDTH = 210  # px of two lines beside the boxes
 COMPANION = "minmax"  # of the first visit
+# In place of Streamlit's own, which page.css hides.
+UPLOAD_WORDS = """
+.st-key-upload_box section button p::after {{ content: "{button}"; }}
+.st-key-upload_box [data-testid=stFileUploaderDropzoneInstructions] span::after {{
+  content: "{sizes}";
+}}
+"""
 CHOOSE = Message("Choose one, or enter another")  # in an empty box, for Streamlit's own words
 FIRST_BATCH = Message(
     "Calibrating: batch {batch} of {batches}, layer {layer}; the charts show the first batch"
@@ -181,7 +187,7 @@ def count_the_rest(choice: Choice, frame: Frame) -> None:
 
 def checkpoint_box(say: Language, default: str = "") -> str:
     """The checkpoint: a sample, or what is typed; ``default`` where nothing was chosen yet."""
-    names = [*sample_names(), *quantized_sample_names()]
+    names = [*sample_names(), *quantized_sample_names(), *uploads.names("calibration")]
     kept("checkpoint")
     name = st.selectbox(
         say("Checkpoint"),
@@ -191,9 +197,70 @@ def checkpoint_box(say: Language, default: str = "") -> str:
         width=204,
         accept_new_options=True,
         placeholder=say(CHOOSE),
+        format_func=upload_form(say),
         help=say("A sample, or type a directory, a Hub id (owner/name) or a calibration file."),
     )
     return keep("checkpoint", name) or default or names[0]
+
+
+def upload_form(say: Language) -> Callable[[str], str]:
+    """How a box shows what it offers: an upload by what its visitor calls it."""
+
+    def form(name: str) -> str:
+        if not uploads.is_upload(name):
+            return name
+        return say("{name} (uploaded)", name=uploads.title(name))
+
+    return form
+
+
+def _upload_box(say: Language) -> None:
+    """Where a file is uploaded: a text, or a calibration file in place of a checkpoint."""
+    most = uploads.limit_mb()
+    if not most:
+        return
+    # Under a new key it is empty again: what was sent is one of the choices above by then.
+    key = f"upload_{len(STATE.get('taken', ()))}"
+    words = UPLOAD_WORDS.format(
+        button=say("Choose a file"),
+        sizes=say(
+            ".txt, at most {text}; .safetensors, {file}",
+            text=memory.size_text(min(uploads.TEXT_MB, most) * uploads.MB),
+            file=memory.size_text(most * uploads.MB),
+        ),
+    )
+    with st.container(key="upload_box"):
+        st.html(f"<style>{words}</style>")
+        st.file_uploader(
+            say("Or upload a text or counts"),
+            [suffix.removeprefix(".") for suffix in uploads.KINDS],
+            key=key,
+            max_upload_size=most,
+            on_change=_take_upload,
+            args=(key,),
+            help=say(
+                "A UTF-8 text, or, in place of a checkpoint, a calibration file as `python -m "
+                "dashboard calibrate` writes it. It is this visit's alone: nobody else can open "
+                "it, and it is gone when the tab has been closed for a while."
+            ),
+        )
+    if "upload_refused" in STATE:
+        st.error(plain(say(STATE.upload_refused)), icon=":material/error:")
+
+
+def _take_upload(key: str) -> None:
+    """For a file that has arrived: it is chosen, or it is said why it cannot be."""
+    STATE.pop("upload_refused", None)
+    sent = STATE.get(key)
+    if not isinstance(sent, UploadedFile):  # taken back, or taken before
+        return
+    STATE.taken = [*STATE.get("taken", ()), key]
+    try:
+        own = uploads.take(sent)
+    except Refusal as error:
+        STATE.upload_refused = error.message
+        return
+    STATE["text" if own.kind == "text" else "checkpoint"] = own.name
 
 
 def _calibration_box(name: str, say: Language) -> Source:
@@ -210,16 +277,33 @@ def _calibration_box(name: str, say: Language) -> Source:
     with st.popover(label, key="calibration"):
         text = st.selectbox(
             say("Text"),
-            text_names(),
+            text_choices(),
             key="text",
             accept_new_options=True,
+            format_func=upload_form(say),
             placeholder=say(CHOOSE),
             help=say("A text that comes with the project, or type the path of a UTF-8 file."),
         )
-        batches = st.number_input(say("Batches"), 1, MOST_BATCHES, DEFAULT_BATCHES, key="batches")
-        seq_len = st.number_input(
-            say("Tokens in each batch"), 1, MOST_TOKENS, DEFAULT_SEQ_LEN, key="seq_len"
+        most_batches, most_tokens = outlining.bounds(name, batches, seq_len)
+        # What a link asks for beyond them stays, and is refused with its size.
+        last_batch, last_token = max(most_batches, batches), max(most_tokens, seq_len)
+        batches = st.number_input(
+            say("Batches"),
+            1,
+            last_batch,
+            min(DEFAULT_BATCHES, last_batch),
+            key="batches",
+            help=_bound_help(most_batches, MOST_BATCHES, say),
         )
+        seq_len = st.number_input(
+            say("Tokens in each batch"),
+            1,
+            last_token,
+            min(DEFAULT_SEQ_LEN, last_token),
+            key="seq_len",
+            help=_bound_help(most_tokens, MOST_TOKENS, say),
+        )
+        _upload_box(say)
     return Source(
         name,
         keep("text", text, DEFAULT_TEXT) or DEFAULT_TEXT,
@@ -228,19 +312,36 @@ def _calibration_box(name: str, say: Language) -> Source:
     )
 
 
-def _say_origin(source: Source, say: Language) -> None:
-    """What a calibration file was counted from."""
-    origin = calibrating.calibration(source, lambda _: None).origin
-    st.caption(
-        say(
-            "Counts of {checkpoint} on {batches} × {tokens} tokens of {text}",
-            checkpoint=plain(origin.checkpoint),
-            batches=origin.batches,
-            tokens=origin.seq_len,
-            text=plain(origin.text),
-        ),
-        width=ORIGIN_WIDTH,
+def _bound_help(most: int, ever: int, say: Language) -> str:
+    """Where a box ends, and why there."""
+    if most == ever:
+        return say(
+            "At most {most} on a page; the command line has no such limit.", most=f"{most:,}"
+        )
+    return say(
+        "At most {most}: so much of this checkpoint fits into the memory that a page may take for "
+        "one layer, or for one forward.",
+        most=f"{most:,}",
     )
+
+
+def _say_origin(source: Source, say: Language) -> None:
+    """What a calibration file was counted from, where the calibration is chosen otherwise."""
+    origin = calibrating.calibration(source, lambda _: None).origin
+    label = say(
+        "Calibration: {batches} × {tokens} tokens", batches=origin.batches, tokens=origin.seq_len
+    )
+    with st.popover(label, key="calibration"):
+        st.caption(
+            say(
+                "Counts of {checkpoint} on {batches} × {tokens} tokens of {text}",
+                checkpoint=plain(origin.checkpoint),
+                batches=origin.batches,
+                tokens=origin.seq_len,
+                text=plain(origin.text),
+            )
+        )
+        _upload_box(say)
 
 
 def _say_whence(frame: Frame, shown: Source) -> None:

@@ -18,18 +18,17 @@ from dashboard.analysis.budget import BudgetPlan, LayerOption, choose, options_o
 from dashboard.analysis.impact import FloatRun, Impact, ImpactProgress
 from dashboard.analysis.measurements import Measurements, Scales, Setting
 from dashboard.analysis.measurements import measure_settings as run_settings
-from dashboard.analysis.prediction import PlannedLayer, plan_layers
+from dashboard.analysis.prediction import PlannedLayer
 from dashboard.analysis.result_store import ResultStore, default_store
+from dashboard.analysis.scale_choices import ScaleChoice, plan_choice
 from dashboard.analysis.token_damage import TokenDamage, token_damage
 from dashboard.calibration import (
     CalibrationText,
     Progress,
     decoder,
-    read_text,
-    text_names,
     whole_text,
 )
-from dashboard.pages import access, calibrating, loading
+from dashboard.pages import calibrating, loading, uploads
 from dashboard.pages.shelves import shelf
 from dashboard.pages.sources import Edition, Source, text_edition
 from dashboard.rules.observers import ScaleRule
@@ -60,17 +59,8 @@ def held_out_text(held_out: HeldOutText) -> CalibrationText:
     """Raises CalibrationError for a text that is too short, and for one that cannot be read;
     CheckpointError for a path that is not open."""
     source, name = held_out.source, held_out.name or held_out.source.text
-    if name not in text_names() and not access.is_open(name):
-        raise access.refusal()
     return shelf("text").get_or_make(
-        held_out,
-        lambda: read_text(
-            loading.checkpoint(source.checkpoint),
-            name,
-            held_out.windows,
-            source.seq_len,
-            first=held_out.first,
-        ),
+        held_out, lambda: loading.windows(source, name, held_out.windows, held_out.first)
     )
 
 
@@ -87,7 +77,7 @@ def float_run(held_out: HeldOutText, on_window: Callable[[int], None]) -> FloatR
         loaded, tokens = loading.language_model(name), held_out_text(held_out)
         with loaded.lock:
             known = impact.float_run(
-                loading.checkpoint(name), loaded.network, tokens, on_window, result_store()
+                loading.checkpoint(name), loaded.network, tokens, on_window, _store(held_out)
             )
         kept.put(held_out, known)
     return known
@@ -99,37 +89,49 @@ def result_store() -> ResultStore | None:
     return default_store()
 
 
-def planned(source: Source, rule: ScaleRule) -> dict[int, PlannedLayer]:
-    """Every layer's scales under a rule, and what they are predicted to cost."""
+def _store(held_out: HeldOutText) -> ResultStore | None:
+    """What comes of a visitor's own text is not kept on the disk."""
+    is_uploaded = held_out.source.is_uploaded or uploads.is_upload(held_out.name)
+    return None if is_uploaded else result_store()
+
+
+def planned(source: Source, choice: ScaleChoice) -> dict[int, PlannedLayer]:
+    """Every layer's scales as they were chosen, and what they are predicted to cost."""
     return shelf("planned").get_or_make(
-        (source, rule, calibrating.has_gradients(source)),
-        lambda: plan_layers(
+        (source, choice, calibrating.has_gradients(source)),
+        lambda: plan_choice(
             loading.checkpoint(source.checkpoint),
             calibrating.calibration(source, lambda _: None),
-            rule,
+            choice,
         ),
     )
 
 
-def measurements(held_out: HeldOutText, run: FloatRun, mode: str) -> Measurements:
-    """What is known, and can be asked, of settings on a held-out text."""
-    kept = shelf("impact")
+def measurements(
+    held_out: HeldOutText, run: FloatRun, mode: str, source: Source | None = None
+) -> Measurements:
+    """What is known, and can be asked, of settings on a held-out text.
+
+    Args:
+        source: of the scales, of the same checkpoint; None is the held-out text's own.
+    """
+    kept, counted = shelf("impact"), source or held_out.source
 
     def known(key: str) -> Impact | None:
         measured = kept.get(key)
         if measured is None:
-            measured = impact.stored_impact(run, key, result_store())
+            measured = impact.stored_impact(run, key, _store(held_out))
             if measured is not None:
                 kept.put(key, measured)
         return measured
 
-    return Measurements(run, mode, lambda scales: _scales(held_out.source, scales), known)
+    return Measurements(run, mode, lambda scales: _scales(counted, scales), known)
 
 
 def _scales(source: Source, scales: Scales) -> Mapping[int, PlannedLayer]:
-    if isinstance(scales, ScaleRule):
-        return planned(source, scales)
-    return {o.layer: PlannedLayer(o.quantization, o.predicted_nats) for o in scales.options}
+    if isinstance(scales, BudgetPlan):
+        return {o.layer: PlannedLayer(o.quantization, o.predicted_nats) for o in scales.options}
+    return planned(source, scales)
 
 
 def measure_settings(
@@ -151,7 +153,7 @@ def measure_settings(
             settings,
             already,
             seconds,
-            result_store(),
+            _store(held_out),
             on_progress,
         ):
             shelf("impact").put(key, measured)

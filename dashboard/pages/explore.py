@@ -6,14 +6,12 @@ scale have done, and what did the kernel that just ran write?
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import streamlit as st
 
 from dashboard import figures
 from dashboard.analysis.report import format_alpha
 from dashboard.messages import Message
-from dashboard.pages import controls, instrument, live, pinning, studies, welcome
+from dashboard.pages import beside, controls, instrument, live, pinning, studies, welcome
 from dashboard.pages.best_by import best_by
 from dashboard.pages.controls import Choice
 from dashboard.pages.exporting import export_layer, show_figure
@@ -40,26 +38,28 @@ def explore(frame: Frame, say: Language) -> None:
         welcome.draw(say)
     choice = controls.choose(frame, preview=True)
     with frame.bar:
-        beside = controls.companion(choice.rule, say)
+        companion = controls.companion(choice.rule, say)
         by = best_by(frame, choice, say, frame.bar)
     chosen = (choice.layer, choice.slice_index, choice.rule)
-    study = studies.study_slice(choice.shown, *chosen, beside, by)
+    study = studies.study_slice(choice.shown, *chosen, companion, by)
     # Where it can run at once, the kernel speaks before the figures are drawn anew.
     at_once = choice.complete and live.is_ready(choice)
     kernel = live.run(choice, study, frame) if at_once else None
 
+    # First what this layer says, then what all layers do.
     with frame.own:
-        _show_strip(choice, study.landscape.by, say)
+        strip_slot = st.container(key="strip_slot")
     with st.container(horizontal=True, gap="medium"):
-        with st.container(width=ALPHA_WIDTH, key="side"):
-            _show_landscape(choice, study, say)
-            _show_utilization(choice, study, say)
-            _show_metrics(study, say)
+        side = st.container(width=ALPHA_WIDTH, key="side")
         with st.container(key="hero"):
             _show_verdict(choice, study, say)
             instrument.transfer(choice, study, say)
             way_slot = st.container()
             kernel_slot = st.container()
+    with side:
+        beside.draw(choice, study, say)
+    with strip_slot:
+        _show_strip(choice, study.landscape.by, say)
     pinning.show(choice, instrument.log_counts(), say)
     st.divider()
     _show_table(choice, study, say)
@@ -90,30 +90,6 @@ def _show_strip(choice: Choice, by: Measure, say: Language) -> None:
     show_figure(strip, "strip", choice, say, pick_layer)
 
 
-def _show_landscape(choice: Choice, study: SliceStudy, say: Language) -> None:
-    """SQNR or predicted cost at every α, under the slider; a click chooses an α."""
-    best = study.landscape.best_rule
-
-    def pick_alpha() -> None:
-        controls.use(replace(best, alpha=choice.alphas[STATE.landscape.picked]))
-
-    chosen = study.report.chosen if choice.rule.observer == "percentile" else None
-    drawing = figures.landscape_under_slider(study.landscape, choice.alphas, chosen, say)
-    show_figure(drawing, "landscape", choice, say, pick_alpha)
-    by_loss = study.landscape.by == "predicted_nats"
-    describe = captions.cost_caption if by_loss else captions.landscape_caption
-    st.caption(describe(study.landscape, say))
-
-
-def _show_utilization(choice: Choice, study: SliceStudy, say: Language) -> None:
-    """What each scale_out would use and lose, from scale_wx up to the whole conv output."""
-    st.markdown("### " + say("Utilization against scale_wx"))
-    curves = figures.utilization_sweep(study.sweep, study.held_to, say)
-    show_figure(curves, "sweep", choice, say)
-    with st.container(key="sweep_note"):
-        st.caption(captions.sweep_caption(study.report, say))
-
-
 def _show_verdict(choice: Choice, study: SliceStudy, say: Language) -> None:
     """Whether there is a better percentile, a press to use it, and what the scale costs."""
     best = study.landscape.best_rule
@@ -128,15 +104,6 @@ def _show_verdict(choice: Choice, study: SliceStudy, say: Language) -> None:
         )
     with st.container(key="proof"):
         st.markdown(captions.proof(study.report, study.landscape, say))
-
-
-def _show_metrics(study: SliceStudy, say: Language) -> None:
-    """The numbers of the scale, each held to its companion's."""
-    with st.container(horizontal=True, key="metrics"):
-        for metric in captions.metrics(study.report, study.beside, say):
-            with st.container(key=f"metric_{metric.name}", width=176):
-                own = (metric.name, metric.value, metric.beside)
-                st.metric(*own, "off", help=metric.help, delta_arrow="off")
 
 
 def _show_table(choice: Choice, study: SliceStudy, say: Language) -> None:

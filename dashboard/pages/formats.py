@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from dashboard import figures
+from dashboard.analysis.format_runs import NO_INPUT, run_refusal
 from dashboard.analysis.formats import (
     OPTIMAL,
     FormatPoints,
@@ -14,9 +16,9 @@ from dashboard.analysis.formats import (
     format_points,
     format_rows,
 )
-from dashboard.formats import REGISTERED
+from dashboard.formats import REGISTERED, FormatReport
 from dashboard.messages import Message
-from dashboard.pages import controls, studies
+from dashboard.pages import controls, live, studies
 from dashboard.pages.best_by import best_by
 from dashboard.pages.controls import Choice
 from dashboard.pages.exporting import export_rows, show_figure
@@ -65,9 +67,10 @@ def formats(frame: Frame, say: Language) -> None:
     st.markdown(captions.formats_verdict(points, bits, say))
     _show_points(choice, points, bits, chosen, beside, say)
     st.divider()
-    _show_pair(choice, chosen, beside, by, say)
+    report, kernel_slot = _show_pair(choice, chosen, beside, by, say)
     st.divider()
     _show_layers(choice, by, bits, say)
+    kernel_slot.caption(_run_live(choice, report, frame, say))
 
 
 def _bits_slider(say: Language) -> int:
@@ -123,16 +126,34 @@ def _show_points(
     st.caption(captions.formats_caption(points, say))
 
 
-def _show_pair(choice: Choice, chosen: str, beside: str, by: Measure, say: Language) -> None:
-    """Two formats on the layer on show: where their codes lie, and every measure."""
+def _show_pair(
+    choice: Choice, chosen: str, beside: str, by: Measure, say: Language
+) -> tuple[FormatReport, DeltaGenerator]:
+    """Two formats on the layer on show: where their codes lie, and every measure.
+
+    Gives the chosen one, and the place for what the kernel makes of it.
+    """
     st.markdown("### " + say("Two formats on layer {layer}", layer=choice.layer))
     study = studies.formats(choice.source, choice.layer, choice.slice_index, by)
     pair = study.reports[chosen], study.reports[beside]
     drawing = figures.format_ruler(choice.counted.silu_output, pair[0], pair[1], say)
     show_figure(drawing, "ruler", choice, say)
     st.caption(say.sentences(*(captions.ruler_caption(report, say) for report in pair)))
+    kernel_slot = st.empty()
     columns = captions.format_columns(pair, study.baseline, say)
     st.dataframe(columns, hide_index=True, width="stretch", height="content")
+    return pair[0], kernel_slot
+
+
+def _run_live(choice: Choice, report: FormatReport, frame: Frame, say: Language) -> str:
+    """The kernel with the chosen format on the slice on show, last of all; or why it cannot run."""
+    if choice.source.from_file:
+        return say(NO_INPUT)
+    refusal = run_refusal([report])
+    if refusal is not None:
+        return say(refusal)
+    kernel = live.run_format(choice, report, frame)
+    return captions.format_kernel(report, kernel, say) if kernel else ""
 
 
 def _show_layers(choice: Choice, by: Measure, bits: int, say: Language) -> None:

@@ -6,7 +6,6 @@ import streamlit as st
 
 from dashboard import figures
 from dashboard.analysis.report import evaluate_held_out_layers
-from dashboard.calibration import text_names
 from dashboard.export import tables
 from dashboard.messages import Message
 from dashboard.pages import controls, studies, waiting
@@ -14,6 +13,7 @@ from dashboard.pages.exporting import export_rows, show_figure
 from dashboard.pages.grid import show_layers
 from dashboard.pages.registry import page
 from dashboard.pages.remembering import keep, kept
+from dashboard.pages.sources import text_choices
 from dashboard.pages.waiting import Frame
 from dashboard.rules.observers import ALPHA_RULES, SYMMETRIC_RULES
 from dashboard.text import captions
@@ -67,8 +67,9 @@ def _second_text(say: Language) -> str:
     kept("judged")
     judged = st.selectbox(
         say("Judge on"),
-        text_names(),
-        index=text_names().index(JUDGED),
+        text_choices(),
+        index=text_choices().index(JUDGED),
+        format_func=controls.upload_form(say),
         key="judged",
         width=210,
         accept_new_options=True,

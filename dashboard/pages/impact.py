@@ -14,7 +14,6 @@ from dashboard.analysis.layer_costs import LayerCosts, layer_costs, layer_settin
 from dashboard.analysis.measurements import Measurements, Setting, Unit
 from dashboard.analysis.proxies import proxies, proxy_settings
 from dashboard.analysis.quantized_forward import MODES
-from dashboard.calibration import text_names
 from dashboard.export import quamba_entries, tables
 from dashboard.export.costs import layer_cost_rows
 from dashboard.export.impact import budget_document
@@ -29,6 +28,7 @@ from dashboard.pages.measuring import Study, study_of
 from dashboard.pages.refusing import refusals
 from dashboard.pages.registry import lead_to_layer, page
 from dashboard.pages.remembering import STATE, keep, kept, switched, whole
+from dashboard.pages.sources import text_choices
 from dashboard.pages.waiting import Frame
 from dashboard.refusals import Refusal
 from dashboard.rules.observers import ALPHA_RULES
@@ -90,8 +90,9 @@ def _held_out_box(choice: Choice, say: Language) -> tuple[costing.HeldOutText, s
     kept("judged_on")
     name = st.selectbox(
         say("Judge on"),
-        text_names(),
+        text_choices(),
         index=None,
+        format_func=controls.upload_form(say),
         key="judged_on",
         width=210,
         accept_new_options=True,

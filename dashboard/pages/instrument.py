@@ -100,8 +100,8 @@ def log_counts() -> bool:
 
 def _other_cuts(study: SliceStudy) -> list[tuple[ScaleReport, str]]:
     """The other cuts of the transfer figure, and how each is drawn."""
-    rows = [row for row in study.rows if row.observer in ("minmax", "scale-wx")]
-    return [(study.beside, "beside"), (study.best, "best"), *((row, "baseline") for row in rows)]
+    limits = [(limit, "baseline") for limit in study.limits]
+    return [(study.beside, "beside"), (study.best, "best"), *limits]
 
 
 def arrived(choice: Choice, study: SliceStudy, say: Language) -> None:

@@ -21,8 +21,17 @@ from dashboard.checkpoints import sample_names
 from dashboard.lesson.calibrated import MOST_LAYERS, Activations, CalibratedLayer, CalibratedModel
 from dashboard.lesson.group_scales import group_channels
 from dashboard.lesson.screen import StepSample
-from dashboard.pages import calibrating, costing, loading, measuring, outlining, studies, waiting
-from dashboard.pages.controls import CHOOSE
+from dashboard.pages import (
+    calibrating,
+    costing,
+    loading,
+    measuring,
+    outlining,
+    studies,
+    uploads,
+    waiting,
+)
+from dashboard.pages.controls import CHOOSE, upload_form
 from dashboard.pages.refusing import refusals
 from dashboard.pages.remembering import STATE, keep, kept
 from dashboard.pages.sources import Source, is_calibration_file
@@ -56,7 +65,7 @@ def sample_model(sample: StepSample) -> CalibratedModel:
 def model_box(say: Language) -> Source:
     """The box that chooses the model."""
     kept("checkpoint")
-    names = sample_names()
+    names = [*sample_names(), *uploads.names("calibration")]
     name = st.selectbox(
         say("Checkpoint"),
         names,
@@ -64,6 +73,7 @@ def model_box(say: Language) -> Source:
         key="checkpoint",
         accept_new_options=True,
         placeholder=say(CHOOSE),
+        format_func=upload_form(say),
     )
     return source_of(keep("checkpoint", name) or DEFAULT_MODEL)
 
@@ -90,7 +100,7 @@ def calibrated_model(source: Source, frame: Frame | None = None) -> CalibratedMo
     calibration = calibrating.calibration(source, _silent)
     layers = outlining.outline(source).layers[:MOST_LAYERS]
     return CalibratedModel(
-        source.checkpoint,
+        uploads.title(source.checkpoint),
         tuple(
             CalibratedLayer(
                 layer, calibration.layer(layer).slices[0], studies.landscape(source, layer, 0)

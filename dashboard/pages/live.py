@@ -6,8 +6,10 @@ from dataclasses import replace
 
 import streamlit as st
 
-from dashboard.analysis.report import KernelRun
+from dashboard.analysis.format_runs import slice_conv
+from dashboard.analysis.report import KernelRun, QuantizedConv
 from dashboard.export import documents
+from dashboard.formats import FormatReport
 from dashboard.messages import Message
 from dashboard.pages import calibrating, loading
 from dashboard.pages.controls import Choice
@@ -33,17 +35,34 @@ def run(choice: Choice, study: SliceStudy, frame: Frame) -> KernelRun | None:
         frame.status.markdown(frame.say(captions.NO_KERNEL_FILE))
         return None
     with refusals(frame):
-        if not calibrating.is_captured(choice.source, choice.layer):
-            frame.wait_for(choice.source.checkpoint)
-        capturing = replace(frame, calibrating=CAPTURING)
-        conv = calibrating.quantized_conv(choice.source, choice.layer, capturing.show)
-        frame.progress.empty()
+        conv = _quantized_conv(choice, frame)
         chosen = [report.chosen for report in study.layer.slices]
         scales = [scale.x_out_scale for scale in chosen]
         zero_points = [scale.zero_point for scale in chosen]
         kernel = calibrating.run_live(conv, scales, zero_points, frame.progress.empty)
     frame.status.markdown(captions.kernel_status(kernel, frame.say))
     return kernel
+
+
+def run_format(choice: Choice, report: FormatReport, frame: Frame) -> KernelRun | None:
+    """Run the kernel on the slice on show in a number format that it can write."""
+    if choice.source.from_file:
+        frame.status.markdown(frame.say(captions.NO_KERNEL_FILE))
+        return None
+    with refusals(frame):
+        conv = slice_conv(_quantized_conv(choice, frame), choice.slice_index)
+        kernel = calibrating.run_live_format(conv, report, frame.progress.empty)
+    frame.status.markdown(captions.kernel_status(kernel, frame.say))
+    return kernel
+
+
+def _quantized_conv(choice: Choice, frame: Frame) -> QuantizedConv:
+    if not calibrating.is_captured(choice.source, choice.layer):
+        frame.wait_for(choice.source.checkpoint)
+    capturing = replace(frame, calibrating=CAPTURING)
+    conv = calibrating.quantized_conv(choice.source, choice.layer, capturing.show)
+    frame.progress.empty()
+    return conv
 
 
 def show(choice: Choice, study: SliceStudy, kernel: KernelRun | None, say: Language) -> None:

@@ -5,6 +5,7 @@ Each is read once for all users, and again when its files have changed.
 
 from __future__ import annotations
 
+import hashlib
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,7 +13,15 @@ from pathlib import Path
 
 from torch import nn
 
-from dashboard.calibration import CalibrationText, read_text, text_names, text_sha256
+from dashboard.calibration import (
+    Calibration,
+    CalibrationText,
+    archive,
+    cut_text,
+    read_text,
+    text_names,
+    text_sha256,
+)
 from dashboard.checkpoints import (
     SAMPLES_DIR,
     Checkpoint,
@@ -26,7 +35,7 @@ from dashboard.checkpoints import (
     memory,
 )
 from dashboard.checkpoints.hub import FetchError, OnBytes
-from dashboard.pages import access
+from dashboard.pages import access, uploads
 from dashboard.pages.shelves import shelf
 from dashboard.pages.sources import Source, edition, is_sample
 from dashboard.pages.turns import ModelTurn, turn
@@ -94,6 +103,8 @@ def directory(name: str) -> Path:
 
 def _load(name: str, on_bytes: OnBytes | None) -> Checkpoint:
     """A quantized checkpoint some of whose layers cannot be used is shown without them."""
+    if uploads.is_upload(name):
+        raise uploads.refusal(name)
     local, hub = is_sample(name) or access.is_open(name), access.is_hub_open()
     if not local and not (hub and is_hub_id(name)):
         raise access.refusal()
@@ -155,7 +166,7 @@ def text(source: Source) -> CalibrationText:
                 "{path} has no tokenizer beside its weights, and this server fetches none",
                 path=known.path,
             )
-        return read_text(known, source.text, source.batches, source.seq_len)
+        return _cut(known, source.text, source.batches, source.seq_len)
 
     return shelf("text").get_or_make(source, read)
 
@@ -163,11 +174,48 @@ def text(source: Source) -> CalibrationText:
 def text_hash(source: Source) -> str:
     """The SHA-256 of its text, which is not tokenized for that; raises as ``text`` does."""
     _check_open(source.text)
-    return shelf("hash").get_or_make(
-        (source.text, source.edition[1]), lambda: text_sha256(source.text)
-    )
+
+    def make() -> str:
+        own = uploads.find(source.text)
+        if own is None:
+            return text_sha256(source.text)
+        return hashlib.sha256(uploads.text_content(own)).hexdigest()
+
+    return shelf("hash").get_or_make((source.text, source.edition[1]), make)
+
+
+def windows(source: Source, text_name: str, batches: int, first: int) -> CalibrationText:
+    """Batches of a text, from ``first`` on, as the source's checkpoint reads it; raises as ``text``
+    does."""
+    _check_open(text_name)
+    known = checkpoint(source.checkpoint)
+    return _cut(known, text_name, batches, source.seq_len, first)
+
+
+def _cut(
+    known: Checkpoint, text_name: str, batches: int, seq_len: int, first: int = 0
+) -> CalibrationText:
+    own = uploads.find(text_name)
+    if own is None:
+        return read_text(known, text_name, batches, seq_len, first=first)
+    content = uploads.text_content(own)
+    return cut_text(known, own.title, content, batches, seq_len, first=first)
+
+
+def calibration_file(name: str) -> Calibration:
+    """Raises CalibrationError for a file that is none, and for an upload of another visit."""
+    if not uploads.is_upload(name):
+        return archive.load_calibration(name)
+    own = uploads.find(name)
+    if own is None:
+        raise uploads.refusal(name)
+    return uploads.load_calibration(own)
 
 
 def _check_open(text_name: str) -> None:
+    if uploads.is_upload(text_name):
+        if uploads.find(text_name) is None:
+            raise uploads.refusal(text_name)
+        return
     if text_name not in text_names() and not access.is_open(text_name):
         raise access.refusal()

@@ -104,6 +104,26 @@ def button(study: Study, say: Language) -> None:
         )
 
 
+def buttons(studies: Sequence[Study], say: Language) -> None:
+    """One button for all that several studies lack."""
+    waiting = [study for study in studies if study.missing and not is_running(study)]
+    if waiting:
+        missing = sum(len(study.missing) for study in waiting)
+        seconds = sum(study.seconds for study in waiting)
+        st.button(
+            captions.settings_left(missing, seconds, say),
+            key=f"measure_{waiting[0].name}_on",
+            icon=":material/play_arrow:",
+            on_click=_begin_all,
+            args=(waiting,),
+        )
+
+
+def _begin_all(studies: Sequence[Study]) -> None:
+    for study in studies:
+        begin(study)
+
+
 def go_on(frame: Frame, studies: Sequence[Study]) -> None:
     """Measure for a while, at the end of a page's run; another run follows where it did.
 

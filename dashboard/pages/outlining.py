@@ -8,8 +8,10 @@ from dashboard.calibration import CalibrationError
 from dashboard.checkpoints import Checkpoint, memory
 from dashboard.pages import calibrating, loading
 from dashboard.pages.shelves import MIB, shelf
-from dashboard.pages.sources import Source
+from dashboard.pages.sources import Source, edition
+from dashboard.refusals import Refusal
 
+MOST_BATCHES, MOST_TOKENS = 1024, 8192  # of a page, whatever memory there is
 # What a page may take for one layer: its conv input, and what the kernel run makes of it.
 MOST_BYTES = 4096 * MIB
 LAYER_BYTES = 4 + 9 + 4  # a position and channel: the conv input, QuantizedConv's, a run's codes
@@ -57,9 +59,9 @@ def outline(source: Source) -> Outline:
 
 def _check_size(source: Source, loaded: Checkpoint) -> None:
     """Raises CalibrationError for what would take more memory than a page has."""
-    layer = LAYER_BYTES * source.batches * source.seq_len * loaded.conv_dim
+    layer = source.batches * source.seq_len * _layer_bytes(loaded)
     forward = source.seq_len * _forward_bytes(loaded)
-    most = min(MOST_BYTES, memory.free_bytes())
+    most = _free_bytes()
     if max(layer, forward) > most:
         limits = {
             "model": loaded.name,
@@ -80,6 +82,40 @@ def _check_size(source: Source, loaded: Checkpoint) -> None:
             "page may take {most}: ask for fewer tokens, or calibrate at the command line",
             **limits,
         )
+
+
+def bounds(name: str, batches: int, seq_len: int) -> tuple[int, int]:
+    """How many batches of ``seq_len`` tokens, and how many tokens in each of ``batches``, fit.
+
+    As ``outline`` judges it, with the memory that was free when the checkpoint was first asked for:
+    so a box has the same end from run to run. Of a checkpoint that cannot be read, is yet to be
+    fetched, or has nothing to calibrate, the most that a page takes of any.
+    """
+    if loading.is_to_be_fetched(name):
+        return MOST_BATCHES, MOST_TOKENS
+    try:
+        loaded = loading.checkpoint(name)
+    except Refusal:  # which the page says in its place
+        return MOST_BATCHES, MOST_TOKENS
+    if loaded.is_quantized:
+        return MOST_BATCHES, MOST_TOKENS
+    most = shelf("room").get_or_make((name, edition(name)), _free_bytes)
+    layer = _layer_bytes(loaded)
+    tokens = min(most // (layer * batches), most // _forward_bytes(loaded))
+    return (
+        min(max(most // (layer * seq_len), 1), MOST_BATCHES),
+        min(max(tokens, 1), MOST_TOKENS),
+    )
+
+
+def _free_bytes() -> int:
+    """What a page may take for one layer, or one forward."""
+    return min(MOST_BYTES, memory.free_bytes())
+
+
+def _layer_bytes(loaded: Checkpoint) -> int:
+    """What a layer's conv input takes at a position, with what is made of it."""
+    return LAYER_BYTES * loaded.conv_dim
 
 
 def _forward_bytes(loaded: Checkpoint) -> int:

@@ -52,7 +52,7 @@ def draw(say: Language) -> None:
     """What a room needs, where there is one; and the keys, at a press of ``?``."""
     if is_presenting():
         st.html(f"<style>{STYLE}</style>")
-    keys = [
+    keys = (
         ("?", say("these keys")),
         ("Tab", say("the next control")),
         ("← →", say("move the slider that has the focus")),
@@ -61,7 +61,7 @@ def draw(say: Language) -> None:
         ("Esc", say("leave the presentation")),
         ("Ctrl Z", say("undo the last change of a setting")),
         ("Ctrl Shift Z", say("redo it")),
-    ]
+    )
     _SHORTCUTS(
         key="shortcuts",
         data={"title": say("Keys"), "keys": keys},

@@ -93,6 +93,12 @@ class Shelf:
                 self._values.popitem()
             self._values[key] = value
 
+    def forget(self, is_gone: Callable[[Hashable], bool]) -> None:
+        """Drop the values whose keys say so."""
+        with self._lock:
+            for key in [key for key in self._values if is_gone(key)]:
+                del self._values[key]
+
     def clear(self) -> None:
         """Drop every value."""
         with self._lock:

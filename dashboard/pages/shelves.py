@@ -6,6 +6,8 @@ and which edition of its files (``sources``).
 
 from __future__ import annotations
 
+from collections.abc import Callable, Hashable
+
 from dashboard.pages.shelf import Shelf
 
 MIB = 2**20
@@ -35,6 +37,7 @@ SHELVES = {
     "health": (16, 4 * MIB, False),
     "column": (256, 16 * MIB, False),
     "formats": (128, 16 * MIB, False),
+    "format": (512, 8 * MIB, False),
     "answers": (16, 32 * MIB, False),
     "table": (16, 32 * MIB, False),
     "planned": (512, 8 * MIB, False),
@@ -43,6 +46,7 @@ SHELVES = {
     "damage": (32, 8 * MIB, False),
     "options": (16, 16 * MIB, False),
     "pace": (64, MIB // 8, False),
+    "room": (64, MIB // 8, False),
 }
 
 
@@ -53,6 +57,12 @@ _SHELVES = {name: Shelf(*bounds) for name, bounds in SHELVES.items()}
 def shelf(name: str) -> Shelf:
     """One of ``SHELVES``, by its name."""
     return _SHELVES[name]
+
+
+def forget(is_gone: Callable[[Hashable], bool]) -> None:
+    """Drop from all shelves what stands under keys that say so."""
+    for own in _SHELVES.values():
+        own.forget(is_gone)
 
 
 def clear() -> None:

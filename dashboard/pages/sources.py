@@ -13,7 +13,7 @@ from pathlib import Path
 
 from dashboard.calibration import archive, text_names
 from dashboard.checkpoints import SAMPLES_DIR
-from dashboard.pages import access
+from dashboard.pages import access, uploads
 
 Edition = tuple[tuple[str | int, ...], ...]
 
@@ -24,6 +24,8 @@ def edition(name: str) -> Edition:
     Size, times and number of each file that is read. A name that is no open path has none: a Hub
     id's files are those that this server has fetched.
     """
+    if uploads.is_upload(name):
+        return (("upload",),) if uploads.find(name) else ()
     if is_sample(name):
         path = SAMPLES_DIR / name
     elif access.is_open(name):
@@ -52,6 +54,8 @@ def is_sample(name: str) -> bool:
 
 def text_edition(name: str) -> Edition:
     """``edition`` of a calibration text, by its name or path."""
+    if uploads.is_upload(name):
+        return edition(name)
     if name not in text_names() and not access.is_open(name):
         return ()
     try:
@@ -90,6 +94,11 @@ class Source:
         """Whether it is a calibration file, whose counts are read and not made."""
         return is_calibration_file(self.checkpoint)
 
+    @property
+    def is_uploaded(self) -> bool:
+        """Whether a visitor has uploaded its text, or the calibration file that it is."""
+        return uploads.is_upload(self.checkpoint) or uploads.is_upload(self.text)
+
     def first_batch(self) -> Source:
         """The same, cut down to one batch: what can be shown while the rest is counted."""
         return replace(self, batches=1)
@@ -97,4 +106,11 @@ class Source:
 
 def is_calibration_file(name: str) -> bool:
     """Whether a checkpoint's name means a calibration file; never of a path that is not open."""
+    if uploads.is_upload(name):
+        return True  # no other kind of upload stands in place of a checkpoint
     return access.is_open(name) and archive.is_calibration_file(name)
+
+
+def text_choices() -> list[str]:
+    """The texts that a box offers: the project's own, and what this visit has uploaded."""
+    return [*text_names(), *uploads.names("text")]

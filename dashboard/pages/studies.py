@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
 from dashboard.analysis import kinds
 from dashboard.analysis.answers import Answers, answer_all
-from dashboard.analysis.compare import Column, calibrated_column
-from dashboard.analysis.formats import SliceFormats, slice_formats
+from dashboard.analysis.compare import Column, calibrated_column, format_column
+from dashboard.analysis.formats import BASELINE, SliceFormats, slice_formats
 from dashboard.analysis.kinds import GroupStudy, ScaleKind
 from dashboard.analysis.report import (
     LayerReport,
@@ -26,8 +27,11 @@ from dashboard.analysis.report import (
     report_slice,
     sweep_scales,
 )
+from dashboard.analysis.scale_choices import BestAlpha, FormatScales, ScaleChoice
 from dashboard.calibration import Progress, SliceCalibration
-from dashboard.calibration.histogram import Quantized
+from dashboard.calibration.histogram import Histogram, Quantized
+from dashboard.formats import REGISTERED as FORMATS
+from dashboard.formats import FormatReport, format_under_rule
 from dashboard.pages import calibrating, loading
 from dashboard.pages.shelves import shelf
 from dashboard.pages.sources import Source
@@ -150,27 +154,57 @@ def table(subject: str, make: Callable[[], str]) -> str:
 
 def column(
     source: Source,
-    observer: str,
-    alpha: float | None,
+    scales: ScaleChoice,
     on_progress: Callable[[Progress], None] = lambda _: None,
 ) -> Column:
-    """The x slice of every layer under a rule, without a label; an α of None is each layer's best.
+    """The x slice of every layer with the chosen scales, without a label.
 
     A few numbers a layer: they stay when the calibration that they came from has been dropped.
     """
 
     def make() -> Column:
-        layers = [entry.layer for entry in calibrating.calibration(source, on_progress).layers]
-        alphas = [alpha or landscape(source, layer, 0).best_alpha for layer in layers]
+        layers = calibrating.calibration(source, on_progress).layers
+        if isinstance(scales, FormatScales):
+            reports = [format_report(source, own.layer, 0, scales) for own in layers]
+            return format_column("", layers, reports)
+        rules = [column_rule(source, own.layer, scales) for own in layers]
         return calibrated_column(
             "",
             [
-                layer_report(source, layer, ScaleRule(observer, own))
-                for layer, own in zip(layers, alphas, strict=True)
+                layer_report(source, own.layer, rule)
+                for own, rule in zip(layers, rules, strict=True)
             ],
         )
 
-    return shelf("column").get_or_make((source, observer, alpha), make)
+    return shelf("column").get_or_make((source, scales), make)
+
+
+def column_rule(source: Source, layer: int, scales: ScaleRule | BestAlpha) -> ScaleRule:
+    """The rule of a layer's x slice."""
+    if isinstance(scales, ScaleRule):
+        return scales
+    alpha = landscape(source, layer, 0, scales.symmetric).best_alpha
+    return ScaleRule(scales.observer, alpha, symmetric=scales.symmetric)
+
+
+def format_report(source: Source, layer: int, index: int, scales: FormatScales) -> FormatReport:
+    """A number format on one slice, with the chosen scale."""
+    return shelf("format").get_or_make(
+        (source, layer, index, scales), lambda: scales.report_of(_slice(source, layer, index))
+    )
+
+
+def int8_report(source: Source, layer: int, index: int) -> FormatReport:
+    """Symmetric INT8 as it was published, on one slice: what a format is held against."""
+    return shelf("format").get_or_make(
+        (source, layer, index, BASELINE),
+        lambda: format_under_rule(FORMATS["int8"], BASELINE, _slice(source, layer, index)),
+    )
+
+
+def slice_output(source: Source, layer: int, index: int) -> Histogram:
+    """The histogram of y of one slice."""
+    return _slice(source, layer, index).silu_output
 
 
 @dataclass(frozen=True, eq=False)
@@ -181,9 +215,15 @@ class SliceStudy:
     report: SliceReport  # the one on show
     beside: ScaleReport  # under the rule that was asked for as a companion
     best: ScaleReport  # under its best α
-    rows: tuple[ScaleReport, ...]  # under every rule: the chosen first, then the other two
+    limits: tuple[ScaleReport, ...]  # under MinMax and under scale_wx
+    rivals: Callable[[], tuple[ScaleReport, ...]]  # under every rule; some search for a moment
     landscape: Landscape  # every α, symmetric or not as the rule is
     sweep: Quantized  # every scale from scale_wx up
+
+    @cached_property
+    def rows(self) -> tuple[ScaleReport, ...]:
+        """Under every rule: the chosen first, then the other two, then the rest."""
+        return distinct([self.report.chosen, self.beside, self.best, *self.rivals()])
 
     @property
     def has_beside(self) -> bool:
@@ -193,8 +233,7 @@ class SliceStudy:
     @property
     def held_to(self) -> tuple[ScaleReport, ...]:
         """The few scales that fit into a small drawing."""
-        few = [row for row in self.rows if row.observer in ("minmax", "scale-wx")]
-        return distinct([self.report.chosen, self.best, *few])
+        return distinct([self.report.chosen, self.best, *self.limits])
 
 
 def study_slice(
@@ -208,13 +247,14 @@ def study_slice(
     """All that Explore shows of one slice; ``by`` says what "best" means."""
     report = layer_report(source, layer, rule, by)
     other, top = scale_report(source, layer, index, beside), report.bests[index]
-    rivals = scale_reports(source, layer, index, baselines(rule))
+    limits = (ScaleRule("minmax"), ScaleRule("scale-wx"))
     return SliceStudy(
         report,
         report.slices[index],
         other,
         top,
-        distinct([report.slices[index].chosen, other, top, *rivals]),
+        scale_reports(source, layer, index, limits),
+        lambda: scale_reports(source, layer, index, baselines(rule)),
         landscape(source, layer, index, rule.symmetric, by),
         sweep(source, layer, index),
     )

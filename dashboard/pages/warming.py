@@ -14,11 +14,13 @@ from contextlib import asynccontextmanager
 import streamlit as st
 
 from dashboard.importing import imported
+from dashboard.pages import assets
 
 
 @asynccontextmanager
 async def warmed(_app: st.App) -> AsyncIterator[None]:
     """For the server's start: it answers at once, and the imports go on."""
+    assets.serve()
     threading.Thread(target=_import_pages, name="imports", daemon=True).start()
     yield
 

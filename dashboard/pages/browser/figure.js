@@ -20,31 +20,35 @@ export function hold(whether) {
   if (!held) for (const root of figures.values()) soon(root);
 }
 
-// What stands already is drawn anew one figure at a time, what is in sight first: the page answers
-// in between.
+// One figure is drawn after the other, what fills most of the window first, and the page is painted
+// and answers in between.
 const BETWEEN = 30; // ms between figures that are out of sight
 const waiting = new Set();
 let next = 0;
 
 function soon(root) {
-  if (!root.dataset.drawn) return paint(root);
+  reserve(root);
   waiting.add(root);
   next ||= setTimeout(drawNext);
-  return Promise.resolve();
 }
 
+function areaInSight(root) {
+  const { top, bottom, width } = root.getBoundingClientRect();
+  return Math.max(Math.min(bottom, innerHeight) - Math.max(top, 0), 0) * width;
+}
+
+const painted = () => new Promise((resume) => requestAnimationFrame(() => setTimeout(resume)));
+
 async function drawNext() {
-  const inSight = (root) => {
-    const { top, bottom } = root.getBoundingClientRect();
-    return bottom > 0 && top < innerHeight;
-  };
   for (const root of waiting) if (!root.isConnected) waiting.delete(root);
-  const root = [...waiting].find(inSight) ?? [...waiting][0];
+  const root = [...waiting].reduce(
+    (first, other) => (first && areaInSight(first) >= areaInSight(other) ? first : other), null);
   waiting.delete(root);
   try {
     if (root) await paint(root);
+    if (!document.hidden) await painted();
   } finally { // one that cannot be drawn holds up no other
-    next = waiting.size ? setTimeout(drawNext, [...waiting].some(inSight) ? 0 : BETWEEN) : 0;
+    next = waiting.size ? setTimeout(drawNext, [...waiting].some(areaInSight) ? 0 : BETWEEN) : 0;
   }
 }
 
@@ -52,19 +56,13 @@ let library;
 
 // plotly.js, once a page. The address says the version, so a copy in the cache never is out of date.
 export function plotly(address) {
-  library ??= window.Plotly
-    ? Promise.resolve(window.Plotly)
-    : fetch(address, { cache: "force-cache" })
-        .then((response) => {
-          if (!response.ok) throw new Error(`plotly.js: ${response.status} for ${address}`);
-          return response.text();
-        })
-        .then((source) => {
-          const script = document.createElement("script");
-          script.textContent = source;
-          document.head.append(script);
-          return window.Plotly;
-        });
+  library ??= new Promise((resolve, reject) => {
+    const script = document.createElement("script");
+    script.onload = () => resolve(window.Plotly);
+    script.onerror = () => reject(new Error(`plotly.js: nothing came from ${address}`));
+    script.src = address;
+    document.head.append(script);
+  });
   return library;
 }
 
@@ -155,18 +153,30 @@ function noteZoom(root) {
   putZoomInLink();
 }
 
+const stateOf = (root) =>
+  [root.shown.data.figure, root.shown.data.zoom, root.clientWidth, isDark(root)].join("\n");
+
+// What is drawn next, and its room on the page, so that nothing moves when the drawing comes.
+function reserve(root) {
+  const state = stateOf(root);
+  if (held || !root.clientWidth || [root.painted, root.reserved?.state].includes(state)) return;
+  const { figure, zoom } = prepared(root);
+  root.reserved = { state, figure, zoom };
+  root.style.height = `${figure.layout.height * zoom}px`;
+}
+
 async function paint(root) {
   if (held || !root.clientWidth || !root.shown) return;
   const { data } = root.shown;
-  const state = [data.figure, data.zoom, root.clientWidth, isDark(root)].join("\n");
+  const state = stateOf(root);
   if (state === root.painted) return root.beforeDrawing?.();
+  reserve(root);
   root.painted = state;
-  const { figure, zoom } = prepared(root);
+  const { figure, zoom } = root.reserved;
   const { layout } = figure;
   root.dataset.theme = isDark(root) ? "dark" : "light";
   root.scale = zoom;
   root.meta = layout.meta;
-  root.style.height = `${layout.height * zoom}px`;
   const plot = root.querySelector(".plot");
   plot.setAttribute("aria-label", layout.meta.alt);
   plot.setAttribute("role", "img");
@@ -352,7 +362,7 @@ function begin(root) {
   root.addEventListener("pointermove", (event) => {
     if (!event.buttons) root.classList.toggle("choosing", pickAt(root, event) !== undefined);
   });
-  root.observer = new ResizeObserver(() => paint(root));
+  root.observer = new ResizeObserver(() => (root.dataset.drawn ? paint(root) : soon(root)));
   root.observer.observe(root);
   // The style sheet has a transition of 1 ms on it, so that a change of theme is noticed.
   root.addEventListener("transitionend", (event) => {
@@ -372,10 +382,10 @@ export function show(root, shown) {
   const known = root.shown !== undefined;
   root.shown = shown;
   figures.set(shown.data.key, root);
-  for (const button of root.querySelectorAll(".bar button")) {
-    button.title = shown.data.words[button.dataset.action];
+  root.querySelectorAll(".bar button").forEach((button, i) => {
+    button.title = shown.data.words[i];
     button.setAttribute("aria-label", button.title);
-  }
+  });
   if (!known) begin(root);
-  return soon(root);
+  soon(root);
 }

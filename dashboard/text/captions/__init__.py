@@ -11,6 +11,8 @@ from dashboard.text.captions.compare import (
     compare_headline,
     compare_rows,
     compare_verdict,
+    cost_rows,
+    costs_caption,
 )
 from dashboard.text.captions.costs import (
     NO_MODEL_FILE,
@@ -48,6 +50,7 @@ from dashboard.text.captions.explore import (
 )
 from dashboard.text.captions.formats import (
     format_columns,
+    format_kernel,
     format_label,
     format_layers_caption,
     formats_caption,
@@ -156,8 +159,11 @@ __all__ = [
     "compare_rows",
     "compare_verdict",
     "cost_caption",
+    "cost_rows",
+    "costs_caption",
     "damage_caption",
     "format_columns",
+    "format_kernel",
     "format_label",
     "format_layers_caption",
     "formats_caption",

@@ -6,9 +6,16 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from dashboard.analysis.compare import Column, Difference, differences, largest, layer_numbers
+from dashboard.analysis.compare import (
+    Column,
+    ColumnCost,
+    Difference,
+    differences,
+    largest,
+    layer_numbers,
+)
 from dashboard.text.language import Language
-from dashboard.text.numbers import decibels, percent, scale_text, signed
+from dashboard.text.numbers import decibels, percent, scale_text, signed, small, with_error
 
 LETTERS = "ABCDEF"  # of the columns
 
@@ -150,3 +157,61 @@ def _difference(difference: Difference | None) -> str:
     more = difference.relative
     amount = decibels(more) if difference.quantity == "sqnr_db" else f"{signed(100 * more, 1)} %"
     return f"+{amount}" if more > 0 else amount
+
+
+def cost_rows(costs: Sequence[ColumnCost], say: Language) -> list[dict]:
+    """A row a column: predicted, measured with its error, and against A, paired."""
+    names = column_names([cost.column for cost in costs], say)
+    is_predicted = any(cost.predicted_nats is not None for cost in costs)
+    return [
+        {
+            say("column"): name,
+            **({"predicted_nats": _predicted(cost)} if is_predicted else {}),
+            **_measured(cost),
+            say("against {first}", first=LETTERS[0]): _against(cost, i, say),
+        }
+        for i, (name, cost) in enumerate(zip(names, costs, strict=True))
+    ]
+
+
+def _predicted(cost: ColumnCost) -> str:
+    return "–" if cost.predicted_nats is None else small(cost.predicted_nats)
+
+
+def _measured(cost: ColumnCost) -> dict[str, str]:
+    if cost.impact is None:
+        return dict.fromkeys(("kl_nats", "delta_nats", "same_top"), "–")
+    kl, delta = cost.impact.kl_nats, cost.impact.delta_nats
+    return {
+        "kl_nats": with_error(kl.mean, kl.error),
+        "delta_nats": with_error(delta.mean, delta.error),
+        "same_top": percent(cost.impact.same_top.mean),
+    }
+
+
+def _against(cost: ColumnCost, i: int, say: Language) -> str:
+    more = cost.against_first
+    if i == 0 or more is None:
+        return "–"
+    nats = with_error(more.mean, more.error)
+    if more.is_noise:
+        return say("{nats}, which is noise", nats=nats)
+    return f"+{nats}" if more.mean > 0 else nats
+
+
+def costs_caption(costs: Sequence[ColumnCost], say: Language) -> str:
+    """Which of the measured columns costs least, and what is left out."""
+    known = [
+        (letter, cost.impact)
+        for letter, cost in zip(LETTERS, costs, strict=False)
+        if cost.impact is not None
+    ]
+    basis = say(
+        "All layers and slices with each column's scales; kl_nats and delta_nats in nats a token, "
+        "with the standard error over windows."
+    )
+    if len(known) < 2:
+        return basis
+    least, impact = min(known, key=lambda entry: entry[1].kl_nats.mean)
+    kl = with_error(impact.kl_nats.mean, impact.kl_nats.error)
+    return say.sentences(say("{column} costs least, {kl} nats.", column=least, kl=kl), basis)

@@ -10,6 +10,7 @@ from dashboard.analysis.formats import (
     SliceFormats,
     format_points,
 )
+from dashboard.analysis.report import KernelRun
 from dashboard.formats import REGISTERED, FormatReport
 from dashboard.text.language import Language
 from dashboard.text.numbers import decibels, percent, scale_text, small
@@ -141,6 +142,18 @@ def ruler_caption(report: FormatReport, say: Language) -> str:
             saturated=percent(output.saturation_rate),
             share=percent(output.clipping_sse / error),
         ),
+    )
+
+
+def format_kernel(report: FormatReport, run: KernelRun, say: Language) -> str:
+    """That the kernel wrote the chosen format just now, and what its codes are worth."""
+    return say(
+        "{format}, written by the kernel just now: {differing} of {codes} codes differ from the "
+        "specification; sqnr_db {sqnr} with x, the weights and the bias in INT8, too.",
+        format=format_label(report.number_format.name, say),
+        differing=f"{run.differing_codes:,}",
+        codes=f"{run.codes:,}",
+        sqnr=decibels(run.sqnr_db[0]),
     )
 
 

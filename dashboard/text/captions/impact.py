@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from dashboard.analysis.budget import BudgetPlan
+from dashboard.analysis.formats import INT8
 from dashboard.analysis.impact import Estimate, MeasuredSetting, kl_difference
 from dashboard.analysis.report import rule_label
 from dashboard.calibration.bounded_files import Holdings
+from dashboard.formats import DEFAULT_FORMAT, REGISTERED
 from dashboard.messages import Message
 from dashboard.text.language import Language
 from dashboard.text.numbers import percent, small, spans, with_error
@@ -25,8 +27,22 @@ def impact_verdict(setting: MeasuredSetting, say: Language) -> str:
         "windows": windows,
         "tokens": following + 1,
         "same": percent(impact.same_top.mean),
+        "format": say(REGISTERED[setting.number_format or DEFAULT_FORMAT].label),
     }
-    if setting.mode == "output":
+    is_int8 = setting.number_format in (None, *INT8)
+    if setting.mode == "output" and not is_int8:
+        cost = say(
+            "{rule}, {format} output in {where}: {kl} nats of KL on {windows} windows of {tokens} "
+            "tokens; {same} of the most likely next tokens stay.",
+            **values,
+        )
+    elif setting.mode == "both" and not is_int8:
+        cost = say(
+            "{rule}, INT8 input and {format} output in {where}: {kl} nats of KL on {windows} "
+            "windows of {tokens} tokens; {same} of the most likely next tokens stay.",
+            **values,
+        )
+    elif setting.mode == "output":
         cost = say(
             "{rule}, INT8 output in {where}: {kl} nats of KL on {windows} windows of {tokens} "
             "tokens; {same} of the most likely next tokens stay.",
