@@ -102,7 +102,11 @@ def hostile_header() -> bytes:
     ("name", "content", "sentence"),
     [
         ("x.txt", b"\xff\xfe\x00text", "x.txt is not UTF-8 text: invalid start byte"),
-        ("x.txt", b"a" * (8 * 10**6 + 1), "x.txt has 8 MB; at most 8 MB can be uploaded"),
+        (
+            "x.txt",
+            b"a" * (8 * 10**6 + 1),
+            "x.txt has 8,000,001 bytes; at most 8,000,000 can be uploaded",
+        ),
         ("x.safetensors", b"", "x.safetensors cannot be read: "),
         ("x.safetensors", struct.pack("<Q", 1 << 60), "x.safetensors cannot be read: "),
         ("x.safetensors", hostile_header(), "x.safetensors cannot be read: "),
@@ -185,7 +189,7 @@ def test_a_server_may_take_no_uploads(limit, monkeypatch):
 def test_a_server_may_take_smaller_ones(monkeypatch):
     monkeypatch.setenv("SCALESCOPE_UPLOADS", "1")
     app = upload(opened("explore", **TINY), "x.txt", b"a" * (10**6 + 1))
-    assert refused(app) == ["x.txt has 1 MB; at most 1 MB can be uploaded"]
+    assert refused(app) == ["x.txt has 1,000,001 bytes; at most 1,000,000 can be uploaded"]
 
 
 # In a browser, over the server's own door, which wants its token

@@ -161,10 +161,10 @@ def _checked(file_name: str, content: bytes, session: str) -> Upload:
         )
     if len(content) > min(most, limit_mb()) * MB:
         raise Refusal(
-            "{name} has {size}; at most {most} can be uploaded",
+            "{name} has {size} bytes; at most {most} can be uploaded",
             name=called,
-            size=size_text(len(content)),
-            most=size_text(min(most, limit_mb()) * MB),
+            size=f"{len(content):,}",
+            most=f"{min(most, limit_mb()) * MB:,}",
         )
     if kind == "text":
         try:
@@ -177,8 +177,9 @@ def _checked(file_name: str, content: bytes, session: str) -> Upload:
         if len(content) + sum(other.size for other in _ALL.values()) > MOST_BYTES:
             raise Refusal("The server holds as many uploads as it may: try again later.")
         token = secrets.token_hex(6)
-        file = tempfile.TemporaryFile()  # noqa: SIM115 (closed with the last reference)
+        file = tempfile.TemporaryFile()  # noqa: SIM115 (closed with its record)
         own = Upload(f"upload:{token}:{called}", kind, len(content), session, file)
+        weakref.finalize(own, file.close)
         _ALL[token] = own
     try:
         file.write(content)
