@@ -16,7 +16,7 @@ if not torch.cuda.is_available():
 
 from kernels.backends import available_backends, default_backend
 from kernels.causal_conv1d import quant_causal_conv1d, quant_causal_conv1d_lookup
-from kernels.decode import quant_causal_conv1d_update
+from kernels.decode import quant_causal_conv1d_lookup_update, quant_causal_conv1d_update
 from kernels.statistics import add_layer_counts, code_histogram, silu_histograms
 
 __all__ = [
@@ -26,6 +26,7 @@ __all__ = [
     "default_backend",
     "quant_causal_conv1d",
     "quant_causal_conv1d_lookup",
+    "quant_causal_conv1d_lookup_update",
     "quant_causal_conv1d_update",
     "silu_histograms",
 ]

@@ -45,6 +45,14 @@ def default_backend(x: Tensor) -> str:
     return "triton-interpret" if "triton-interpret" in available else "torch"
 
 
+def resolve_backend(backend: str | None, x: Tensor) -> str:
+    """The backend asked for, or the best; raises ValueError where it cannot run on x."""
+    if backend is None:
+        return default_backend(x)
+    check_backend(backend, "x", x)
+    return backend
+
+
 def check_backend(backend: str, name: str, x: Tensor) -> None:
     """Raises ValueError where ``backend`` cannot run on the argument ``name``, x."""
     if backend not in BACKENDS:

@@ -4,8 +4,9 @@
     kernels.compiled    on an NVIDIA GPU, ordinary scales
     kernels.portable    interpreted on a CPU; compiled for other GPUs and for other scales
 
-All give the same codes. Only ``mode="fast"``, and only on ``kernels.compiled``, may differ: by one
-code, in some 2 of 10^6 values (docs/kernel.md).
+The compiled kernel looks codes up in a table of ``kernels.lookup``. All give the same codes. Only
+``mode="fast"``, and only on ``kernels.compiled``, may differ: by one code, in some 2 of 10^6 values
+(docs/kernel.md).
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from kernels.arguments import (
     check_thresholds,
     check_zero_point,
 )
-from kernels.backends import HAS_PTX, HAS_TRITON, check_backend, default_backend
+from kernels.backends import HAS_PTX, HAS_TRITON, resolve_backend
 from kernels.lookup import table_for
 
 if HAS_TRITON:
@@ -61,16 +62,10 @@ def quant_causal_conv1d_lookup(
 
     Raises ValueError, naming the argument, what it got and the rule.
     """
-    check_sequence(x, weight, bias, CODES)
-    check_strides(x)
-    channels = x.shape[1]
-    ordinary = check_scales(x, channels, scale_x, scale_w, scale_b, 1.0)
+    scales = (scale_x, scale_w, scale_b, 1.0)
+    ordinary = _check(x, weight, bias, scales, activation)
     check_thresholds(x, thresholds)
-    check_choice("activation", activation, ACTIVATIONS)
-    if backend is None:
-        backend = default_backend(x)
-    else:
-        check_backend(backend, "x", x)
+    backend = resolve_backend(backend, x)
     if backend == "torch":
         return reference.quant_causal_conv1d_lookup(
             x,
@@ -84,7 +79,7 @@ def quant_causal_conv1d_lookup(
         )
     out = torch.empty_like(x)
     if x.numel():
-        scales, silu = (scale_x, scale_w, scale_b, 1.0), activation == "silu"
+        silu = activation == "silu"
         if backend == "triton" and HAS_PTX and ordinary:
             table = table_for(thresholds, silu=silu)
             compiled.launch(x, weight, bias, out, scales, table=table, silu=silu, exact=True)
@@ -130,17 +125,11 @@ def quant_causal_conv1d(
 
     Raises ValueError, naming the argument, what it got and the rule.
     """
-    check_sequence(x, weight, bias, CODES)
-    channels = x.shape[1]
-    check_strides(x)
-    ordinary = check_scales(x, channels, scale_x, scale_w, scale_b, scale_out)
-    check_zero_point(x, channels, zero_point)
-    check_choice("activation", activation, ACTIVATIONS)
+    scales = (scale_x, scale_w, scale_b, scale_out)
+    ordinary = _check(x, weight, bias, scales, activation)
+    check_zero_point(x, x.shape[1], zero_point)
     check_choice("mode", mode, MODES)
-    if backend is None:
-        backend = default_backend(x)
-    else:
-        check_backend(backend, "x", x)
+    backend = resolve_backend(backend, x)
     if backend == "torch":
         return reference.quant_causal_conv1d(
             x,
@@ -156,10 +145,24 @@ def quant_causal_conv1d(
     out = torch.empty_like(x)
     if x.numel() == 0:
         return out
-    scales, silu = (scale_x, scale_w, scale_b, scale_out), activation == "silu"
+    silu = activation == "silu"
     if backend == "triton" and HAS_PTX and ordinary:
         exact = mode == "exact" or not silu
         compiled.launch(x, weight, bias, out, scales, zero_point, silu=silu, exact=exact)
     else:
         portable.launch(x, weight, bias, out, scales, zero_point, silu=silu)
     return out
+
+
+def _check(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    scales: tuple[float | Tensor, float | Tensor, float | Tensor, float | Tensor],
+    activation: str | None,
+) -> bool:
+    """What both ways to code have in common; whether the scales are ordinary."""
+    check_sequence(x, weight, bias, CODES)
+    check_strides(x)
+    check_choice("activation", activation, ACTIVATIONS)
+    return check_scales(x, x.shape[1], *scales)

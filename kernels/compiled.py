@@ -466,8 +466,8 @@ def launch(
         zero, zero_point = "vector", zero_point.contiguous()
     elif zero_point != 0:
         zero = "one"
-        if device in _ZERO_POINTS:
-            zero, zero_point = "read", _ZERO_POINTS[device][zero_point - QMIN :]
+        if exact and device in _ZERO_POINTS and x.stride(2) == 1:
+            zero = "read"
     plan = plan_for(
         x,
         weight,
@@ -482,6 +482,8 @@ def launch(
     if table is None:
         table = weight
     if plan.run is None:
+        if zero == "read":
+            zero_point = _ZERO_POINTS[device][zero_point - QMIN :]
         with torch.cuda.device(device):
             plan.source[plan.grid](
                 x,
@@ -495,14 +497,17 @@ def launch(
                 **_options(plan.threads),
             )
         return
-    offset = zero_point.data_ptr() if isinstance(zero_point, Tensor) else zero_point
+    if isinstance(zero_point, Tensor):
+        zero_point = zero_point.data_ptr()
+    elif zero == "read":
+        zero_point = _ZERO_POINTS[device].data_ptr() + 4 * (zero_point - QMIN)
     operands = (
         x.data_ptr(),
         weight.data_ptr(),
         bias.data_ptr(),
         out.data_ptr(),
         *values,
-        offset,
+        zero_point,
         table.data_ptr(),
     )
     if device != torch.cuda.current_device():
@@ -655,8 +660,8 @@ def _plan(
     return Plan(run, compiled, kernel, grid, (*runtime, *constants), threads)
 
 
-# Every zero point there is, by device. One that is read from memory stays in a register; one among
-# the arguments is loaded again for every tile, which takes 3 % longer.
+# Every zero point there is, by device. One that is read from memory stays in a register. Along L one
+# among the arguments is loaded again for every tile: in exact mode that takes 3 % longer.
 _ZERO_POINTS: dict[int, Tensor] = {}
 
 

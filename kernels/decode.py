@@ -17,10 +17,12 @@ from kernels.arguments import (
     check_choice,
     check_scales,
     check_tensor,
+    check_thresholds,
     check_weight,
     check_zero_point,
 )
-from kernels.backends import HAS_TRITON, INTERPRETED, check_backend, default_backend, launching_on
+from kernels.backends import HAS_TRITON, INTERPRETED, launching_on, resolve_backend
+from kernels.lookup import padded
 
 if HAS_TRITON:
     import triton
@@ -38,6 +40,7 @@ if HAS_TRITON:
         scale_b,
         scale_out,
         zero_point,  # int32 (D,) where PER_CHANNEL_ZERO, else an int
+        thresholds,  # float32 (2^SEARCH_STEPS - 1,), ascending, where SEARCH_STEPS is not 0
         batch,
         channels,
         stride_xb,
@@ -50,6 +53,7 @@ if HAS_TRITON:
         PER_CHANNEL_B: tl.constexpr,
         PER_CHANNEL_OUT: tl.constexpr,
         PER_CHANNEL_ZERO: tl.constexpr,
+        SEARCH_STEPS: tl.constexpr,
         HAS_BIAS: tl.constexpr,
         SILU: tl.constexpr,
         WIDTH: tl.constexpr,
@@ -85,15 +89,22 @@ if HAS_TRITON:
             u = u - tl.load(bias + o_d, mask=m_d, other=0).to(tl.float32) * s_b
         if SILU:
             u = tl.div_rn(u, 1.0 + tl.exp(u.to(tl.float64)).to(tl.float32))
-        # Rounded as in kernels.portable: halves away from zero.
-        if PER_CHANNEL_ZERO:
-            zero = tl.load(zero_point + o_d, mask=m_d, other=0)
-        else:
-            zero = tl.full((1, BLOCK_D), zero_point, tl.int32)
-        ends = zero.to(tl.float32)
-        y = tl.minimum(tl.maximum(tl.div_rn(u, -s_out), -128.0 - ends), 127.0 - ends)
-        half = ((y.to(tl.int32, bitcast=True) & -(2**31)) | 0x3EFFFFFF).to(tl.float32, bitcast=True)
-        code = (y + half).to(tl.int32) + zero
+        if SEARCH_STEPS:  # sought as in kernels.portable
+            code = tl.full((BLOCK_B, BLOCK_D), 0, tl.int32)
+            for step in tl.static_range(SEARCH_STEPS):
+                half_left = 1 << (SEARCH_STEPS - 1 - step)
+                threshold = tl.load(thresholds + (code + (half_left - 1)))
+                code += tl.where(-u >= threshold, half_left, 0)
+            code -= 128
+        else:  # rounded as there: halves away from zero
+            if PER_CHANNEL_ZERO:
+                zero = tl.load(zero_point + o_d, mask=m_d, other=0)
+            else:
+                zero = tl.full((1, BLOCK_D), zero_point, tl.int32)
+            ends = zero.to(tl.float32)
+            y = tl.minimum(tl.maximum(tl.div_rn(u, -s_out), -128.0 - ends), 127.0 - ends)
+            half = (y.to(tl.int32, bitcast=True) & -(2**31)) | 0x3EFFFFFF
+            code = (y + half.to(tl.float32, bitcast=True)).to(tl.int32) + zero
         tl.store(out + o_b * channels + o_d, code.to(tl.int8), mask=m)
 
 
@@ -127,28 +138,72 @@ def quant_causal_conv1d_update(
     Raises ValueError, naming the argument, what it got and the rule; the state is then unchanged.
     """
     _check(x, conv_state, weight, bias)
-    channels = x.shape[1]
-    scales = {
-        "scale_x": scale_x,
-        "scale_w": scale_w,
-        "scale_b": scale_b,
-        "scale_out": scale_out,
-    }
-    check_scales(x, channels, scale_x, scale_w, scale_b, scale_out)
-    check_zero_point(x, channels, zero_point)
+    scales = {"scale_x": scale_x, "scale_w": scale_w, "scale_b": scale_b, "scale_out": scale_out}
+    check_scales(x, x.shape[1], **scales)
+    check_zero_point(x, x.shape[1], zero_point)
     check_choice("activation", activation, ACTIVATIONS)
-    if backend is None:
-        backend = default_backend(x)
-    else:
-        check_backend(backend, "x", x)
-    if backend == "torch":
+    if resolve_backend(backend, x) == "torch":
         return reference.quant_causal_conv1d_update(
             x, conv_state, weight, bias, **scales, zero_point=zero_point, activation=activation
         )
+    silu = activation == "silu"
+    return _launch(x, conv_state, weight, bias, scales, zero_point, None, silu=silu)
+
+
+def quant_causal_conv1d_lookup_update(
+    x: Tensor,
+    conv_state: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    *,
+    scale_x: float | Tensor,
+    scale_w: float | Tensor,
+    scale_b: float | Tensor,
+    thresholds: Tensor,
+    activation: str | None = "silu",
+    backend: str | None = None,
+) -> Tensor:
+    """One position of ``quant_causal_conv1d_lookup``.
+
+    Args:
+        x, conv_state: as for ``quant_causal_conv1d_update``.
+        weight, bias, scale_x, scale_w, scale_b, thresholds, activation, backend: as for
+            ``quant_causal_conv1d_lookup``.
+
+    Returns:
+        int8 (B, D), contiguous.
+
+    Raises ValueError, naming the argument, what it got and the rule; the state is then unchanged.
+    """
+    _check(x, conv_state, weight, bias)
+    scales = {"scale_x": scale_x, "scale_w": scale_w, "scale_b": scale_b}
+    check_scales(x, x.shape[1], **scales, scale_out=1.0)
+    check_thresholds(x, thresholds)
+    check_choice("activation", activation, ACTIVATIONS)
+    if resolve_backend(backend, x) == "torch":
+        return reference.quant_causal_conv1d_lookup_update(
+            x, conv_state, weight, bias, **scales, thresholds=thresholds, activation=activation
+        )
+    silu = activation == "silu"
+    scales["scale_out"] = 1.0
+    return _launch(x, conv_state, weight, bias, scales, 0, thresholds, silu=silu)
+
+
+def _launch(
+    x: Tensor,
+    conv_state: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    scales: dict[str, float | Tensor],
+    zero_point: int | Tensor,
+    thresholds: Tensor | None,
+    *,
+    silu: bool,
+) -> Tensor:
     out = torch.empty(x.shape, dtype=torch.int8, device=x.device)
     if x.numel() == 0:
         return out
-    batch = x.shape[0]
+    batch, channels = x.shape
     block_d = min(triton.next_power_of_2(channels), 2**14 if INTERPRETED else 256)
     block_b = min(triton.next_power_of_2(batch), 2**17 // block_d if INTERPRETED else 1)
     grid = (triton.cdiv(channels, block_d) * triton.cdiv(batch, block_b),)
@@ -164,6 +219,7 @@ def quant_causal_conv1d_update(
                 for name, scale in scales.items()
             },
             zero_point=zero_point.contiguous() if isinstance(zero_point, Tensor) else zero_point,
+            thresholds=weight if thresholds is None else padded(thresholds),
             batch=batch,
             channels=channels,
             stride_xb=x.stride(0),
@@ -171,13 +227,14 @@ def quant_causal_conv1d_update(
             stride_sb=conv_state.stride(0),
             stride_sd=conv_state.stride(1),
             stride_sk=conv_state.stride(2),
-            PER_CHANNEL_X=isinstance(scale_x, Tensor),
-            PER_CHANNEL_W=isinstance(scale_w, Tensor),
-            PER_CHANNEL_B=isinstance(scale_b, Tensor),
-            PER_CHANNEL_OUT=isinstance(scale_out, Tensor),
+            PER_CHANNEL_X=isinstance(scales["scale_x"], Tensor),
+            PER_CHANNEL_W=isinstance(scales["scale_w"], Tensor),
+            PER_CHANNEL_B=isinstance(scales["scale_b"], Tensor),
+            PER_CHANNEL_OUT=isinstance(scales["scale_out"], Tensor),
             PER_CHANNEL_ZERO=isinstance(zero_point, Tensor),
+            SEARCH_STEPS=0 if thresholds is None else len(thresholds).bit_length(),
             HAS_BIAS=bias is not None,
-            SILU=activation == "silu",
+            SILU=silu,
             WIDTH=weight.shape[1],
             BLOCK_B=block_b,
             BLOCK_D=block_d,

@@ -124,6 +124,33 @@ def quant_causal_conv1d_update(
     return codes[..., -1].contiguous()
 
 
+def quant_causal_conv1d_lookup_update(
+    x: Tensor,
+    conv_state: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    *,
+    scale_x: float | Tensor,
+    scale_w: float | Tensor,
+    scale_b: float | Tensor,
+    thresholds: Tensor,
+    activation: str | None = "silu",
+) -> Tensor:
+    """The same step with the code looked up, as ``quant_causal_conv1d_lookup`` does."""
+    conv_state.copy_(torch.cat([conv_state[..., 1:], x[..., None]], dim=-1))
+    codes = quant_causal_conv1d_lookup(
+        conv_state,
+        weight,
+        bias,
+        scale_x=scale_x,
+        scale_w=scale_w,
+        scale_b=scale_b,
+        thresholds=thresholds,
+        activation=activation,
+    )
+    return codes[..., -1].contiguous()
+
+
 def trace(
     x: Tensor,
     weight: Tensor,

@@ -3,7 +3,12 @@
 import pytest
 import torch
 
-from kernels import available_backends, quant_causal_conv1d_update, reference
+from kernels import (
+    available_backends,
+    quant_causal_conv1d_lookup_update,
+    quant_causal_conv1d_update,
+    reference,
+)
 from kernels.int8 import scale_from_amax
 
 DEVICE = "cuda" if "triton" in available_backends() else "cpu"
@@ -57,6 +62,42 @@ def test_steps_from_zeros_are_the_forward(backend, width, vectors, activation, w
         assert torch.equal(state[:, :, -seen.shape[2] :], seen)
         assert not state[:, :, : width - seen.shape[2]].any()
     assert state.data_ptr() == memory
+
+
+@backends
+@pytest.mark.parametrize("count", [1, 15, 16, 255])
+@pytest.mark.parametrize("vectors", [False, True])
+@pytest.mark.parametrize("activation", ["silu", None])
+def test_steps_that_look_codes_up_are_the_forward(backend, count, vectors, activation):
+    """Half of the thresholds are values that occur."""
+    batch, channels, width, length = 3, 37, 4, 9
+    x, weight, bias = codes(batch, channels, length), codes(channels, width), codes(channels)
+    arguments = scales(channels, vectors) | {"activation": activation}
+    y = reference.trace(x, weight, bias, **arguments).s.flatten()
+    chosen = y[torch.randint(len(y), (count,), generator=GENERATOR).to(DEVICE)]
+    chosen[::2] += 0.01
+    del arguments["scale_out"]
+    arguments["thresholds"] = chosen.sort().values
+    expected = reference.quant_causal_conv1d_lookup(x, weight, bias, **arguments)
+    state = torch.zeros((batch, channels, width), dtype=torch.int8, device=DEVICE)
+    for position in range(length):
+        step = quant_causal_conv1d_lookup_update(
+            x[:, :, position], state, weight, bias, **arguments, backend=backend
+        )
+        assert step.dtype == torch.int8 and torch.equal(step, expected[:, :, position]), position
+    assert torch.equal(state, x[:, :, -width:])
+
+
+def test_a_wrong_threshold_of_a_step_is_named_and_changes_nothing():
+    state = codes(2, 3, 4)
+    before, arguments = state.clone(), scales(3, vectors=False)
+    del arguments["scale_out"]
+    thresholds = torch.tensor([0.5, 0.25], device=DEVICE)
+    with pytest.raises(ValueError, match="thresholds must ascend"):
+        quant_causal_conv1d_lookup_update(
+            codes(2, 3), state, codes(3, 4), None, **arguments, thresholds=thresholds
+        )
+    assert torch.equal(state, before)
 
 
 @backends

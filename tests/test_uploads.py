@@ -140,6 +140,30 @@ def test_with_its_visit_an_upload_is_gone_from_memory_disk_and_shelves(counts):
         assert not any(token in repr(key) for key in shelf._values)
 
 
+def test_a_visit_that_stays_away_ends_its_uploads_though_its_state_is_kept():
+    """Two minutes as it is configured here; one that comes back in time keeps them."""
+    app = upload(opened("explore", **TINY), "left.txt", TEXT)
+    (own,) = (own for own in uploads._ALL.values() if own.title == "left.txt")
+    token, there, away = own.name.split(":")[1], set(), {}
+
+    def look(now: float) -> bool:
+        uploads.end_visits(away, lambda session: session in there, now)
+        return token in uploads._ALL
+
+    there.add(own.session)
+    assert look(0.0) and look(1000.0)
+    there.clear()
+    assert look(1010.0) and look(1129.0)
+    there.add(own.session)
+    assert look(1135.0)
+    there.clear()
+    assert look(1140.0) and not look(1261.0)
+    assert own.file.closed
+    for shelf in shelves._SHELVES.values():
+        assert not any(token in repr(key) for key in shelf._values)
+    del app
+
+
 def test_of_many_uploads_the_oldest_goes_and_a_full_server_takes_none(monkeypatch):
     app = opened("explore", **TINY)
     for i in range(uploads.MOST_OF_A_VISIT + 1):
