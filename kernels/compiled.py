@@ -9,7 +9,7 @@ arithmetic.
 A launch must cost little, for a decoder's batches are small. All that depends on shapes, strides
 and kinds alone is therefore planned once and kept (``_plan``); a call passes pointers and scales
 straight to Triton's launcher. That launcher is Triton's own affair and may change with a version of
-it, so the first launch on a device is checked against the reference (``_launches_directly``); where
+it, so the first launch on a device is checked against the reference (``launches_directly``); where
 it fails, ``kernel[grid]`` does the work.
 """
 
@@ -512,9 +512,9 @@ def launch(
     )
     if device != torch.cuda.current_device():
         with torch.cuda.device(device):
-            _run(plan, plan.run, device, operands)
+            run_plan(plan, plan.run, device, operands)
     else:
-        _run(plan, plan.run, device, operands)
+        run_plan(plan, plan.run, device, operands)
 
 
 class Plan(NamedTuple):
@@ -532,7 +532,7 @@ def _options(threads: int) -> dict[str, int | bool]:
     return {"num_warps": threads // 32, "enable_fp_fusion": False}
 
 
-def _run(plan: Plan, run: Callable[..., None], device: int, operands: tuple) -> None:
+def run_plan(plan: Plan, run: Callable[..., None], device: int, operands: tuple) -> None:
     # What kernel[grid](...) does, without what it does for profilers: 17 µs a call, not 36.
     run(
         *plan.grid,
@@ -656,22 +656,22 @@ def _plan(
             grid=grid,
             **_options(threads),
         )
-        run = compiled.run if _launches_directly(device) else None  # loads it on the device
+        run = compiled.run if launches_directly(device) else None  # loads it on the device
     return Plan(run, compiled, kernel, grid, (*runtime, *constants), threads)
 
 
-# Every zero point there is, by device. One that is read from memory stays in a register. Along L one
-# among the arguments is loaded again for every tile: in exact mode that takes 3 % longer.
+# Every zero point there is, by device. One that is read from memory stays in a register. Along L
+# one among the arguments is loaded again for every tile: in exact mode that takes 3 % longer.
 _ZERO_POINTS: dict[int, Tensor] = {}
 
 
-# Whether Triton's launcher takes what _run gives it: by device, and by Triton's version.
+# Whether Triton's launcher takes what run_plan gives it: by device, and by Triton's version.
 _DIRECT: dict[tuple[int, str], bool] = {}
 _CHECKING = threading.RLock()
 
 
-def _launches_directly(device: int) -> bool:
-    """Whether ``_run`` works on a device: tried once, on a small input, against the reference.
+def launches_directly(device: int) -> bool:
+    """Whether ``run_plan`` works on a device: tried once, on a small input, against the reference.
 
     While a CUDA graph is captured nothing can be tried, and a device not tried yet counts as no.
     """
@@ -698,7 +698,7 @@ def _launches_directly(device: int) -> bool:
 
 
 def _fault_of_direct_launch(device: int) -> str | None:
-    """What is wrong with one launch by ``_run``; None where it gives the reference's codes.
+    """What is wrong with one launch by ``run_plan``; None where it gives the reference's codes.
 
     Three of its scales are floats and one is a tensor; every code of its output is wrong before.
     """

@@ -12,6 +12,7 @@ Counters lie in the L2 cache, in several copies, since additions to one address 
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from functools import lru_cache
 
 import torch
@@ -28,6 +29,9 @@ from kernels.backends import (
     launching_on,
 )
 from kernels.reference import PATTERNS
+
+if HAS_PTX:
+    from kernels import compiled
 
 NEAR = 8  # y's patterns that have a counter beside v's: from 4 below the expected to 3 above
 COPIES = 8  # of the counters: 21 MB, which the L2 cache holds
@@ -257,28 +261,43 @@ def add_layer_counts(
         block_d, block_l = 64, 16
     block_d, block_l = triton.next_power_of_2(block_d), triton.next_power_of_2(block_l)
     grid = (triton.cdiv(channels, block_d), triton.cdiv(length, block_l), sequences)
-    with launching_on(x):
-        _layer_counts_kernel[grid](
-            x=x,
-            weight=weight,
-            bias=bias,
-            slice_of=slice_of,
-            v_counts=v_counts,
-            y_counts=y_counts,
-            x_amax=x_amax,
-            channels=channels,
-            length=length,
-            stride_n=x.stride(0),
-            stride_d=x.stride(1),
-            stride_l=x.stride(2),
-            stride_y=y_counts.stride(0),
-            stride_amax=x_amax.stride(0),
-            WIDTH=weight.shape[1],
-            PATTERNS=PATTERNS,
-            BLOCK_D=block_d,
-            BLOCK_L=block_l,
-            enable_fp_fusion=False,
-        )
+    width = weight.shape[1]
+    tensors = (x, weight, bias, slice_of, v_counts, y_counts, x_amax)
+    numbers = (
+        channels,
+        length,
+        *x.stride(),
+        y_counts.stride(0),
+        x_amax.stride(0),
+        width,
+        PATTERNS,
+        block_d,
+        block_l,
+    )
+    if INTERPRETED or not HAS_PTX:
+        with launching_on(x):
+            _layer_counts_kernel[grid](*tensors, *numbers, enable_fp_fusion=False)
+        return
+    # A model calls it for every layer, and its forward may take less of the host than a launch by
+    # Triton, which looks at every argument: a launch like one before goes straight to its launcher.
+    device, addresses = x.get_device(), [tensor.data_ptr() for tensor in tensors]
+    like = (device, x.dtype, grid, numbers, tuple([address % 16 == 0 for address in addresses]))
+    plan = _LAYER_PLANS.get(like)
+    with launching_on(x) if device != torch.cuda.current_device() else nullcontext():
+        if plan is not None and plan.run is not None:
+            compiled.run_plan(plan, plan.run, device, tuple(addresses))
+            return
+        kernel = _layer_counts_kernel[grid](*tensors, *numbers, enable_fp_fusion=False)
+        if plan is None:
+            run = kernel.run if compiled.launches_directly(device) else None
+            if len(_LAYER_PLANS) == MOST_PLANS:
+                _LAYER_PLANS.clear()
+            _LAYER_PLANS[like] = compiled.Plan(run, kernel, _layer_counts_kernel, grid, numbers, 0)
+
+
+# Launches of ``add_layer_counts`` by all that the compiled kernel depends on.
+_LAYER_PLANS: dict[tuple, compiled.Plan] = {}
+MOST_PLANS = 256
 
 
 def _resolve(backend: str | None, name: str, x: Tensor) -> str:

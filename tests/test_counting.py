@@ -159,6 +159,7 @@ def test_what_is_not_finite_names_layer_batch_and_slice_in_either_counter(bad, r
         with pytest.raises(CalibrationError, match=expected):
             counter.add([7, 8], 0, x.to(device))
             counter.finish([7, 8])
+            counter.collect()
 
 
 def test_a_calibration_says_how_its_forward_ran(tmp_path):

@@ -142,7 +142,7 @@ def idle(*_arguments):
 def test_a_launcher_that_fails_is_left_alone_and_told_once(
     launcher, fault, layout, monkeypatch, caplog
 ):
-    monkeypatch.setattr(compiled, "_run", launcher)
+    monkeypatch.setattr(compiled, "run_plan", launcher)
     with caplog.at_level(logging.WARNING, logger="kernels.compiled"):
         assert launched(layout).run is None
         assert launched(layout).run is None

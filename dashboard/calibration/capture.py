@@ -550,8 +550,8 @@ def count_batches(
         numbers: which of the text's batches, ascending.
         layers: which layers, ascending.
         tally: of these layers and the checkpoint's slices.
-        on_counted: called after each forward, when its batches are in the tally but for their
-            counts of v, which the counter brings there when it is asked to.
+        on_counted: called after each forward; its batches are in the tally once the counter is
+            asked to collect.
     """
     counter = Counter(checkpoint, layers, tally, min(batch_size, max(1, len(numbers))))
     kept: dict[int, list[Tensor]] = {layer: [] for layer in sorted(set(keep))}

@@ -8,14 +8,17 @@ counts and maxima in any order, gradients because they are added in the order of
 
 ``HostCounter`` works a sequence at a time in plain torch. ``DeviceCounter`` has counters on a GPU:
 one launch a layer computes v and y and counts them (``kernels.add_layer_counts``), and when a
-forward is over what occurred in its batches comes to the host at once, a few MB.
+forward is over what occurred in its batches comes to the host at once, a few MB. A thread and a
+stream of their own fetch it and put it on disk, while the next forward is launched: with fast
+kernels a forward is bound by what the host does.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -336,6 +339,20 @@ class _LayerCounters:
     x_amax: Tensor  # int32 (N, D), bits of float32
 
 
+class _Counted(NamedTuple):
+    """What some batches that ran together have, copied from the counters on their device."""
+
+    batches: list[int]
+    seq_len: int
+    v_counts: Tensor  # int32 (S, 65536)
+    y_counts: Tensor  # int32 (n, S, 65536)
+    x_amax: Tensor  # int32 (n, layers, D)
+
+
+# One thread for all devices: a tally takes one batch's counts at a time.
+_FETCHING = ThreadPoolExecutor(1, thread_name_prefix="fetching")
+
+
 class DeviceCounter:
     """Counts on one device, in a launch a layer; a forward's counts come to the host at its end.
 
@@ -365,6 +382,8 @@ class DeviceCounter:
         self._input_counts: Tensor | None = None  # int64 (layers here · slices, 65536)
         self._output_counts: Tensor | None = None
         self._seq_len = 0
+        self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
+        self._fetching: Future[None] | None = None
 
     def prepare(self, layer: int) -> None:
         """Make a layer's counters. In a forward, copying its weights would wait for all before."""
@@ -395,45 +414,81 @@ class DeviceCounter:
         )
 
     def finish(self, batches: Sequence[int]) -> None:
-        """The forward of these batches is over: fetch what they have by themselves.
+        """The forward of these batches is over: what they have by themselves is fetched.
 
-        Raises CalibrationError for what is not finite.
+        On a GPU that goes on while the next forward is launched; ``wait`` waits for it.
+
+        Raises CalibrationError for what is not finite, now or when it is waited for.
         """
+        self.wait()
         counters = list(self._counters.values())
-        v_counts = torch.cat([own.v_counts for own in counters])
-        x_amax = self._x_amax(len(batches))
-        rows = self._tally_rows()
-        if self._input_counts is None or self._output_counts is None:
-            self._input_counts = torch.zeros_like(v_counts, dtype=torch.int64)
-            self._output_counts = torch.zeros_like(self._input_counts)
-        # A few sequences at a time: the counters of all may be large.
-        step = max(1, MOST_COUNTERS // v_counts.numel())
-        for first in range(0, len(batches), step):
-            some = batches[first : first + step]
-            y_counts = torch.cat([own.y_counts[first : first + len(some)] for own in counters], 1)
-            self._check(some, x_amax[first : first + len(some)], _strange(y_counts))
-            self._add_outputs(some, rows, y_counts)
-            self._output_counts += y_counts.sum(0)
-        self._check(batches, x_amax, _strange(v_counts)[None])  # v may be -∞ where y is 0
-        self._tally.add_amax(rows, np.max(x_amax, axis=0))
-        self._input_counts += v_counts
+        n = len(batches)
+        counted = _Counted(
+            list(batches),
+            self._seq_len,
+            torch.cat([own.v_counts for own in counters]),
+            torch.cat([own.y_counts[:n] for own in counters], 1),
+            torch.stack([own.x_amax[:n] for own in counters], 1),
+        )
         for own in counters:
             for used in (own.v_counts, own.y_counts, own.x_amax):
                 used.zero_()
+        if self._stream is None:
+            self._fetch(counted)
+        else:
+            copied = torch.cuda.current_stream(self._device).record_event()
+            self._fetching = _FETCHING.submit(self._fetch_beside, counted, copied, self._stream)
+
+    def wait(self) -> None:
+        """Until all forwards that are over are in the tally; raises what fetching them raised."""
+        if self._fetching is not None:
+            fetching, self._fetching = self._fetching, None
+            fetching.result()
+
+    def _fetch_beside(
+        self, counted: _Counted, copied: torch.cuda.Event, stream: torch.cuda.Stream
+    ) -> None:
+        with torch.cuda.device(self._device), torch.cuda.stream(stream), torch.no_grad():
+            stream.wait_event(copied)
+            self._fetch(counted)
+            stream.synchronize()  # the memory of what was counted goes back to the other stream
+
+    def _fetch(self, counted: _Counted) -> None:
+        batches, v_counts, rows = counted.batches, counted.v_counts, self._tally_rows()
+        x_amax = self._x_amax(counted.x_amax)
+        if self._input_counts is None or self._output_counts is None:
+            self._input_counts = torch.zeros_like(v_counts, dtype=torch.int64)
+            self._output_counts = torch.zeros_like(self._input_counts)
+        # A few sequences at a time: what they are turned into may be large.
+        step = max(1, MOST_COUNTERS // v_counts.numel())
+        for first in range(0, len(batches), step):
+            some, y_counts = batches[first : first + step], counted.y_counts[first : first + step]
+            self._check(counted, some, x_amax[first : first + step], _strange(y_counts))
+            self._add_outputs(some, rows, y_counts)
+            self._output_counts += y_counts.sum(0)
+        # v may be -∞ where y is 0
+        self._check(counted, batches, x_amax, _strange(v_counts)[None])
+        self._tally.add_amax(rows, np.max(x_amax, axis=0))
+        self._input_counts += v_counts
 
     def _tally_rows(self) -> list[int]:
         slices = len(self._checkpoint.slices)
         return [self._rows[layer] + i for layer in self._counters for i in range(slices)]
 
-    def _x_amax(self, n: int) -> np.ndarray:
-        """(n, layers here · slices) float32."""
-        stacked = torch.stack([own.x_amax[:n] for own in self._counters.values()], 1)
+    def _x_amax(self, stacked: Tensor) -> np.ndarray:
+        """int32 (n, layers here, D) -> (n, layers here · slices) float32."""
         slices = self._checkpoint.slices
         by_slice = [stacked[..., own.channels].amax(-1) for own in slices]
         bits = torch.stack(by_slice, -1).flatten(1).cpu()
         return bits.view(torch.float32).numpy()
 
-    def _check(self, batches: Sequence[int], x_amax: np.ndarray, strange: np.ndarray) -> None:
+    def _check(
+        self,
+        counted: _Counted,
+        batches: Sequence[int],
+        x_amax: np.ndarray,
+        strange: np.ndarray,
+    ) -> None:
         """``strange`` (n, S) or, of all of them together, (1, S): values that are not finite."""
         fine = (x_amax < np.inf) & (strange == 0)
         if fine.all():
@@ -444,7 +499,7 @@ class DeviceCounter:
         slices = self._checkpoint.slices
         layer = list(self._counters)[row // len(slices)]
         own = slices[row % len(slices)]
-        total = own.width * self._seq_len * (1 if len(strange) > 1 else len(batches))
+        total = own.width * counted.seq_len * (1 if len(strange) > 1 else len(batches))
         count = strange[min(place, len(strange) - 1), row]
         _check(layer, names, own, x_amax[place, row], int(count), total)
 
@@ -475,6 +530,7 @@ class DeviceCounter:
 
     def collect(self) -> None:
         """Bring the totals to the tally; until they are asked for they stay on the device."""
+        self.wait()
         if self._input_counts is not None and self._output_counts is not None:
             both = []
             for counts in (self._input_counts, self._output_counts):
@@ -528,6 +584,8 @@ class Counter:
         """
         on_device = default_backend(x) == "triton" and x.numel() <= MOST_VALUES
         if gradient is not None or not on_device:
+            for own in self._devices.values():
+                own.wait()
             self._host.add(batches, layer, x, gradient)
             return
         self._on(x.device).add(batches, layer, x)
@@ -545,7 +603,7 @@ class Counter:
         return self._devices[device]
 
     def finish(self, batches: Sequence[int]) -> None:
-        """The forward of these batches is over."""
+        """The forward of these batches is over; they are in the tally once ``collect`` returns."""
         for own in self._devices.values():
             own.finish(batches)
 
