@@ -27,6 +27,7 @@ from dashboard.calibration.calibration_store import (
 )
 from dashboard.calibration.histogram import Histogram
 from dashboard.calibration.packed import pack, unpack
+from dashboard.calibration.unfinished import calibrate_to_the_end
 from dashboard.checkpoints import SAMPLES_DIR, forward_dtype, load_backbone, load_checkpoint
 from sample_checkpoints.counts import BATCHES
 
@@ -249,8 +250,10 @@ def counting(monkeypatch):
 
         return counted
 
-    monkeypatch.setattr(cli, "calibrate", noting(calibrate))
-    monkeypatch.setattr(cli, "calibrate_to_the_end", noting(cli.calibrate_to_the_end))
+    for command in ("counts", "impact"):
+        monkeypatch.setattr(f"dashboard.cli.{command}.calibrate", noting(calibrate))
+    to_the_end = noting(calibrate_to_the_end)
+    monkeypatch.setattr("dashboard.cli.calibrate.calibrate_to_the_end", to_the_end)
     return passes
 
 
@@ -336,7 +339,8 @@ def test_python_takes_what_the_command_line_counted_and_the_other_way(
 ):
     monkeypatch.setenv("SCALESCOPE_CALIBRATIONS", str(tmp_path / "counts"))
     monkeypatch.setattr(
-        "dashboard.api.counting.calibrate", lambda *_, **__: pytest.fail("counted again")
+        "dashboard.api.calibration.counting.calibrate",
+        lambda *_, **__: pytest.fail("counted again"),
     )
     size = ["--batches", "2", "--seq-len", "64"]
     file = tmp_path / "counts.safetensors"
@@ -357,7 +361,9 @@ def test_python_takes_what_the_command_line_counted_and_the_other_way(
     assert default_store().holdings().files == 0
     api.Calibration.of("mamba2-tiny", batches=2, seq_len=64)
     assert default_store().holdings().files == 1
-    monkeypatch.setattr(cli, "calibrate", lambda *_, **__: pytest.fail("counted again"))
+    monkeypatch.setattr(
+        "dashboard.cli.counts.calibrate", lambda *_, **__: pytest.fail("counted again")
+    )
     assert cli.main(["export", "mamba2-tiny", *size, "--out", str(tmp_path / "e.bin")]) == 0
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from dashboard import cli
+from dashboard.cli import counts, options
 
 QUICK = ["--batches", "2", "--seq-len", "64"]
 ROOT = Path(__file__).resolve().parent.parent
@@ -131,8 +132,8 @@ def test_out_writes_the_file(capsys, tmp_path):
 
 def test_a_small_budget_takes_several_passes_and_gives_the_same(capsys, monkeypatch):
     once = json.loads(analyze(capsys, "mamba-tiny", "--format", "json"))
-    in_passes = functools.partial(cli.calibrate_in_passes, most_bytes=1)
-    monkeypatch.setattr(cli, "calibrate_in_passes", in_passes)
+    in_passes = functools.partial(counts.calibrate_in_passes, most_bytes=1)
+    monkeypatch.setattr(counts, "calibrate_in_passes", in_passes)
     again = json.loads(analyze(capsys, "mamba-tiny", "--format", "json"))
     for layer in (*once["layers"], *again["layers"]):
         del layer["kernel_time_ms"]
@@ -144,7 +145,7 @@ def test_a_small_budget_takes_several_passes_and_gives_the_same(capsys, monkeypa
     [(None, [0, 1, 2, 3]), ("2", [2]), ("0,2-3", [0, 2, 3]), ("3,1,1", [1, 3])],
 )
 def test_layers_are_numbers_and_ranges(wanted, layers):
-    assert cli.parse_layers(wanted, range(4)) == layers
+    assert options.parse_layers(wanted, range(4)) == layers
 
 
 @pytest.mark.parametrize(

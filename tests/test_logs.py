@@ -9,6 +9,7 @@ from functools import partial
 import pytest
 
 from dashboard import cli
+from dashboard.cli import output
 from dashboard.logs import PACKAGES, log_to_stderr
 from dashboard.refusals import Refusal
 
@@ -93,7 +94,7 @@ def test_a_terminal_sees_how_far_the_calibration_is_and_then_nothing_of_it(capsy
     terminal = Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)
     # Drawn at every step, not ten times a second.
-    monkeypatch.setattr(cli, "tqdm", partial(cli.tqdm, mininterval=0))
+    monkeypatch.setattr(output, "tqdm", partial(output.tqdm, mininterval=0))
     assert cli.main(wanted) == 0
     shown = terminal.getvalue()
     assert "batch 1 of 2, layer 0" in shown and "%|" in shown and " left" in shown
