@@ -5,6 +5,7 @@ import math
 import re
 from dataclasses import replace
 from functools import partial
+from types import SimpleNamespace
 
 import numpy as np
 import opening
@@ -18,12 +19,14 @@ from dashboard.analysis.compare import (
     QUANTITIES,
     Column,
     LayerScales,
+    column_costs,
     compared_rows,
     differences,
     largest,
     published_columns,
     stored_column,
 )
+from dashboard.analysis.impact import Impact
 from dashboard.checkpoints import SAMPLES_DIR, load_checkpoint
 from dashboard.pages import calibrating, jobs, waiting
 from dashboard.text import captions
@@ -291,6 +294,25 @@ def test_a_rule_without_a_zero_point_is_refused_for_a_format_with_one():
     assert "entropy is defined for symmetric INT8 alone" in app.error[0].value
     app = opened(checkpoint="mamba-tiny", rule="scale-wx", format_a="int8-asymmetric")
     assert "scale-wx is defined for symmetric INT8 alone" in app.error[0].value
+
+
+def test_costs_are_paired_with_the_first_columns():
+    """Three columns of three windows of two tokens; the third is held against the first."""
+    kl = {"a": [1.0, 2.0, 3.0], "b": [5.0, 5.0, 8.0], "c": [2.0, 4.0, 3.0]}
+    impacts = {
+        name: Impact(np.outer(means, np.ones(2)), np.zeros((3, 2)), np.ones((3, 2), bool))
+        for name, means in kl.items()
+    }
+    asked = SimpleNamespace(impact=impacts.get, predicted_nats=lambda setting: None)
+    columns = [column(name, 0.1) for name in "abcd"]
+    costs = column_costs(columns, [asked, asked, asked, None], ["a", "b", "c", None])
+    assert [cost.impact for cost in costs] == [*impacts.values(), None]
+    assert costs[2].against_first.mean == pytest.approx(1.0)  # (1 + 2 + 0) / 3
+    assert costs[2].against_first.error == pytest.approx(np.std([1, 2, 0], ddof=1) / 3**0.5)
+    assert costs[1].against_first.mean == pytest.approx(4.0) and costs[3].against_first is None
+    rows = captions.cost_rows(costs, ENGLISH)
+    assert rows[2]["against A"].endswith(", which is noise") and rows[3]["kl_nats"] == "–"
+    assert captions.costs_caption(costs, ENGLISH).startswith("A costs least, 2.0")
 
 
 def test_columns_of_as_model_are_measured_when_asked(capsys):

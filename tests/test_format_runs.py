@@ -36,7 +36,7 @@ from dashboard.checkpoints import (
     load_language_model,
     replaced_outputs,
 )
-from dashboard.formats import REGISTERED, best_format, names
+from dashboard.formats import REGISTERED, Codebook, best_format, names, report_of
 from dashboard.refusals import Refusal
 from dashboard.rules.observers import ScaleRule
 
@@ -187,6 +187,14 @@ def test_codes_that_a_kernel_writes_otherwise_are_counted(capsys, monkeypatch):
     wanted = ["--layers", "1", "--number-format", "nf4"]
     (layer,) = analyze(capsys, "mamba2-tiny", *wanted)["layers"]
     assert layer["kernel_differing_codes"] == 9  # three in each of three slices
+
+
+def test_a_byte_has_room_for_256_values_and_no_more():
+    y = Histogram.of(torch.linspace(0, 1, 500))
+    own = SliceCalibration("x", 3.0, 0.5, 0.1, y, y, (y,))
+    for size, fits in ((256, True), (257, False)):
+        book = Codebook.nearest(np.linspace(0, 1, size))
+        assert (run_refusal([report_of(REGISTERED["optimal8"], book, own)]) is None) == fits
 
 
 def test_a_slice_of_one_value_has_no_code_to_look_up():
@@ -376,6 +384,18 @@ def test_each_slices_best_alpha_has_the_most_sqnr_of_all_quantiles(sample):
             quantiles = torch.quantile(y.abs(), torch.linspace(0.9, 1, 2001))
             least = min(error(float(q) / 127) for q in quantiles[::25])
             assert error(float(entry.scale_out)) <= least * 1.001
+
+
+def test_the_best_alpha_cuts_a_value_off_that_lies_far_out():
+    y = Histogram.of(torch.cat([torch.linspace(0, 1, 100_000), torch.tensor([1.5])]))
+    own = SliceCalibration("x", 3.0, 0.5, 0.1, y, y, (y,))
+    rule = BestAlpha("percentile").rule_of(own)
+    plain = values_of(y)
+    kept, whole = (
+        float((requantize(plain, scale, 0).error ** 2).sum())
+        for scale in (float(np.quantile(plain, rule.alpha)) / 127, 1.5 / 127)
+    )
+    assert rule.alpha < 1 and kept < whole
 
 
 def test_a_choice_is_one_setting_however_it_is_made():

@@ -7,18 +7,22 @@ from pathlib import Path
 
 import opening
 import pytest
+import torch
 from hub_stand_in import COMMIT, StandIn, hub
 from huggingface_hub import constants
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
+from transformers import MambaConfig, MambaForCausalLM
 
 from dashboard import cli
 from dashboard.calibration import read_text
 from dashboard.calibration.archive import load_calibration
+from dashboard.calibration.calibration_store import counts_key
 from dashboard.checkpoints import SAMPLES_DIR, CheckpointError, is_hub_id, load_checkpoint
+from dashboard.checkpoints.hub import STATE_SPACES_TOKENIZER
 from dashboard.checkpoints.hub import fetch as fetch_model
-from dashboard.pages import jobs, loading, shelves, waiting
+from dashboard.pages import calibrating, jobs, loading, shelves, waiting
 from dashboard.pages.sources import Source
 
 NOBODY = "http://127.0.0.1:9"
@@ -220,3 +224,73 @@ def test_a_server_whose_hub_is_closed_fetches_no_tokenizer_either(tmp_path, monk
     monkeypatch.setenv("SCALESCOPE_HUB", "0")
     with pytest.raises(CheckpointError, match="fetches none"):
         loading.text(Source(str(model), "calibration.txt", 2, 4))
+
+
+@pytest.fixture
+def without_tokenizer(tmp_path) -> str:
+    """A model of 1,000 tokens, as transformers stores it, and no tokenizer beside it."""
+    directory = tmp_path / "model"
+    sizes = {"hidden_size": 16, "num_hidden_layers": 2, "state_size": 4, "vocab_size": 1000}
+    torch.manual_seed(0)
+    MambaForCausalLM(MambaConfig(**sizes)).save_pretrained(directory)
+    return str(directory)
+
+
+@pytest.mark.parametrize("where", ["the Hub", "a directory"])
+def test_a_page_takes_another_tokenizer_in_the_box_where_the_checkpoint_has_none(
+    stand_in, tmp_path, fetch, own_text, without_tokenizer, where
+):
+    """Its batches are what the tokenizer makes of the text, by hand: a word is a token."""
+    place = stand_in.root / STATE_SPACES_TOKENIZER if where == "the Hub" else tmp_path / "words"
+    save_tokenizer(place)
+    fetch(stand_in, tmp_path / "cache", "someone/none")
+    shelves.clear()
+    size = {"text": own_text, "batches": "2", "seq_len": "4"}
+    app = opening.asked("layers", checkpoint=without_tokenizer, **size).run()
+    assert [error.value.replace("\\", "") for error in app.error] == [
+        "model has a vocabulary of 1000 and no tokenizer beside its weights: choose one under "
+        "Calibration, of the Hub or a directory"
+    ]
+    box = app.selectbox(key="tokenizer")
+    assert box.options == ["none yet: choose one", STATE_SPACES_TOKENIZER]
+    name = STATE_SPACES_TOKENIZER if where == "the Hub" else str(place)
+    app = opening.opened("layers", checkpoint=without_tokenizer, tokenizer=name, **size)
+    assert not app.error and app.dataframe
+    source = Source(without_tokenizer, own_text, 2, 4, name)
+    assert loading.text(source).tokens.tolist() == [[1, 2, 1, 3], [0, 1, 2, 1]]
+    # The counts go by it, as those of the command line do.
+    key = calibrating._key(source, False)
+    words = counts_key(Path(without_tokenizer), "", 2, 4, False, "cpu", None, place)
+    assert key.tokenizer == words.tokenizer
+
+
+def test_what_is_missing_of_a_tokenizer_is_said_in_a_sentence(
+    tmp_path, fetch, own_text, without_tokenizer, monkeypatch
+):
+    fetch(None, tmp_path / "cache", "someone/none")
+
+    def reason(name: str) -> str:
+        shelves.clear()
+        with pytest.raises(CheckpointError) as refused:
+            loading.text(Source(without_tokenizer, own_text, 2, 4, name))
+        return str(refused.value)
+
+    assert f"{STATE_SPACES_TOKENIZER} could not be fetched" in reason(STATE_SPACES_TOKENIZER)
+    assert "cannot be reached from here" in reason(STATE_SPACES_TOKENIZER)
+    assert "is no directory with a tokenizer, and no Hub id" in reason("/no/where")
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "tokenizer.json").write_text("{")
+    assert "has no tokenizer that can be used" in reason(str(tmp_path / "broken"))
+    monkeypatch.setenv("SCALESCOPE_ROOTS", str(tmp_path / "model"))
+    monkeypatch.setenv("SCALESCOPE_HUB", "0")
+    for name in ("/etc", str(tmp_path / "broken"), "/no/where", STATE_SPACES_TOKENIZER):
+        with pytest.raises(CheckpointError, match="No such name is open on this server"):
+            loading.tokenizer_directory(Source(without_tokenizer, "calibration.txt", 2, 4, name))
+
+
+def test_a_checkpoint_that_reads_bytes_has_no_box_and_takes_no_tokenizer():
+    app = opening.opened(
+        "layers", checkpoint="mamba-tiny", batches="2", seq_len="64", tokenizer="/no/where"
+    )
+    assert not app.error
+    assert "tokenizer" not in [box.key for box in app.selectbox]

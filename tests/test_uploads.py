@@ -102,7 +102,11 @@ def hostile_header() -> bytes:
     ("name", "content", "sentence"),
     [
         ("x.txt", b"\xff\xfe\x00text", "x.txt is not UTF-8 text: invalid start byte"),
-        ("x.txt", b"a" * (8 * 10**6 + 1), "x.txt has 8 MB; at most 8 MB can be uploaded"),
+        (
+            "x.txt",
+            b"a" * (8 * 10**6 + 1),
+            "x.txt has 8,000,001 bytes; at most 8,000,000 can be uploaded",
+        ),
         ("x.safetensors", b"", "x.safetensors cannot be read: "),
         ("x.safetensors", struct.pack("<Q", 1 << 60), "x.safetensors cannot be read: "),
         ("x.safetensors", hostile_header(), "x.safetensors cannot be read: "),
@@ -140,6 +144,30 @@ def test_with_its_visit_an_upload_is_gone_from_memory_disk_and_shelves(counts):
         assert not any(token in repr(key) for key in shelf._values)
 
 
+def test_a_visit_that_stays_away_ends_its_uploads_though_its_state_is_kept():
+    """Two minutes as it is configured here; one that comes back in time keeps them."""
+    app = upload(opened("explore", **TINY), "left.txt", TEXT)
+    (own,) = (own for own in uploads._ALL.values() if own.title == "left.txt")
+    token, there, away = own.name.split(":")[1], set(), {}
+
+    def look(now: float) -> bool:
+        uploads.end_visits(away, lambda session: session in there, now)
+        return token in uploads._ALL
+
+    there.add(own.session)
+    assert look(0.0) and look(1000.0)
+    there.clear()
+    assert look(1010.0) and look(1129.0)
+    there.add(own.session)
+    assert look(1135.0)
+    there.clear()
+    assert look(1140.0) and not look(1261.0)
+    assert own.file.closed
+    for shelf in shelves._SHELVES.values():
+        assert not any(token in repr(key) for key in shelf._values)
+    del app
+
+
 def test_of_many_uploads_the_oldest_goes_and_a_full_server_takes_none(monkeypatch):
     app = opened("explore", **TINY)
     for i in range(uploads.MOST_OF_A_VISIT + 1):
@@ -161,7 +189,7 @@ def test_a_server_may_take_no_uploads(limit, monkeypatch):
 def test_a_server_may_take_smaller_ones(monkeypatch):
     monkeypatch.setenv("SCALESCOPE_UPLOADS", "1")
     app = upload(opened("explore", **TINY), "x.txt", b"a" * (10**6 + 1))
-    assert refused(app) == ["x.txt has 1 MB; at most 1 MB can be uploaded"]
+    assert refused(app) == ["x.txt has 1,000,001 bytes; at most 1,000,000 can be uploaded"]
 
 
 # In a browser, over the server's own door, which wants its token

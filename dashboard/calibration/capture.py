@@ -291,12 +291,14 @@ def _check_size(batches: int, seq_len: int) -> None:
         )
 
 
-def whole_text(checkpoint: Checkpoint, content: str, most: int) -> CalibrationText:
+def whole_text(
+    checkpoint: Checkpoint, content: str, most: int, tokenizer: Tokenizer | None = None
+) -> CalibrationText:
     """A text that was typed, as one batch of all its tokens, or of the first ``most``.
 
     Raises CalibrationError for less than two tokens, of which none has a next one.
     """
-    tokens = _tokenize(checkpoint, content.encode("utf-8", "replace"), "the text", None)[:most]
+    tokens = _tokenize(checkpoint, content.encode("utf-8", "replace"), "the text", tokenizer)[:most]
     if len(tokens) < 2:
         raise CalibrationError(
             "the text has {tokens} tokens; give 2 at least, so that one has a next one",
@@ -440,15 +442,19 @@ def is_of_state_spaces(checkpoint: Checkpoint) -> bool:
     return checkpoint.layout == "state-spaces" and checkpoint.vocab_size in (50277, 50280, 50288)
 
 
-def decoder(checkpoint: Checkpoint) -> Callable[[Sequence[int]], str]:
+def decoder(
+    checkpoint: Checkpoint, chosen: Tokenizer | None = None
+) -> Callable[[Sequence[int]], str]:
     """What makes text of token ids; U+FFFD stands for what is no whole character.
+
+    ``chosen`` is a tokenizer of transformers in place of the checkpoint's own.
 
     Raises CheckpointError where there is no tokenizer, or none that can be used.
     """
-    if checkpoint.reads_bytes:
+    if checkpoint.reads_bytes and chosen is None:
         return lambda tokens: bytes(tokens).decode("utf-8", errors="replace")
     try:
-        tokenizer: Any = _own_tokenizer(checkpoint)
+        tokenizer: Any = chosen or _own_tokenizer(checkpoint)
     except Exception as error:  # each kind of tokenizer has faults of its own
         logger.info("tokenizer of %s", checkpoint.path, exc_info=error)
         raise CheckpointError(

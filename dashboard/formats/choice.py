@@ -184,7 +184,11 @@ def _best_scale(
 def _best_range(
     number_format: NumberFormat, output: Histogram, values: np.ndarray, sums: PrefixSums
 ) -> OutputScale:
-    """First pairs of ends all over, then each end by itself, in turns, until neither gains."""
+    """First upper ends all over, then each end by itself, in turns, until neither gains.
+
+    The further out an end lies, the less clipping costs and the more rounding does, both convex: so
+    the lower one can start at the least value and walk.
+    """
     low, high = min(output.min, 0.0), max(output.max, 0.0)
 
     def best_of(ends: list[tuple[float, float]]) -> tuple[tuple[float, float], float]:
@@ -199,13 +203,7 @@ def _best_range(
         index = int(np.argmin(error))
         return ends[index], float(error[index])
 
-    ends, error = best_of(
-        [
-            (low * (1 - inwards / 12), high * 2.0 ** (-octaves / 8))
-            for inwards in range(13)
-            for octaves in range(8 * OCTAVES)
-        ]
-    )
+    ends, error = best_of([(low, high * 2.0 ** (-octaves / 8)) for octaves in range(8 * OCTAVES)])
     least = np.inf
     near = [1.0, *np.linspace(0.9, 1.1, 41)]
     while error < least:

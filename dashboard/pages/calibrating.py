@@ -133,6 +133,7 @@ def _key(source: Source, gradients: bool) -> CountsKey:
             gradients,
             device,
             calibration_store(),
+            loading.tokenizer_directory(source),
             # On a CPU it is float32, of whatever weights: a sample's are not opened for that.
             dtype="" if on_cpu else forward_dtype(loading.checkpoint(source.checkpoint), device),
         )

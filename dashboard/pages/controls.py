@@ -22,8 +22,9 @@ from dashboard.calibration import (
     SliceCalibration,
 )
 from dashboard.checkpoints import memory, quantized_sample_names, sample_names
+from dashboard.checkpoints.hub import STATE_SPACES_TOKENIZER
 from dashboard.messages import Message
-from dashboard.pages import calibrating, outlining, registry, studies, uploads, waiting
+from dashboard.pages import access, calibrating, outlining, registry, studies, uploads, waiting
 from dashboard.pages.outlining import MOST_BATCHES, MOST_TOKENS
 from dashboard.pages.refusing import plain, refusals
 from dashboard.pages.remembering import (
@@ -220,7 +221,7 @@ def _upload_box(say: Language) -> None:
     if not most:
         return
     # Under a new key it is empty again: what was sent is one of the choices above by then.
-    key = f"upload_{len(STATE.get('taken', ()))}"
+    key = f"upload_{len(STATE.get('files_sent', ()))}"
     words = UPLOAD_WORDS.format(
         button=say("Choose a file"),
         sizes=say(
@@ -254,7 +255,7 @@ def _take_upload(key: str) -> None:
     sent = STATE.get(key)
     if not isinstance(sent, UploadedFile):  # taken back, or taken before
         return
-    STATE.taken = [*STATE.get("taken", ()), key]
+    STATE.files_sent = [*STATE.get("files_sent", ()), key]
     try:
         own = uploads.take(sent)
     except Refusal as error:
@@ -284,6 +285,7 @@ def _calibration_box(name: str, say: Language) -> Source:
             placeholder=say(CHOOSE),
             help=say("A text that comes with the project, or type the path of a UTF-8 file."),
         )
+        tokenizer = _tokenizer_box(name, say)
         most_batches, most_tokens = outlining.bounds(name, batches, seq_len)
         # What a link asks for beyond them stays, and is refused with its size.
         last_batch, last_token = max(most_batches, batches), max(most_tokens, seq_len)
@@ -309,7 +311,37 @@ def _calibration_box(name: str, say: Language) -> Source:
         keep("text", text, DEFAULT_TEXT) or DEFAULT_TEXT,
         int(keep("batches", batches, DEFAULT_BATCHES)),
         int(keep("seq_len", seq_len, DEFAULT_SEQ_LEN)),
+        tokenizer,
     )
+
+
+def _tokenizer_box(name: str, say: Language) -> str:
+    """What texts are read with in place of the checkpoint's own; no box for one of bytes."""
+    own = outlining.own_tokenizer(name)
+    if own == "bytes":
+        return ""
+    words = {
+        "own": say("the checkpoint's own"),
+        "fetched": say("GPT-NeoX's, as state-spaces' models have it"),
+        "none": say("none yet: choose one"),
+    }
+    offered = [""]
+    if own != "fetched" and access.is_hub_open():
+        offered.append(STATE_SPACES_TOKENIZER)
+    kept("tokenizer")
+    tokenizer = st.selectbox(
+        say("Tokenizer"),
+        offered,
+        key="tokenizer",
+        accept_new_options=True,
+        format_func=lambda option: option or words[own],
+        placeholder=say(CHOOSE),
+        help=say(
+            "What makes tokens of a text: the checkpoint's own, or type a directory or a Hub id "
+            "(owner/name). Another than the model was trained with gives numbers that mean nothing."
+        ),
+    )
+    return keep("tokenizer", tokenizer or "", "")
 
 
 def _bound_help(most: int, ever: int, say: Language) -> str:

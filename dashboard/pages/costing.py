@@ -210,7 +210,7 @@ def damage(
                 loaded.network,
                 ids,
                 [scales[layer].quantization for layer in layers],
-                decoder(loading.checkpoint(name)),
+                decoder(loading.checkpoint(name), loading.tokenizer(held_out.source)),
                 mode,
             )
 
@@ -223,7 +223,8 @@ def sentence(source: Source, words: str) -> CalibrationText:
 
     Raises CalibrationError for less than two tokens, CheckpointError without a tokenizer.
     """
-    return whole_text(loading.checkpoint(source.checkpoint), words, LONGEST_SENTENCE)
+    known, tokenizer = loading.checkpoint(source.checkpoint), loading.tokenizer(source)
+    return whole_text(known, words, LONGEST_SENTENCE, tokenizer)
 
 
 LONGEST_SENTENCE = 512  # tokens

@@ -6,6 +6,7 @@ Each is read once for all users, and again when its files have changed.
 from __future__ import annotations
 
 import hashlib
+import logging
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,8 +17,11 @@ from torch import nn
 from dashboard.calibration import (
     Calibration,
     CalibrationText,
+    Tokenizer,
     archive,
     cut_text,
+    is_of_state_spaces,
+    open_tokenizer,
     read_text,
     text_names,
     text_sha256,
@@ -28,6 +32,7 @@ from dashboard.checkpoints import (
     CheckpointError,
     backbone_of,
     default_device,
+    hub,
     is_hub_id,
     load_backbone,
     load_checkpoint,
@@ -39,6 +44,8 @@ from dashboard.pages import access, uploads
 from dashboard.pages.shelves import shelf
 from dashboard.pages.sources import Source, edition, is_sample
 from dashboard.pages.turns import ModelTurn, turn
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -160,13 +167,7 @@ def text(source: Source) -> CalibrationText:
     _check_open(source.text)
 
     def read() -> CalibrationText:
-        known = checkpoint(source.checkpoint)
-        if not (known.reads_bytes or known.has_tokenizer or access.is_hub_open()):
-            raise CheckpointError(
-                "{path} has no tokenizer beside its weights, and this server fetches none",
-                path=known.path,
-            )
-        return _cut(known, source.text, source.batches, source.seq_len)
+        return _cut(source, source.text, source.batches)
 
     return shelf("text").get_or_make(source, read)
 
@@ -188,18 +189,77 @@ def windows(source: Source, text_name: str, batches: int, first: int) -> Calibra
     """Batches of a text, from ``first`` on, as the source's checkpoint reads it; raises as ``text``
     does."""
     _check_open(text_name)
-    known = checkpoint(source.checkpoint)
-    return _cut(known, text_name, batches, source.seq_len, first)
+    return _cut(source, text_name, batches, first)
 
 
-def _cut(
-    known: Checkpoint, text_name: str, batches: int, seq_len: int, first: int = 0
-) -> CalibrationText:
-    own = uploads.find(text_name)
+def _cut(source: Source, text_name: str, batches: int, first: int = 0) -> CalibrationText:
+    known, chosen = checkpoint(source.checkpoint), tokenizer(source)
+    own, size = uploads.find(text_name), (batches, source.seq_len)
     if own is None:
-        return read_text(known, text_name, batches, seq_len, first=first)
-    content = uploads.text_content(own)
-    return cut_text(known, own.title, content, batches, seq_len, first=first)
+        return read_text(known, text_name, *size, chosen, first)
+    return cut_text(known, own.title, uploads.text_content(own), *size, chosen, first)
+
+
+def tokenizer(source: Source) -> Tokenizer | None:
+    """What was chosen in place of the checkpoint's own; None for its own, and for bytes.
+
+    Raises CheckpointError where there is none, or none that can be used.
+    """
+    known = checkpoint(source.checkpoint)
+    if known.reads_bytes:
+        return None
+    place = tokenizer_directory(source)
+    if place is None:
+        _check_own_tokenizer(known)
+        return None
+
+    def make() -> Tokenizer:
+        try:
+            return open_tokenizer(place)
+        except Exception as error:  # each kind of tokenizer has faults of its own
+            logger.info("the tokenizer %s", source.tokenizer, exc_info=error)
+            raise CheckpointError(
+                "{path} has no tokenizer that can be used: {reason}",
+                path=source.tokenizer,
+                reason=(str(error).strip() or type(error).__name__).splitlines()[0],
+            ) from error
+
+    return shelf("tokenizer").get_or_make((source.tokenizer, source.edition[2]), make)
+
+
+def _check_own_tokenizer(known: Checkpoint) -> None:
+    if known.has_tokenizer:
+        return
+    if not is_of_state_spaces(known):
+        raise CheckpointError(
+            "{model} has a vocabulary of {vocabulary} and no tokenizer beside its weights: choose "
+            "one under Calibration, of the Hub or a directory",
+            model=known.name,
+            vocabulary=known.vocab_size,
+        )
+    if not access.is_hub_open():
+        raise CheckpointError(
+            "{path} has no tokenizer beside its weights, and this server fetches none",
+            path=known.path,
+        )
+
+
+def tokenizer_directory(source: Source) -> Path | None:
+    """Where the files of the tokenizer that was chosen lie; None where none was, or none is needed.
+
+    Raises CheckpointError for what is not open, and for what the Hub does not give.
+    """
+    name = source.tokenizer
+    if not name or checkpoint(source.checkpoint).reads_bytes:
+        return None
+    is_local = access.is_open(name)
+    if is_local and Path(name).expanduser().is_dir():
+        return Path(name).expanduser()
+    if is_hub_id(name) and access.is_hub_open():
+        return hub.fetch(name, hub.TOKENIZER_FILES, anonymously=not is_local)
+    if not is_local:
+        raise access.refusal()
+    raise CheckpointError("{name} is no directory with a tokenizer, and no Hub id", name=name)
 
 
 def calibration_file(name: str) -> Calibration:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Literal
 
-from dashboard.calibration import CalibrationError
+from dashboard.calibration import CalibrationError, is_of_state_spaces
 from dashboard.checkpoints import Checkpoint, memory
 from dashboard.pages import calibrating, loading
 from dashboard.pages.shelves import MIB, shelf
@@ -84,6 +85,31 @@ def _check_size(source: Source, loaded: Checkpoint) -> None:
         )
 
 
+def own_tokenizer(name: str) -> Literal["own", "fetched", "none", "bytes"]:
+    """What a checkpoint reads texts with, where nothing else is chosen.
+
+    The tokenizer beside its weights; the one that state-spaces' models are evaluated with, from the
+    Hub; nothing yet; or bytes, which is said of one that cannot be read, too: there is no choice.
+    """
+    known = _readable(name)
+    if known is None or known.reads_bytes:
+        return "bytes"
+    if known.has_tokenizer:
+        return "own"
+    return "fetched" if is_of_state_spaces(known) else "none"
+
+
+def _readable(name: str) -> Checkpoint | None:
+    """A checkpoint that can be calibrated, and is here; what it lacks is said in its place."""
+    if loading.is_to_be_fetched(name):
+        return None
+    try:
+        known = loading.checkpoint(name)
+    except Refusal:
+        return None
+    return None if known.is_quantized else known
+
+
 def bounds(name: str, batches: int, seq_len: int) -> tuple[int, int]:
     """How many batches of ``seq_len`` tokens, and how many tokens in each of ``batches``, fit.
 
@@ -91,13 +117,8 @@ def bounds(name: str, batches: int, seq_len: int) -> tuple[int, int]:
     so a box has the same end from run to run. Of a checkpoint that cannot be read, is yet to be
     fetched, or has nothing to calibrate, the most that a page takes of any.
     """
-    if loading.is_to_be_fetched(name):
-        return MOST_BATCHES, MOST_TOKENS
-    try:
-        loaded = loading.checkpoint(name)
-    except Refusal:  # which the page says in its place
-        return MOST_BATCHES, MOST_TOKENS
-    if loaded.is_quantized:
+    loaded = _readable(name)
+    if loaded is None:
         return MOST_BATCHES, MOST_TOKENS
     most = shelf("room").get_or_make((name, edition(name)), _free_bytes)
     layer = _layer_bytes(loaded)

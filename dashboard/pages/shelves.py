@@ -46,6 +46,7 @@ SHELVES = {
     "damage": (32, 8 * MIB, False),
     "options": (16, 16 * MIB, False),
     "pace": (64, MIB // 8, False),
+    "tokenizer": (4, MIB // 8, False),
     "room": (64, MIB // 8, False),
 }
 

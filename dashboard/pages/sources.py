@@ -65,6 +65,19 @@ def text_edition(name: str) -> Edition:
         return ()
 
 
+def _tokenizer_edition(name: str) -> Edition:
+    """``edition`` of a directory with a tokenizer; of none, or of a Hub id, there is none."""
+    if not name or not access.is_open(name):
+        return ()
+    try:
+        with os.scandir(Path(name).expanduser()) as entries:
+            return tuple(
+                sorted(_stamp(Path(e.path)) for e in entries if e.name.endswith(access.READ))
+            )
+    except (OSError, RuntimeError, ValueError):
+        return ()
+
+
 def _stamp(path: Path) -> tuple[str | int, ...]:
     status = path.stat()
     return path.name, status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
@@ -74,19 +87,25 @@ def _stamp(path: Path) -> tuple[str | int, ...]:
 class Source:
     """What was asked for: it names a calibration completely, and is the key of every shelf.
 
-    ``checkpoint`` may be a calibration file; the rest is then what the file says. ``edition`` is
-    that of the checkpoint's files and of the text when the source was named: a run of a page names
-    it anew, so that a file that has changed is another source.
+    ``checkpoint`` may be a calibration file; the rest is then what the file says. ``tokenizer`` is
+    a directory or a Hub id in place of the checkpoint's own; empty, there is none. ``edition`` is
+    that of the checkpoint's files, of the text and of the tokenizer's files when the source was
+    named: a run of a page names it anew, so that a file that has changed is another source.
     """
 
     checkpoint: str
     text: str
     batches: int
     seq_len: int
-    edition: tuple[Edition, Edition] = field(init=False, repr=False)
+    tokenizer: str = ""
+    edition: tuple[Edition, ...] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        editions = (edition(self.checkpoint), text_edition(self.text))
+        editions = (
+            edition(self.checkpoint),
+            text_edition(self.text),
+            _tokenizer_edition(self.tokenizer),
+        )
         object.__setattr__(self, "edition", editions)
 
     @property

@@ -6,8 +6,10 @@ can be chosen, linked and kept like any other; but a name means something in its
 another one, by a link or typed, it is refused with a sentence that says so.
 
 The content lies in a temporary file without a name, which nobody can open by a path and which the
-system removes when it is closed: at the end of the visit, when Streamlit forgets its state, or when
-the server ends, however it does. Streamlit's own copy, in memory, is dropped as soon as it is read.
+system removes when it is closed: once the visit's browser has been away for as long as Streamlit
+lets it come back (``server.disconnectedSessionTTL``), or when the server ends, however it does.
+Streamlit itself may keep the state of such a visit for much longer: so a thread looks after the
+visits while there are uploads. Streamlit's own copy, in memory, is dropped as soon as it is read.
 What was computed from an upload goes into no store on the disk.
 """
 
@@ -19,8 +21,9 @@ import re
 import secrets
 import tempfile
 import threading
+import time
 import weakref
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -47,6 +50,7 @@ TEXT_MB = 8
 MOST_OF_A_VISIT = 8  # files; the oldest goes
 MOST_BYTES = 10**9  # of all visits together
 LONGEST_TITLE = 60
+LOOK_S = 10.0  # between two looks at which visits are still there
 NAME = re.compile(r"upload:(?P<token>[0-9a-f]{12}):(?P<title>.+)")
 
 Kind = Literal["text", "calibration"]
@@ -60,6 +64,7 @@ class Upload:
     name: str
     kind: Kind
     size: int  # bytes
+    session: str  # Streamlit's id of the visit
     file: BinaryIO = field(repr=False)
 
     @property
@@ -137,13 +142,14 @@ def take(uploaded: UploadedFile) -> Upload:
     content = uploaded.getvalue()
     if isinstance(context.uploaded_file_mgr, MemoryUploadedFileManager):
         context.uploaded_file_mgr.remove_file(context.session_id, uploaded.file_id)
-    own = _checked(uploaded.name, content)
+    own = _checked(uploaded.name, content, context.session_id)
+    _look_after()
     STATE.uploads = [*STATE.get("uploads", ()), own][-MOST_OF_A_VISIT:]
     logger.info("%s was uploaded, %s", own.title, size_text(own.size))
     return own
 
 
-def _checked(file_name: str, content: bytes) -> Upload:
+def _checked(file_name: str, content: bytes, session: str) -> Upload:
     called = one_line(Path(file_name).name)[-LONGEST_TITLE:] or "upload"
     kind = KINDS.get(Path(file_name).suffix.lower())
     most = TEXT_MB if kind == "text" else limit_mb()
@@ -155,10 +161,10 @@ def _checked(file_name: str, content: bytes) -> Upload:
         )
     if len(content) > min(most, limit_mb()) * MB:
         raise Refusal(
-            "{name} has {size}; at most {most} can be uploaded",
+            "{name} has {size} bytes; at most {most} can be uploaded",
             name=called,
-            size=size_text(len(content)),
-            most=size_text(min(most, limit_mb()) * MB),
+            size=f"{len(content):,}",
+            most=f"{min(most, limit_mb()) * MB:,}",
         )
     if kind == "text":
         try:
@@ -171,8 +177,9 @@ def _checked(file_name: str, content: bytes) -> Upload:
         if len(content) + sum(other.size for other in _ALL.values()) > MOST_BYTES:
             raise Refusal("The server holds as many uploads as it may: try again later.")
         token = secrets.token_hex(6)
-        file = tempfile.TemporaryFile()  # noqa: SIM115 (closed with the last reference)
-        own = Upload(f"upload:{token}:{called}", kind, len(content), file)
+        file = tempfile.TemporaryFile()  # noqa: SIM115 (closed with its record)
+        own = Upload(f"upload:{token}:{called}", kind, len(content), session, file)
+        weakref.finalize(own, file.close)
         _ALL[token] = own
     try:
         file.write(content)
@@ -214,7 +221,56 @@ def text_content(own: Upload) -> bytes:
 
 def _forget_gone() -> None:
     """What was made of uploads whose visit is over leaves the shelves."""
-    gone = {token for token in _ISSUED if token not in _ALL}
+    gone = {token for token in list(_ISSUED) if token not in _ALL}
     if gone:
         shelves.forget(lambda key: any(token in repr(key) for token in gone))
         _ISSUED.difference_update(gone)
+
+
+def end_visits(away: dict[str, float], is_there: Callable[[str], bool], now: float) -> None:
+    """Close the uploads of visits that have been away for too long.
+
+    Args:
+        away: since when each visit is, by its id, in seconds; brought up to date.
+        is_there: whether a visit has a browser.
+        now: on the same clock.
+    """
+    with _LOCK:
+        for token, own in list(_ALL.items()):
+            if is_there(own.session):
+                away.pop(own.session, None)
+            elif now - away.setdefault(own.session, now) > _longest_away():
+                own.file.close()
+                del _ALL[token]
+    _forget_gone()
+
+
+def _longest_away() -> float:
+    """For which Streamlit lets a browser come back, in seconds."""
+    return float(st.get_option("server.disconnectedSessionTTL") or 120)
+
+
+def _look_after() -> None:
+    """Have a thread end the visits that are over, unless there is one, or no server."""
+    global _watcher
+    if not st.runtime.exists():
+        return
+    with _LOCK:
+        if _watcher is None:
+            _watcher = threading.Thread(target=_watch, name="uploads", daemon=True)
+            _watcher.start()
+
+
+_watcher: threading.Thread | None = None
+
+
+def _watch() -> None:
+    global _watcher
+    away: dict[str, float] = {}
+    while True:
+        time.sleep(LOOK_S)
+        end_visits(away, st.runtime.get_instance().is_active_session, time.monotonic())
+        with _LOCK:
+            if not _ALL:
+                _watcher = None
+                return

@@ -24,8 +24,8 @@ def quantile_codebook(size: int, values: np.ndarray, weights: np.ndarray) -> Cod
         values: (K,) ascending; ``weights`` (K,), how often each occurred.
     """
     cumulative = np.cumsum(weights, dtype=np.float64)
-    shares = np.arange(size + 1) / (size + 1)
-    places = np.searchsorted(cumulative, shares * cumulative[-1], side="right")
+    before = np.arange(size + 1) * cumulative[-1] / (size + 1)  # exact where it is a whole number
+    places = np.searchsorted(cumulative, before, side="right")
     quantiles = values.astype(np.float64)[np.minimum(places, len(values) - 1)]
     return Codebook.nearest(np.unique((quantiles[:-1] + quantiles[1:]) / 2))
 
