@@ -38,6 +38,9 @@ def ways(channels: int) -> dict[str, tuple[Callable[..., Tensor], dict, tuple[st
     looked_up = {name: value for name, value in plain.items() if name != "scale_out"}
     # INT8's own edges, to within float32's rounding: as many and as dense as a format can have.
     edges = (torch.arange(-127, 128, device="cuda") - 0.5) * plain["scale_out"]
+    floats = torch.arange(127, dtype=torch.uint8).view(torch.float8_e4m3fn).float()
+    floats = torch.cat([-floats, floats]).unique() * (127 * plain["scale_out"] / 448)
+    middles = ((floats[1:] + floats[:-1]) / 2).to("cuda")
     both = ("exact", "fast")
     return {
         "symmetric": (quant_causal_conv1d, plain, both),
@@ -48,6 +51,7 @@ def ways(channels: int) -> dict[str, tuple[Callable[..., Tensor], dict, tuple[st
             looked_up | {"thresholds": edges},
             ("exact",),
         ),
+        "FP8 E4M3": (quant_causal_conv1d_lookup, looked_up | {"thresholds": middles}, ("exact",)),
         "15 thresholds": (
             quant_causal_conv1d_lookup,
             looked_up | {"thresholds": edges[::17].contiguous()},
