@@ -13,23 +13,10 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 from dashboard import calibration as counting
-from dashboard.analysis.budget import (
-    KINDS,
-    WHOLE_SLICE,
-    LayerOption,
-    choose,
-    options_of,
-)
+from dashboard.analysis.budget import KINDS, WHOLE_SLICE, LayerOption, choose, options_of
 from dashboard.analysis.compare import Column, chosen_column, compared_rows
-from dashboard.analysis.formats import (
-    format_layers,
-)
-from dashboard.analysis.impact import (
-    ImpactProgress,
-    alone,
-    float_run,
-    study_rule,
-)
+from dashboard.analysis.formats import format_layers
+from dashboard.analysis.impact import ImpactProgress, alone, float_run, study_rule
 from dashboard.analysis.prediction import (
     PlannedLayer,
     plan_layers,
@@ -37,10 +24,7 @@ from dashboard.analysis.prediction import (
     stored_quantizations,
 )
 from dashboard.analysis.quantized_forward import LayerQuantization
-from dashboard.analysis.report import (
-    LayerReport,
-    report_slices,
-)
+from dashboard.analysis.report import LayerReport, report_slices
 from dashboard.analysis.result_store import default_store
 from dashboard.analysis.scale_choices import choice_label, choose_scales
 from dashboard.api.costs import Impact, Plan
@@ -78,16 +62,10 @@ from dashboard.checkpoints import (
     load_language_model,
 )
 from dashboard.checkpoints.in_memory import is_model, lent_backbone, lent_language_model, read_model
-from dashboard.formats import (
-    DEFAULT_FORMAT,
-)
+from dashboard.formats import DEFAULT_FORMAT
 from dashboard.refusals import Refusal
 from dashboard.rules import landscape as alphas
-from dashboard.rules.observers import (
-    DEFAULT_ALPHA,
-    DEFAULT_RULE,
-    DEFAULT_SIGMA,
-)
+from dashboard.rules.observers import DEFAULT_ALPHA, DEFAULT_RULE, DEFAULT_SIGMA
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

@@ -6,15 +6,9 @@ import os
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from dashboard.analysis.budget import (
-    BudgetPlan,
-)
-from dashboard.analysis.impact import (
-    FloatRun,
-    MeasuredSetting,
-)
+from dashboard.analysis.budget import BudgetPlan
+from dashboard.analysis.impact import FloatRun, MeasuredSetting
 from dashboard.api.shown import table
 from dashboard.calibration.whole_files import write_whole
 from dashboard.export import quamba_entries, tables
@@ -23,9 +17,6 @@ from dashboard.refusals import Refusal
 from dashboard.text import captions
 from dashboard.text.language import ENGLISH
 from dashboard.text.numbers import percent, small, spans, with_error
-
-if TYPE_CHECKING:
-    pass
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -9,22 +9,10 @@ from typing import TYPE_CHECKING
 import plotly.graph_objects as go
 
 from dashboard import figures
-from dashboard.analysis.formats import (
-    BASELINE,
-    SliceFormats,
-    format_points,
-    format_rows,
-)
+from dashboard.analysis.formats import BASELINE, SliceFormats, format_points, format_rows
 from dashboard.api.shown import display, table
-from dashboard.calibration import (
-    SliceCalibration,
-)
-from dashboard.formats import (
-    REGISTERED,
-    FormatReport,
-    format_named,
-    format_under_rule,
-)
+from dashboard.calibration import SliceCalibration
+from dashboard.formats import REGISTERED, FormatReport, format_named, format_under_rule
 from dashboard.text.language import ENGLISH
 from dashboard.text.numbers import decibels, percent, scale_text, small
 

@@ -3,37 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
-from dashboard.analysis.formats import (
-    slice_formats,
-)
-from dashboard.analysis.report import (
-    report_scale,
-)
+from dashboard.analysis.formats import slice_formats
+from dashboard.analysis.report import report_scale
 from dashboard.api.formats import Format, Formats
 from dashboard.api.scales import Landscape, Scale
 from dashboard.api.settings import rule_of
-from dashboard.calibration import (
-    LayerCalibration,
-    SliceCalibration,
-)
-from dashboard.formats import (
-    best_format,
-    format_named,
-    format_under_rule,
-)
+from dashboard.calibration import LayerCalibration, SliceCalibration
+from dashboard.formats import best_format, format_named, format_under_rule
 from dashboard.refusals import Refusal
 from dashboard.rules import landscape as alphas
 from dashboard.rules.landscape import Measure
-from dashboard.rules.observers import (
-    DEFAULT_ALPHA,
-    DEFAULT_RULE,
-    DEFAULT_SIGMA,
-)
-
-if TYPE_CHECKING:
-    pass
+from dashboard.rules.observers import DEFAULT_ALPHA, DEFAULT_RULE, DEFAULT_SIGMA
 
 
 @dataclass(frozen=True, repr=False)

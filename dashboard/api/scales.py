@@ -4,32 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from html import escape
-from typing import TYPE_CHECKING
 
 import plotly.graph_objects as go
 
 from dashboard import figures
-from dashboard.analysis.report import (
-    ScaleReport,
-    format_alpha,
-    report_scale,
-    report_slice,
-)
+from dashboard.analysis.report import ScaleReport, format_alpha, report_scale, report_slice
 from dashboard.api.shown import display, table
-from dashboard.calibration import (
-    SliceCalibration,
-)
+from dashboard.calibration import SliceCalibration
 from dashboard.rules import landscape as alphas
-from dashboard.rules.observers import (
-    ScaleRule,
-    alpha_grid,
-)
+from dashboard.rules.observers import ScaleRule, alpha_grid
 from dashboard.text import captions, prose
 from dashboard.text.language import ENGLISH
 from dashboard.text.numbers import decibels, percent, scale_text
-
-if TYPE_CHECKING:
-    pass
 
 
 @dataclass(frozen=True, repr=False)

@@ -4,28 +4,17 @@ from __future__ import annotations
 
 import math
 from numbers import Real
-from typing import TYPE_CHECKING
 
-from dashboard.analysis.formats import (
-    INT8,
-)
-from dashboard.formats import (
-    REGISTERED,
-    NumberFormat,
-    format_named,
-)
+from dashboard.analysis.formats import INT8
+from dashboard.formats import REGISTERED, NumberFormat, format_named
 from dashboard.refusals import Refusal
-from dashboard.rules.observers import (
-    ScaleRule,
-)
-
-if TYPE_CHECKING:
-    pass
+from dashboard.rules.observers import ScaleRule
 
 
 def rule_of(
     observer: str, alpha: float, sigma: float, order: int | None, asymmetric: bool
 ) -> ScaleRule:
+    """The rule with these settings; raises Refusal for one that is not allowed."""
     for name, value in (("alpha", alpha), ("sigma", sigma)):
         if isinstance(value, bool) or not isinstance(value, Real) or math.isnan(value):
             raise Refusal(

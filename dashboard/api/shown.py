@@ -20,6 +20,7 @@ def display(record: Scale | Landscape | Format | Formats) -> None:
 
 
 def table(rows: Sequence[Mapping[str, str]]) -> str:
+    """Rows of texts as a table of HTML, their keys in its head."""
     head = "".join(f"<th>{escape(name)}</th>" for name in rows[0])
     lines = "".join(
         "<tr>" + "".join(f"<td>{escape(value)}</td>" for value in row.values()) + "</tr>"

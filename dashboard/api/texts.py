@@ -6,7 +6,6 @@ import hashlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from torch import Tensor
 
@@ -18,14 +17,7 @@ from dashboard.calibration import (
     CalibrationText,
     Tokenizer,
 )
-from dashboard.checkpoints import (
-    Checkpoint,
-    CheckpointError,
-)
-
-if TYPE_CHECKING:
-    pass
-
+from dashboard.checkpoints import Checkpoint, CheckpointError
 
 LONGEST_SOURCE = 1024  # characters: a longer string is a text, not the name of one
 

@@ -20,37 +20,17 @@ from dashboard.analysis.report import (
     run_kernel,
 )
 from dashboard.analysis.stored import run_all, stored_document
-from dashboard.calibration import (
-    Calibration,
-    ConvCapture,
-    LayerCalibration,
-    Origin,
-    read_text,
-)
-from dashboard.calibration.archive import (
-    is_calibration_file,
-    load_calibration,
-)
-from dashboard.checkpoints import (
-    Checkpoint,
-    default_device,
-    load_checkpoint,
-)
+from dashboard.calibration import Calibration, ConvCapture, LayerCalibration, Origin, read_text
+from dashboard.calibration.archive import is_calibration_file, load_calibration
+from dashboard.checkpoints import Checkpoint, default_device, load_checkpoint
 from dashboard.cli.counts import calibrated_in_passes
 from dashboard.cli.options import is_other, number_format_of, parse_layers, rule_of, tokenizer_of
 from dashboard.cli.output import UsageError, check_place, write_result
 from dashboard.export import documents, tables
 from dashboard.formats import NumberFormat
-from dashboard.rules.channels import (
-    CHANNEL_RULES,
-    channel_outputs,
-    even_groups,
-    group_scales,
-)
+from dashboard.rules.channels import CHANNEL_RULES, channel_outputs, even_groups, group_scales
 from dashboard.rules.landscape import Landscape, Recommendation, landscapes, recommend
-from dashboard.rules.observers import (
-    ScaleRule,
-)
+from dashboard.rules.observers import ScaleRule
 from dashboard.text import captions
 from dashboard.text.language import ENGLISH
 

@@ -7,16 +7,8 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from dashboard.calibration import (
-    Calibration,
-    CalibrationText,
-    read_text,
-)
-from dashboard.calibration.archive import (
-    SUFFIX,
-    fingerprint,
-    save_calibration,
-)
+from dashboard.calibration import Calibration, CalibrationText, read_text
+from dashboard.calibration.archive import SUFFIX, fingerprint, save_calibration
 from dashboard.calibration.forward import forward_of
 from dashboard.calibration.processes import Processes, launched_processes
 from dashboard.calibration.unfinished import (

@@ -5,20 +5,13 @@ from __future__ import annotations
 import argparse
 
 from dashboard.analysis import health
-from dashboard.calibration import (
-    read_text,
-)
-from dashboard.checkpoints import (
-    Checkpoint,
-    load_checkpoint,
-)
+from dashboard.calibration import read_text
+from dashboard.checkpoints import Checkpoint, load_checkpoint
 from dashboard.cli.counts import calibrated_in_passes
 from dashboard.cli.options import tokenizer_of
 from dashboard.cli.output import UsageError, check_place, write_result
 from dashboard.export import tables
-from dashboard.rules.channels import (
-    channels_of,
-)
+from dashboard.rules.channels import channels_of
 
 
 def run_check(arguments: argparse.Namespace) -> int:

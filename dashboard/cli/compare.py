@@ -4,13 +4,8 @@ from __future__ import annotations
 
 import argparse
 
-from dashboard.calibration import (
-    Calibration,
-    read_text,
-)
-from dashboard.checkpoints import (
-    load_checkpoint,
-)
+from dashboard.calibration import Calibration, read_text
+from dashboard.checkpoints import load_checkpoint
 from dashboard.cli import columns
 from dashboard.cli.counts import counted_now, kept_or_counted
 from dashboard.cli.options import tokenizer_of

@@ -7,31 +7,17 @@ import shutil
 from pathlib import Path
 
 from dashboard.analysis import health
-from dashboard.analysis.report import (
-    LayerReport,
-    report_slices,
-)
-from dashboard.calibration import (
-    CalibrationText,
-    read_text,
-)
+from dashboard.analysis.report import LayerReport, report_slices
+from dashboard.calibration import CalibrationText, read_text
 from dashboard.calibration.whole_files import whole_directory, write_whole
-from dashboard.checkpoints import (
-    Checkpoint,
-    load_checkpoint,
-    open_weights,
-)
+from dashboard.checkpoints import Checkpoint, load_checkpoint, open_weights
 from dashboard.cli.counts import calibrated_in_passes, counted_now, kept_or_counted
 from dashboard.cli.options import rule_of, tokenizer_of
 from dashboard.cli.output import UsageError, check_place
 from dashboard.export import quamba_entries
 from dashboard.refusals import Refusal
-from dashboard.rules.channels import (
-    channels_of,
-)
-from dashboard.rules.observers import (
-    ScaleRule,
-)
+from dashboard.rules.channels import channels_of
+from dashboard.rules.observers import ScaleRule
 
 
 def run_export(arguments: argparse.Namespace) -> int:

@@ -12,12 +12,7 @@ from pathlib import Path
 from torch import nn
 
 from dashboard.analysis.budget import KINDS, WHOLE_SLICE, LayerOption, choose, options_of
-from dashboard.analysis.impact import (
-    MeasuredSetting,
-    alone,
-    float_run,
-    study_rule,
-)
+from dashboard.analysis.impact import MeasuredSetting, alone, float_run, study_rule
 from dashboard.analysis.prediction import (
     PlannedLayer,
     check_calibrated_on,
@@ -27,23 +22,10 @@ from dashboard.analysis.prediction import (
 )
 from dashboard.analysis.quantized_forward import LayerQuantization
 from dashboard.analysis.result_store import default_store
-from dashboard.calibration import (
-    Calibration,
-    calibrate,
-    calibrate_in_passes,
-    read_text,
-)
-from dashboard.calibration.archive import (
-    is_calibration_file,
-    load_calibration,
-)
+from dashboard.calibration import Calibration, calibrate, calibrate_in_passes, read_text
+from dashboard.calibration.archive import is_calibration_file, load_calibration
 from dashboard.calibration.whole_files import write_whole
-from dashboard.checkpoints import (
-    Checkpoint,
-    backbone_of,
-    load_checkpoint,
-    load_language_model,
-)
+from dashboard.checkpoints import Checkpoint, backbone_of, load_checkpoint, load_language_model
 from dashboard.cli.analyze import check_groups
 from dashboard.cli.counts import kept_counts, kept_or_counted
 from dashboard.cli.options import (

@@ -9,20 +9,13 @@ from functools import cache
 from pathlib import Path
 
 from dashboard.analysis.formats import INT8
-from dashboard.calibration import (
-    Tokenizer,
-    open_tokenizer,
-)
-from dashboard.checkpoints import (
-    is_hub_id,
-)
+from dashboard.calibration import Tokenizer, open_tokenizer
+from dashboard.checkpoints import is_hub_id
 from dashboard.checkpoints.hub import TOKENIZER_FILES, fetch
 from dashboard.cli.output import UsageError
 from dashboard.formats import REGISTERED as FORMATS
 from dashboard.formats import NumberFormat
-from dashboard.rules.observers import (
-    ScaleRule,
-)
+from dashboard.rules.observers import ScaleRule
 
 logger = logging.getLogger(__name__)
 

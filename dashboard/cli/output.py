@@ -14,12 +14,8 @@ from typing import TextIO
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from dashboard.analysis.impact import (
-    ImpactProgress,
-)
-from dashboard.calibration import (
-    Progress,
-)
+from dashboard.analysis.impact import ImpactProgress
+from dashboard.calibration import Progress
 from dashboard.calibration.whole_files import write_whole
 from dashboard.logs import PACKAGES
 from dashboard.refusals import Refusal

@@ -6,17 +6,9 @@ import argparse
 from typing import NoReturn
 
 from dashboard.analysis.quantized_forward import MODES
-from dashboard.calibration import (
-    DEFAULT_BATCHES,
-    DEFAULT_SEQ_LEN,
-    DEFAULT_TEXT,
-)
-from dashboard.calibration.archive import (
-    SUFFIX,
-)
-from dashboard.checkpoints import (
-    DTYPES,
-)
+from dashboard.calibration import DEFAULT_BATCHES, DEFAULT_SEQ_LEN, DEFAULT_TEXT
+from dashboard.calibration.archive import SUFFIX
+from dashboard.checkpoints import DTYPES
 from dashboard.cli import columns
 from dashboard.cli.analyze import run_analyze
 from dashboard.cli.calibrate import run_calibrate
@@ -29,12 +21,7 @@ from dashboard.export.impact import IMPACT_FORMATS
 from dashboard.formats import DEFAULT_FORMAT
 from dashboard.formats import REGISTERED as FORMATS
 from dashboard.logs import LEVELS
-from dashboard.rules.observers import (
-    DEFAULT_ALPHA,
-    DEFAULT_RULE,
-    DEFAULT_SIGMA,
-    RULES,
-)
+from dashboard.rules.observers import DEFAULT_ALPHA, DEFAULT_RULE, DEFAULT_SIGMA, RULES
 
 
 class _Parser(argparse.ArgumentParser):
