@@ -253,7 +253,7 @@ def test_a_full_disk_leaves_no_directory_behind(tmp_path, monkeypatch, capsys):
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(cli, "write_whole", full)
+    monkeypatch.setattr("dashboard.cli.export.write_whole", full)
     out = tmp_path / "out"
     options = ("--observer", "minmax", "--into", SAMPLE, "--out", str(out), *QUICK)
     assert cli.main(["export", "mamba2-small", *options]) == 2

@@ -22,7 +22,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save
 
 from dashboard.calibration.capture import (
     Calibration,
@@ -51,6 +50,7 @@ MOST_COUNTED = 10**9  # batches, tokens, a layer's number
 MOST_VALUES = 2**53  # what float64 still counts one by one
 LARGEST_GRADIENTS = 1e200  # of Σ g²: products with squared float16 values stay finite
 FORWARD = ("dtype", "device", "kernels")  # of an origin; older files do not state them
+SAFETENSORS_NAMES = {"f": "F", "u": "U", "i": "I"}  # of kinds of numbers, bits to follow
 FINGERPRINTED = ("config.json", "*.safetensors", "*.bin", "*.index.json")
 
 
@@ -101,12 +101,18 @@ def save_calibration(path: str | Path, calibration: Calibration) -> None:
 
     Conv inputs (``captures``) are not saved. Raises OSError where the file cannot be written.
     """
-    write_whole(Path(path), calibration_bytes(calibration))
+    write_whole(Path(path), *calibration_pieces(calibration))
     logger.info("calibration of %s saved as %s", calibration.origin.checkpoint, path)
 
 
-def calibration_bytes(calibration: Calibration, notes: Mapping[str, str] | None = None) -> bytes:
-    """What ``save_calibration`` writes; ``notes`` are further entries of its metadata."""
+def calibration_pieces(
+    calibration: Calibration, notes: Mapping[str, str] | None = None
+) -> list[bytes | memoryview]:
+    """What ``save_calibration`` writes, end to end; ``notes`` are further entries of its metadata.
+
+    In pieces, because a calibration of many batches is a gigabyte, and each copy of it takes as
+    long as writing it.
+    """
     slices = [
         (f"layers.{layer.layer}.{counted.name}", counted)
         for layer in calibration.layers
@@ -126,22 +132,32 @@ def calibration_bytes(calibration: Calibration, notes: Mapping[str, str] | None 
         **{name: str(value) for name, value in vars(origin).items()},
         "layers": json.dumps(layers),
     }
-    return _with_metadata(save(arrays), metadata)
+    return _pieces(arrays, metadata)
 
 
-def _with_metadata(content: bytes, metadata: Mapping[str, str]) -> bytes:
-    """A safetensors file with metadata in the order of their names.
+def _pieces(
+    arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str]
+) -> list[bytes | memoryview]:
+    """A safetensors file, with metadata in the order of their names.
 
     safetensors itself writes them in another order each time, so that no two files of one content
     would be equal. The format: the header's length in eight bytes, the header, which is JSON and
-    padded to eight, the arrays.
+    padded to eight, the arrays, the widest numbers first, so that each lies where its dtype wants.
     """
-    arrays = 8 + int.from_bytes(content[:8], "little")
-    header = {"__metadata__": dict(sorted(metadata.items()))} | json.loads(content[8:arrays])
+    header: dict[str, object] = {"__metadata__": dict(sorted(metadata.items()))}
+    ordered = sorted(arrays.items(), key=lambda item: (-item[1].itemsize, item[0]))
+    end = 0
+    for name, array in ordered:
+        begin, end = end, end + array.nbytes
+        header[name] = {
+            "dtype": SAFETENSORS_NAMES[array.dtype.kind] + str(8 * array.itemsize),
+            "shape": list(array.shape),
+            "data_offsets": [begin, end],
+        }
     written = json.dumps(header, separators=(",", ":")).encode()
     written += b" " * (-len(written) % 8)
-    pieces = len(written).to_bytes(8, "little"), written, memoryview(content)[arrays:]
-    return b"".join(pieces)
+    contents = [np.ascontiguousarray(array).view(np.uint8).data for _, array in ordered]
+    return [len(written).to_bytes(8, "little"), written, *contents]
 
 
 def _slice_arrays(prefix: str, counted: SliceCalibration) -> dict[str, np.ndarray]:

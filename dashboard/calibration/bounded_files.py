@@ -42,10 +42,10 @@ class BoundedFiles:
         """Where what has this key lies, or would."""
         return self.directory / (hashlib.sha256(key.encode()).hexdigest() + self.suffix)
 
-    def put(self, key: str, content: bytes) -> None:
-        """Write a file whole, and make room for it; raises OSError where it cannot be written."""
+    def put(self, key: str, *content: bytes | memoryview) -> None:
+        """Write a file whole, of one piece or several, and make room for it; raises OSError."""
         self.directory.mkdir(parents=True, exist_ok=True)
-        write_whole(self.path(key), content)
+        write_whole(self.path(key), *content)
         self._make_room()
 
     def use(self, key: str) -> None:

@@ -27,7 +27,7 @@ from safetensors import SafetensorError, safe_open
 from dashboard.calibration.archive import (
     FINGERPRINTED,
     FORMAT,
-    calibration_bytes,
+    calibration_pieces,
     fingerprint_of_files,
     load_calibration,
 )
@@ -118,7 +118,8 @@ class CalibrationStore:
         origin = replace(calibration.origin, fingerprint=key.fingerprint)
         notes = {"key": str(key), "day": time.strftime("%Y-%m-%d")}
         try:
-            self._files.put(str(key), calibration_bytes(replace(calibration, origin=origin), notes))
+            pieces = calibration_pieces(replace(calibration, origin=origin), notes)
+            self._files.put(str(key), *pieces)
         except OSError as error:
             logger.warning("a calibration cannot be kept in %s: %s", self.directory, error)
 

@@ -182,7 +182,7 @@ class Tally:
     def unpack_batches(self, packed: Mapping[str, np.ndarray]) -> None:
         """Add what ``pack_batches`` gave, here or elsewhere, of batches that are not here."""
         lengths = packed["lengths"].ravel().tolist()
-        values = packed["values"].astype(np.float32)
+        values = torch.from_numpy(packed["values"]).float().numpy()  # numpy's own takes ten times
         places = self._store.put(values, packed["counts"].astype(np.int64), lengths)
         for i, number in enumerate(packed["numbers"].tolist()):
             self._places[number] = list(places[i * self.width : (i + 1) * self.width])

@@ -62,31 +62,51 @@ class Processes:
             dist.all_reduce(tensor, operation)
             array[...] = tensor.cpu().numpy()
 
-    def gather_arrays(self, own: Mapping[str, np.ndarray]) -> Iterator[dict[str, np.ndarray]]:
-        """In rank 0, what each other process gave, in the order of their ranks; elsewhere nothing.
+    def gather_arrays(
+        self, own: Iterator[Mapping[str, np.ndarray]], number: int
+    ) -> Iterator[dict[str, np.ndarray]]:
+        """In rank 0, what each other process gave, one of each in turns; elsewhere nothing.
 
-        Every process goes through all of it.
+        Every process goes through all of it: while rank 0 takes in what one has sent, the others
+        make what they send next.
+
+        Args:
+            own: what this process sends, made as it is asked for; rank 0 sends nothing.
+            number: how many of those there are.
         """
-        forms = {name: (array.dtype.str, array.shape) for name, array in own.items()}
-        for rank, others in enumerate(self.all_objects(forms)):
-            if rank == 0:
-                continue
-            if rank == self.rank:
-                for array in own.values():
-                    for piece in _pieces(torch.from_numpy(array)):
-                        dist.send(self._placed(piece), 0)
-            elif self.is_first:
-                arrays = {name: np.empty(shape, dtype) for name, (dtype, shape) in others.items()}
-                for array in arrays.values():
-                    for piece in _pieces(torch.from_numpy(array)):
-                        buffer = self._placed(piece)
-                        dist.recv(buffer, rank)
-                        piece.copy_(buffer)
-                yield arrays
+        numbers = self.all_objects(number)
+        for turn in range(max(numbers[1:], default=0)):
+            for rank in range(1, self.size):
+                if turn < numbers[rank] and rank == self.rank:
+                    self._send(next(own))
+                elif turn < numbers[rank] and self.is_first:
+                    yield self._receive(rank)
+
+    def _send(self, arrays: Mapping[str, np.ndarray]) -> None:
+        forms = {name: (array.dtype.str, array.shape) for name, array in arrays.items()}
+        dist.send_object_list([forms], 0, device=self._place)
+        for array in arrays.values():
+            for piece in _pieces(torch.from_numpy(array)):
+                dist.send(self._placed(piece), 0)
+
+    def _receive(self, rank: int) -> dict[str, np.ndarray]:
+        forms: list[Any] = [None]
+        dist.recv_object_list(forms, rank, device=self._place)
+        arrays = {name: np.empty(shape, dtype) for name, (dtype, shape) in forms[0].items()}
+        for array in arrays.values():
+            for piece in _pieces(torch.from_numpy(array)):
+                buffer = torch.empty_like(piece, device=self._place)
+                dist.recv(buffer, rank)
+                piece.copy_(buffer)
+        return arrays
+
+    @property
+    def _place(self) -> torch.device:
+        """Where the processes' messages are: NCCL sends from GPUs."""
+        return torch.device(self.device or "cpu")
 
     def _placed(self, tensor: Tensor) -> Tensor:
-        """Where the processes' messages are: NCCL sends from GPUs."""
-        return tensor.to(self.device or "cpu")
+        return tensor.to(self._place)
 
     def wait(self) -> None:
         """Until all processes are here."""

@@ -51,6 +51,7 @@ logger = logging.getLogger(__name__)
 ENVIRONMENT = "SCALESCOPE_UNFINISHED"  # a directory; set and empty, nothing is written down
 SUFFIX = ".segment.safetensors"
 FORMAT = "1"  # of segments: another is another calibration's
+TOGETHER = 16  # batches that a process sends at once
 SHARE = 0.01  # of the time that may go into writing segments
 ABANDONED_S = 7 * 24 * 3600
 
@@ -183,8 +184,9 @@ def calibrate_to_the_end(
     if processes.size > 1:
         processes.add_up(tally.totals)
         processes.take_greatest(tally.x_amax)
-        own = {} if processes.is_first else tally.pack_batches(tally.numbers)
-        for others in processes.gather_arrays(own):
+        numbers = () if processes.is_first else tally.numbers
+        groups = [numbers[i : i + TOGETHER] for i in range(0, len(numbers), TOGETHER)]
+        for others in processes.gather_arrays(map(tally.pack_batches, groups), len(groups)):
             tally.unpack_batches(others)
     if not processes.is_first:
         return None

@@ -71,8 +71,8 @@ def show(
             "file": file or f"scalescope-{key}",
             "title": title,
             "note": note,
-            # Of the bar's buttons, in their order. A tuple: what is in a list or a dict Streamlit
-            # asks pandas about, which takes a quarter of a second to import.
+            # Of the bar's buttons, in their order. A tuple: of a list or a dict Streamlit would ask
+            # whether it is a table, for each figure of each run.
             "words": (
                 say("Save this figure as PNG"),
                 say("Save this figure as SVG"),

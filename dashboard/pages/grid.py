@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import pandas as pd  # here: what looks for it in a run must not meet it half imported
 import streamlit as st
 
 from dashboard.analysis.report import LayerReport
 from dashboard.figures import PALETTES
 from dashboard.figures.theme import count_height
-from dashboard.importing import imported
 from dashboard.pages.registry import lead_to_layer
 from dashboard.pages.remembering import STATE, keep, kept, one_of
 from dashboard.rules.observers import ScaleRule
 from dashboard.text import captions
 from dashboard.text.language import Language
 from dashboard.text.numbers import percent
-
-if TYPE_CHECKING:  # imported where a table is drawn: the first chart of a server need not wait
-    import pandas as pd
 
 SCROLLBAR = 16  # px, under the last row where the columns are wider than the page
 BINS = 32  # of a sparkline
@@ -95,7 +92,7 @@ def filtered(rows: Sequence[dict], say: Language) -> list[dict]:
 
 def show_table(rows: Sequence[dict], rule: ScaleRule, key: str, say: Language) -> None:
     """Draw the rows of ``table_row``; a press in a row opens its layer in Explore."""
-    frame = _frame_of(rows)
+    frame = pd.DataFrame(rows)
     if "gain_db" in frame:  # what is written as 0.00 has no minus
         gains = frame["gain_db"]
         frame["gain_db"] = gains.where((gains <= -0.005) | (gains >= 0), 0.0)
@@ -140,11 +137,7 @@ def show_layers(
         rule_of: the rule to open a row under, by the row's place.
         slices: the slice of each row, where it is not the one on show.
     """
-    _show(_frame_of(rows), layers, {}, {}, rule_of, key, say, slices)
-
-
-def _frame_of(rows: Sequence[dict]) -> pd.DataFrame:
-    return imported("pandas").DataFrame(rows)
+    _show(pd.DataFrame(rows), layers, {}, {}, rule_of, key, say, slices)
 
 
 def _show(
