@@ -93,7 +93,7 @@ class Nursery:
     def __init__(self, **environment):
         self.process = run_cli(
             "-c", NURSERY,
-            environment=environment,
+            environment={"CUDA_VISIBLE_DEVICES": "", **environment},  # it forks
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         )  # fmt: skip
         assert self.process.stdout.readline() == "ready\n"

@@ -21,8 +21,10 @@ import os
 import shutil
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import platformdirs
@@ -45,6 +47,9 @@ from dashboard.calibration.forward import forward_of
 from dashboard.calibration.processes import Processes
 from dashboard.calibration.whole_files import write_whole
 from dashboard.checkpoints import Checkpoint
+
+Given = TypeVar("Given")
+Made = TypeVar("Made")
 
 logger = logging.getLogger(__name__)
 
@@ -186,11 +191,25 @@ def calibrate_to_the_end(
         processes.take_greatest(tally.x_amax)
         numbers = () if processes.is_first else tally.numbers
         groups = [numbers[i : i + TOGETHER] for i in range(0, len(numbers), TOGETHER)]
-        for others in processes.gather_arrays(map(tally.pack_batches, groups), len(groups)):
-            tally.unpack_batches(others)
+        # Packing, sending and unpacking go on beside one another, a group of batches each.
+        gathered = processes.gather_arrays(_ahead(tally.pack_batches, groups), len(groups))
+        for _ in _ahead(tally.unpack_batches, gathered):
+            pass
     if not processes.is_first:
         return None
     return assemble(checkpoint, backbone, text, layers, tally)
+
+
+def _ahead(function: Callable[[Given], Made], given: Iterable[Given]) -> Iterator[Made]:
+    """``map``, but each result is made in a thread while whoever asked looks at the one before."""
+    with ThreadPoolExecutor(1) as thread:
+        making: Future[Made] | None = None
+        for one in given:
+            made, making = making, thread.submit(function, one)
+            if made is not None:
+                yield made.result()
+        if making is not None:
+            yield making.result()
 
 
 def _divide(known: Sequence[dict[str, list[int]]]) -> list[tuple[list[int], str, int]]:
