@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from dashboard.calibration import calibration_store
-from dashboard.pages.controls import MOST_BATCHES, MOST_TOKENS
+from dashboard.pages.outlining import MOST_BATCHES, MOST_TOKENS
 from dashboard.pages.shelves import SHELVES
 from dashboard.pages.uploads import MOST_BYTES, MOST_MB, MOST_OF_A_VISIT, TEXT_MB
 

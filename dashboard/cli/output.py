@@ -21,8 +21,6 @@ from dashboard.logs import PACKAGES
 from dashboard.refusals import Refusal
 
 STOPPED = 128 + signal.SIGINT  # as a shell has it
-
-
 BAR = "{desc} {percentage:3.0f} %|{bar:30}| {elapsed}, {remaining} left"
 
 

@@ -106,7 +106,7 @@ def _format_box(key: str, words: str, default: str, say: Language) -> str:
         names,
         index=None,
         key=key,
-        width=164,
+        width=200,
         placeholder=captions.format_label(default, say),
         format_func=lambda name: captions.format_label(name, say),
     )

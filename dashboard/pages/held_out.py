@@ -13,6 +13,7 @@ from dashboard.pages.exporting import export_rows, show_figure
 from dashboard.pages.grid import show_layers
 from dashboard.pages.registry import page
 from dashboard.pages.remembering import keep, kept
+from dashboard.pages.source_boxes import CHOOSE, upload_form
 from dashboard.pages.sources import text_choices
 from dashboard.pages.waiting import Frame
 from dashboard.rules.observers import ALPHA_RULES, SYMMETRIC_RULES
@@ -69,11 +70,11 @@ def _second_text(say: Language) -> str:
         say("Judge on"),
         text_choices(),
         index=text_choices().index(JUDGED),
-        format_func=controls.upload_form(say),
+        format_func=upload_form(say),
         key="judged",
         width=210,
         accept_new_options=True,
-        placeholder=say(controls.CHOOSE),
+        placeholder=say(CHOOSE),
         help=say("A text that comes with the project, or type the path of a UTF-8 file."),
     )
     return keep("judged", judged, JUDGED) or JUDGED

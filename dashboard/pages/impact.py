@@ -28,6 +28,7 @@ from dashboard.pages.measuring import Study, study_of
 from dashboard.pages.refusing import refusals
 from dashboard.pages.registry import lead_to_layer, page
 from dashboard.pages.remembering import STATE, keep, kept, switched, whole
+from dashboard.pages.source_boxes import upload_form
 from dashboard.pages.sources import text_choices
 from dashboard.pages.waiting import Frame
 from dashboard.refusals import Refusal
@@ -92,7 +93,7 @@ def _held_out_box(choice: Choice, say: Language) -> tuple[costing.HeldOutText, s
         say("Judge on"),
         text_choices(),
         index=None,
-        format_func=controls.upload_form(say),
+        format_func=upload_form(say),
         key="judged_on",
         width=210,
         accept_new_options=True,

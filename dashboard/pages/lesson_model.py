@@ -31,9 +31,9 @@ from dashboard.pages import (
     uploads,
     waiting,
 )
-from dashboard.pages.controls import CHOOSE, upload_form
 from dashboard.pages.refusing import refusals
 from dashboard.pages.remembering import STATE, keep, kept
+from dashboard.pages.source_boxes import CHOOSE, upload_form
 from dashboard.pages.sources import Source, is_calibration_file
 from dashboard.pages.waiting import Frame
 from dashboard.rules.channels import GroupScales
