@@ -269,8 +269,10 @@ def _watch() -> None:
     away: dict[str, float] = {}
     while True:
         time.sleep(LOOK_S)
-        end_visits(away, st.runtime.get_instance().is_active_session, time.monotonic())
+        is_served = st.runtime.exists()
+        if is_served:
+            end_visits(away, st.runtime.get_instance().is_active_session, time.monotonic())
         with _LOCK:
-            if not _ALL:
+            if not _ALL or not is_served:
                 _watcher = None
                 return
