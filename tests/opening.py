@@ -74,6 +74,16 @@ def go_to(page: Page, key: str, code: str = "en") -> None:
         page.get_by_test_id("stTopNavLink").filter(has_text=say(entry.title)).click()
 
 
+def at_rest(page: Page) -> None:
+    """Nothing runs, nor did a second ago: a page that has been drawn may still count channels."""
+    page.wait_for_function(
+        """() => {
+          if (document.querySelector('[data-testid=stStatusWidget]')) window.ran = Date.now();
+          return Date.now() - (window.ran ??= Date.now()) > 1000;
+        }"""
+    )
+
+
 def eventually(page: Page, check: Callable[[], None]) -> None:
     """A check that holds once the page has arranged itself anew."""
     for _ in range(50):

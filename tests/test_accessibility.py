@@ -2,21 +2,11 @@
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from opening import go_to
+from opening import at_rest, go_to
 
 from dashboard.pages.registry import pages
 
 SERIOUS = ("serious", "critical")
-
-
-def at_rest(page) -> None:
-    """Nothing runs, nor did a second ago: a page that has been drawn may still count channels."""
-    page.wait_for_function(
-        """() => {
-          if (document.querySelector('[data-testid=stStatusWidget]')) window.ran = Date.now();
-          return Date.now() - (window.ran ??= Date.now()) > 1000;
-        }"""
-    )
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from opening import eventually, go_to
+from opening import at_rest, eventually, go_to
 from playwright.sync_api import Locator, Page, expect
 
 from dashboard.analysis.report import baselines
@@ -471,6 +471,7 @@ def test_a_damaged_text_is_walked_by_keys_and_pointer_and_holds_no_markup(browse
     page.goto(f"{server.address}/impact?{query}")
     text = page.locator(".scalescope-damage .text")
     text.locator("span").nth(10).wait_for()
+    at_rest(page)
     own = page.get_by_label("Or a sentence of your own")
     own.fill("An <img src=x onerror=alert(1)> & more")
     own.press("Enter")
