@@ -75,13 +75,24 @@ def go_to(page: Page, key: str, code: str = "en") -> None:
 
 
 def at_rest(page: Page) -> None:
-    """Nothing runs, nor did a second ago: a page that has been drawn may still count channels."""
+    """Nothing runs, nor did a second ago: a page that has been drawn may still count channels. What
+    the last run left out is gone, and what it grayed has its colours again."""
     page.wait_for_function(
         """() => {
-          if (document.querySelector('[data-testid=stStatusWidget]')) window.ran = Date.now();
-          return Date.now() - (window.ran ??= Date.now()) > 1000;
+          const app = document.querySelector('[data-testid=stApp]');
+          const settled = app?.dataset.testScriptState === 'notRunning'
+            && !document.querySelector('[data-testid=stStatusWidget], [data-stale=true]')
+            && !document.getAnimations().some((one) => one instanceof CSSTransition);
+          if (!settled) window.unsettled = Date.now();
+          return Date.now() - (window.unsettled ??= Date.now()) > 1000;
         }"""
     )
+
+
+def listening(page: Page) -> None:
+    """The page takes a presenter's keys, and ``?``: their components are loaded after it."""
+    page.wait_for_function("window.scalescopePresenter?.page")
+    page.locator("dialog dt").first.wait_for(state="attached")
 
 
 def eventually(page: Page, check: Callable[[], None]) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from opening import at_rest, eventually, go_to
+from opening import at_rest, eventually, go_to, listening
 from playwright.sync_api import Locator, Page, expect
 
 from dashboard.analysis.report import baselines
@@ -421,6 +421,7 @@ def test_any_page_is_shown_to_a_room_and_keys_turn_the_pages(tab, server):
     expect(heading).to_have_text("Claims")
     expect(tab.get_by_test_id("stHeader")).to_be_hidden()
     tab.locator("[class*=st-key-claim_]").first.wait_for()
+    listening(tab)
     tab.keyboard.press("PageDown")
     expect(heading).to_have_text("Glossary")
     expect(tab).to_have_url(re.compile("/glossary.*present=1"))
@@ -433,6 +434,7 @@ def test_any_page_is_shown_to_a_room_and_keys_turn_the_pages(tab, server):
 
 
 def test_a_question_mark_shows_the_keys(page):
+    listening(page)
     page.keyboard.press("?")
     expect(page.get_by_role("dialog")).to_contain_text("the next page, while presenting")
     page.keyboard.press("Escape")

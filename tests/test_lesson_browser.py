@@ -5,7 +5,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from opening import eventually, go_to
+from opening import eventually, go_to, listening
 from playwright.sync_api import Page, expect
 
 STEPS = range(1, 13)
@@ -31,6 +31,7 @@ def test_a_presenters_keys_turn_the_pages_and_escape_leaves(tab, address):
     page = opened(tab, address, "&present=1")
     on_step(page, 1)
     expect(page.locator("[data-testid=stHeader]")).to_be_hidden()
+    listening(page)
     page.keyboard.press("PageDown")
     on_step(page, 2)
     page.keyboard.press("ArrowRight")
