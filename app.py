@@ -16,7 +16,6 @@ log_to_stderr()
 if __name__ == "__main__":
     ICON = Path(__file__).resolve().parent / "dashboard" / "pages" / "icon.svg"
     st.set_page_config(page_title="Scalescope", page_icon=ICON, layout="wide")
-    imported("dashboard.pages.assets").preload()
     open_chosen_page = imported("dashboard.pages.registry").navigation()
     open_chosen_page()
 else:

@@ -1,34 +1,73 @@
 """What the browser loads beside Streamlit's own is named by the page's header, and is there."""
 
+import asyncio
 import re
 import urllib.request
 
-from dashboard.pages.assets import BROWSER, IMPORTED, PLOTLY, ROOM, SERVED, address, library
+from dashboard.pages.assets import (
+    BROWSER,
+    IMPORTED,
+    PLOTLY,
+    ROOM,
+    SERVED,
+    Announced,
+    address,
+    library,
+)
 
 DRAWING = ("figure.js", "instrument.js")
 
 
-def announced(url):
-    with urllib.request.urlopen(url) as answer:
-        return re.findall(r"<([^>]+)>; rel=(\w+)", answer.headers["Link"])
+def answered(url, **headers):
+    """An answer's headers and text, as a browser asks for a page."""
+    asked = urllib.request.Request(url, headers={"Accept": "text/html,*/*;q=0.8", **headers})
+    with urllib.request.urlopen(asked) as answer:
+        return answer.headers, answer.read()
 
 
 def test_a_page_names_what_draws_it_and_all_of_it_is_there(server):
     for page in ("", "lesson", "no-such-page"):
-        links = announced(f"{server.address}/{page}")
-        assert links[0] == (library(), "preload")
-        assert {where for where, kind in links[1:] if kind == "modulepreload"} >= {
-            address(name) for name in DRAWING
-        }
-        for where, _ in links:
-            with urllib.request.urlopen(f"{server.address}/{where}") as answer:
-                assert "javascript" in answer.headers["Content-Type"]
-                assert len(answer.read()) > 500
+        headers, text = answered(f"{server.address}/{page}", **{"Accept-Encoding": "gzip"})
+        links = re.findall(r"<([^>]+)>; rel=modulepreload", headers["Link"])
+        assert {*links} >= {address(name) for name in DRAWING}
+        scripts = re.findall(r'<script [^>]*src="([^"]+)"', text.decode())
+        assert scripts[-1] == library() and "static/js/index" in scripts[0]
+        assert int(headers["Content-Length"]) == len(text)
+        assert headers["ETag"] is headers["Last-Modified"] is None
+        for where in [library(), *links]:
+            headers, text = answered(f"{server.address}/{where}")
+            assert "javascript" in headers["Content-Type"]
+            assert len(text) > 500
 
 
-def test_what_is_no_page_names_nothing(server):
-    with urllib.request.urlopen(f"{server.address}/_stcore/health") as answer:
-        assert answer.headers["Link"] is None
+def test_what_is_no_page_is_left_as_it_is(server):
+    headers, text = answered(f"{server.address}/_stcore/health")
+    assert headers["Link"] is None and b"script" not in text
+    report = b"<html><head></head></html>"
+    saved = {"content-type": "text/html", "content-disposition": "attachment"}
+    assert answer_of(report, saved) == (200, report)
+    assert answer_of(report, {"content-type": "text/html"}, status=404) == (404, report)
+    assert answer_of(report, {"content-type": "text/html"}, accept="*/*") == (200, report)
+    status, text = answer_of(report, {"content-type": "text/html"})
+    assert status == 200 and library().encode() in text
+
+
+def answer_of(content, headers, status=200, accept="text/html"):
+    """What comes of an answer of two parts."""
+    sent = []
+
+    async def app(scope, receive, send):
+        encoded = [(name.encode(), value.encode()) for name, value in headers.items()]
+        await send({"type": "http.response.start", "status": status, "headers": encoded})
+        for part, more in ((content[:9], True), (content[9:], False)):
+            await send({"type": "http.response.body", "body": part, "more_body": more})
+
+    async def send(message):
+        sent.append(message)
+
+    scope = {"type": "http", "method": "GET", "headers": [(b"accept", accept.encode())]}
+    asyncio.run(Announced(app)(scope, None, send))
+    return sent[0]["status"], b"".join(message["body"] for message in sent[1:])
 
 
 def test_every_module_that_a_named_one_imports_is_named():

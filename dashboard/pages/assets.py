@@ -13,8 +13,7 @@ from functools import cache
 from hashlib import sha256
 from pathlib import Path
 
-import streamlit as st
-from starlette.datastructures import MutableHeaders
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from streamlit.components.v2.get_bidi_component_manager import get_bidi_component_manager
 from streamlit.components.v2.manifest_scanner import ComponentConfig, ComponentManifest
@@ -30,49 +29,72 @@ IMPORTED = ("plotly/prepare.js", "browser/probe.js", "browser/silu.js")
 # Streamlit's own script lies under static/, wherever a proxy has put the app.
 ROOT_JS = "document.querySelector('script[src*=\"static/js/\"]').src.split('static/js/')[0]"
 
-_PRELOAD = st.components.v2.component(
-    "scalescope_preload",
-    html="<span class='scalescope-preload'></span>",
-    js=f"""export default ({{ data }}) => {{
-  const root = {ROOT_JS};
-  import(root + data.module).then(({{ plotly }}) => plotly(root + data.library));
-}};""",
-    isolate_styles=False,
-)
-
-
-def preload() -> None:
-    """Have the browser run plotly.js before there is anything to draw; call it first of all."""
-    serve()
-    _PRELOAD(key="preload", data={"module": address("figure.js"), "library": library()}, height=1)
-
 
 class Announced:
-    """ASGI middleware: a page's header names what the browser will draw with (``Link``, RFC 8288).
+    """ASGI middleware: a page names in its header what the browser will draw with (``Link``, RFC
+    8288), and runs plotly.js by itself.
 
-    By the time at which the first figure comes, plotly.js has been fetched and compiled beside
-    Streamlit's own scripts. Addresses are relative to the page's, below whatever path a proxy adds.
+    plotly.js is run after Streamlit's own script, which by then waits for the server; and what the
+    first figure is drawn with has been fetched and compiled when it comes. Addresses are relative
+    to the page's, below whatever path a proxy adds.
     """
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if not _asks_for_a_page(scope):
+            return await self.app(scope, receive, send)
+        start: Message | None = None  # of a page whose text is not whole yet
+        text = b""
+
         async def announce(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                headers = MutableHeaders(scope=message)
-                if headers.get("content-type", "").startswith("text/html"):
-                    headers.append("link", _announced())
+            nonlocal start, text
+            if message["type"] == "http.response.start" and _is_page(message):
+                start = message
+                return
+            if start is not None:
+                text += message["body"]
+                if message.get("more_body"):
+                    return
+                message["body"] = _drawing(text)
+                headers = MutableHeaders(scope=start)
+                headers["content-length"] = str(len(message["body"]))
+                headers.append("link", _announced())
+                for name in ("etag", "last-modified"):  # which are about the text without plotly.js
+                    del headers[name]
+                await send(start)
+                start = None
             await send(message)
 
-        await self.app(scope, receive, announce if scope["type"] == "http" else send)
+        # What comes uncompressed can be added to.
+        headers = [header for header in scope["headers"] if header[0] != b"accept-encoding"]
+        await self.app({**scope, "headers": headers}, receive, announce)
+
+
+def _asks_for_a_page(scope: Scope) -> bool:
+    if scope["type"] != "http" or scope["method"] != "GET":
+        return False
+    return "text/html" in Headers(scope=scope).get("accept", "")
+
+
+def _is_page(start: Message) -> bool:
+    """Whether what begins is shown; a report that is saved has a disposition."""
+    headers = Headers(scope=start)
+    html = headers.get("content-type", "").startswith("text/html")
+    return start["status"] == 200 and html and "content-disposition" not in headers
+
+
+def _drawing(page: bytes) -> bytes:
+    """A page that runs plotly.js once it has run the scripts before."""
+    script = f'<script defer src="{library()}"></script></head>'
+    return page.replace(b"</head>", script.encode(), 1)
 
 
 @cache
 def _announced() -> str:
     modules = [address("figure.js"), address("instrument.js"), *map(served_at, IMPORTED)]
-    preloads = [f"<{where}>; rel=modulepreload" for where in modules]
-    return ", ".join([f"<{library()}>; rel=preload; as=script", *preloads])
+    return ", ".join(f"<{where}>; rel=modulepreload" for where in modules)
 
 
 def serve() -> None:
