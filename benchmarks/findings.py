@@ -1,6 +1,6 @@
 """What each way to choose a scale costs every sample, predicted and measured: docs/findings.md.
 
-    python -m benchmarks.findings [--samples mamba-tiny …] [--formats]
+    python -m benchmarks.findings [--samples mamba-tiny … | --all] [--formats]
 
 For each sample: scales and gradients from the first ``WINDOWS`` windows of 512 bytes of its own
 text; the cost, with INT8 outputs in all layers, on the ``WINDOWS`` after those, and on as many of

@@ -28,12 +28,22 @@ def test_the_configuration_is_that_of_a_server_for_others():
     assert "enableCORS" not in options["server"]  # on, as Streamlit has it
 
 
-def test_every_variable_that_is_named_is_read_somewhere():
-    named = set(re.findall(r"SCALESCOPE_[A-Z]+", OPERATIONS + DOCKERFILE))
-    sources = [path.read_text("utf-8") for path in (ROOT / "dashboard").rglob("*.py")]
-    assert len(named) >= 6
-    for name in named:
-        assert any(f'"{name}"' in source for source in sources), name
+SOURCES = "".join(path.read_text("utf-8") for path in (ROOT / "dashboard").rglob("*.py"))
+
+
+def test_the_variables_that_are_named_are_those_that_are_read():
+    read = set(re.findall(r'"(SCALESCOPE_[A-Z]+)"', SOURCES))
+    assert len(read) >= 8
+    assert set(re.findall(r"SCALESCOPE_[A-Z]+", OPERATIONS + DOCKERFILE)) == read
+
+
+def test_the_container_has_what_the_code_reads():
+    left_out = (ROOT / ".dockerignore").read_text("utf-8").split()
+    read = set(re.findall(r'parents\[2\] / "(\w+)"(?: / "(\w+)")?', SOURCES))
+    assert ("benchmarks", "recorded") in read
+    for directory, within in read:
+        assert directory not in left_out
+        assert f"{directory}/*" not in left_out or f"!{directory}/{within}" in left_out
 
 
 def test_the_limits_are_those_of_the_code():

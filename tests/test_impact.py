@@ -18,7 +18,6 @@ from dashboard.analysis.impact import (
     Estimate,
     Impact,
     ImpactProgress,
-    all_but_one,
     alone,
     compare_logits,
     cumulative,
@@ -453,7 +452,6 @@ def test_without_room_for_logits_the_float_model_runs_again(samples, monkeypatch
 
 def test_subsets_of_layers():
     assert alone([0, 2, 5]) == [(0,), (2,), (5,)]
-    assert all_but_one([0, 2, 5]) == [(2, 5), (0, 5), (0, 2)]
     assert cumulative([0, 2, 5]) == [(0,), (0, 2), (0, 2, 5)]
 
 

@@ -22,6 +22,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Literal
 
 import numpy as np
 import torch
@@ -353,7 +354,7 @@ def study(
 
     Args:
         quantizations: by layer, of every layer of any subset.
-        subsets: as ``alone``, ``all_but_one`` or ``cumulative`` give them.
+        subsets: as ``alone`` or ``cumulative`` give them.
         on_progress: called after each window; what it raises ends the study, and what was finished
             by then is in ``store``.
     """
@@ -369,7 +370,8 @@ def study(
         yield layers, measure(checkpoint, model, run, chosen, mode, store, on_window)
 
 
-SOURCES = ("calibrated", "stored", "planned")  # by a rule; as a checkpoint has them; for a budget
+# Scales by a rule, as a checkpoint has them, or for a budget.
+ScaleSource = Literal["calibrated", "stored", "planned"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -381,7 +383,7 @@ class MeasuredSetting:
     mode: str
     impact: Impact
     predicted_nats: float | None  # of mode "output" alone, where gradients were counted
-    source: str = "calibrated"  # one of SOURCES
+    source: ScaleSource = "calibrated"
     number_format: str | None = None  # of the output; None of stored and of planned scales
 
     def measures(self) -> dict:
@@ -399,14 +401,13 @@ def study_rule(
     mode: str = "output",
     store: ResultStore | None = None,
     on_progress: Callable[[ImpactProgress], None] | None = None,
-    source: str = "calibrated",
+    source: ScaleSource = "calibrated",
     number_format: str | None = None,
 ) -> Iterator[MeasuredSetting]:
     """``study``, each subset with the sum of its layers' predictions.
 
     Args:
         planned: by layer, from ``plan_layers`` under ``rule``; or stored or planned, of no rule.
-        source: one of ``SOURCES``.
         number_format: the name of the one that ``planned`` is in.
     """
     quantizations = {layer: entry.quantization for layer, entry in planned.items()}
@@ -422,11 +423,6 @@ def study_rule(
 def alone(layers: Sequence[int]) -> list[tuple[int, ...]]:
     """Each layer quantized by itself."""
     return [(layer,) for layer in layers]
-
-
-def all_but_one(layers: Sequence[int]) -> list[tuple[int, ...]]:
-    """Each layer in float by itself, all others quantized."""
-    return [tuple(other for other in layers if other != layer) for layer in layers]
 
 
 def cumulative(layers: Sequence[int]) -> list[tuple[int, ...]]:

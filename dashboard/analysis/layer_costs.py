@@ -73,12 +73,6 @@ class LayerCosts:
         before = self.added[count - 2]
         return None if after is None or before is None else difference(after, before, unit)
 
-    @property
-    def is_complete(self) -> bool:
-        """Whether every setting was measured."""
-        return None not in (*self.alone, *self.without[: len(self.layers) * (len(self.layers) > 1)],
-                            *self.added)  # fmt: skip
-
 
 def harm_order(predicted_nats: Sequence[float | None]) -> tuple[int, ...]:
     """The places of layers, the most predicted cost first; as they stand where none is known."""
@@ -138,18 +132,3 @@ def layer_costs(measurements: Measurements, rule: ScaleRule, layers: Sequence[in
         tuple(without or [None] * len(layers)),
         tuple(measurements.impact(setting) for setting in settings.added),
     )
-
-
-def within_error_of_most(costs: LayerCosts, unit: Unit) -> tuple[int, ...]:
-    """The places of layers that cost, alone, as much as the one that costs most, or the noise's
-    difference less; that one itself is the first of them. Empty until all are measured."""
-    measured = [impact for impact in costs.alone if impact is not None]
-    if len(measured) < len(costs.layers):
-        return ()
-    most = max(range(len(measured)), key=lambda place: estimate(measured[place], unit).mean)
-    tied = [
-        place
-        for place, impact in enumerate(measured)
-        if place != most and difference(measured[most], impact, unit).is_noise
-    ]
-    return (most, *tied)

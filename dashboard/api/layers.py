@@ -64,7 +64,7 @@ class Layer:
         Args:
             observer: the rule: "percentile", "percentile-ema", "minmax", "mse", "entropy",
                 "conv-absmax" or "scale-wx".
-            alpha: in (0, 1], of both percentiles.
+            alpha: in (0, 1], of the percentiles.
             sigma: in (0, 1], of the moving average.
             order: the seed that shuffles its batches; None takes them as read.
             asymmetric: whether 0 may have another code than 0.

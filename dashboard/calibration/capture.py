@@ -519,6 +519,7 @@ def calibrate(
 
 
 def check_batch_size(batch_size: int, gradients: bool) -> None:
+    """Raises CalibrationError for less than one sequence a forward, or several with gradients."""
     if batch_size < 1:
         raise CalibrationError(
             "{count} sequences a forward were asked for; it must be at least 1", count=batch_size

@@ -40,7 +40,7 @@ _SHIFTED_PATTERNS = np.arange(-32768, 32768).astype(np.int16)
 _SHIFTED_VALUES = _SHIFTED_PATTERNS.view(np.float16).astype(np.float32)
 # Within a sign, patterns ascend with the magnitude, and end with infinity and the NaNs.
 FINITE = 31744  # of one sign
-MINUS_ZERO, PLUS_ZERO = 0, 32768
+PLUS_ZERO = 32768
 
 
 def _ascending(shifted: np.ndarray) -> np.ndarray:

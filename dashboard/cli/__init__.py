@@ -9,12 +9,12 @@
 
 ``calibrate`` goes on where it was stopped, and under torchrun it is shared out over its processes.
 
-Exit status 0; 1 where ``check`` finds a fault or ``impact`` a KL above ``--max-kl``; 2, with one
-line on standard error, for anything wrong with what was given; 130 where it was stopped, 141 where
-nobody reads standard output any more. What was asked for goes to standard output or to ``--out``,
-which is written whole or not at all; what ``impact`` had finished by the time it was stopped goes
-to standard output. How far the work is, what came of it and what is logged (``--log-level``) go to
-standard error, the first on a terminal alone.
+Exit status 0; 1 where ``check`` finds a fault or ``impact`` a KL above ``--max-kl`` or
+``--budget``; 2, with one line on standard error, for anything wrong with what was given; 130 where
+it was stopped, 141 where nobody reads standard output any more. What was asked for goes to standard
+output or to ``--out``, which is written whole or not at all; what ``impact`` had finished by the
+time it was stopped goes to standard output. How far the work is, what came of it and what is logged
+(``--log-level``) go to standard error, the first on a terminal alone.
 """
 
 from dashboard.cli.program import main

@@ -89,7 +89,8 @@ def _count_to_the_end(
     load = load_language_model if arguments.gradients else load_backbone
     model = load(checkpoint, processes.device, DTYPES.get(arguments.dtype))
     backbone = backbone_of(model)
-    segments = segments_of(default_directory(), checkpoint, backbone, text, arguments.gradients)
+    directory = None if arguments.no_store else default_directory()
+    segments = segments_of(directory, checkpoint, backbone, text, arguments.gradients)
     unfinished.append(segments)
     with progress_bar(processes.is_first) as show:
         calibration = calibrate_to_the_end(

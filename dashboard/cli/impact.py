@@ -12,7 +12,13 @@ from pathlib import Path
 from torch import nn
 
 from dashboard.analysis.budget import KINDS, WHOLE_SLICE, LayerOption, choose, options_of
-from dashboard.analysis.impact import MeasuredSetting, alone, float_run, study_rule
+from dashboard.analysis.impact import (
+    MeasuredSetting,
+    ScaleSource,
+    alone,
+    float_run,
+    study_rule,
+)
 from dashboard.analysis.prediction import (
     PlannedLayer,
     check_calibrated_on,
@@ -169,7 +175,8 @@ def measure_impact(arguments: argparse.Namespace) -> tuple[dict, int]:
                 planned |= plan_layers(
                     checkpoint, calibration, rule, names, arguments.group_size, other
                 )
-    plan, source = None, "calibrated" if stored is None else "stored"
+    plan = None
+    source: ScaleSource = "calibrated" if stored is None else "stored"
     if arguments.budget is not None:
         plan, source = choose(options, arguments.budget), "planned"
         planned = {o.layer: PlannedLayer(o.quantization, o.predicted_nats) for o in plan.options}

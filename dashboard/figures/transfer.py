@@ -141,6 +141,7 @@ def _coincides(cuts: Sequence[tuple[ScaleReport, str]]) -> list[bool]:
 
 
 def silu(v: np.ndarray) -> np.ndarray:
+    """SiLU of many values, float64."""
     return v / (1.0 + np.exp(-np.clip(v, -700.0, 700.0)))
 
 

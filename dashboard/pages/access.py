@@ -5,8 +5,8 @@ server that listens on this machine alone that is its own user, to whom every pa
 others can reach it, a path would let them read the server's files, or learn which there are; so
 there only the samples, the texts that come with the project and the Hub's repositories are open,
 and what lies inside the directories that the administrator names in ``SCALESCOPE_ROOTS``; the Hub,
-from which whatever a visitor names is fetched, is closed where ``SCALESCOPE_HUB`` is 0. All else is
-refused with one sentence, which is the same whether there is such a file or not.
+from which whatever a visitor names is fetched, is closed where ``SCALESCOPE_HUB`` is anything but
+1. All else is refused with one sentence, which is the same whether there is such a file or not.
 """
 
 from __future__ import annotations

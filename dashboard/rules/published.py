@@ -81,7 +81,6 @@ class GroupedScales:
     """The shape of the published x_out_scales, and which observer made each of their entries."""
 
     shape: tuple[int, ...]
-    dimensions: tuple[str, ...]
     observer: str
 
     @property
@@ -98,7 +97,7 @@ class GroupedScales:
         return self.observer.startswith("percentile")
 
 
-X_OUT_SCALES = GroupedScales((1, 4, 4), ("SSD group", "head group", "channel group"), "minmax")
+X_OUT_SCALES = GroupedScales((1, 4, 4), "minmax")  # SSD groups, head groups, channel groups
 
 
 @dataclass(frozen=True)
@@ -147,7 +146,6 @@ class OutlierExample:
     outlier_share: float
     minmax_scale: float
     percentile_scale: float
-    times_finer: float
     value: float  # whose codes are printed
     minmax_code: int
     percentile_code: int
@@ -159,7 +157,6 @@ OUTLIERS = OutlierExample(
     outlier_share=0.0005,
     minmax_scale=0.0787,
     percentile_scale=0.0236,
-    times_finer=3.3,
     value=1.0,
     minmax_code=13,
     percentile_code=42,

@@ -14,8 +14,8 @@ Quamba-SE at commit f4d350a, ``quamba/qMambaLayer.py``, and its descriptions in
 
 Mode 5-3 says "outlier: 2x scale"; its code takes the largest value of each call in its place, which
 is soft-edge-minmax with a scale that changes from batch to batch. Where a variant does not send a
-value to its nearest point (the logarithm is rounded down), neither does the codebook here. All of
-them need more than eight bits once both signs are counted (``Codebook.size``).
+value to its nearest point (the logarithm is rounded down), neither does the codebook here. All but
+soft-edge-quarter-log2 need more than eight bits once both signs are counted (``Codebook.size``).
 """
 
 from __future__ import annotations

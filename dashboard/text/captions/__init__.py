@@ -31,7 +31,6 @@ from dashboard.text.captions.costs import (
 from dashboard.text.captions.explore import (
     NO_KERNEL_FILE,
     NO_RATIOS,
-    SYMMETRIC_HERE,
     Metric,
     all_measures,
     kernel_sentence,
@@ -143,7 +142,6 @@ __all__ = [
     "NO_TRACE_STORED",
     "PIPELINE_NOTE",
     "STAND_IN",
-    "SYMMETRIC_HERE",
     "Metric",
     "all_measures",
     "alpha_cost_caption",

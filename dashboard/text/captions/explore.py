@@ -419,9 +419,6 @@ def kernel_sentence(report: LayerReport, run: KernelRun, name: str, say: Languag
     return say.sentences(live, inputs)
 
 
-SYMMETRIC_HERE = Message(
-    "Scales on this page are symmetric; Explore and Layers have asymmetric ones."
-)
 NO_RATIOS = Message(
     "–: of an asymmetric scale, whose code of 0 lies elsewhere, ratios and top code say nothing."
 )
