@@ -64,7 +64,7 @@ def test_stopped_at_every_step_of_its_writing_no_file_is_less_than_whole(
     name, nursery, counts, tmp_path
 ):
     """Every step that touches the directory, killed and interrupted; then a full disk and a pipe
-    that is closed, at random sizes and moments."""
+    that is closed, at random sizes and moments; and an export at twenty random moments, too."""
     arguments, file = COMMANDS[name]
     out = tmp_path / file
     asked = [{"COUNTS": str(counts), "OUT": str(out)}.get(own, own) for own in arguments]
@@ -119,6 +119,12 @@ def test_stopped_at_every_step_of_its_writing_no_file_is_less_than_whole(
     for after_s in draw.uniform(0, whole["s"], 3):
         run_and_check(None, by="closed pipe", after_s=after_s)
         assert content_of(out) == new and not beside()
+    for moment in range(20) if name.startswith("export") else ():
+        by = ("SIGKILL", "SIGINT")[moment % 2]
+        old = None if is_directory or moment % 4 > 1 else OLD
+        run_and_check(old, by=by, after_s=draw.uniform(0, whole["s"]))
+    assert run_and_check(None) == 0
+    assert content_of(out) == new and not beside()
 
 
 def test_impact_stopped_at_twenty_random_moments_goes_on(tmp_path):
