@@ -28,13 +28,16 @@ def answered(url, **headers):
 def test_a_page_names_what_draws_it_and_all_of_it_is_there(server):
     for page in ("", "lesson", "no-such-page"):
         headers, text = answered(f"{server.address}/{page}", **{"Accept-Encoding": "gzip"})
-        links = re.findall(r"<([^>]+)>; rel=modulepreload", headers["Link"])
-        assert {*links} >= {address(name) for name in DRAWING}
-        scripts = re.findall(r'<script [^>]*src="([^"]+)"', text.decode())
-        assert scripts[-1] == library() and "static/js/index" in scripts[0]
+        links = re.findall(r"<([^>]+)>; rel=(\w+)", headers["Link"])
+        assert links[0] == (library(), "preload")
+        assert {where for where, kind in links[1:] if kind == "modulepreload"} >= {
+            address(name) for name in DRAWING
+        }
+        assert f'import("./{address("figure.js")}")' in text.decode()
+        assert f'plotly("./{library()}")' in text.decode()
         assert int(headers["Content-Length"]) == len(text)
         assert headers["ETag"] is headers["Last-Modified"] is None
-        for where in [library(), *links]:
+        for where, _ in links:
             headers, text = answered(f"{server.address}/{where}")
             assert "javascript" in headers["Content-Type"]
             assert len(text) > 500

@@ -26,6 +26,8 @@ SERVED = {"plotly": "figures/plotlyjs", "browser": BROWSER}
 # What modules of browser/ import, by addresses without a version.
 IMPORTED = ("plotly/prepare.js", "browser/probe.js", "browser/silu.js")
 
+SOCKET_MS = 150  # after a page has been loaded Streamlit's own script is connected to the server
+
 # Streamlit's own script lies under static/, wherever a proxy has put the app.
 ROOT_JS = "document.querySelector('script[src*=\"static/js/\"]').src.split('static/js/')[0]"
 
@@ -34,8 +36,8 @@ class Announced:
     """ASGI middleware: a page names in its header what the browser will draw with (``Link``, RFC
     8288), and runs plotly.js by itself.
 
-    plotly.js is run after Streamlit's own script, which by then waits for the server; and what the
-    first figure is drawn with has been fetched and compiled when it comes. Addresses are relative
+    What the first figure is drawn with has been fetched and compiled when it comes, and plotly.js
+    has run: while Streamlit's own script, which has asked the server, waits. Addresses are relative
     to the page's, below whatever path a proxy adds.
     """
 
@@ -86,15 +88,18 @@ def _is_page(start: Message) -> bool:
 
 
 def _drawing(page: bytes) -> bytes:
-    """A page that runs plotly.js once it has run the scripts before."""
-    script = f'<script defer src="{library()}"></script></head>'
+    """A page that runs plotly.js when Streamlit has opened its socket: soon after it is loaded."""
+    script = f"""<script>addEventListener("load", () => setTimeout(
+  () => import("./{address("figure.js")}").then(({{ plotly }}) => plotly("./{library()}")),
+  {SOCKET_MS}));</script></head>"""
     return page.replace(b"</head>", script.encode(), 1)
 
 
 @cache
 def _announced() -> str:
     modules = [address("figure.js"), address("instrument.js"), *map(served_at, IMPORTED)]
-    return ", ".join(f"<{where}>; rel=modulepreload" for where in modules)
+    preloads = [f"<{where}>; rel=modulepreload" for where in modules]
+    return ", ".join([f"<{library()}>; rel=preload; as=script", *preloads])
 
 
 def serve() -> None:

@@ -54,10 +54,9 @@ async function drawNext() {
 
 let library;
 
-// plotly.js, once a page, which has run it already unless it was served by something else. The
-// address says the version, so a copy in the cache never is out of date.
+// plotly.js, once a page. The address says the version, so a copy in the cache never is out of date.
 export function plotly(address) {
-  library ??= window.Plotly ? Promise.resolve(window.Plotly) : new Promise((resolve, reject) => {
+  library ??= new Promise((resolve, reject) => {
     const script = document.createElement("script");
     script.onload = () => resolve(window.Plotly);
     script.onerror = () => reject(new Error(`plotly.js: nothing came from ${address}`));
