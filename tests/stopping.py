@@ -6,6 +6,7 @@ fork, what OpenMP's threads of the parent did would be missing. It runs each com
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -116,5 +117,7 @@ class Nursery:
         return json.loads(self.process.stdout.readline())
 
     def end(self):
-        """What the commands wrote to standard error."""
-        return self.process.communicate(timeout=60)[1]
+        """What the commands wrote to standard error. What Python itself says of an interruption
+        that came while it took an object away is left out: nothing can be done about it."""
+        written = self.process.communicate(timeout=60)[1]
+        return re.sub(r"Exception ignored in:.*?KeyboardInterrupt: *\n", "", written, flags=re.S)

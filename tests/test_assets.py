@@ -1,8 +1,9 @@
 """What the browser loads beside Streamlit's own is named by the page's header, and is there."""
 
-import asyncio
 import re
 import urllib.request
+
+import pytest
 
 from dashboard.pages.assets import (
     BROWSER,
@@ -69,7 +70,8 @@ def answer_of(content, headers, status=200, accept="text/html"):
         sent.append(message)
 
     scope = {"type": "http", "method": "GET", "headers": [(b"accept", accept.encode())]}
-    asyncio.run(Announced(app)(scope, None, send))
+    with pytest.raises(StopIteration):  # nothing here waits for anything
+        Announced(app)(scope, None, send).send(None)
     return sent[0]["status"], b"".join(message["body"] for message in sent[1:])
 
 

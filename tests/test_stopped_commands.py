@@ -1,10 +1,13 @@
 """Stopped at any moment, by whatever, a command leaves the old file, the whole new one, or none."""
 
+import argparse
 import json
 import os
 import signal
 import subprocess
+from contextlib import suppress
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -12,6 +15,8 @@ from stopping import Nursery, run_cli
 
 from dashboard.calibration import whole_files
 from dashboard.calibration.whole_files import whole_directory, write_whole
+from dashboard.checkpoints import CheckpointError
+from dashboard.cli import program
 
 ALL_ENDS = (0, 1, 130, 141, -signal.SIGKILL)
 QUICK = ("--batches", "2", "--seq-len", "32")
@@ -173,6 +178,31 @@ def test_impact_stopped_at_twenty_random_moments_goes_on(tmp_path):
     assert nursery.run(*asked)["status"] == 0
     assert out.read_bytes() == new
     assert "Traceback" not in nursery.end()
+
+
+def test_an_interruption_that_a_library_turns_into_an_error_is_one(monkeypatch, capsys):
+    """As torch's C code does, of a tensor that it is reading; a refusal may be made of it, too."""
+
+    def ended(error, interrupted):
+        def run(arguments):
+            with suppress(KeyboardInterrupt):
+                if interrupted:
+                    signal.raise_signal(signal.SIGINT)
+            raise error
+
+        arguments = argparse.Namespace(run=run, log_level=None)
+        monkeypatch.setattr(program, "parser", lambda: Mock(parse_args=lambda _: arguments))
+        status = program.main([])
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        return status, capsys.readouterr().err
+
+    for error in (ValueError("no shape"), CheckpointError("cannot be read"), KeyboardInterrupt()):
+        assert ended(error, True) == (130, "dashboard: stopped\n")
+    assert ended(KeyboardInterrupt(), False) == (130, "dashboard: stopped\n")
+    assert ended(CheckpointError("cannot be read"), False) == (2, "dashboard: cannot be read\n")
+    with pytest.raises(ValueError, match="no shape"):
+        ended(ValueError("no shape"), False)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def test_what_nobody_reads_ends_the_command_without_a_word():
