@@ -180,6 +180,15 @@ def test_impact_stopped_at_twenty_random_moments_goes_on(tmp_path):
     assert "Traceback" not in nursery.end()
 
 
+@pytest.fixture()
+def interruptible():
+    """Ctrl C raises what Python itself raises, whatever the tests before have made of it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_an_interruption_that_a_library_turns_into_an_error_is_one(monkeypatch, capsys):
     """As torch's C code does, of a tensor that it is reading; a refusal may be made of it, too."""
 
