@@ -187,6 +187,26 @@ def test_stopped_at_twenty_random_moments_no_file_is_less_than_whole(tmp_path):
     assert "Traceback" not in nursery.end()
 
 
+@pytest.mark.parametrize("keeps", [True, False])
+def test_what_is_not_to_be_kept_is_not_kept_of_a_run_that_is_stopped(
+    tmp_path, monkeypatch, capsys, keeps
+):
+    place, seen = tmp_path / "unfinished", []
+    monkeypatch.setenv("SCALESCOPE_UNFINISHED", str(place))
+
+    def stopped(checkpoint, model, text, segments, *_, **__):
+        seen.append(segments.directory)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("dashboard.cli.calibrate.calibrate_to_the_end", stopped)
+    asked = ["calibrate", "mamba-tiny", "--batches", "1", "--seq-len", "8"]
+    asked += ["--out", str(tmp_path / "c.safetensors"), *([] if keeps else ["--no-store"])]
+    assert cli.main(asked) == 130
+    goes_on = "dashboard: stopped; the same command goes on from what was counted\n"
+    assert capsys.readouterr().err == (goes_on if keeps else "dashboard: stopped\n")
+    assert (seen[0].parent == place) if keeps else (seen == [None])
+
+
 def test_a_full_disk_is_a_line_and_leaves_nothing(tmp_path):
     """The system's limit on the size of a file stands for the disk: of 64 bytes the batches' own
     file cannot be written, of 200 KB what is the result."""

@@ -58,7 +58,10 @@ def run_calibrate(arguments: argparse.Namespace) -> int:
                 if calibration is not None:
                     kept.put(calibration)
         except KeyboardInterrupt:
-            write_line("stopped; the same command goes on from what was counted")
+            goes_on = (
+                "" if arguments.no_store else "; the same command goes on from what was counted"
+            )
+            write_line(f"stopped{goes_on}")
             return STOPPED
         if calibration is not None:
             origin = replace(calibration.origin, fingerprint=fingerprint(checkpoint))

@@ -199,7 +199,8 @@ def _add_no_store(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--no-store",
         action="store_true",
-        help="count anew, and keep no counts on disk; SCALESCOPE_CALIBRATIONS names the place",
+        help="count anew, and keep no counts on disk, nor those of a run that is stopped; "
+        "SCALESCOPE_CALIBRATIONS names the place",
     )
 
 

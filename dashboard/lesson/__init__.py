@@ -10,13 +10,13 @@ A file holds what one step computes, shows and asks:
     6  best_alpha     every layer over α           -> where each one's best lies
     7  ratios         the published ratios         -> what they compare; a guess, and its cost
     8  group_scales   channels in (1, 4, 4) groups -> scales in which no α is
-    9  does_it_matter scales that differ            -> what they cost the model, in nats
-   10  stop_caring    α, and a budget of nats      -> from where on it is lost in the noise
-   11  alpha_choice   an α for each layer          -> what it buys
-   12  code_places    256 codes, placed by hand    -> what they lose, beside INT8's
+    9  does_it_matter α, told apart by SQNR        -> whether the model's loss minds
+    10 stop_caring    a sample on which α decides  -> when one may stop caring
+    11 alpha_choice   an α for each layer          -> what it buys
+    12 code_places    how dense 256 codes are      -> where they are best placed
 
 ``steps`` puts them in order, ``screen`` says what a step is made of, ``calibrated`` is the model
-that steps 2 and 6 to 9 look at. ``claims`` holds the published analysis, quoted in ``quotations``,
+that steps 2 and 6 to 12 look at. ``claims`` holds the published analysis, quoted in ``quotations``,
 to the same measurements, and ``handout`` is the whole lesson on paper. Nothing here knows a
 browser; the figures are drawn by ``dashboard.figures``.
 """

@@ -56,7 +56,7 @@ class Announced:
                 start = message
                 return
             if start is not None:
-                text += message["body"]
+                text += message.get("body", b"")
                 if message.get("more_body"):
                     return
                 message["body"] = _drawing(text)

@@ -130,23 +130,28 @@ def calibration_box(name: str, say: Language) -> Source:
         )
         tokenizer = _tokenizer_box(name, say)
         most_batches, most_tokens = outlining.bounds(name, batches, seq_len)
-        # What a link asks for beyond them stays, and is refused with its size.
-        last_batch, last_token = max(most_batches, batches), max(most_tokens, seq_len)
-        batches = st.number_input(
-            say("Batches"),
-            1,
-            last_batch,
-            min(DEFAULT_BATCHES, last_batch),
-            key="batches",
-            help=_bound_help(most_batches, MOST_BATCHES, say),
+
+        def count_box(label: str, key: str, now: int, most: int, default: int, allowed: int) -> int:
+            last = max(most, now)  # what a link asks for beyond stays, and is refused with its size
+            return st.number_input(
+                label,
+                1,
+                last,
+                min(default, last),
+                key=key,
+                help=_bound_help(most, allowed, say),
+            )
+
+        batches = count_box(
+            say("Batches"), "batches", batches, most_batches, DEFAULT_BATCHES, MOST_BATCHES
         )
-        seq_len = st.number_input(
+        seq_len = count_box(
             say("Tokens in each batch"),
-            1,
-            last_token,
-            min(DEFAULT_SEQ_LEN, last_token),
-            key="seq_len",
-            help=_bound_help(most_tokens, MOST_TOKENS, say),
+            "seq_len",
+            seq_len,
+            most_tokens,
+            DEFAULT_SEQ_LEN,
+            MOST_TOKENS,
         )
         _upload_box(say)
     return Source(

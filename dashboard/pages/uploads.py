@@ -45,7 +45,7 @@ logger = logging.getLogger(__name__)
 
 ENVIRONMENT = "SCALESCOPE_UPLOADS"  # MB of a file; 0 closes uploads
 MB = 10**6
-MOST_MB = 128  # where nothing is said: a calibration of 16 batches of mamba2-130m has some 66
+MOST_MB = 128  # where nothing is said: a calibration of 16 batches of mamba2-130m has some 80
 TEXT_MB = 8
 MOST_OF_A_VISIT = 8  # files; the oldest goes
 MOST_BYTES = 10**9  # of all visits together
