@@ -12,6 +12,7 @@ Counters lie in the L2 cache, in several copies, since additions to one address 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import nullcontext
 from functools import lru_cache
 
@@ -98,13 +99,15 @@ if HAS_TRITON:
 
     @triton.jit
     def _layer_counts_kernel(
-        x,  # (N, D, L), floating
-        weight,  # float32 (D, WIDTH), contiguous
-        bias,  # float32 (D,), contiguous
-        slice_of,  # int32 (D,): which row of the counters a channel counts in
-        v_counts,  # int32 (SLICES, PATTERNS)
-        y_counts,  # int32 (N, SLICES, PATTERNS), stride_y from one sequence to the next
-        x_amax,  # int32 (N, D), stride_amax likewise: bits of float32
+        x,  # (N, D, L), floating: the first of M inputs
+        weight,  # float32 (K, D, WIDTH), contiguous
+        bias,  # float32 (K, D), contiguous
+        slice_of,  # int32 (D,): which row of its layer's counters a channel counts in
+        table,  # int64 (2, M): how many elements after x an input begins, and which of the K it is
+        v_counts,  # int32 (K, SLICES, PATTERNS)
+        y_counts,  # int32 (N, K, SLICES, PATTERNS), stride_y from one sequence to the next
+        x_amax,  # int32 (N, K, D), stride_amax likewise: bits of float32
+        inputs,  # M
         channels,
         length,
         stride_n,
@@ -112,17 +115,20 @@ if HAS_TRITON:
         stride_l,
         stride_y,
         stride_amax,
+        SLICES: tl.constexpr,
         WIDTH: tl.constexpr,
         PATTERNS: tl.constexpr,
         BLOCK_D: tl.constexpr,
         BLOCK_L: tl.constexpr,
     ):
-        i_n = tl.program_id(2).to(tl.int64)
+        i_n, i_m = (tl.program_id(2) // inputs).to(tl.int64), tl.program_id(2) % inputs
+        i_k = tl.load(table + inputs + i_m)
         o_d = tl.program_id(0) * BLOCK_D + tl.arange(0, BLOCK_D)
         o_l = tl.program_id(1) * BLOCK_L + tl.arange(0, BLOCK_L)
         m_d = o_d < channels
         m = m_d[:, None] & (o_l < length)[None, :]
-        p_x = x + i_n * stride_n + (o_d.to(tl.int64) * stride_d)[:, None]
+        p_x = x + (tl.load(table + i_m) + i_n * stride_n + o_d.to(tl.int64) * stride_d)[:, None]
+        p_w = weight + (i_k * channels + o_d) * WIDTH
         # The reference's order of operations, each rounded to float32 on its own.
         v = tl.zeros((BLOCK_D, BLOCK_L), tl.float32)
         x_k = v
@@ -133,20 +139,23 @@ if HAS_TRITON:
                 mask=m & (o_k >= 0)[None, :],
                 other=0.0,
             ).to(tl.float32)
-            w_k = tl.load(weight + o_d * WIDTH + k, mask=m_d, other=0.0)[:, None]
+            w_k = tl.load(p_w + k, mask=m_d, other=0.0)[:, None]
             v = w_k * x_k if k == 0 else v + w_k * x_k
-        v = v + tl.load(bias + o_d, mask=m_d, other=0.0)[:, None]
+        v = v + tl.load(bias + i_k * channels + o_d, mask=m_d, other=0.0)[:, None]
         # x_k is now the position's own value. As whole numbers, magnitudes keep their order, and a
         # NaN is above infinity.
         magnitude = x_k.to(tl.int32, bitcast=True) & 0x7FFFFFFF
         tl.atomic_max(
-            x_amax + i_n * stride_amax + o_d, tl.max(magnitude, axis=1), mask=m_d, sem="relaxed"
+            x_amax + i_n * stride_amax + i_k * channels + o_d,
+            tl.max(magnitude, axis=1),
+            mask=m_d,
+            sem="relaxed",
         )
         e = tl.exp(-v.to(tl.float64)).to(tl.float32)
         y = tl.div_rn(v, 1.0 + e)
         of_v = v.to(tl.float16).to(tl.int16, bitcast=True).to(tl.int32) + PATTERNS // 2
         of_y = y.to(tl.float16).to(tl.int16, bitcast=True).to(tl.int32) + PATTERNS // 2
-        row = (tl.load(slice_of + o_d, mask=m_d, other=0) * PATTERNS)[:, None]
+        row = ((i_k * SLICES + tl.load(slice_of + o_d, mask=m_d, other=0)) * PATTERNS)[:, None]
         tl.atomic_add(v_counts + row + of_v, 1, mask=m, sem="relaxed")
         tl.atomic_add(y_counts + i_n * stride_y + row + of_y, 1, mask=m, sem="relaxed")
 
@@ -208,7 +217,8 @@ def silu_histograms(
 
 
 def add_layer_counts(
-    x: Tensor,
+    inputs: Sequence[Tensor],
+    layers: Sequence[int],
     weight: Tensor,
     bias: Tensor,
     slice_of: Tensor,
@@ -216,37 +226,66 @@ def add_layer_counts(
     y_counts: Tensor,
     x_amax: Tensor,
 ) -> None:
-    """Add a layer's float16 patterns to counters that lie on its device; nothing is waited for.
+    """Count v and y of float layers into counters on the device, and the largest |x|, in a launch.
 
-    One launch computes v, the causal convolution of x, and y = SiLU(v), as ``silu_histograms`` has
-    them, and counts both where they are made. It is meant to be called layer after layer while a
-    model runs; whoever calls it reads the counters when the forward is over, and looks for patterns
+    v and y as ``silu_histograms`` has them. Nothing is checked for being finite, and nothing is
+    waited for: whoever owns the counters reads them when forwards are over, and looks for patterns
     that are no finite float16.
 
     Args:
-        x: (N, D, L), any strides; float16, bfloat16 or float32. N·D·L is at most 2^31 - 1.
-        weight, bias: float32 (D, W), W from 2 to 4, and (D,).
-        slice_of: int32 (D,), below S: the row of the counters that a channel counts in.
-        v_counts: int32 (S, 65536), of all sequences together; entry i of a row counts the pattern
-            that reads as the int16 i - 32768.
-        y_counts: int32 (N, S, 65536), of each sequence by itself; any stride between sequences.
-        x_amax: int32 (N, D), likewise: raised to the bits of max |x| as float32, where they are
+        inputs: M conv inputs (N, D, L), of one dtype, device and strides; float16, bfloat16 or
+            float32. M·N·D·L is at most 2^31 - 1.
+        layers: M numbers below K: whose input each is.
+        weight, bias: float32 (K, D, W), W from 2 to 4, and (K, D).
+        slice_of: int32 (D,), below S: the row of its layer's counters that a channel counts in.
+        v_counts: int32 (K, S, 65536), of all sequences together; entry i of a row counts the
+            pattern that reads as the int16 i - 32768.
+        y_counts: int32 (N, K, S, 65536), of each sequence by itself; any stride between sequences.
+        x_amax: int32 (N, K, D), likewise: raised to the bits of max |x| as float32, where they are
             more; those of infinity are 2139095040, and a NaN's are more.
 
     Raises ValueError, naming the argument, what it got and the rule.
     """
-    check_sequence(x, weight, bias, FLOATS)
+    if not len(inputs) == len(layers) > 0:
+        raise ValueError(
+            f"there are {len(inputs)} inputs of {len(layers)} layers; each is of one, and one at "
+            "least"
+        )
+    x = inputs[0]
+    if weight.dim() != 3 or bias.dim() != 2:
+        raise ValueError(
+            f"weight and bias have shapes {tuple(weight.shape)} and {tuple(bias.shape)}; they must "
+            "be (K, D, W) and (K, D)"
+        )
+    known = weight.shape[0]
+    check_sequence(x, weight[0], bias[0], FLOATS)
     sequences, channels, length = x.shape
-    if x.numel() > MOST_VALUES:
-        raise ValueError(f"x has {x.numel():,} values; the counters take at most {MOST_VALUES:,}")
-    slices = v_counts.shape[0]
-    for name, tensor, shape in (
-        ("slice_of", slice_of, (channels,)),
-        ("v_counts", v_counts, (slices, PATTERNS)),
-        ("y_counts", y_counts, (sequences, slices, PATTERNS)),
-        ("x_amax", x_amax, (sequences, channels)),
+    strides, dtype, device = x.stride(), x.dtype, x.get_device()
+    for i, own in enumerate(inputs):
+        alike = own.shape == x.shape and own.stride() == strides and own.dtype == dtype
+        if not (alike and own.get_device() == device):
+            raise ValueError(
+                f"inputs[{i}] is {own.dtype} of shape {tuple(own.shape)} and strides "
+                f"{own.stride()} on {own.device}; all must be as the first: {dtype}, "
+                f"{tuple(x.shape)}, {strides}, {x.device}"
+            )
+    if not 0 <= min(layers) <= max(layers) < known:
+        raise ValueError(f"layers go from {min(layers)} to {max(layers)}; there are {known}")
+    if x.numel() * len(inputs) > MOST_VALUES:
+        raise ValueError(
+            f"the inputs have {x.numel() * len(inputs):,} values; the counters take at most "
+            f"{MOST_VALUES:,}"
+        )
+    slices = v_counts.shape[1] if v_counts.dim() == 3 else 0
+    for name, tensor, wanted, shape in (
+        ("weight", weight, torch.float32, (known, channels, weight.shape[2])),
+        ("bias", bias, torch.float32, (known, channels)),
+        ("slice_of", slice_of, torch.int32, (channels,)),
+        ("v_counts", v_counts, torch.int32, (known, slices, PATTERNS)),
+        ("y_counts", y_counts, torch.int32, (sequences, known, slices, PATTERNS)),
+        ("x_amax", x_amax, torch.int32, (sequences, known, channels)),
     ):
-        check_tensor(name, tensor, (torch.int32,), x)
+        check_tensor(name, tensor, (wanted,), x)
         if tuple(tensor.shape) != shape:
             raise ValueError(f"{name} has shape {tuple(tensor.shape)}; it must be {shape}")
         if not tensor[:1].is_contiguous():
@@ -260,16 +299,18 @@ def add_layer_counts(
     else:  # neighbouring threads take neighbouring channels
         block_d, block_l = 64, 16
     block_d, block_l = triton.next_power_of_2(block_d), triton.next_power_of_2(block_l)
-    grid = (triton.cdiv(channels, block_d), triton.cdiv(length, block_l), sequences)
-    width = weight.shape[1]
-    tensors = (x, weight, bias, slice_of, v_counts, y_counts, x_amax)
+    programs = sequences * len(inputs)
+    grid = (triton.cdiv(channels, block_d), triton.cdiv(length, block_l), programs)
+    tensors = (x, weight, bias, slice_of, _table(inputs, layers), v_counts, y_counts, x_amax)
     numbers = (
+        len(inputs),
         channels,
         length,
-        *x.stride(),
+        *strides,
         y_counts.stride(0),
         x_amax.stride(0),
-        width,
+        slices,
+        weight.shape[2],
         PATTERNS,
         block_d,
         block_l,
@@ -278,10 +319,10 @@ def add_layer_counts(
         with launching_on(x):
             _layer_counts_kernel[grid](*tensors, *numbers, enable_fp_fusion=False)
         return
-    # A model calls it for every layer, and its forward may take less of the host than a launch by
-    # Triton, which looks at every argument: a launch like one before goes straight to its launcher.
-    device, addresses = x.get_device(), [tensor.data_ptr() for tensor in tensors]
-    like = (device, x.dtype, grid, numbers, tuple([address % 16 == 0 for address in addresses]))
+    # A forward may take less of the host than launches by Triton, which looks at every argument:
+    # a launch like one before goes straight to its launcher.
+    addresses = [tensor.data_ptr() for tensor in tensors]
+    like = (device, dtype, grid, numbers, tuple([address % 16 == 0 for address in addresses]))
     plan = _LAYER_PLANS.get(like)
     with launching_on(x) if device != torch.cuda.current_device() else nullcontext():
         if plan is not None and plan.run is not None:
@@ -293,6 +334,15 @@ def add_layer_counts(
             if len(_LAYER_PLANS) == MOST_PLANS:
                 _LAYER_PLANS.clear()
             _LAYER_PLANS[like] = compiled.Plan(run, kernel, _layer_counts_kernel, grid, numbers, 0)
+
+
+def _table(inputs: Sequence[Tensor], layers: Sequence[int]) -> Tensor:
+    """int64 (2, M) on the inputs' device: where each begins, from the first on, and its layer."""
+    first, size = inputs[0].data_ptr(), inputs[0].element_size()
+    begins = [(own.data_ptr() - first) // size for own in inputs]
+    on_gpu = inputs[0].is_cuda  # from pinned memory the copy is not waited for
+    table = torch.tensor([begins, list(layers)], dtype=torch.int64, pin_memory=on_gpu)
+    return table.to(inputs[0].device, non_blocking=True)
 
 
 # Launches of ``add_layer_counts`` by all that the compiled kernel depends on.

@@ -10,6 +10,7 @@ from random_checkpoints import CONFIGS, MAMBA_LAYERS, rewrite, save_model
 from safetensors.torch import load_file, save_file
 
 from dashboard.calibration import calibrate, read_text, visit_conv_inputs
+from dashboard.calibration.forward import run_forwards
 from dashboard.checkpoints import CheckpointError, load_backbone, load_checkpoint
 
 BATCHES, SEQ_LEN = 2, 19
@@ -72,6 +73,25 @@ def test_the_captured_conv_input_is_what_transformers_convolves(family, saved, m
             # nn.functional.conv1d may add the taps in another order: a last bit, then float16.
             assert counted.silu_output.max == pytest.approx(float(values.max()), rel=2e-3)
             assert counted.silu_output.min == pytest.approx(float(values.min()), rel=2e-3)
+
+
+@each_family
+def test_a_forward_leaves_the_conv_input_as_it_was(family, saved):
+    """On a GPU it is counted when the forward is over."""
+    checkpoint = load_checkpoint(str(saved[family][0]))
+    text = read_text(checkpoint, batches=BATCHES, seq_len=SEQ_LEN)
+    seen = []
+
+    def visit(batches, layer, x):
+        seen.append((x, x.clone()))
+
+    def finish(batches):
+        assert len(seen) == len(checkpoint.layers)
+        assert all(torch.equal(x, before) for x, before in seen)
+        seen.clear()
+
+    backbone = load_backbone(checkpoint, "cpu")
+    run_forwards(checkpoint, backbone, text.tokens, checkpoint.layers, visit, finish=finish)
 
 
 @each_family

@@ -163,36 +163,49 @@ compiled_or_interpreted = pytest.mark.skipif(
 )
 
 
-def counters(sequences, slices, channels):
+def counters(sequences, layers, slices, channels):
     def zeros(*shape):
         return torch.zeros(shape, dtype=torch.int32, device=DEVICE)
 
-    return zeros(slices, 65536), zeros(sequences, slices, 65536), zeros(sequences, channels)
+    shape = layers, slices, 65536
+    return zeros(*shape), zeros(sequences, *shape), zeros(sequences, layers, channels)
 
 
 @compiled_or_interpreted
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
 @pytest.mark.parametrize("width", [2, 3, 4])
-def test_a_layers_counts_are_those_of_each_stored_slice(dtype, width):
-    """Three slices of 40, 8 and 3 channels, as a view of wider rows, counted in two calls."""
-    x, weight, bias = layer(3, 51, 211, width, dtype)
-    weight, bias = weight.float(), bias.float()
-    wide = torch.randn(3, 211, 70, generator=GENERATOR).to(dtype).to(DEVICE)
-    wide[..., 9:60] = x.transpose(1, 2)
-    view = wide[..., 9:60].transpose(1, 2)
+def test_counts_of_layers_are_those_of_each_stored_slice(dtype, width):
+    """Layers 3 and 0 of four, of 40, 8 and 3 channels each, as views of wider rows that lie apart,
+    counted in a call for sequence 0 and one for the others."""
+    layers = [layer(3, 51, 211, width, dtype) for _ in range(4)]
+    weight, bias = (torch.stack([own[i].float() for own in layers]) for i in (1, 2))
+    views = []
+    for x, *_ in layers:
+        wide = torch.randn(3, 211, 70, generator=GENERATOR).to(dtype).to(DEVICE)
+        wide[..., 9:60] = x.transpose(1, 2)
+        views.append(wide[..., 9:60].transpose(1, 2))
     slice_of = torch.tensor([0] * 40 + [1] * 8 + [2] * 3, dtype=torch.int32, device=DEVICE)
-    v_counts, y_counts, x_amax = counters(3, 3, 51)
-    add_layer_counts(view[:1], weight, bias, slice_of, v_counts, y_counts[:1], x_amax[:1])
-    add_layer_counts(view[1:], weight, bias, slice_of, v_counts, y_counts[1:], x_amax[1:])
-    for row, channels in enumerate((slice(0, 40), slice(40, 48), slice(48, 51))):
-        own = x[:, channels], weight[channels], bias[channels]
-        assert torch.equal(v_counts[row].long().cpu(), stored_then_counted(*own)[0].cpu())
-        for sequence in range(3):
-            one = x[sequence : sequence + 1, channels], weight[channels], bias[channels]
-            expected = stored_then_counted(*one)[1]
-            assert torch.equal(y_counts[sequence, row].long().cpu(), expected.cpu())
-    amax = x_amax.cpu().view(torch.float32)
-    assert torch.equal(amax, x.float().abs().amax(-1).cpu())
+    v_counts, y_counts, x_amax = counters(3, 4, 3, 51)
+    counted = [3, 0]
+    for own in (slice(0, 1), slice(1, 3)):
+        inputs = [views[i][own] for i in counted]
+        operands = weight, bias, slice_of, v_counts, y_counts[own], x_amax[own]
+        add_layer_counts(inputs, counted, *operands)
+    for i in counted:
+        x = layers[i][0]
+        for row, channels in enumerate((slice(0, 40), slice(40, 48), slice(48, 51))):
+            own = weight[i, channels], bias[i, channels]
+            expected = stored_then_counted(x[:, channels], *own)[0]
+            assert torch.equal(v_counts[i, row].long().cpu(), expected.cpu())
+            for sequence in range(3):
+                one = x[sequence : sequence + 1, channels]
+                expected = stored_then_counted(one, *own)[1]
+                assert torch.equal(y_counts[sequence, i, row].long().cpu(), expected.cpu())
+        amax = x_amax[:, i].cpu().view(torch.float32)
+        assert torch.equal(amax, x.float().abs().amax(-1).cpu())
+    for unused in (1, 2):
+        assert not v_counts[unused].any() and not y_counts[:, unused].any()
+        assert not x_amax[:, unused].any()
 
 
 @compiled_or_interpreted
@@ -200,25 +213,43 @@ def test_a_layers_counts_are_those_of_each_stored_slice(dtype, width):
 def test_a_layers_counts_say_what_is_not_finite(bad):
     x, weight, bias = layer(2, 5, 30, 4, torch.float32)
     x[1, 3, 7], weight[3, 3] = bad, 1.0
-    v_counts, y_counts, x_amax = counters(2, 1, 5)
+    v_counts, y_counts, x_amax = counters(2, 1, 1, 5)
     slice_of = torch.zeros(5, dtype=torch.int32, device=DEVICE)
-    add_layer_counts(x, weight, bias, slice_of, v_counts, y_counts, x_amax)
+    add_layer_counts([x], [0], weight[None], bias[None], slice_of, v_counts, y_counts, x_amax)
     patterns = torch.arange(-(2**15), 2**15, dtype=torch.int32).to(torch.int16)
     finite = torch.isfinite(patterns.view(torch.float16))
-    assert int(v_counts[0].cpu()[~finite].sum()) >= 1
-    largest = x_amax.cpu().view(torch.float32)[1, 3]
+    assert int(v_counts[0, 0].cpu()[~finite].sum()) >= 1
+    largest = x_amax.cpu().view(torch.float32)[1, 0, 3]
     assert torch.isnan(largest) if math.isnan(bad) else float(largest) == np.float32(abs(bad))
     assert int(v_counts.sum()) == int(y_counts.sum()) == x.numel()
 
 
 @compiled_or_interpreted
-def test_counters_of_another_shape_or_dtype_are_refused():
+def test_layers_and_counters_that_do_not_fit_are_refused():
     x, weight, bias = layer(2, 5, 30, 4, torch.float32)
+    weight, bias = weight[None], bias[None]
     slice_of = torch.zeros(5, dtype=torch.int32, device=DEVICE)
-    v_counts, y_counts, x_amax = counters(2, 1, 5)
-    with pytest.raises(ValueError, match=r"y_counts has shape \(1, 1, 65536\); it must be \(2, 1"):
-        add_layer_counts(x, weight, bias, slice_of, v_counts, y_counts[:1], x_amax)
-    with pytest.raises(ValueError, match=r"v_counts is torch\.int64"):
-        add_layer_counts(x, weight, bias, slice_of, v_counts.long(), y_counts, x_amax)
-    with pytest.raises(ValueError, match=r"x_amax has strides"):
-        add_layer_counts(x, weight, bias, slice_of, v_counts, y_counts, x_amax.T.contiguous().T)
+    v_counts, y_counts, x_amax = counters(2, 1, 1, 5)
+    fine = {
+        "inputs": [x], "layers": [0], "weight": weight, "bias": bias, "slice_of": slice_of,
+        "v_counts": v_counts, "y_counts": y_counts, "x_amax": x_amax,
+    }  # fmt: skip
+    gaps = torch.zeros(2, 1, 10, dtype=torch.int32, device=DEVICE)[..., ::2]
+    for message, wrong in (
+        (r"there are 1 inputs of 2 layers", {"layers": [0, 0]}),
+        (r"there are 0 inputs of 0 layers", {"inputs": [], "layers": []}),
+        (r"layers go from 0 to 1; there are 1", {"inputs": [x, x], "layers": [0, 1]}),
+        (r"layers go from -1 to -1", {"layers": [-1]}),
+        (r"inputs\[1\] is torch.float16 of", {"inputs": [x, x.half()], "layers": [0, 0]}),
+        (r"inputs\[1\] is .* shape \(2, 5, 29\)", {"inputs": [x, x[..., 1:]], "layers": [0, 0]}),
+        (r"weight and bias have shapes \(5, 4\)", {"weight": weight[0]}),
+        (r"weight is torch.float16", {"weight": weight.half()}),
+        (r"bias has shape \(2, 5\); it must be \(1, 5\)", {"bias": bias.repeat(2, 1)}),
+        (r"y_counts has shape \(1, 1, 1, 65536\); it must be \(2, 1", {"y_counts": y_counts[:1]}),
+        (r"v_counts has shape \(1, 65536\)", {"v_counts": v_counts[0]}),
+        (r"v_counts is torch\.int64", {"v_counts": v_counts.long()}),
+        (r"x_amax has strides", {"x_amax": gaps}),
+    ):
+        with pytest.raises(ValueError, match=message):
+            add_layer_counts(**fine | wrong)
+    assert not v_counts.any()

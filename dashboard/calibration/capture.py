@@ -576,9 +576,8 @@ def count_batches(
         if on_counted:
             on_counted(counter)
 
-    def prepare(layer: int, weight: Tensor) -> None:
-        if layer in counted:
-            counter.prepare(layer, weight)
+    def prepare(weights: Mapping[int, Tensor]) -> None:
+        counter.prepare({layer: own for layer, own in weights.items() if layer in counted})
 
     def visit_one(place: int, layer: int, x: Tensor, gradient: Tensor) -> None:
         visit([place], layer, x, gradient)

@@ -6,11 +6,12 @@ together, how often each value of y occurred in each batch by itself, and, where
 gradients' sums of each batch. All of them merge to the same bits in any grouping of the batches:
 counts and maxima in any order, gradients because they are added in the order of the batches.
 
-``HostCounter`` works a sequence at a time in plain torch. ``DeviceCounter`` has counters on a GPU:
-one launch a layer computes v and y and counts them (``kernels.add_layer_counts``), and when a
-forward is over what occurred in its batches comes to the host at once, a few MB. A thread and a
-stream of their own fetch it and put it on disk, while the next forward is launched: with fast
-kernels a forward is bound by what the host does.
+``HostCounter`` works a sequence at a time in plain torch. ``DeviceCounter`` has counters on a GPU.
+With fast kernels a forward there is bound by what the host does, so it does little: conv inputs
+stay where they are until the forward is over, and one launch computes v and y of all layers and
+counts them (``kernels.add_layer_counts``). What occurred in a few batches then comes to the host at
+once, a few MB each: a thread and a stream of their own fetch it and put it on disk, while the next
+forwards are launched and count into other counters.
 """
 
 from __future__ import annotations
@@ -18,7 +19,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -42,7 +42,10 @@ from dashboard.refusals import Refusal
 from kernels import add_layer_counts, default_backend, reference
 from kernels.statistics import MOST_VALUES
 
-MOST_COUNTERS = 2**26  # fetched together: 256 MB of int32
+MOST_COUNTERS = 2**26  # turned into histograms together: 256 MB of int32
+FETCHED = 4  # sequences together, where a forward has fewer
+FETCHED_COUNTERS = 2**25  # those have no more than this many: 128 MB, twice
+MOST_HELD = 2**29  # bytes of activations that wait for being counted
 
 
 def slices_of(checkpoint: Checkpoint, layers: Sequence[int]) -> list[tuple[int, ConvSlice]]:
@@ -329,24 +332,18 @@ def _fault(layer: int, batch: str, conv_slice: ConvSlice, reason: Refusal) -> Ca
 
 
 @dataclass(eq=False)
-class _LayerCounters:
-    """One layer's weights and counters, on the device that the layer runs on."""
+class _Counters:
+    """Counters of some batches, on the device of their layers."""
 
-    weight: Tensor  # float32 (D, W)
-    bias: Tensor  # float32 (D,)
-    v_counts: Tensor  # int32 (slices, 65536)
-    y_counts: Tensor  # int32 (N, slices, 65536)
-    x_amax: Tensor  # int32 (N, D), bits of float32
+    v_counts: Tensor  # int32 (K, slices, 65536), of all the batches together
+    y_counts: Tensor  # int32 (n, K, slices, 65536)
+    x_amax: Tensor  # int32 (n, K, D), bits of float32
+    batches: list[int]  # whose forwards are over, n at most
 
-
-class _Counted(NamedTuple):
-    """What some batches that ran together have, copied from the counters on their device."""
-
-    batches: list[int]
-    seq_len: int
-    v_counts: Tensor  # int32 (S, 65536)
-    y_counts: Tensor  # int32 (n, S, 65536)
-    x_amax: Tensor  # int32 (n, layers, D)
+    def clear(self) -> None:
+        for used in (self.v_counts, self.y_counts, self.x_amax):
+            used.zero_()
+        self.batches = []
 
 
 # One thread for all devices: a tally takes one batch's counts at a time.
@@ -354,126 +351,163 @@ _FETCHING = ThreadPoolExecutor(1, thread_name_prefix="fetching")
 
 
 class DeviceCounter:
-    """Counts on one device, in a launch a layer; a forward's counts come to the host at its end.
+    """Counts some layers on their device, in a launch a forward; some forwards are fetched at once.
 
     Args:
-        rows: S numbers of layers and slices, by layer: where the tally has a layer's first slice.
+        layers: K layers, by the model's own numbers.
+        rows: where the tally has a layer's first slice.
         batch_size: how many sequences run together at most.
     """
 
     def __init__(
         self,
         checkpoint: Checkpoint,
+        layers: Sequence[int],
         rows: Mapping[int, int],
         tally: Tally,
         batch_size: int,
         device: torch.device,
     ) -> None:
         self._checkpoint = checkpoint
+        self._places = {layer: i for i, layer in enumerate(layers)}
         self._rows = rows
         self._tally = tally
         self._batch_size = batch_size
         self._device = device
+        convs = [checkpoint.conv(layer) for layer in layers]
+        self._weight = torch.stack([conv.weight for conv in convs]).to(device, torch.float32)
+        self._bias = torch.stack([conv.bias for conv in convs]).to(device, torch.float32)
         widths = torch.tensor([own.width for own in checkpoint.slices])
         numbers = torch.arange(len(widths), dtype=torch.int32)
         self._slice_of = numbers.repeat_interleave(widths).to(device)
         self._values = torch.from_numpy(ASCENDING_VALUES).to(device)
-        self._counters: dict[int, _LayerCounters] = {}
-        self._input_counts: Tensor | None = None  # int64 (layers here · slices, 65536)
-        self._output_counts: Tensor | None = None
+        counters = len(layers) * len(checkpoint.slices) * PATTERNS  # of a sequence
+        self._room = max(batch_size, min(FETCHED, FETCHED_COUNTERS // counters))
+        self._counting = self._make_counters()
+        self._pending: list[tuple[int, Tensor]] = []  # conv inputs of the forward, and their places
+        self._held = 0  # bytes of them
+        self._input_counts = torch.zeros_like(self._counting.v_counts, dtype=torch.int64).flatten(
+            0, 1
+        )
+        self._output_counts = torch.zeros_like(self._input_counts)
         self._seq_len = 0
-        self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
+        self._counted = False  # whether the forward has conv inputs here
+        self._stream: torch.cuda.Stream | None = None
+        self._fetched: _Counters | None = None  # while the others count
         self._fetching: Future[None] | None = None
+        if device.type == "cuda":
+            self._stream = torch.cuda.Stream(device)
+            self._fetched = self._make_counters()
 
-    def prepare(self, layer: int) -> None:
-        """Make a layer's counters. In a forward, copying its weights would wait for all before."""
-        self._counters[layer] = self._make(layer)
-
-    def add(self, batches: Sequence[int], layer: int, x: Tensor) -> None:
-        """Count a layer's conv input x (N, D, L), of N batches; nothing is waited for."""
-        if layer not in self._counters:
-            self.prepare(layer)
-        own = self._counters[layer]
-        self._seq_len = x.shape[-1]
-        n = len(batches)
-        y_counts, x_amax = own.y_counts[:n], own.x_amax[:n]
-        add_layer_counts(x, own.weight, own.bias, self._slice_of, own.v_counts, y_counts, x_amax)
-
-    def _make(self, layer: int) -> _LayerCounters:
-        conv, slices = self._checkpoint.conv(layer), len(self._checkpoint.slices)
+    def _make_counters(self) -> _Counters:
+        layers, slices = len(self._places), len(self._checkpoint.slices)
 
         def zeros(*shape: int) -> Tensor:
             return torch.zeros(shape, dtype=torch.int32, device=self._device)
 
-        return _LayerCounters(
-            conv.weight.to(self._device, torch.float32).contiguous(),
-            conv.bias.to(self._device, torch.float32).contiguous(),
-            zeros(slices, PATTERNS),
-            zeros(self._batch_size, slices, PATTERNS),
-            zeros(self._batch_size, self._checkpoint.conv_dim),
+        return _Counters(
+            zeros(layers, slices, PATTERNS),
+            zeros(self._room, layers, slices, PATTERNS),
+            zeros(self._room, layers, self._checkpoint.conv_dim),
+            [],
         )
+
+    def add(self, batches: Sequence[int], layer: int, x: Tensor) -> None:
+        """Take a layer's conv input x (N, D, L), of N batches, to be counted by ``finish``.
+
+        It must not be written to before.
+        """
+        if self._pending:
+            first = self._pending[0][1]
+            if x.dtype != first.dtype or x.stride() != first.stride():
+                self._launch()
+        self._pending.append((self._places[layer], x))
+        self._seq_len, self._counted = x.shape[-1], True
+        self._held += x.untyped_storage().nbytes()
+        values = x.numel() * (len(self._pending) + 1)
+        if self._held >= MOST_HELD or values > MOST_VALUES:
+            self._launch()
+
+    def _launch(self) -> None:
+        """Count what waits for it; nothing is waited for."""
+        if not self._pending:
+            return
+        counters, first = self._counting, len(self._counting.batches)
+        places, inputs = zip(*self._pending, strict=True)
+        last = first + len(inputs[0])
+        y_counts, x_amax = counters.y_counts[first:last], counters.x_amax[first:last]
+        weights = self._weight, self._bias, self._slice_of
+        add_layer_counts(inputs, places, *weights, counters.v_counts, y_counts, x_amax)
+        self._pending, self._held = [], 0
 
     def finish(self, batches: Sequence[int]) -> None:
-        """The forward of these batches is over: what they have by themselves is fetched.
+        """The forward of these batches is over.
 
-        On a GPU that goes on while the next forward is launched; ``wait`` waits for it.
-
-        Raises CalibrationError for what is not finite, now or when it is waited for.
+        Raises CalibrationError for what is not finite, in them or before, as soon as it is known.
         """
+        self._launch()
+        if not self._counted:
+            return
+        self._counted = False
+        own = self._counting.batches
+        own += batches
+        more = len(own) + self._batch_size
+        # A counter of v may have all values of all batches.
+        too_many = more * self._seq_len * self._checkpoint.conv_dim > MOST_VALUES
+        if more > self._room or too_many:
+            self._hand_over()
+
+    def _hand_over(self) -> None:
+        """Have what was counted fetched; on a GPU the next forwards count elsewhere meanwhile."""
         self.wait()
-        counters = list(self._counters.values())
-        n = len(batches)
-        counted = _Counted(
-            list(batches),
-            self._seq_len,
-            torch.cat([own.v_counts for own in counters]),
-            torch.cat([own.y_counts[:n] for own in counters], 1),
-            torch.stack([own.x_amax[:n] for own in counters], 1),
-        )
-        for own in counters:
-            for used in (own.v_counts, own.y_counts, own.x_amax):
-                used.zero_()
-        if self._stream is None:
-            self._fetch(counted)
-        else:
-            copied = torch.cuda.current_stream(self._device).record_event()
-            self._fetching = _FETCHING.submit(self._fetch_beside, counted, copied, self._stream)
+        if not self._counting.batches:
+            return
+        if self._stream is None or self._fetched is None:
+            self._fetch(self._counting)
+            return
+        self._counting, self._fetched = self._fetched, self._counting
+        counted = torch.cuda.current_stream(self._device).record_event()
+        self._fetching = _FETCHING.submit(self._fetch_beside, self._fetched, counted, self._stream)
 
     def wait(self) -> None:
-        """Until all forwards that are over are in the tally; raises what fetching them raised."""
+        """Until nothing is being fetched; raises what fetching raised."""
         if self._fetching is not None:
             fetching, self._fetching = self._fetching, None
             fetching.result()
 
+    def flush(self) -> None:
+        """Until all forwards that are over are in the tally; raises what fetching them raised."""
+        self._hand_over()
+        self.wait()
+
     def _fetch_beside(
-        self, counted: _Counted, copied: torch.cuda.Event, stream: torch.cuda.Stream
+        self, counters: _Counters, counted: torch.cuda.Event, stream: torch.cuda.Stream
     ) -> None:
         with torch.cuda.device(self._device), torch.cuda.stream(stream), torch.no_grad():
-            stream.wait_event(copied)
-            self._fetch(counted)
-            stream.synchronize()  # the memory of what was counted goes back to the other stream
+            stream.wait_event(counted)
+            self._fetch(counters)
+            stream.synchronize()  # before the other stream counts into them again
 
-    def _fetch(self, counted: _Counted) -> None:
-        batches, v_counts, rows = counted.batches, counted.v_counts, self._tally_rows()
-        x_amax = self._x_amax(counted.x_amax)
-        if self._input_counts is None or self._output_counts is None:
-            self._input_counts = torch.zeros_like(v_counts, dtype=torch.int64)
-            self._output_counts = torch.zeros_like(self._input_counts)
+    def _fetch(self, counters: _Counters) -> None:
+        batches, rows = counters.batches, self._tally_rows()
+        v_counts, n = counters.v_counts.flatten(0, 1), len(counters.batches)
+        y_counts, x_amax = counters.y_counts[:n].flatten(1, 2), self._x_amax(counters.x_amax[:n])
         # A few sequences at a time: what they are turned into may be large.
         step = max(1, MOST_COUNTERS // v_counts.numel())
-        for first in range(0, len(batches), step):
-            some, y_counts = batches[first : first + step], counted.y_counts[first : first + step]
-            self._check(counted, some, x_amax[first : first + step], _strange(y_counts))
-            self._add_outputs(some, rows, y_counts)
-            self._output_counts += y_counts.sum(0)
+        for first in range(0, n, step):
+            some, own = batches[first : first + step], y_counts[first : first + step]
+            self._check(some, x_amax[first : first + step], _strange(own))
+            self._add_outputs(some, rows, own)
+            self._output_counts += own.sum(0)
         # v may be -∞ where y is 0
-        self._check(counted, batches, x_amax, _strange(v_counts)[None])
+        self._check(batches, x_amax, _strange(v_counts)[None])
         self._tally.add_amax(rows, np.max(x_amax, axis=0))
         self._input_counts += v_counts
+        counters.clear()
 
     def _tally_rows(self) -> list[int]:
         slices = len(self._checkpoint.slices)
-        return [self._rows[layer] + i for layer in self._counters for i in range(slices)]
+        return [self._rows[layer] + i for layer in self._places for i in range(slices)]
 
     def _x_amax(self, stacked: Tensor) -> np.ndarray:
         """int32 (n, layers here, D) -> (n, layers here · slices) float32."""
@@ -484,7 +518,6 @@ class DeviceCounter:
 
     def _check(
         self,
-        counted: _Counted,
         batches: Sequence[int],
         x_amax: np.ndarray,
         strange: np.ndarray,
@@ -497,9 +530,9 @@ class DeviceCounter:
         names = str(batches[place]) if len(strange) == len(batches) else ""
         names = names or f"{batches[0]} to {batches[-1]}"
         slices = self._checkpoint.slices
-        layer = list(self._counters)[row // len(slices)]
+        layer = list(self._places)[row // len(slices)]
         own = slices[row % len(slices)]
-        total = own.width * counted.seq_len * (1 if len(strange) > 1 else len(batches))
+        total = own.width * self._seq_len * (1 if len(strange) > 1 else len(batches))
         count = strange[min(place, len(strange) - 1), row]
         _check(layer, names, own, x_amax[place, row], int(count), total)
 
@@ -529,17 +562,16 @@ class DeviceCounter:
         return values, counts, lengths
 
     def collect(self) -> None:
-        """Bring the totals to the tally; until they are asked for they stay on the device."""
-        self.wait()
-        if self._input_counts is not None and self._output_counts is not None:
-            both = []
-            for counts in (self._input_counts, self._output_counts):
-                values, numbers, lengths = self._present(counts[None])
-                ends = np.cumsum(lengths[0])[:-1]
-                histograms = map(Histogram, np.split(values, ends), np.split(numbers, ends))
-                both.append(tuple(histograms))
-                counts.zero_()
-            self._tally.add_total_histograms(self._tally_rows(), *both)
+        """Bring all to the tally, totals too, which stay on the device until they are asked for."""
+        self.flush()
+        both = []
+        for counts in (self._input_counts, self._output_counts):
+            values, numbers, lengths = self._present(counts[None])
+            ends = np.cumsum(lengths[0])[:-1]
+            histograms = map(Histogram, np.split(values, ends), np.split(numbers, ends))
+            both.append(tuple(histograms))
+            counts.zero_()
+        self._tally.add_total_histograms(self._tally_rows(), *both)
 
 
 def _strange(by_pattern: Tensor) -> np.ndarray:
@@ -573,7 +605,28 @@ class Counter:
         self._tally = tally
         self._batch_size = batch_size
         self._host = HostCounter(checkpoint, self._rows, tally)
-        self._devices: dict[torch.device, DeviceCounter] = {}
+        self._devices: list[DeviceCounter] = []
+        self._of_layer: dict[tuple[torch.device, int], DeviceCounter] = {}
+
+    def prepare(self, weights: Mapping[int, Tensor]) -> None:
+        """Make the counters of some layers before the forwards, in which that would take time.
+
+        Args:
+            weights: of each layer's projection; they lie where its conv input will.
+        """
+        places: dict[torch.device, list[int]] = {}
+        for layer, weight in weights.items():
+            if default_backend(weight) == "triton":
+                places.setdefault(weight.device, []).append(layer)
+        for device, layers in places.items():
+            self._make(layers, device)
+
+    def _make(self, layers: Sequence[int], device: torch.device) -> None:
+        made = DeviceCounter(
+            self._checkpoint, layers, self._rows, self._tally, self._batch_size, device
+        )
+        self._devices.append(made)
+        self._of_layer |= {(device, layer): made for layer in layers}
 
     def add(
         self, batches: Sequence[int], layer: int, x: Tensor, gradient: Tensor | None = None
@@ -584,30 +637,25 @@ class Counter:
         """
         on_device = default_backend(x) == "triton" and x.numel() <= MOST_VALUES
         if gradient is not None or not on_device:
-            for own in self._devices.values():
+            for own in self._devices:
                 own.wait()
             self._host.add(batches, layer, x, gradient)
             return
-        self._on(x.device).add(batches, layer, x)
-
-    def prepare(self, layer: int, weight: Tensor) -> None:
-        """Make a layer's counters before the forward: where its projection's weights lie."""
-        if default_backend(weight) == "triton" and weight.is_cuda:
-            self._on(weight.device).prepare(layer)
-
-    def _on(self, device: torch.device) -> DeviceCounter:
-        if device not in self._devices:
-            self._devices[device] = DeviceCounter(
-                self._checkpoint, self._rows, self._tally, self._batch_size, device
-            )
-        return self._devices[device]
+        if (x.device, layer) not in self._of_layer:  # its weights lie elsewhere, on the host
+            self._make([layer], x.device)
+        self._of_layer[x.device, layer].add(batches, layer, x)
 
     def finish(self, batches: Sequence[int]) -> None:
-        """The forward of these batches is over; they are in the tally once ``collect`` returns."""
-        for own in self._devices.values():
+        """The forward of these batches is over; they are in the tally once ``flush`` returns."""
+        for own in self._devices:
             own.finish(batches)
 
+    def flush(self) -> None:
+        """Bring all batches whose forwards are over to the tally."""
+        for own in self._devices:
+            own.flush()
+
     def collect(self) -> None:
-        """Bring all that was counted to the tally."""
-        for own in self._devices.values():
+        """Bring all that was counted to the tally: the totals, too."""
+        for own in self._devices:
             own.collect()

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from types import FunctionType
 from typing import Any
@@ -104,7 +104,7 @@ def run_forwards(
     visit: Callable[[Sequence[int], int, Tensor], None],
     batch_size: int = 1,
     finish: Callable[[Sequence[int]], None] = lambda batches: None,
-    prepare: Callable[[int, Tensor], None] = lambda layer, weight: None,
+    prepare: Callable[[Mapping[int, Tensor]], None] = lambda weights: None,
 ) -> None:
     """Run N batches, some together; call visit(batches, layer, x), layer by layer, then finish.
 
@@ -115,7 +115,7 @@ def run_forwards(
         batch_size: how many sequences run together on a GPU, the last few fewer; on a CPU each
             runs alone.
         finish: called with the batches' numbers once their forward has been launched.
-        prepare: called before all forwards with each layer and the weights of its in_proj.
+        prepare: called before all forwards with the weights of each layer's in_proj.
 
     What either raises ends the run. Raises CalibrationError where the model itself cannot be run.
     """
@@ -135,13 +135,14 @@ def run_forwards(
 
         return hook
 
-    hooks = []
+    hooks, weights = [], {}
     try:
         for layer in sorted(layers):
             mixer = find_mixer(backbone, layer)
             in_proj = mixer.get_submodule("in_proj")
             hooks.append(in_proj.register_forward_hook(hook_for(layer, mixer)))
-            prepare(layer, in_proj.get_parameter("weight"))
+            weights[layer] = in_proj.get_parameter("weight")
+        prepare(weights)
         with torch.no_grad():
             for first in range(0, len(tokens), batch_size):
                 together = tokens[first : first + batch_size]
