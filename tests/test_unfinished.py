@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from stopping import Nursery, run_cli
+from stopping import ROOT, Nursery, run_cli
 
 from dashboard import cli
 from dashboard.calibration import calibrate, read_text
@@ -122,18 +122,24 @@ def worker(launcher: int, rank: str) -> int:
     raise AssertionError("no such rank")
 
 
+def launch(processes: int, *command: str, **options) -> subprocess.Popen:
+    """What torchrun does; its standard error is kept."""
+    return run_cli(
+        "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes),
+        *command, stderr=subprocess.PIPE, **options,
+    )  # fmt: skip
+
+
 def test_two_ranks_write_the_bits_of_one_though_one_is_killed(tmp_path):
     """torchrun starts both again; they go on from what either had counted."""
     asked = ["calibrate", "mamba2-tiny", "--batches", "40", "--seq-len", "64", "--gradients"]
     one, two = tmp_path / "one.safetensors", tmp_path / "two.safetensors"
     assert cli.main([*asked, "--out", str(one)]) == 0
     unfinished = tmp_path / "unfinished"
-    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    launcher = run_cli(
-        *launch, "--max-restarts", "2", "-m", "dashboard", *asked, "--out", str(two),
+    launcher = launch(
+        2, "--max-restarts", "2", "-m", "dashboard", *asked, "--out", str(two),
         "--log-level", "info",
         environment={"SCALESCOPE_UNFINISHED": str(unfinished)},
-        stderr=subprocess.PIPE,
     )  # fmt: skip
     limit = time.monotonic() + 120
     while not list(unfinished.glob("*/*.segment.safetensors")):  # written after a first batch
@@ -152,6 +158,55 @@ def test_two_ranks_write_the_bits_of_one_though_one_is_killed(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "one.safetensors", "two.safetensors", "unfinished",
     ]  # fmt: skip
+
+
+def test_ranks_of_unequal_shares_write_the_bits_of_one(tmp_path):
+    """5, 5 and 4 batches: rank 1 sends a group that is whole and one that is not."""
+    asked = ["calibrate", "mamba-tiny", "--batches", "14", "--seq-len", "32", "--no-store"]
+    one, three = tmp_path / "one.safetensors", tmp_path / "three.safetensors"
+    assert cli.main([*asked, "--out", str(one)]) == 0
+    launcher = launch(3, "-m", "dashboard", *asked, "--out", str(three))
+    _, errors = launcher.communicate(timeout=90)
+    assert launcher.returncode == 0, errors
+    assert three.read_bytes() == one.read_bytes()
+
+
+FAILING = """
+import sys
+
+from dashboard.calibration import CalibrationError, read_text
+from dashboard.calibration.processes import launched_processes
+from dashboard.calibration.unfinished import Segments, calibrate_to_the_end
+from dashboard.checkpoints import load_backbone, load_checkpoint
+
+checkpoint = load_checkpoint("mamba-tiny")
+text = read_text(checkpoint, batches=40, seq_len=32)
+with launched_processes() as processes:
+
+    def fail(progress):
+        if processes.rank == int(sys.argv[1]) and progress.batch == 9:
+            raise CalibrationError("refused")
+
+    try:
+        backbone = load_backbone(checkpoint, processes.device)
+        calibrate_to_the_end(
+            checkpoint, backbone, text, Segments(None), processes, on_progress=fail
+        )
+    except CalibrationError as error:
+        sys.exit(f"rank {processes.rank}: {error}")
+"""
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_rank_that_fails_says_why_and_ends_by_itself(rank, tmp_path):
+    """While the others send it batches, or wait for its: no message keeps its process."""
+    script = tmp_path / "failing.py"
+    script.write_text(FAILING)
+    launcher = launch(2, str(script), str(rank), environment={"PYTHONPATH": str(ROOT)})
+    _, errors = launcher.communicate(timeout=90)
+    assert launcher.returncode == 1
+    assert f"rank {rank}: refused" in errors
+    assert f"exitcode: 1) local_rank: {rank}" in errors  # of the sys.exit, and of no signal
 
 
 def test_stopped_at_twenty_random_moments_no_file_is_less_than_whole(tmp_path):

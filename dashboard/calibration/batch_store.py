@@ -2,7 +2,7 @@
 
 The moving average needs every batch's counts, and its σ and order are chosen afterwards. They are
 appended to a temporary file without a name, and mapped when all are there: what is looked at is
-read, and what is not needed the system takes back.
+read, and what is not needed the system takes back. Threads may share a store.
 """
 
 from __future__ import annotations
@@ -10,14 +10,16 @@ from __future__ import annotations
 import mmap
 import os
 import tempfile
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from dashboard.calibration.histogram import Histogram
 
-ALIGNMENT = 8  # bytes, of the counts
+COUNT_BYTES, VALUE_BYTES = 8, 4  # int64, float32
+ALIGNMENT = COUNT_BYTES
 
 
 class Place(NamedTuple):
@@ -35,6 +37,7 @@ class BatchStore:
         self._file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 (closed with the last view)
         self._end = 0
         self._mapped: mmap.mmap | None = None
+        self._putting = threading.Lock()
 
     def put(self, values: np.ndarray, counts: np.ndarray, lengths: Sequence[int]) -> list[Place]:
         """Append several histograms at once.
@@ -43,11 +46,12 @@ class BatchStore:
             values, counts: float32 and int64, as ``Histogram`` has them, end to end.
             lengths: how many of them each histogram has.
         """
-        counts_at = self._end
-        values_at = counts_at + counts.nbytes
         padding = bytes(-values.nbytes % ALIGNMENT)
-        for content in (counts.data, values.data, padding):
-            self._end += _write(self._file.fileno(), content)
+        with self._putting:
+            counts_at = self._end
+            values_at = counts_at + counts.nbytes
+            for content in (counts.data, values.data, padding):
+                self._end += _write(self._file.fileno(), content)
         places = []
         for length in lengths:
             places.append(Place(counts_at, values_at, length))
@@ -57,11 +61,31 @@ class BatchStore:
 
     def get(self, place: Place) -> Histogram:
         """The histogram at a place, its arrays mapped and not copied."""
-        if self._mapped is None or len(self._mapped) < self._end:  # more was put since
-            self._mapped = mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_READ)
-        return Histogram(
-            np.frombuffer(self._mapped, np.float32, place.distinct, place.values_at),
-            np.frombuffer(self._mapped, np.int64, place.distinct, place.counts_at),
+        return Histogram(*self._arrays(place))
+
+    def runs(self, places: Sequence[Place]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Values and counts of several histograms, end to end: those put at once in one piece."""
+        run = places[0]
+        for place in places[1:]:
+            follows = (
+                place.counts_at == run.counts_at + run.distinct * COUNT_BYTES
+                and place.values_at == run.values_at + run.distinct * VALUE_BYTES
+            )
+            if follows:
+                run = run._replace(distinct=run.distinct + place.distinct)
+            else:
+                yield self._arrays(run)
+                run = place
+        yield self._arrays(run)
+
+    def _arrays(self, place: Place) -> tuple[np.ndarray, np.ndarray]:
+        mapped = self._mapped
+        # The values lie behind their counts.
+        if mapped is None or len(mapped) < place.values_at + place.distinct * VALUE_BYTES:
+            mapped = self._mapped = mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_READ)
+        return (
+            np.frombuffer(mapped, np.float32, place.distinct, place.values_at),
+            np.frombuffer(mapped, np.int64, place.distinct, place.counts_at),
         )
 
 

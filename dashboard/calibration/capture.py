@@ -543,7 +543,7 @@ def count_batches(
     gradients: bool = False,
     batch_size: int = 1,
     on_progress: Callable[[Progress], None] | None = None,
-    on_counted: Callable[[Counter], None] | None = None,
+    on_counted: Callable[[Counter, int], None] | None = None,
 ) -> tuple[ConvCapture, ...]:
     """Count some of the batches into a tally; ``calibrate`` counts all of them.
 
@@ -551,8 +551,8 @@ def count_batches(
         numbers: which of the text's batches, ascending.
         layers: which layers, ascending.
         tally: of these layers and the checkpoint's slices.
-        on_counted: called after each forward; its batches are in the tally once the counter is
-            asked to collect.
+        on_counted: called after each forward with how many of the batches are over; they are in the
+            tally once the counter has flushed them.
     """
     counter = Counter(checkpoint, layers, tally, min(batch_size, max(1, len(numbers))))
     kept: dict[int, list[Tensor]] = {layer: [] for layer in sorted(set(keep))}
@@ -574,7 +574,7 @@ def count_batches(
     def finish(places: Sequence[int]) -> None:
         counter.finish([numbers[place] for place in places])
         if on_counted:
-            on_counted(counter)
+            on_counted(counter, places[-1] + 1)
 
     def prepare(weights: Mapping[int, Tensor]) -> None:
         counter.prepare({layer: own for layer, own in weights.items() if layer in counted})
@@ -582,7 +582,7 @@ def count_batches(
     def visit_one(place: int, layer: int, x: Tensor, gradient: Tensor) -> None:
         visit([place], layer, x, gradient)
         if on_counted and layer == last:
-            on_counted(counter)
+            on_counted(counter, place + 1)
 
     counted, visited = set(layers), {*layers, *kept}
     last, tokens = max(visited, default=None), text.tokens[list(numbers)]

@@ -63,16 +63,17 @@ class Tally:
         width: S, how many layers and slices there are.
         separate: keep each batch's gradients by themselves, so that they can be packed; else they
             are added up as they come.
+        store: where the batches are set aside, if others set theirs aside there, too.
     """
 
-    def __init__(self, width: int, separate: bool = False) -> None:
+    def __init__(self, width: int, separate: bool = False, store: BatchStore | None = None) -> None:
         self.width = width
         self.x_amax = np.zeros(width, np.float32)
         self._totals: np.ndarray | None = None
         self._apart: list[tuple[list[int], tuple[Histogram, ...], tuple[Histogram, ...]]] = []
         self._gradients: list[GradientTally] = []
         self._separate: dict[int, list[GradientSums]] | None = {} if separate else None
-        self._store = BatchStore()
+        self._store = store or BatchStore()
         self._places: dict[int, list[Place | None]] = {}
 
     def add_amax(self, rows: Sequence[int], x_amax: np.ndarray) -> None:
@@ -163,24 +164,32 @@ class Tally:
         ``numbers`` (B,) and ``lengths`` (B, S) int64; ``values`` float16 and ``counts`` uint32 of
         all their histograms; with gradients ``squares``, ``sums`` and ``tokens``, too.
         """
-        outputs = [self.outputs(number) for number in numbers]
-        with ThreadPoolExecutor(torch.get_num_threads()) as pool:
-            values = pool.map(lambda one: joined([own.values for own in one], np.float16), outputs)
-            counts = pool.map(lambda one: joined([own.counts for own in one], np.uint32), outputs)
-            packed = {
-                "numbers": np.array(numbers, np.int64),
-                "lengths": np.array(
-                    [[len(own.values) for own in one] for one in outputs], np.int64
-                ),
-                "values": joined(list(values), np.float16),
-                "counts": joined(list(counts), np.uint32),
-            }
+        places = [place for number in numbers for place in self._places[number] if place]
+        runs = list(self._store.runs(places)) if places else []
+        packed = {
+            "numbers": np.array(numbers, np.int64),
+            "lengths": np.array([place.distinct for place in places], np.int64).reshape(
+                len(numbers), self.width
+            ),
+            "values": joined([values for values, _ in runs], np.float16),
+            "counts": joined([counts for _, counts in runs], np.uint32),
+        }
         if self._separate:
             gradients = [sums for number in numbers for sums in self._separate[number]]
             packed["squares"] = joined([sums.squares for sums in gradients], np.float64)
             packed["sums"] = joined([sums.sums for sums in gradients], np.float64)
             packed["tokens"] = np.array([sums.tokens for sums in gradients], np.int64)
         return packed
+
+    def beside(self) -> Tally:
+        """An empty tally for batches of others, in the same store, until ``take`` takes them."""
+        return Tally(self.width, self._separate is not None, self._store)
+
+    def take(self, other: Tally) -> None:
+        """Have the batches of a tally ``beside``, too: other ones than here."""
+        self._places |= other._places
+        if self._separate is not None and other._separate is not None:
+            self._separate |= other._separate
 
     def unpack_batches(self, packed: Mapping[str, np.ndarray]) -> None:
         """Add what ``pack_batches`` gave, here or elsewhere, of batches that are not here."""

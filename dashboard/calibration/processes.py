@@ -2,7 +2,8 @@
 
 torchrun tells each process its rank and how many there are, in the environment. What crosses
 between them are counts, which are whole numbers, and maxima: those give the same bits in any order.
-What each batch has by itself is gathered by rank 0, which puts it in the order of the batches.
+What each batch has by itself goes to rank 0, which puts it in the order of the batches: that is
+sent from thread to thread, in a group of its own (``gathering``).
 
     torchrun --nproc-per-node 8 -m dashboard calibrate CHECKPOINT --out FILE.safetensors
 """
@@ -14,6 +15,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from threading import Event
 from typing import Any
 
 import numpy as np
@@ -25,6 +27,7 @@ from dashboard.checkpoints import default_device
 
 LONGEST_WAIT = timedelta(days=2)  # for the slowest process to finish its batches
 MOST_SENT = 2**28  # bytes of one message
+POLL_S = 0.005
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,8 @@ class Processes:
     rank: int = 0
     size: int = 1
     device: str | None = None  # that this process's model runs on; None: the default
+    of_threads: dist.ProcessGroup | None = None  # all processes again, by way of the hosts' memory
+    store: dist.Store | None = None  # of short notes that all can read
 
     @property
     def is_first(self) -> bool:
@@ -58,55 +63,44 @@ class Processes:
 
     def _reduce(self, array: np.ndarray, operation: Any) -> None:
         if self.size > 1:
-            tensor = self._placed(torch.from_numpy(array))
+            tensor = torch.from_numpy(array).to(self.device or "cpu")  # NCCL adds on GPUs
             dist.all_reduce(tensor, operation)
             array[...] = tensor.cpu().numpy()
 
-    def gather_arrays(
-        self, own: Iterator[Mapping[str, np.ndarray]], number: int
-    ) -> Iterator[dict[str, np.ndarray]]:
-        """In rank 0, what each other process gave, one of each in turns; elsewhere nothing.
+    def send(self, arrays: Mapping[str, np.ndarray], stopped: Event) -> None:
+        """Send arrays to rank 0 as soon as it ``receives`` them; nothing if stopped before.
 
-        Every process goes through all of it: while rank 0 takes in what one has sent, the others
-        make what they send next.
-
-        Args:
-            own: what this process sends, made as it is asked for; rank 0 sends nothing.
-            number: how many of those there are.
+        Neither begins before the other is there, for a message that has begun cannot be stopped.
         """
-        numbers = self.all_objects(number)
-        for turn in range(max(numbers[1:], default=0)):
-            for rank in range(1, self.size):
-                if turn < numbers[rank] and rank == self.rank:
-                    self._send(next(own))
-                elif turn < numbers[rank] and self.is_first:
-                    yield self._receive(rank)
-
-    def _send(self, arrays: Mapping[str, np.ndarray]) -> None:
+        self._leave(f"offer {self.rank}")
+        while not self._take(f"ask {self.rank}"):
+            if stopped.wait(POLL_S):
+                return
         forms = {name: (array.dtype.str, array.shape) for name, array in arrays.items()}
-        dist.send_object_list([forms], 0, device=self._place)
+        dist.send_object_list([forms], 0, self.of_threads)
         for array in arrays.values():
             for piece in _pieces(torch.from_numpy(array)):
-                dist.send(self._placed(piece), 0)
+                dist.send(piece, 0, self.of_threads)
 
-    def _receive(self, rank: int) -> dict[str, np.ndarray]:
+    def receive(self, rank: int) -> dict[str, np.ndarray] | None:
+        """In rank 0, what a process is sending; None where it is sending nothing."""
+        if not self._take(f"offer {rank}"):
+            return None
+        self._leave(f"ask {rank}")
         forms: list[Any] = [None]
-        dist.recv_object_list(forms, rank, device=self._place)
+        dist.recv_object_list(forms, rank, self.of_threads)
         arrays = {name: np.empty(shape, dtype) for name, (dtype, shape) in forms[0].items()}
         for array in arrays.values():
             for piece in _pieces(torch.from_numpy(array)):
-                buffer = torch.empty_like(piece, device=self._place)
-                dist.recv(buffer, rank)
-                piece.copy_(buffer)
+                dist.recv(piece, rank, self.of_threads)
         return arrays
 
-    @property
-    def _place(self) -> torch.device:
-        """Where the processes' messages are: NCCL sends from GPUs."""
-        return torch.device(self.device or "cpu")
+    def _leave(self, note: str) -> None:
+        if self.store is not None:
+            self.store.set(note, "")
 
-    def _placed(self, tensor: Tensor) -> Tensor:
-        return tensor.to(self._place)
+    def _take(self, note: str) -> bool:
+        return self.store is not None and self.store.check([note]) and self.store.delete_key(note)
 
     def wait(self) -> None:
         """Until all processes are here."""
@@ -143,6 +137,7 @@ def launched_processes() -> Iterator[Processes]:
         device_id=None if device is None else torch.device(device),
     )
     try:
-        yield Processes(rank, size, device)
+        of_threads = dist.new_group(timeout=LONGEST_WAIT, backend="gloo")
+        yield Processes(rank, size, device, of_threads, store)
     finally:
         dist.destroy_process_group()

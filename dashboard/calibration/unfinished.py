@@ -21,10 +21,8 @@ import os
 import shutil
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 import platformdirs
@@ -44,19 +42,16 @@ from dashboard.calibration.capture import (
 )
 from dashboard.calibration.counting import Arrays, Counter, Tally
 from dashboard.calibration.forward import forward_of
+from dashboard.calibration.gathering import gathering
 from dashboard.calibration.processes import Processes
 from dashboard.calibration.whole_files import write_whole
 from dashboard.checkpoints import Checkpoint
-
-Given = TypeVar("Given")
-Made = TypeVar("Made")
 
 logger = logging.getLogger(__name__)
 
 ENVIRONMENT = "SCALESCOPE_UNFINISHED"  # a directory; set and empty, nothing is written down
 SUFFIX = ".segment.safetensors"
 FORMAT = "1"  # of segments: another is another calibration's
-TOGETHER = 16  # batches that a process sends at once
 SHARE = 0.01  # of the time that may go into writing segments
 ABANDONED_S = 7 * 24 * 3600
 
@@ -171,45 +166,38 @@ def calibrate_to_the_end(
     if counted:
         logger.info("%d of %d batches were counted before", len(counted), text.batches)
     writer = _Writer(tally, segments)
-    count_batches(
-        checkpoint,
-        backbone,
-        text,
-        missing[processes.rank :: processes.size],
-        layers,
-        tally,
-        gradients=gradients,
-        batch_size=batch_size,
-        on_progress=on_progress,
-        on_counted=writer.note,
-    )
-    for _, name, rank in taken:
-        if rank == processes.rank:
-            _absorb(tally, segments.read(name))
+    own = missing[processes.rank :: processes.size]
+    batches = [missing[rank :: processes.size] for rank in range(processes.size)]
+    for numbers, _, rank in taken:
+        batches[rank] += numbers
+    with gathering(tally, processes, batches) as gather:
+
+        def note(counter: Counter, over: int) -> None:
+            writer.note(counter)
+            gather.note(counter, over)
+
+        count_batches(
+            checkpoint,
+            backbone,
+            text,
+            own,
+            layers,
+            tally,
+            gradients=gradients,
+            batch_size=batch_size,
+            on_progress=on_progress,
+            on_counted=note,
+        )
+        for _, name, rank in taken:
+            if rank == processes.rank:
+                _absorb(tally, segments.read(name))
+        gather.finish()
     if processes.size > 1:
         processes.add_up(tally.totals)
         processes.take_greatest(tally.x_amax)
-        numbers = () if processes.is_first else tally.numbers
-        groups = [numbers[i : i + TOGETHER] for i in range(0, len(numbers), TOGETHER)]
-        # Packing, sending and unpacking go on beside one another, a group of batches each.
-        gathered = processes.gather_arrays(_ahead(tally.pack_batches, groups), len(groups))
-        for _ in _ahead(tally.unpack_batches, gathered):
-            pass
     if not processes.is_first:
         return None
     return assemble(checkpoint, backbone, text, layers, tally)
-
-
-def _ahead(function: Callable[[Given], Made], given: Iterable[Given]) -> Iterator[Made]:
-    """``map``, but each result is made in a thread while whoever asked looks at the one before."""
-    with ThreadPoolExecutor(1) as thread:
-        making: Future[Made] | None = None
-        for one in given:
-            made, making = making, thread.submit(function, one)
-            if made is not None:
-                yield made.result()
-        if making is not None:
-            yield making.result()
 
 
 def _divide(known: Sequence[dict[str, list[int]]]) -> list[tuple[list[int], str, int]]:
