@@ -98,10 +98,10 @@ def rates() -> None:
     """How fast rank 0 takes in groups of batches as mamba2-130m's are: received, and set aside."""
     with launched_processes() as processes:
         tally = Tally(RATE_ROWS)
-        values = np.tile(ASCENDING_VALUES[:RATE_DISTINCT], RATE_ROWS)
+        values = np.tile(ASCENDING_VALUES[:RATE_DISTINCT].astype(np.float16), RATE_ROWS)
         for batch in range(TOGETHER):
             lengths = [RATE_DISTINCT] * RATE_ROWS
-            tally.add_outputs(batch, range(RATE_ROWS), values, np.ones(len(values), int), lengths)
+            tally.add_outputs(batch, range(RATE_ROWS), values, np.ones_like(values, "u4"), lengths)
         stopped = threading.Event()
         took = {"pack": 0.0, "receive": 0.0, "set aside": 0.0}
         processes.wait()

@@ -189,20 +189,25 @@ def test_what_is_set_aside_on_disk_comes_back_to_the_bit():
     """Odd and even numbers of distinct values, so that some counts need padding before them."""
     generator = torch.Generator().manual_seed(0)
     put = [Histogram.of(torch.randn(n, generator=generator)) for n in (1, 2, 3, 1000, 4097)]
+    values = [histogram.values.astype(np.float16) for histogram in put]
+    counts = [histogram.counts.astype(np.uint32) for histogram in put]
     store = BatchStore()
-    alone, together = put[:3], put[3:]
-    places = [store.put(h.values, h.counts, [len(h.values)])[0] for h in alone]
-    places += store.put(
-        np.concatenate([histogram.values for histogram in together]),
-        np.concatenate([histogram.counts for histogram in together]),
-        [len(histogram.values) for histogram in together],
-    )
+    places = [store.put(values[i], counts[i], [len(values[i])])[0] for i in range(3)]
+    lengths = list(map(len, values[3:]))
+    places += store.put(np.concatenate(values[3:]), np.concatenate(counts[3:]), lengths)
     for place, wanted in zip(places[::-1], put[::-1], strict=True):
         read = store.get(place)
         assert read.values.dtype == np.float32 and read.counts.dtype == np.int64
         np.testing.assert_array_equal(read.values, wanted.values)
         np.testing.assert_array_equal(read.counts, wanted.counts)
         assert read.quantile(0.37) == wanted.quantile(0.37)
+    # Those put together are one run, in whatever company they are asked for.
+    runs = list(store.runs([places[3], places[4], places[0], places[2]]))
+    assert [len(own) for own, _ in runs] == [len(values[3]) + len(values[4]), 1, len(values[2])]
+    np.testing.assert_array_equal(runs[0][0], np.concatenate(values[3:]))
+    np.testing.assert_array_equal(runs[0][1], np.concatenate(counts[3:]))
+    with pytest.raises(ValueError, match="values are float32 and counts uint32; they must be"):
+        store.put(put[0].values, counts[0], [1])
 
 
 def test_the_batches_of_a_calibration_lie_on_disk():
@@ -212,6 +217,6 @@ def test_the_batches_of_a_calibration_lie_on_disk():
     calibration = calibrate(checkpoint, load_backbone(checkpoint), text)
     for layer in calibration.layers:
         for batch in layer.slices[0].batches:
-            assert not batch.counts.flags.owndata and not batch.values.flags.owndata
+            assert all(not own.flags.owndata for own in batch.narrow())
         merged = Histogram.sum(layer.slices[0].batches)
         np.testing.assert_array_equal(merged.counts, layer.slices[0].silu_output.counts)

@@ -161,14 +161,14 @@ def _pieces(
 
 
 def _slice_arrays(prefix: str, counted: SliceCalibration) -> dict[str, np.ndarray]:
-    batches = counted.batches
+    values, counts = zip(*(batch.narrow() for batch in counted.batches), strict=True)
     return {
         f"{prefix}.amax": np.array([counted.x_amax, counted.w_amax, counted.b_amax]),
         **_histogram_arrays(f"{prefix}.silu_input", counted.silu_input),
         **_histogram_arrays(f"{prefix}.silu_output", counted.silu_output),
-        f"{prefix}.batches.values": joined([b.values for b in batches], np.float16),
-        f"{prefix}.batches.counts": _narrow_counts(batches),
-        f"{prefix}.batches.lengths": np.array([len(b.values) for b in batches], np.int64),
+        f"{prefix}.batches.values": joined(values, np.float16),
+        f"{prefix}.batches.counts": _narrow_counts(counts),
+        f"{prefix}.batches.lengths": np.array(list(map(len, values)), np.int64),
         **_gradient_arrays(f"{prefix}.gradients", counted.gradients),
     }
 
@@ -195,10 +195,10 @@ def _narrow(counts: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(counts, np.min_scalar_type(int(counts.max(initial=0))))
 
 
-def _narrow_counts(histograms: Sequence[Histogram]) -> np.ndarray:
-    """Their counts end to end, in the narrowest unsigned integers that hold them."""
-    greatest = max((int(own.counts.max(initial=0)) for own in histograms), default=0)
-    return joined([own.counts for own in histograms], np.min_scalar_type(greatest))
+def _narrow_counts(counts: Sequence[np.ndarray]) -> np.ndarray:
+    """End to end, in the narrowest unsigned integers that hold them."""
+    greatest = max(int(own.max(initial=0)) for own in counts)
+    return joined(counts, np.min_scalar_type(greatest))
 
 
 def load_calibration(path: str | Path) -> Calibration:

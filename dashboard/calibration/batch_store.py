@@ -1,8 +1,9 @@
 """Each batch's histogram, set aside on disk: a calibration's memory does not grow with its batches.
 
 The moving average needs every batch's counts, and its σ and order are chosen afterwards. They are
-appended to a temporary file without a name, and mapped when all are there: what is looked at is
-read, and what is not needed the system takes back. Threads may share a store.
+appended to a temporary file without a name, as narrow as calibration files have them, and mapped
+when all are there: what is looked at is read, and what is not needed the system takes back. Threads
+may share a store.
 """
 
 from __future__ import annotations
@@ -18,8 +19,30 @@ import numpy as np
 
 from dashboard.calibration.histogram import Histogram
 
-COUNT_BYTES, VALUE_BYTES = 8, 4  # int64, float32
-ALIGNMENT = COUNT_BYTES
+VALUES, COUNTS = np.dtype(np.float16), np.dtype(np.uint32)
+
+
+class StoredHistogram(Histogram):
+    """A histogram whose arrays are made of mapped memory each time that they are asked for."""
+
+    _narrow: tuple[np.ndarray, np.ndarray]
+
+    def __init__(self, values: np.ndarray, counts: np.ndarray) -> None:
+        self.__dict__["_narrow"] = values, counts
+
+    @property
+    def values(self) -> np.ndarray:
+        """(K,) float32."""
+        return self._narrow[0].astype(np.float32)
+
+    @property
+    def counts(self) -> np.ndarray:
+        """(K,) int64."""
+        return self._narrow[1].astype(np.int64)
+
+    def narrow(self) -> tuple[np.ndarray, np.ndarray]:
+        """Float16 values and uint32 counts, as they are mapped."""
+        return self._narrow
 
 
 class Place(NamedTuple):
@@ -43,10 +66,15 @@ class BatchStore:
         """Append several histograms at once.
 
         Args:
-            values, counts: float32 and int64, as ``Histogram`` has them, end to end.
+            values, counts: float16 and uint32, end to end.
             lengths: how many of them each histogram has.
         """
-        padding = bytes(-values.nbytes % ALIGNMENT)
+        if values.dtype != VALUES or counts.dtype != COUNTS:
+            raise ValueError(
+                f"values are {values.dtype} and counts {counts.dtype}; they must be {VALUES} and "
+                f"{COUNTS}"
+            )
+        padding = bytes(-values.nbytes % COUNTS.itemsize)
         with self._putting:
             counts_at = self._end
             values_at = counts_at + counts.nbytes
@@ -60,16 +88,16 @@ class BatchStore:
         return places
 
     def get(self, place: Place) -> Histogram:
-        """The histogram at a place, its arrays mapped and not copied."""
-        return Histogram(*self._arrays(place))
+        """The histogram at a place, mapped and not copied."""
+        return StoredHistogram(*self._arrays(place))
 
     def runs(self, places: Sequence[Place]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Values and counts of several histograms, end to end: those put at once in one piece."""
         run = places[0]
         for place in places[1:]:
             follows = (
-                place.counts_at == run.counts_at + run.distinct * COUNT_BYTES
-                and place.values_at == run.values_at + run.distinct * VALUE_BYTES
+                place.counts_at == run.counts_at + run.distinct * COUNTS.itemsize
+                and place.values_at == run.values_at + run.distinct * VALUES.itemsize
             )
             if follows:
                 run = run._replace(distinct=run.distinct + place.distinct)
@@ -81,11 +109,11 @@ class BatchStore:
     def _arrays(self, place: Place) -> tuple[np.ndarray, np.ndarray]:
         mapped = self._mapped
         # The values lie behind their counts.
-        if mapped is None or len(mapped) < place.values_at + place.distinct * VALUE_BYTES:
+        if mapped is None or len(mapped) < place.values_at + place.distinct * VALUES.itemsize:
             mapped = self._mapped = mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_READ)
         return (
-            np.frombuffer(mapped, np.float32, place.distinct, place.values_at),
-            np.frombuffer(mapped, np.int64, place.distinct, place.counts_at),
+            np.frombuffer(mapped, VALUES, place.distinct, place.values_at),
+            np.frombuffer(mapped, COUNTS, place.distinct, place.counts_at),
         )
 
 

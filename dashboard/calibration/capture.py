@@ -33,7 +33,7 @@ from dashboard.checkpoints import (
 )
 from dashboard.checkpoints.hub import STATE_SPACES_TOKENIZER, TOKENIZER_FILES, FetchError, fetch
 from dashboard.checkpoints.weights import out_of_memory, ran_out_of_memory
-from dashboard.importing import hide_kernels_distribution
+from dashboard.importing import collector_paused, hide_kernels_distribution
 from dashboard.refusals import quoted
 from kernels.arguments import sums_fit
 from kernels.int8 import scale_from_amax
@@ -543,7 +543,7 @@ def count_batches(
     gradients: bool = False,
     batch_size: int = 1,
     on_progress: Callable[[Progress], None] | None = None,
-    on_counted: Callable[[Counter, int], None] | None = None,
+    on_counted: Callable[[Counter], None] | None = None,
 ) -> tuple[ConvCapture, ...]:
     """Count some of the batches into a tally; ``calibrate`` counts all of them.
 
@@ -551,8 +551,8 @@ def count_batches(
         numbers: which of the text's batches, ascending.
         layers: which layers, ascending.
         tally: of these layers and the checkpoint's slices.
-        on_counted: called after each forward with how many of the batches are over; they are in the
-            tally once the counter has flushed them.
+        on_counted: called after each forward; its batches are in the tally once the counter is
+            asked to collect.
     """
     counter = Counter(checkpoint, layers, tally, min(batch_size, max(1, len(numbers))))
     kept: dict[int, list[Tensor]] = {layer: [] for layer in sorted(set(keep))}
@@ -574,7 +574,7 @@ def count_batches(
     def finish(places: Sequence[int]) -> None:
         counter.finish([numbers[place] for place in places])
         if on_counted:
-            on_counted(counter, places[-1] + 1)
+            on_counted(counter)
 
     def prepare(weights: Mapping[int, Tensor]) -> None:
         counter.prepare({layer: own for layer, own in weights.items() if layer in counted})
@@ -582,7 +582,7 @@ def count_batches(
     def visit_one(place: int, layer: int, x: Tensor, gradient: Tensor) -> None:
         visit([place], layer, x, gradient)
         if on_counted and layer == last:
-            on_counted(counter, place + 1)
+            on_counted(counter)
 
     counted, visited = set(layers), {*layers, *kept}
     last, tokens = max(visited, default=None), text.tokens[list(numbers)]
@@ -617,7 +617,8 @@ def assemble(
     captures: tuple[ConvCapture, ...] = (),
 ) -> Calibration:
     """The calibration of a tally that has all batches of the text."""
-    batches = [tally.outputs(number) for number in tally.numbers]
+    with collector_paused():  # thousands of histograms, for which it would walk through libraries
+        batches = [tally.outputs(number) for number in tally.numbers]
     rows = slices_of(checkpoint, layers)
     inputs, outputs = tally.total_histograms()
     counted: dict[int, list[SliceCalibration]] = {layer: [] for layer in layers}

@@ -101,8 +101,8 @@ class Tally:
         for rows, *both in self._apart:
             for kind, histograms in enumerate(both):
                 for row, histogram in zip(rows, histograms, strict=True):
-                    places = np.searchsorted(ASCENDING_VALUES, histogram.values, "right") - 1
-                    self._totals[kind, row, places] += histogram.counts
+                    places = ascending_places(histogram.values)
+                    np.add.at(self._totals[kind, row], places, histogram.counts)
         self._apart = []
         return self._totals
 
@@ -123,7 +123,7 @@ class Tally:
         counts: np.ndarray,
         lengths: Sequence[int],
     ) -> None:
-        """A batch's histograms of y, end to end: float32 values and int64 counts of each row."""
+        """A batch's histograms of y, end to end: float16 values and uint32 counts of each row."""
         own = self._places.setdefault(batch, [None] * self.width)
         for row, place in zip(rows, self._store.put(values, counts, lengths), strict=True):
             own[row] = place
@@ -144,6 +144,10 @@ class Tally:
     def numbers(self) -> tuple[int, ...]:
         """The batches that are counted, ascending."""
         return tuple(sorted(self._places))
+
+    def has_whole(self, batch: int) -> bool:
+        """Whether all of a batch's histograms are here, which others may be on their way to."""
+        return None not in self._places.get(batch, [None])
 
     def outputs(self, batch: int) -> tuple[Histogram, ...]:
         """A batch's S histograms of y."""
@@ -194,14 +198,13 @@ class Tally:
     def unpack_batches(self, packed: Mapping[str, np.ndarray]) -> None:
         """Add what ``pack_batches`` gave, here or elsewhere, of batches that are not here."""
         lengths = packed["lengths"].ravel().tolist()
-        values = torch.from_numpy(packed["values"]).float().numpy()  # numpy's own takes ten times
-        places = self._store.put(values, packed["counts"].astype(np.int64), lengths)
+        places = self._store.put(packed["values"], packed["counts"], lengths)
         for i, number in enumerate(packed["numbers"].tolist()):
             self._places[number] = list(places[i * self.width : (i + 1) * self.width])
         if "squares" in packed:
             ends = np.cumsum(lengths)[:-1]
             squares, sums = np.split(packed["squares"], ends), np.split(packed["sums"], ends)
-            for i, own in enumerate(np.split(values, ends)):
+            for i, own in enumerate(np.split(packed["values"].astype(np.float32), ends)):
                 number, row = divmod(i, self.width)
                 self.add_gradients(
                     int(packed["numbers"][number]),
@@ -215,6 +218,13 @@ def joined(arrays: Sequence[np.ndarray], dtype: type | np.dtype) -> np.ndarray:
     whole: np.ndarray = np.empty(sum(map(len, arrays)), dtype)
     np.concatenate([np.empty(0, dtype), *arrays], out=whole, casting="unsafe")
     return whole
+
+
+def ascending_places(values: np.ndarray) -> np.ndarray:
+    """Where float32 values that are float16 lie in ``ASCENDING_VALUES``: -0 as +0."""
+    patterns = torch.from_numpy(values + np.float32(0.0)).half().view(torch.int16).numpy()
+    magnitudes = (patterns & np.int16(0x7FFF)).astype(np.int32)
+    return np.where(patterns >= 0, FINITE + magnitudes, FINITE - 1 - magnitudes)
 
 
 def histogram_of(ascending: np.ndarray) -> Histogram:
@@ -273,7 +283,8 @@ class HostCounter:
         self._tally.add_amax(rows, x_amax)
         self._tally.add_totals(rows, inputs, outputs)
         values, counts, lengths = _present(outputs)
-        self._tally.add_outputs(batch, rows, values, counts, lengths)
+        narrow = values.astype(np.float16), counts.astype(np.uint32)  # D·L of a batch are fewer
+        self._tally.add_outputs(batch, rows, *narrow, lengths)
         if gradient is not None:
             ends = np.cumsum(lengths)[:-1]
             histograms = map(Histogram, np.split(values, ends), np.split(counts, ends))
@@ -389,7 +400,7 @@ class DeviceCounter:
         widths = torch.tensor([own.width for own in checkpoint.slices])
         numbers = torch.arange(len(widths), dtype=torch.int32)
         self._slice_of = numbers.repeat_interleave(widths).to(device)
-        self._values = torch.from_numpy(ASCENDING_VALUES).to(device)
+        self._values = torch.from_numpy(ASCENDING_VALUES).to(device, torch.float16)
         counters = len(layers) * len(checkpoint.slices) * PATTERNS  # of a sequence
         self._room = max(batch_size, min(FETCHED, FETCHED_COUNTERS // counters))
         self._counting = self._make_counters()
@@ -484,11 +495,6 @@ class DeviceCounter:
             fetching, self._fetching = self._fetching, None
             fetching.result()
 
-    def flush(self) -> None:
-        """Until all forwards that are over are in the tally; raises what fetching them raised."""
-        self._hand_over()
-        self.wait()
-
     def _fetch_beside(
         self, counters: _Counters, counted: torch.cuda.Event, stream: torch.cuda.Stream
     ) -> None:
@@ -550,11 +556,12 @@ class DeviceCounter:
         begin = 0
         for batch, own in zip(batches, lengths, strict=True):
             end = begin + sum(own)
-            self._tally.add_outputs(batch, rows, values[begin:end], counts[begin:end], own)
+            narrow = values[begin:end], counts[begin:end].view(np.uint32)
+            self._tally.add_outputs(batch, rows, *narrow, own)
             begin = end
 
     def _present(self, by_pattern: Tensor) -> tuple[np.ndarray, np.ndarray, list[list[int]]]:
-        """(n, S, 65536) counts -> values and counts of what occurred, end to end; how many of each.
+        """(n, S, 65536) counts -> float16 values and counts of what occurred, end to end; how many.
 
         No more than that crosses to the host.
         """
@@ -566,19 +573,23 @@ class DeviceCounter:
         lengths = _to_host((ascending > 0).sum(-1)).tolist()
         flat = ascending.flatten()
         present = flat.nonzero()[:, 0]
-        counts = _to_host(flat[present].to(torch.int64))
+        counts = _to_host(flat[present])
         values = _to_host(self._values[present % len(self._values)])
         return values, counts, lengths
 
     def collect(self) -> None:
-        """Bring all to the tally, totals too, which stay on the device until they are asked for."""
-        self.flush()
+        """Bring all to the tally, totals too, which stay on the device until they are asked for.
+
+        Raises what fetching raised.
+        """
+        self._hand_over()
+        self.wait()
         both = []
         for counts in (self._input_counts, self._output_counts):
             values, numbers, lengths = self._present(counts[None])
             ends = np.cumsum(lengths[0])[:-1]
-            histograms = map(Histogram, np.split(values, ends), np.split(numbers, ends))
-            both.append(tuple(histograms))
+            wide = np.split(values.astype(np.float32), ends)
+            both.append(tuple(map(Histogram, wide, np.split(numbers, ends))))
             counts.zero_()
         self._tally.add_total_histograms(self._tally_rows(), *both)
 
@@ -655,16 +666,11 @@ class Counter:
         self._of_layer[x.device, layer].add(batches, layer, x)
 
     def finish(self, batches: Sequence[int]) -> None:
-        """The forward of these batches is over; they are in the tally once ``flush`` returns."""
+        """The forward of these batches is over; they are in the tally once ``collect`` returns."""
         for own in self._devices:
             own.finish(batches)
 
-    def flush(self) -> None:
-        """Bring all batches whose forwards are over to the tally."""
-        for own in self._devices:
-            own.flush()
-
     def collect(self) -> None:
-        """Bring all that was counted to the tally: the totals, too."""
+        """Bring all that was counted to the tally."""
         for own in self._devices:
             own.collect()

@@ -147,11 +147,14 @@ def run_forwards(
             for first in range(0, len(tokens), batch_size):
                 together = tokens[first : first + batch_size]
                 batches = range(first, first + len(together))
-                if len(together) == 1:
-                    backbone(together.to(device), use_cache=False)
+                if device.type == "cuda":  # from other memory a copy waits for all that runs there
+                    together = together.pin_memory()
+                ids = together.to(device, non_blocking=True)
+                if len(ids) == 1:
+                    backbone(ids, use_cache=False)
                 else:
-                    with SeparateProducts(len(together)):
-                        backbone(together.to(device), use_cache=False)
+                    with SeparateProducts(len(ids)):
+                        backbone(ids, use_cache=False)
                 visiting = True
                 finish(batches)
                 visiting = False

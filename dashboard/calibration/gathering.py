@@ -13,7 +13,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from dashboard.calibration.counting import Counter, Tally
+from dashboard.calibration.counting import Tally
 from dashboard.calibration.processes import POLL_S, Processes
 
 TOGETHER = 4  # batches that a process sends at once
@@ -45,12 +45,13 @@ class Gathering:
         self._thread = threading.Thread(target=self._run, name="gathering", daemon=True)
         self._thread.start()
 
-    def note(self, counter: Counter, over: int) -> None:
-        """The forwards of so many batches of this process are over: whole groups are sent."""
-        if self._processes.is_first or over < (self._counted + 1) * TOGETHER:
-            return
-        counter.flush()
-        self._send(over // TOGETHER)
+    def note(self) -> None:
+        """A forward is over: groups whose batches are all in the tally by now are sent."""
+        groups = self._groups[self._processes.rank]
+        while self._counted < len(groups) and all(
+            map(self._tally.has_whole, groups[self._counted])
+        ):
+            self._send(self._counted + 1)
 
     def finish(self) -> None:
         """All batches of this process are in its tally: until rank 0's has those of all others.

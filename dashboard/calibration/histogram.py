@@ -227,6 +227,10 @@ class Histogram:
         summed = np.add.reduceat(counts[order], first, dtype=np.int64)
         return Histogram(ascending[first] + np.float32(0.0), summed)  # -0 + 0 = +0
 
+    def narrow(self) -> tuple[np.ndarray, np.ndarray]:
+        """Its values as float16, which they are, and its counts in any integers that hold them."""
+        return self.values.astype(np.float16), self.counts
+
     def __add__(self, other: Histogram) -> Histogram:
         return Histogram.sum([self, other])
 

@@ -172,9 +172,9 @@ def calibrate_to_the_end(
         batches[rank] += numbers
     with gathering(tally, processes, batches) as gather:
 
-        def note(counter: Counter, over: int) -> None:
+        def note(counter: Counter) -> None:
             writer.note(counter)
-            gather.note(counter, over)
+            gather.note()
 
         count_batches(
             checkpoint,
@@ -191,10 +191,10 @@ def calibrate_to_the_end(
         for _, name, rank in taken:
             if rank == processes.rank:
                 _absorb(tally, segments.read(name))
+        if processes.size > 1:
+            processes.add_up(tally.totals)
+            processes.take_greatest(tally.x_amax)
         gather.finish()
-    if processes.size > 1:
-        processes.add_up(tally.totals)
-        processes.take_greatest(tally.x_amax)
     if not processes.is_first:
         return None
     return assemble(checkpoint, backbone, text, layers, tally)
