@@ -261,6 +261,19 @@ def test_a_link_is_followed_and_a_pipe_is_written_to(tmp_path):
     assert Path("/dev/null").is_char_device()
 
 
+@pytest.mark.parametrize("advice", [whole_files.BEGIN_WRITING, None])
+def test_pieces_of_any_size_are_written_end_to_end(advice, tmp_path, monkeypatch):
+    """Shorter and longer than a step after which the disk begins, and none at all."""
+    monkeypatch.setattr(whole_files, "STEP", 100)
+    monkeypatch.setattr(whole_files, "BEGIN_WRITING", advice)
+    content = bytes(range(256)) * 4
+    sizes = (0, 1, 99, 100, 0, 101, 300, 7, 416, 0)
+    ends = [sum(sizes[: i + 1]) for i in range(len(sizes))]
+    pieces = [content[end - size : end] for end, size in zip(ends, sizes, strict=True)]
+    write_whole(tmp_path / "file", *pieces[:5], *map(memoryview, pieces[5:]))
+    assert (tmp_path / "file").read_bytes() == content
+
+
 @pytest.mark.parametrize("unnamed", [True, False])
 def test_an_interruption_leaves_the_old_file_alone(tmp_path, monkeypatch, unnamed):
     """With files that have no name until they are whole, and where there are none."""

@@ -23,6 +23,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 UNNAMED = getattr(os, "O_TMPFILE", 0)  # of Linux
+# Linux then begins to write what is asked for to the disk, while more is copied: else all of it
+# waits for fsync, and a gigabyte takes twice as long.
+BEGIN_WRITING = getattr(os, "POSIX_FADV_DONTNEED", None)
+STEP = 2**24  # bytes
 
 
 def write_whole(path: Path, *content: bytes | memoryview) -> None:
@@ -157,7 +161,15 @@ def _is_at(opened: int, path: Path) -> bool:
 
 
 def _write(file: int, content: Sequence[bytes | memoryview]) -> None:
+    begun = written = 0
     with os.fdopen(file, "wb", closefd=False) as opened:
-        opened.writelines(content)
+        for piece in content:
+            view = memoryview(piece).cast("B")
+            for first in range(0, len(view), STEP):
+                written += opened.write(view[first : first + STEP])
+                if written - begun >= STEP and BEGIN_WRITING is not None:
+                    opened.flush()
+                    os.posix_fadvise(file, begun, written - begun, BEGIN_WRITING)
+                    begun = written
         opened.flush()
         os.fsync(file)
