@@ -47,8 +47,8 @@ class Columns:
     error: float
 
 
-PLAIN = Columns(0.47, 0.55, 0.62, 0.745, 0.76)
-WITH_COSTS = Columns(0.42, 0.52, 0.6, 0.745, 0.755)  # of less room
+PLAIN = Columns(0.44, 0.53, 0.6, 0.745, 0.76)
+WITH_COSTS = Columns(0.4, 0.495, 0.575, 0.745, 0.755)  # of less room
 # Of a row's height: the foot of what is drawn, the tallest histogram, an error bar.
 FOOT, TALLEST, BAR = 0.08, 0.62, (0.22, 0.5)
 
