@@ -8,7 +8,17 @@ import numpy as np
 import plotly.graph_objects as go
 
 from dashboard.analysis.compare import Column, layer_numbers
-from dashboard.figures.theme import LIGHT, label, line, new_figure, plain, tick_step, wrapped
+from dashboard.figures.theme import (
+    LIGHT,
+    NARROW,
+    label,
+    line,
+    new_figure,
+    plain,
+    text_width,
+    tick_step,
+    wrapped,
+)
 from dashboard.text.captions.compare import column_names, compare_headline
 from dashboard.text.language import Language
 from dashboard.text.numbers import decibels, scale_text
@@ -20,6 +30,7 @@ DASHES = ("solid", "solid", "dash", "dot", "longdash", "dashdot")  # lines may l
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "x")
 MOST_LARGE = 24  # layers; more have smaller marks
 NAMES, NAMES_NARROW = 540, 270  # px of a name in the legend
+SIGN = 50  # px before a name, for the sign of its line, and behind it
 ROOM, ROOM_NARROW = 500, 250  # px that the layers' numbers have at least
 
 
@@ -39,7 +50,9 @@ def compared_lines(columns: Sequence[Column], quantity: str, say: Language) -> g
         for room in (NAMES, NAMES_NARROW)
     )
     beside = max(0.3, 0.03 * len(layers))
-    wide = ENTRY * -(-sum(name.count("\n") + 1 for name in names) // 2)
+    widest = max(text_width(name, bold=i == 0) for i, name in enumerate(names))
+    side_by_side = 2 if 2 * (widest + SIGN) <= NARROW else 1  # of the legend, where it is narrowest
+    wide = ENTRY * -(-sum(name.count("\n") + 1 for name in names) // side_by_side)
     narrow = ENTRY * sum(name.count("\n") + 1 for name in names_narrow)
     known_at_all = bool(values)
     figure = new_figure(
