@@ -22,6 +22,7 @@ import plotly.graph_objects as go
 
 from dashboard.analysis.report import SILU_MIN, ScaleReport, SliceReport
 from dashboard.figures.theme import (
+    SentFigure,
     area,
     box,
     count_height,
@@ -30,13 +31,13 @@ from dashboard.figures.theme import (
     hover,
     label,
     line,
-    new_figure,
     nice_ticks,
     sensors,
     steps,
     text_width,
     texts,
     tick_text,
+    whole_figure,
     wrapped,
 )
 from dashboard.text.language import Language
@@ -80,7 +81,7 @@ def transfer(
     others: Sequence[tuple[ScaleReport, str]],
     log_counts: bool,
     say: Language,
-) -> go.Figure:
+) -> go.Figure | SentFigure:
     """SiLU's input histogram, the curve as the kernel clamps it, its output histogram and codes.
 
     Args:
@@ -102,7 +103,7 @@ def transfer(
         *cut_lines(space, cuts, say),
     ]
     words = all_words(space, cuts, say)
-    return new_figure(
+    return whole_figure(
         HEIGHT,
         _alt(report, say),
         traces,
