@@ -46,6 +46,10 @@ logger = logging.getLogger(__name__)
 
 SILU_MIN = -0.27846454276107378  # SiLU's least value
 
+# How many of the kernel's codes are compared in one go, where a batch has not more: few calls of
+# torch, whose temporaries fit a CPU's cache.
+COMPARED_AT_ONCE = 2**19
+
 
 def codes_of(values: ArrayLike, scale: float, zero_point: int = 0) -> np.ndarray:
     """The INT8 codes (int64) of values of any shape, as the kernel rounds and clamps them."""
@@ -452,12 +456,16 @@ def run_kernel(
     offset = zero_point[:, None] if isinstance(zero_point, Tensor) else zero_point
     codes, time_ms = timed(run, backend)
     differing, error_sum = 0, [0.0] * len(conv.slices)
-    for i in range(len(codes)):  # one batch at a time, as in quantize_conv
-        expected = quantize(conv.silu_ref[i], scale_out[:, None], offset)
-        differing += int((codes[i] != expected).sum())
-        error = dequantize(codes[i], scale_out[:, None], offset) - conv.y[i]
-        for k, conv_slice in enumerate(conv.slices):
-            error_sum[k] += energy(error[conv_slice.channels])
+    batches = max(1, COMPARED_AT_ONCE // codes[0].numel())
+    for written, silu_ref, y in zip(
+        codes.split(batches), conv.silu_ref.split(batches), conv.y.split(batches), strict=True
+    ):
+        expected = quantize(silu_ref, scale_out[:, None], offset)
+        differing += int((written != expected).sum())
+        error = dequantize(written, scale_out[:, None], offset) - y
+        for batch in error:
+            for k, conv_slice in enumerate(conv.slices):
+                error_sum[k] += energy(batch[conv_slice.channels])
     if differing:
         logger.warning(
             "%s gives %d of %d codes other than the reference", backend, differing, codes.numel()
