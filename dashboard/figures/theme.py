@@ -77,6 +77,8 @@ PLOTLY_JS = Path(__file__).parent / "plotlyjs" / "plotly-cartesian.min.js"
 # The numbers that plotly.js takes as bytes, by numpy's names.
 PACKED = ("i1", "u1", "i2", "u2", "i4", "u4", "f4", "f8")
 
+SCALARS = (str, float, int, bool)  # stay as they are, as most of a figure does
+
 # Whether new figures are held to plotly's schema: several times the time that it takes to make one.
 _CHECKED = ContextVar("checked", default=True)
 
@@ -246,8 +248,10 @@ def _template_in_json() -> dict[str, Any]:
 def _packed(value: Any) -> Any:
     """What is drawn, with arrays as plotly.js takes them: a type, and bytes in base64."""
     if isinstance(value, Mapping):
-        # An axis's range stays a list.
-        return {key: own if key == "range" else _packed(own) for key, own in value.items()}
+        return {
+            key: own if type(own) in SCALARS or key == "range" else _packed(own)
+            for key, own in value.items()  # an axis's range stays a list
+        }
     if isinstance(value, np.ndarray):
         return _packed_array(value)
     if isinstance(value, list | tuple) and value and isinstance(value[0], Mapping):
