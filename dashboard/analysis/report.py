@@ -12,6 +12,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property, lru_cache
 
 import numpy as np
 import torch
@@ -94,7 +95,7 @@ class ScaleReport:
         """The value of code 127: amax, where the zero point is 0."""
         return (QMAX - self.zero_point) * self.x_out_scale
 
-    @property
+    @cached_property
     def stranded_codes(self) -> int:
         """How many negative codes lie below that of SiLU's minimum, and so never occur."""
         return stranded_codes(self.x_out_scale, self.zero_point)
@@ -281,6 +282,7 @@ def rule_label(rule: ScaleRule) -> Message:
     return label if rule.symmetric else Message("{rule}, asymmetric", rule=label)
 
 
+@lru_cache(4096)  # a page writes the same few hundred in each run
 def format_alpha(alpha: float) -> str:
     """0.9, 0.9995, 0.99999, 1: as many digits as α has, never in scientific notation."""
     return np.format_float_positional(alpha, trim="-")
