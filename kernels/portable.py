@@ -264,8 +264,9 @@ def _in_words(codes: Tensor, lanes: int, dim: int) -> Tensor:
 def _blocks(rows: int, length: int, lanes: int, sequence_last: bool) -> tuple[int, int]:
     """Rows and columns of a block of words, both powers of two.
 
-    Compiled, a block is a few thousand codes. Interpreted, a program costs some 7 ms whatever its
-    size, and numpy's passes over temporaries slow down beyond the cache: 2^17 words are best.
+    Compiled, a block is a few thousand codes. Interpreted, a program costs some 10 ms whatever its
+    size, and numpy's passes over temporaries slow down beyond the cache: 2^17 words are best
+    (2^18 in the main thread, but in each new thread, as a server has them, they are slower).
     """
     if not INTERPRETED and not sequence_last:  # neighbouring threads take neighbouring channels
         return min(triton.next_power_of_2(rows), 128 // lanes), 16

@@ -1,6 +1,7 @@
 """Explore's figures: what they draw, and that their words keep clear of it, for any data."""
 
 import json
+import re
 
 import numpy as np
 import plotly.graph_objects as go
@@ -230,6 +231,44 @@ def test_a_hovered_bin_tells_its_exact_count():
     assert [len(texts) for texts in hovers] == [1, 1]  # of the input, and of the output
     code = round(2.0 / 0.0138678)  # SiLU(2) = 1.7616 = 127 codes
     assert f"code {min(code, 127)}" in hovers[1][0]
+
+
+@pytest.mark.parametrize(("alpha", "symmetric"), [(0.999, True), (0.9, True), (0.99, False)])
+def test_a_hover_tells_the_way_of_its_value_to_a_code_and_back(alpha, symmetric):
+    """Each number as near as its last digit says, against float64 at the place on the axis."""
+    report, *_ = chosen_and_others(counted(BELL), "percentile", alpha, symmetric)
+    scale, zero = report.chosen.x_out_scale, report.chosen.zero_point
+
+    def code(y):
+        return np.clip(y / scale + zero, -128, 127)
+
+    for say in SPEECHES:
+        figure = figures.transfer(report, [], True, say)
+        curve = trace(figure, "curve")
+        v_bars, y_bars = (bars for bars in figure.data if bars.type == "bar")
+        for x, text in zip(curve.x, curve.customdata, strict=True):
+            (v, of_v), (y, of_y), (written, _), (back, of_back) = numbers(text)
+            assert v == pytest.approx(x, abs=of_v)
+            assert y == pytest.approx(x / (1 + np.exp(-float(x))), abs=of_y)
+            assert written == pytest.approx(code(y), abs=0.5 + of_y / scale)
+            assert back == pytest.approx((written - zero) * scale, abs=of_back)
+        for x, text in zip(v_bars.x, v_bars.customdata, strict=True):
+            (v, of_v), (y, of_y), (written, _) = numbers(text)[:3]
+            assert v == pytest.approx(x, abs=of_v)
+            assert y == pytest.approx(x / (1 + np.exp(-float(x))), abs=of_y)
+            assert written == pytest.approx(code(y), abs=0.5 + of_y / scale)
+        for at, text in zip(y_bars.y, y_bars.customdata, strict=True):
+            (y, of_y), (written, _) = numbers(text)[:2]
+            assert y == pytest.approx(at, abs=of_y)
+            assert written == pytest.approx(code(y), abs=0.5 + of_y / scale)
+
+
+def numbers(text: str) -> list[tuple[float, float]]:
+    """Every number of a text, and half of its last digit with room for float32."""
+    written = re.findall(r"−?\d[\d,]*(?:\.\d+)?", text)
+    digits = [len(word.partition(".")[2]) for word in written]
+    values = [float(word.replace("−", "-").replace(",", "")) for word in written]
+    return [(value, 0.5001 * 10.0**-n + 1e-6) for value, n in zip(values, digits, strict=True)]
 
 
 def test_the_hovers_of_both_histograms_count_every_value():

@@ -23,6 +23,16 @@ def test_halves_round_away_from_zero_and_their_neighbours_do_not():
     assert rounded.tolist() == [float(v) for v in cases.values()]
 
 
+def test_every_half_of_the_code_range_and_its_neighbours_round_as_exact_fractions_do():
+    halves = np.arange(-300, 300, dtype=np.float32) + np.float32(0.5)
+    ends = [np.nextafter(halves, np.float32(end)) for end in (-1e9, 1e9)]
+    values = np.concatenate([halves, *ends])
+    exact = [math.floor(abs(Fraction(float(v))) + Fraction(1, 2)) for v in values]
+    expected = np.copysign(exact, values)
+    rounded = round_half_away(torch.from_numpy(values)).numpy()
+    np.testing.assert_array_equal(rounded, expected)
+
+
 @settings(max_examples=300, deadline=None)
 @given(st.floats(-1e6, 1e6, width=32))
 def test_rounding_is_exact_for_any_float32(value):

@@ -14,6 +14,7 @@ from dashboard import cli
 from dashboard.calibration import CalibrationError, calibrate
 from dashboard.checkpoints import SAMPLES_DIR
 from dashboard.pages import calibrating, loading, outlining, shelves
+from dashboard.pages.shelf import size_of
 from dashboard.pages.sources import Source
 
 ONE, OTHER = "the quick brown fox " * 40, "THE QUICK BROWN FOX " * 40
@@ -163,6 +164,21 @@ def test_the_conv_inputs_of_a_model_are_made_once(monkeypatch):
     for layer in loading.checkpoint("mamba2-tiny").layers:
         calibrating.quantized_conv(source, layer, silent)
     assert not passes
+
+
+def test_every_layer_that_several_visitors_look_at_stays_quantized():
+    shelves.clear()
+    default_bytes = 0
+    visited = []
+    for name in ("mamba-tiny", "mamba2-tiny"):
+        source = Source(name, "calibration.txt", 2, 32)
+        for layer in loading.checkpoint(name).layers:
+            conv = calibrating.quantized_conv(source, layer, silent)
+            default_bytes += size_of(conv) * (16 * 512) // (2 * 32)
+            visited.append((source, layer))
+    assert len(visited) == 8
+    assert all(calibrating.is_quantized(*layer) for layer in visited)
+    assert default_bytes < shelves.SHELVES["conv"][1]  # of 16 batches of 512 tokens, too
 
 
 def test_two_visitors_with_one_wish_share_a_pass_over_the_batches(monkeypatch):

@@ -106,7 +106,17 @@ def test_every_measure_is_its_definition(checkpoint, calibration, capture):
         assert measures["effective_bits"] == pytest.approx(plain.effective_bits, abs=1e-3)
 
 
-def test_kernel_sqnr_counts_the_rounding_of_the_inputs_too(checkpoint, calibration, capture):
+@pytest.fixture(params=[1, 3, 4])
+def compared_at_once(request, checkpoint, monkeypatch) -> int:
+    """How many of the four batches the live run compares in one go."""
+    values = request.param * checkpoint.conv_dim * 128
+    monkeypatch.setattr("dashboard.analysis.report.COMPARED_AT_ONCE", values)
+    return request.param
+
+
+def test_kernel_sqnr_counts_the_rounding_of_the_inputs_too(
+    checkpoint, calibration, capture, compared_at_once
+):
     """The INT8 pipeline in float64 numpy against float y, at the report's own scales."""
     report = live(checkpoint, calibration)
     y = F.silu(conv_by_torch(capture.x, capture.weight, capture.bias)).double().numpy()
@@ -152,7 +162,7 @@ def test_the_codes_of_the_live_run_are_those_worked_out_by_hand(
         assert kernel.time_ms > 0
 
 
-def test_a_code_that_differs_is_counted(checkpoint, calibration, monkeypatch):
+def test_a_code_that_differs_is_counted(checkpoint, calibration, compared_at_once, monkeypatch):
     from dashboard.analysis import report as module
 
     exact = module.quant_causal_conv1d
@@ -160,10 +170,11 @@ def test_a_code_that_differs_is_counted(checkpoint, calibration, monkeypatch):
     def off_by_one(*arguments, **options):
         codes = exact(*arguments, **options)
         codes[0, 0, :3] ^= 1
+        codes[3, -1, -1] ^= 1
         return codes
 
     monkeypatch.setattr(module, "quant_causal_conv1d", off_by_one)
-    assert live(checkpoint, calibration).kernel.differing_codes == 3
+    assert live(checkpoint, calibration).kernel.differing_codes == 4
 
 
 def test_the_backend_that_ran_is_named(checkpoint, calibration):

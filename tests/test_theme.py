@@ -5,6 +5,7 @@ import re
 from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
 import plotly
 import plotly.graph_objects as go
 import pytest
@@ -88,6 +89,40 @@ class Texts(HTMLParser):
     def handle_data(self, data):
         if self.inside:
             self.scripts[-1] += data
+
+
+def test_what_a_page_sends_of_a_figure_is_what_plotly_writes():
+    """Arrays of every kind, wherever they stand; plotly's own figure is the oracle."""
+    arrays = [
+        np.linspace(-1, 1, 7, dtype=np.float32),
+        np.array([1.5, np.nan, np.inf]),
+        np.arange(6).reshape(2, 3),
+        np.arange(6).reshape(2, 3).T,
+        *(np.array(ends) for ends in ([-128, 127], [0, 128], [-129, 0], [0, 2**15], [2**31 - 1])),
+        np.array([2**31]),
+        np.zeros(0),
+        np.zeros(0, np.int64),
+        np.array([True, False]),
+        np.array(["a", "b"]),
+        np.arange(3, dtype=np.uint8),
+        np.linspace(0, 1, 8)[::2],
+    ]
+    traces = [
+        {"type": "scatter", "y": values, "marker": {"color": values}, "meta": [values.tolist()]}
+        for values in arrays
+    ]
+    rest = {
+        "xaxis": {"range": arrays[1], "tickvals": arrays[0], "domain": (0.0, np.float64(0.5))},
+        "annotations": [{"text": "NaN", "x": np.float32(0.1)}, {"customdata": arrays[4]}],
+        "shapes": [],
+        "meta": {"picks": [{"x": [0.0, float("nan")]}], "narrow": {"data[0].x": (1, 2)}},
+    }
+    with theme.unchecked():
+        plotlys = theme.new_figure(100, "all kinds", traces, **rest)
+        sent = theme.whole_figure(100, "all kinds", traces, **rest)
+    assert isinstance(plotlys, go.Figure) and not isinstance(sent, go.Figure)
+    assert json.loads(sent.to_json()) == json.loads(plotlys.to_json())
+    assert 'aria-label="all kinds"><div style="height:100px">' in theme.to_html(sent)
 
 
 def test_a_figure_in_a_document_is_complete_and_says_what_it_shows():

@@ -12,6 +12,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property, lru_cache
 
 import numpy as np
 import torch
@@ -45,6 +46,10 @@ from kernels.reference import accumulate, causal_conv1d, dequantize_conv, silu
 logger = logging.getLogger(__name__)
 
 SILU_MIN = -0.27846454276107378  # SiLU's least value
+
+# How many of the kernel's codes are compared in one go, where a batch has not more: few calls of
+# torch, whose temporaries fit a CPU's cache.
+COMPARED_AT_ONCE = 2**19
 
 
 def codes_of(values: ArrayLike, scale: float, zero_point: int = 0) -> np.ndarray:
@@ -90,7 +95,7 @@ class ScaleReport:
         """The value of code 127: amax, where the zero point is 0."""
         return (QMAX - self.zero_point) * self.x_out_scale
 
-    @property
+    @cached_property
     def stranded_codes(self) -> int:
         """How many negative codes lie below that of SiLU's minimum, and so never occur."""
         return stranded_codes(self.x_out_scale, self.zero_point)
@@ -277,6 +282,7 @@ def rule_label(rule: ScaleRule) -> Message:
     return label if rule.symmetric else Message("{rule}, asymmetric", rule=label)
 
 
+@lru_cache(4096)  # a page writes the same few hundred in each run
 def format_alpha(alpha: float) -> str:
     """0.9, 0.9995, 0.99999, 1: as many digits as α has, never in scientific notation."""
     return np.format_float_positional(alpha, trim="-")
@@ -452,12 +458,16 @@ def run_kernel(
     offset = zero_point[:, None] if isinstance(zero_point, Tensor) else zero_point
     codes, time_ms = timed(run, backend)
     differing, error_sum = 0, [0.0] * len(conv.slices)
-    for i in range(len(codes)):  # one batch at a time, as in quantize_conv
-        expected = quantize(conv.silu_ref[i], scale_out[:, None], offset)
-        differing += int((codes[i] != expected).sum())
-        error = dequantize(codes[i], scale_out[:, None], offset) - conv.y[i]
-        for k, conv_slice in enumerate(conv.slices):
-            error_sum[k] += energy(error[conv_slice.channels])
+    batches = max(1, COMPARED_AT_ONCE // codes[0].numel())
+    for written, silu_ref, y in zip(
+        codes.split(batches), conv.silu_ref.split(batches), conv.y.split(batches), strict=True
+    ):
+        expected = quantize(silu_ref, scale_out[:, None], offset)
+        differing += int((written != expected).sum())
+        error = dequantize(written, scale_out[:, None], offset) - y
+        for batch in error:
+            for k, conv_slice in enumerate(conv.slices):
+                error_sum[k] += energy(batch[conv_slice.channels])
     if differing:
         logger.warning(
             "%s gives %d of %d codes other than the reference", backend, differing, codes.numel()

@@ -4,22 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
 
 from dashboard.analysis.report import ScaleReport, SliceReport, gain_db, saved_share
 from dashboard.figures.theme import (
+    SentFigure,
     area,
     box,
     count_height,
     label,
     line,
-    new_figure,
     pick,
     plain,
     sensors,
     steps,
+    whole_figure,
 )
 from dashboard.rules.landscape import NEGLIGIBLE_DB, NEGLIGIBLE_SHARE, Measure
 from dashboard.text.language import Language
@@ -43,7 +45,7 @@ def layer_strip(
     chosen: int,
     say: Language,
     by: Measure = "sqnr_db",
-) -> go.Figure:
+) -> go.Figure | SentFigure:
     """One cell a layer, side by side on a common value range.
 
     Args:
@@ -67,9 +69,24 @@ def layer_strip(
     ]
     labels = _labels(layers, gains, current, say, by) if len(layers) <= MOST_LABELLED else []
     unlabelled = len(layers) > MOST_LABELLED_NARROW
-    figure = new_figure(
+    traces: list[dict[str, Any]] = []
+    others = [i for i in range(len(layers)) if i != current]
+    groups = (("others", others, 0.5, 1.2), ("current", [current], 0.92, 2.0))
+    for who, shown, opacity, width in groups:
+        for concept, x, y in cells.areas(shown):
+            traces.append(area(x, y, concept, opacity, name=f"{concept} {who}"))
+        better = [i for i in shown if gains[i] >= NEGLIGIBLE[by]]
+        traces.append(line(*cells.ticks(better, [best.high for best in bests]), "best", 2))
+        cuts = [report.chosen.high for report in reports]
+        traces.append(line(*cells.ticks(shown, cuts), "chosen", width, name=f"cut {who}"))
+    if not labels:  # no room for words: a bar as high as the gain
+        traces.append(_gain_bars(gains, by))
+    middles = np.arange(len(layers)) + CELL / 2
+    traces.append(sensors(middles, CELL, hovers))
+    return whole_figure(
         HEIGHT,
         _alt(layers, gains, current, say, by),
+        traces,
         xaxis={"range": [-0.04, len(layers) - 1 + CELL + 0.04], "visible": False},
         yaxis={"range": [0, TOP], "visible": False},
         shapes=[
@@ -92,20 +109,6 @@ def layer_strip(
             else {},
         },
     )
-    others = [i for i in range(len(layers)) if i != current]
-    groups = (("others", others, 0.5, 1.2), ("current", [current], 0.92, 2.0))
-    for who, shown, opacity, width in groups:
-        for concept, x, y in cells.areas(shown):
-            figure.add_trace(area(x, y, concept, opacity, name=f"{concept} {who}"))
-        better = [i for i in shown if gains[i] >= NEGLIGIBLE[by]]
-        figure.add_trace(line(*cells.ticks(better, [best.high for best in bests]), "best", 2))
-        cuts = [report.chosen.high for report in reports]
-        figure.add_trace(line(*cells.ticks(shown, cuts), "chosen", width, name=f"cut {who}"))
-    if not labels:  # no room for words: a bar as high as the gain
-        figure.add_trace(_gain_bars(gains, by))
-    middles = np.arange(len(layers)) + CELL / 2
-    figure.add_trace(sensors(middles, CELL, hovers))
-    return figure
 
 
 @dataclass(frozen=True, eq=False)

@@ -18,13 +18,14 @@ from dashboard.calibration.histogram import CODES
 from dashboard.figures.theme import (
     LIGHT,
     RAISED,
+    SentFigure,
     area,
     count_height,
     hatch,
     hover,
     label,
-    new_figure,
     pick,
+    whole_figure,
 )
 from dashboard.rules.landscape import Measure
 from dashboard.text.language import Language
@@ -60,7 +61,7 @@ CUT = 0.5  # of the column, the length of a bar that is cut
 
 def scale_table(
     rows: Sequence[ScaleReport], beside: bool, say: Language, by: Measure = "sqnr_db"
-) -> go.Figure:
+) -> go.Figure | SentFigure:
     """256 codes, codes used, bits, saturation, error split in two, and SQNR of each scale.
 
     Where gradients were counted, what each is predicted to cost, too.
@@ -85,7 +86,7 @@ def scale_table(
     times = Errors.of(rows)
     words += times.words()
     others = [i for i in range(len(rows)) if i not in leading]
-    return new_figure(
+    return whole_figure(
         HEAD + ROW * len(rows),
         say(
             "A row a scale: its 256 codes, codes used, bits, saturation, error, SQNR. {best} has "

@@ -17,13 +17,14 @@ from dashboard.analysis.report import ScaleReport
 from dashboard.calibration.histogram import Quantized
 from dashboard.figures.theme import (
     TEXT_SIZE,
+    SentFigure,
     dots,
     hover,
     label,
     line,
-    new_figure,
     rule,
     text_width,
+    whole_figure,
 )
 from dashboard.text.language import Language
 from dashboard.text.numbers import percent, scale_text
@@ -35,7 +36,9 @@ NARROW_WIDTH = 340
 TICK_ROOM = 62  # px for a number of the axis
 
 
-def utilization_sweep(sweep: Quantized, rules: Sequence[ScaleReport], say: Language) -> go.Figure:
+def utilization_sweep(
+    sweep: Quantized, rules: Sequence[ScaleReport], say: Language
+) -> go.Figure | SentFigure:
     """code_utilization, top_code_utilization and saturation_rate over scale_out.
 
     Args:
@@ -74,7 +77,7 @@ def utilization_sweep(sweep: Quantized, rules: Sequence[ScaleReport], say: Langu
             rule((at[i], at[i]), (0, top), concept, width, dash, ("x", "paper"), name=f"rule {i}")
         )
     chosen, wx = rules[0], [row for row in rules if row.observer == "scale-wx"]
-    return new_figure(
+    return whole_figure(
         height,
         _alt(chosen, wx[0] if wx else None, say),
         [*_curves(sweep), *_marks(rules, at, say)],

@@ -11,12 +11,14 @@ at): then they zoom and pan, and a double click brings the whole back.
 
 from __future__ import annotations
 
+import base64
 import html
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -24,6 +26,7 @@ from unicodedata import east_asian_width
 
 import numpy as np
 import plotly.graph_objects as go
+import plotly.io
 from numpy.typing import ArrayLike
 
 # One colour per concept, on a light and on a dark page; told apart under deuteranopia too.
@@ -70,6 +73,11 @@ SMALL_SIZE = 11  # px, of what only helps to read
 # The part of plotly.js that draws these figures, of the version that plotly itself carries.
 PLOTLY_JS = Path(__file__).parent / "plotlyjs" / "plotly-cartesian.min.js"
 
+
+# The numbers that plotly.js takes as bytes, by numpy's names.
+PACKED = ("i1", "u1", "i2", "u2", "i4", "u4", "f4", "f8")
+
+SCALARS = (str, float, int, bool)  # stay as they are, as most of a figure does
 
 # Whether new figures are held to plotly's schema: several times the time that it takes to make one.
 _CHECKED = ContextVar("checked", default=True)
@@ -194,12 +202,78 @@ def new_figure(
     ``meta["linked"]`` names axes that follow another when it is zoomed: {"yaxis3": ["yaxis", 0.5]}
     shows what it shows, and below that half as much again.
     """
-    meta = {"alt": alt, "picks": [], **layout.pop("meta", {})}
     return go.Figure(
         data=list(traces),
-        layout={"template": template(), "height": height, "meta": meta, **layout},
+        layout={"template": template(), **_layout(height, alt, layout)},
         _validate=_CHECKED.get(),
     )
+
+
+def _layout(height: int, alt: str, layout: Mapping[str, Any]) -> dict[str, Any]:
+    meta = {"alt": alt, "picks": [], **layout.get("meta", {})}
+    return {**layout, "height": height, "meta": meta}
+
+
+@dataclass(frozen=True, eq=False)
+class SentFigure:
+    """What a page sends of a figure: its JSON, without a ``Figure``.
+
+    A ``Figure`` copies every text of its traces and of its layout three times on their way to JSON,
+    which takes longer than to write it.
+    """
+
+    data: Sequence[Mapping[str, Any]]
+    layout: Mapping[str, Any]
+
+    def to_json(self) -> str:
+        """The same as of a ``Figure``."""
+        layout = {"template": _template_in_json(), **_packed(self.layout)}
+        return plotly.io.to_json({"data": _packed(self.data), "layout": layout}, validate=False)
+
+
+def whole_figure(
+    height: int, alt: str, traces: Sequence[Mapping[str, Any]], **layout: Any
+) -> go.Figure | SentFigure:
+    """``new_figure`` of a figure that nothing is added to; a ``SentFigure`` where ``unchecked``."""
+    if _CHECKED.get():
+        return new_figure(height, alt, traces, **layout)
+    return SentFigure(traces, _layout(height, alt, layout))
+
+
+@cache
+def _template_in_json() -> dict[str, Any]:
+    return template().to_plotly_json()
+
+
+def _packed(value: Any) -> Any:
+    """What is drawn, with arrays as plotly.js takes them: a type, and bytes in base64."""
+    if isinstance(value, Mapping):
+        return {
+            key: own if type(own) in SCALARS or key == "range" else _packed(own)
+            for key, own in value.items()  # an axis's range stays a list
+        }
+    if isinstance(value, np.ndarray):
+        return _packed_array(value)
+    if isinstance(value, list | tuple) and value and isinstance(value[0], Mapping):
+        return [_packed(own) for own in value]
+    return value
+
+
+def _packed_array(values: np.ndarray) -> dict[str, str] | list:
+    if values.dtype == np.int64 and values.size:  # which plotly.js has not
+        ends = int(values.min()), int(values.max())
+        fits = (kind for kind in ("i1", "i2", "i4") if _holds(kind, *ends))
+        values = values.astype(next(fits, values.dtype))
+    kind = values.dtype.str[1:]  # without the order of the bytes
+    if kind not in PACKED or values.size == 0:
+        return values.tolist()
+    code = base64.b64encode(values.tobytes()).decode("ascii")
+    shape = {"shape": str(values.shape)[1:-1]} if values.ndim > 1 else {}
+    return {"dtype": kind, "bdata": code, **shape}
+
+
+def _holds(kind: str, least: int, most: int) -> bool:
+    return np.iinfo(kind).min <= least and most <= np.iinfo(kind).max
 
 
 NARROW = 600  # px
@@ -612,17 +686,17 @@ def document_scripts(themes: bool = True) -> str:
     )
 
 
-def to_html(figure: go.Figure, width: int = 720) -> str:
+def to_html(figure: go.Figure | SentFigure, width: int = 720) -> str:
     """A figure's place in a document that has ``document_scripts``.
 
     Args:
         width: px, at most; 720 fit a printed page.
     """
-    alt = html.escape(str(figure.layout.meta["alt"]))
+    alt = html.escape(str(figure.layout["meta"]["alt"]))
     # A text may hold "</script>", which would end the script here.
     drawn = str(figure.to_json()).replace("</", "<\\/")
     return (
         f'<div class="plotly-figure" data-width="{width}" role="img" aria-label="{alt}">'
-        f'<div style="height:{figure.layout.height}px"></div>'
+        f'<div style="height:{figure.layout["height"]}px"></div>'
         f'<script type="application/json">{drawn}</script></div>'
     )

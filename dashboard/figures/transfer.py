@@ -22,6 +22,7 @@ import plotly.graph_objects as go
 
 from dashboard.analysis.report import SILU_MIN, ScaleReport, SliceReport
 from dashboard.figures.theme import (
+    SentFigure,
     area,
     box,
     count_height,
@@ -30,13 +31,13 @@ from dashboard.figures.theme import (
     hover,
     label,
     line,
-    new_figure,
     nice_ticks,
     sensors,
     steps,
     text_width,
     texts,
     tick_text,
+    whole_figure,
     wrapped,
 )
 from dashboard.text.language import Language
@@ -80,7 +81,7 @@ def transfer(
     others: Sequence[tuple[ScaleReport, str]],
     log_counts: bool,
     say: Language,
-) -> go.Figure:
+) -> go.Figure | SentFigure:
     """SiLU's input histogram, the curve as the kernel clamps it, its output histogram and codes.
 
     Args:
@@ -102,7 +103,7 @@ def transfer(
         *cut_lines(space, cuts, say),
     ]
     words = all_words(space, cuts, say)
-    return new_figure(
+    return whole_figure(
         HEIGHT,
         _alt(report, say),
         traces,
@@ -603,11 +604,13 @@ def _input(space: Space, chosen: ScaleReport, say: Language) -> list[dict[str, A
     y = silu(middles)
     codes = chosen.codes(y)
     seen = np.flatnonzero(counts)
+    gaps = {name: f"{{{name}}}" for name in ("v", "y", "code", "count")}
+    words = say("v ≈ {v}, SiLU(v) {y}, code {code}\n{count} values", **gaps)
+    v_digits, y_digits = _digits(space.v_edges), _digits(space.y_edges)
     hovers = [
-        say(
-            "v ≈ {v}, SiLU(v) {y}, code {code}\n{count} values",
-            v=_near(middles[i], space.v_edges),
-            y=_near(float(y[i]), space.y_edges),
+        words.format(
+            v=signed(middles[i], v_digits),
+            y=signed(y[i], y_digits),
             code=signed(codes[i], 0),
             count=f"{counts[i]:,}",
         )
@@ -620,10 +623,10 @@ def _input(space: Space, chosen: ScaleReport, say: Language) -> list[dict[str, A
     return traces
 
 
-def _near(value: float, edges: np.ndarray) -> str:
-    """A value with as many digits as tell two bins apart."""
+def _digits(edges: np.ndarray) -> int:
+    """As many digits as tell two bins apart."""
     digits = max(0, 1 - int(np.floor(np.log10(float(edges[1] - edges[0])))))
-    return signed(value, min(digits, 9))
+    return min(digits, 9)
 
 
 def _output(space: Space, chosen: ScaleReport, say: Language) -> list[dict[str, Any]]:
@@ -650,10 +653,12 @@ def _output(space: Space, chosen: ScaleReport, say: Language) -> list[dict[str, 
     middles = (space.y_edges[:-1] + space.y_edges[1:]) / 2
     codes = chosen.codes(middles)
     seen = np.flatnonzero(counts)
+    gaps = {name: f"{{{name}}}" for name in ("y", "code", "count")}
+    words = say("y ≈ {y}, code {code}\n{count} values", **gaps)
+    digits = _digits(space.y_edges)
     hovers = [
-        say(
-            "y ≈ {y}, code {code}\n{count} values",
-            y=_near(middles[i], space.y_edges),
+        words.format(
+            y=signed(middles[i], digits),
             code=signed(codes[i], 0),
             count=f"{counts[i]:,}",
         )
@@ -707,22 +712,27 @@ def _curve(space: Space, chosen: ScaleReport, say: Language) -> list[dict[str, A
     most = max(space.report.silu_input.max, v_cut)
     beyond = np.linspace(v_cut, most, 40)
     ideal = silu(beyond)
+    gaps = {name: f"{{{name}}}" for name in ("v", "y", "code", "back")}
+    words = say("v {v}: SiLU(v) {y}, code {code}, which stands for {back}", **gaps)
+    v_digits, y_digits = _digits(space.v_edges), _digits(space.y_edges)
+    y = silu(v)
+    codes = chosen.codes(y)
+    back = (codes - chosen.zero_point) * chosen.x_out_scale
     hovers = [
-        say(
-            "v {v}: SiLU(v) {y}, code {code}, which stands for {back}",
-            v=_near(a, space.v_edges),
-            y=_near(b, space.y_edges),
-            code=signed(code, 0),
-            back=_near((code - chosen.zero_point) * chosen.x_out_scale, space.y_edges),
+        words.format(
+            v=signed(v[i], v_digits),
+            y=signed(y[i], y_digits),
+            code=signed(codes[i], 0),
+            back=signed(back[i], y_digits),
         )
-        for a, b, code in zip(v, silu(v), chosen.codes(silu(v)), strict=True)
+        for i in range(len(v))
     ]
     return [
         area([*beyond, most], [*ideal, chosen.high], "saturated", 0.14, name="wedge"),
         line(beyond, ideal, "muted", 1.4, "dot", name="ideal"),
         line(
             v,
-            np.clip(silu(v), chosen.low, chosen.high),
+            np.clip(y, chosen.low, chosen.high),
             "output",
             2.6,
             name="curve",

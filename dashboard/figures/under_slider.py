@@ -19,14 +19,15 @@ from dashboard.analysis.report import ScaleReport, format_alpha
 from dashboard.figures.theme import (
     RAISED,
     SMALL_SIZE,
+    SentFigure,
     dots,
     hover,
     label,
     line,
-    new_figure,
     pick,
     rule,
     text_width,
+    whole_figure,
 )
 from dashboard.rules.landscape import Landscape, Measure
 from dashboard.rules.observers import log_alpha
@@ -105,7 +106,7 @@ class Merit:
 
 def landscape_under_slider(
     landscape: Landscape, grid: Sequence[float], chosen: ScaleReport | None, say: Language
-) -> go.Figure:
+) -> go.Figure | SentFigure:
     """The landscape on the slider's own axis: SQNR, or the predicted cost where it goes by that.
 
     Args:
@@ -173,7 +174,7 @@ def landscape_under_slider(
             "{best}.",
             best=best_words,
         )
-    return new_figure(
+    return whole_figure(
         HEIGHT,
         alt,
         [

@@ -13,7 +13,7 @@ from collections.abc import Callable
 import plotly.graph_objects as go
 import streamlit as st
 
-from dashboard.figures.theme import NARROW, exchanges
+from dashboard.figures.theme import NARROW, SentFigure, exchanges
 from dashboard.pages import assets
 from dashboard.pages.speaking import spoken
 
@@ -43,7 +43,7 @@ export default ({{ data, parentElement, setTriggerValue }}) => {{
 
 
 def show(
-    figure: go.Figure,
+    figure: go.Figure | SentFigure,
     key: str,
     on_pick: Callable[[], None] = lambda: None,
     zoom: float = 1.0,

@@ -14,6 +14,7 @@ from dashboard.analysis.report import KernelRun, LayerReport
 from dashboard.checkpoints import Checkpoint
 from dashboard.export import documents, quamba_entries, tables
 from dashboard.export.provenance import Provenance, labelled
+from dashboard.figures.theme import SentFigure
 from dashboard.pages import loading, presenting, studies
 from dashboard.pages.controls import Choice
 from dashboard.pages.drawing import show
@@ -44,7 +45,7 @@ def origin_of(choice: Choice, rule: ScaleRule | None) -> Provenance:
 
 
 def show_figure(
-    figure: go.Figure,
+    figure: go.Figure | SentFigure,
     key: str,
     choice: Choice,
     say: Language,

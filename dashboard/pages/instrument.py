@@ -57,8 +57,9 @@ _ARRIVED = _component(
 )
 _FOLLOW = _component(
     "follow",
-    "instrument.follows(JSON.parse(data.table), (asked) => setTriggerValue('asked', asked)); "
-    "parentElement.querySelector('.scalescope-follow').dataset.ready = data.subject",
+    "const table = JSON.parse(new TextDecoder().decode(data)); "
+    "instrument.follows(table, (asked) => setTriggerValue('asked', asked)); "
+    "parentElement.querySelector('.scalescope-follow').dataset.ready = table.hash",
 )
 _CONFIRM = _component("confirm", "instrument.confirmed(data)")
 
@@ -174,11 +175,11 @@ def follow(choice: Choice, study: SliceStudy, say: Language) -> None:
         subject,
         lambda: json.dumps(
             _table(subject, choice, study, say), separators=(",", ":"), allow_nan=False
-        ),
+        ).encode(),
     )
     _FOLLOW(
         key="follow",
-        data={"table": table, "subject": sha256(subject.encode()).hexdigest()[:12]},
+        data=table,  # bytes: Streamlit would write a string of 700 kB as JSON, twice in each run
         height=1,
         on_asked_change=choose,
     )
@@ -238,6 +239,7 @@ def _table(subject: str, choice: Choice, study: SliceStudy, say: Language) -> di
     highs = [scale.high for scale in answers.scales]
     return {
         "subject": subject,
+        "hash": sha256(subject.encode()).hexdigest()[:12],
         "alphas": list(choice.alphas),
         "names": [format_alpha(alpha) for alpha in choice.alphas],
         "scale": [scale.x_out_scale for scale in answers.scales],

@@ -26,7 +26,7 @@ SHELVES = {
     "calibration": (8, 512 * MIB, True),
     "whence": (64, MIB // 8, False),
     "captures": (2, 2 * KEEP_BYTES, False),
-    "conv": (4, KEEP_BYTES, False),
+    "conv": (64, KEEP_BYTES, False),
     "sweep": (64, 32 * MIB, False),
     "landscape": (512, 64 * MIB, False),
     "recommendation": (8, 16 * MIB, False),

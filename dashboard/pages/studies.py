@@ -147,7 +147,7 @@ def answers(
     )
 
 
-def table(subject: str, make: Callable[[], str]) -> str:
+def table(subject: str, make: Callable[[], bytes]) -> bytes:
     """A table of answers as the browser has it, in JSON; ``subject`` says what it is about."""
     return shelf("table").get_or_make(subject, make)
 
