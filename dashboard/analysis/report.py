@@ -40,7 +40,7 @@ from dashboard.rules.observers import (
     output_scale,
 )
 from kernels import default_backend, quant_causal_conv1d
-from kernels.int8 import QMAX, QMIN, dequantize, quantize, round_half_away, scale_from_amax
+from kernels.int8 import QMAX, QMIN, dequantize, quantize, scale_from_amax
 from kernels.reference import accumulate, causal_conv1d, dequantize_conv, silu
 
 logger = logging.getLogger(__name__)
@@ -55,9 +55,7 @@ COMPARED_AT_ONCE = 2**19
 def codes_of(values: ArrayLike, scale: float, zero_point: int = 0) -> np.ndarray:
     """The INT8 codes (int64) of values of any shape, as the kernel rounds and clamps them."""
     plain = torch.from_numpy(np.asarray(values, dtype=np.float32).copy())
-    quotient = plain / torch.tensor(scale, dtype=torch.float32)
-    whole = round_half_away(quotient).numpy().astype(np.int64)
-    return np.clip(whole + zero_point, QMIN, QMAX)
+    return quantize(plain, scale, zero_point).numpy().astype(np.int64)
 
 
 def stranded_codes(scale: float, zero_point: int = 0) -> int:
