@@ -40,7 +40,7 @@ SENT_BYTES = 6.0e6  # histograms of one batch, float16 values and uint32 counts
 BATCH_BYTES = 4.0e6  # in the file
 LINK_BYTES_S = 40e9  # between GPUs
 REDUCE_LATENCY_S = 20e-6  # a step of a tree
-TAKEN_IN_BYTES_S = 1.36e9  # by rank 0, while it counts: received at 2.1 GB/s, set aside at 3.8
+TAKEN_IN_BYTES_S = 1.36e9  # by rank 0: received at 2.1 GB/s, set aside at 3.8
 WRITTEN_BYTES_S = 1.0e9
 RATE_ROWS, RATE_DISTINCT, RATE_GROUPS = 72, 14_000, 32
 
@@ -97,6 +97,8 @@ def run(directory: str, out: Path, batches: int, batch_size: int) -> None:
 def rates() -> None:
     """How fast rank 0 takes in groups of batches as mamba2-130m's are: received, and set aside."""
     with launched_processes() as processes:
+        if processes.size != 2:
+            raise SystemExit(f"{processes.size} processes were started; --rates takes two")
         tally = Tally(RATE_ROWS)
         values = np.tile(ASCENDING_VALUES[:RATE_DISTINCT].astype(np.float16), RATE_ROWS)
         for batch in range(TOGETHER):

@@ -175,7 +175,7 @@ def trace(
         v=v,
         s=s,
         quotient=quotient,
-        rounded=round_half_away(quotient),
+        rounded=torch.where(torch.isfinite(quotient), round_half_away(quotient), quotient),
         code=quantize(s, _column(scale_out), _zero_column(zero_point)),
     )
 

@@ -288,7 +288,8 @@ def add_layer_counts(
         check_tensor(name, tensor, (wanted,), x)
         if tuple(tensor.shape) != shape:
             raise ValueError(f"{name} has shape {tuple(tensor.shape)}; it must be {shape}")
-        if not tensor[:1].is_contiguous():
+        by_sequence = name in ("y_counts", "x_amax")
+        if not (tensor[:1] if by_sequence else tensor).is_contiguous():
             raise ValueError(f"{name} has strides {tensor.stride()}; its rows must have no gaps")
     if not x.numel():
         return

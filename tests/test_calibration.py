@@ -1,5 +1,7 @@
 """What is captured and counted, against a plain forward of transformers without any hook."""
 
+import os
+
 import numpy as np
 import pytest
 import torch
@@ -12,6 +14,8 @@ from dashboard.calibration import (
     text_names,
 )
 from dashboard.calibration.batch_store import BatchStore
+from dashboard.calibration.capture import assemble, count_batches
+from dashboard.calibration.counting import Tally
 from dashboard.calibration.histogram import Histogram
 from dashboard.checkpoints import (
     CheckpointError,
@@ -208,6 +212,38 @@ def test_what_is_set_aside_on_disk_comes_back_to_the_bit():
     np.testing.assert_array_equal(runs[0][1], np.concatenate(counts[3:]))
     with pytest.raises(ValueError, match="values are float32 and counts uint32; they must be"):
         store.put(put[0].values, counts[0], [1])
+
+
+def test_what_could_not_be_set_aside_leaves_the_rest_right(monkeypatch):
+    """A disk that fills up in the middle of a batch, and has room again for the next."""
+    values = np.arange(5, dtype=np.float16)
+    store = BatchStore()
+    (first,) = store.put(values, np.full(5, 3, np.uint32), [5])
+    pwrite = os.pwrite
+
+    def full(file, content, at):
+        if len(content) < 8:
+            raise OSError("no space left on device")
+        return pwrite(file, content[:8], at)
+
+    with monkeypatch.context() as context:
+        context.setattr(os, "pwrite", full)
+        with pytest.raises(OSError, match="no space left"):
+            store.put(values, np.full(5, 4, np.uint32), [5])
+    (last,) = store.put(values, np.full(5, 6, np.uint32), [5])
+    for place, count in ((first, 3), (last, 6)):
+        assert store.get(place).counts.tolist() == [count] * 5
+        np.testing.assert_array_equal(store.get(place).values, values)
+
+
+def test_a_tally_that_lacks_a_batch_is_no_calibration():
+    checkpoint = load_checkpoint("mamba-tiny")
+    backbone = load_backbone(checkpoint)
+    text = read_text(checkpoint, "calibration.txt", 3, 16)
+    tally = Tally(checkpoint.n_layers)
+    count_batches(checkpoint, backbone, text, [0, 2], checkpoint.layers, tally)
+    with pytest.raises(RuntimeError, match=r"batches \[1\] were not counted"):
+        assemble(checkpoint, backbone, text, checkpoint.layers, tally)
 
 
 def test_the_batches_of_a_calibration_lie_on_disk():

@@ -94,9 +94,21 @@ counting_on_device = pytest.mark.skipif(
 
 
 @counting_on_device
-@pytest.mark.parametrize("name", ["mamba-tiny", "mamba2-tiny"])
-def test_counters_on_the_device_are_the_counts_of_what_was_captured(name):
+@pytest.mark.parametrize(
+    ("name", "limits"),
+    [
+        ("mamba-tiny", {}),
+        ("mamba2-tiny", {}),
+        ("mamba2-tiny", {"MOST_HELD": 1}),  # each layer is a launch
+        ("mamba-tiny", {"MOST_SEQUENCES": 3}),  # a launch has few
+        ("mamba2-tiny", {"MOST_VALUES": 60_000}),  # handed over before there is no room
+        ("mamba-tiny", {"FETCHED": 1}),
+    ],
+)
+def test_counters_on_the_device_are_the_counts_of_what_was_captured(name, limits, monkeypatch):
     """Forwards of two sequences and of one; the oracle counts stored v and y of each batch."""
+    for limit, value in limits.items():
+        monkeypatch.setattr(f"dashboard.calibration.counting.{limit}", value)
     checkpoint = load_checkpoint(name)
     layers = checkpoint.layers[1:]
     text = read_text(checkpoint, batches=6, seq_len=50)  # more than are fetched at once
@@ -127,6 +139,26 @@ def test_counters_on_the_device_are_the_counts_of_what_was_captured(name):
             for batch in range(6):
                 expected = Histogram.of(y[batch, own.channels])
                 assert_same_histograms(tally.outputs(batch)[row], expected)
+
+
+@counting_on_device
+def test_conv_inputs_that_lie_otherwise_are_counted_by_themselves():
+    """In one forward, of three layers: as a view, without gaps along L, and in float16."""
+    checkpoint = load_checkpoint("mamba-tiny")
+    layers = checkpoint.layers[:3]
+    rows, tally = {layer: i for i, layer in enumerate(layers)}, Tally(3)
+    counter = DeviceCounter(checkpoint, layers, rows, tally, 1, DEVICE)
+    x = torch.randn(1, 21, checkpoint.conv_dim, generator=torch.Generator().manual_seed(3))
+    views = [x.to(DEVICE).transpose(1, 2), x.to(DEVICE).transpose(1, 2).contiguous()]
+    views.append(x.half().to(DEVICE).transpose(1, 2))
+    for layer, view in zip(layers, views, strict=True):
+        counter.add([5], layer, view)
+    counter.finish([5])
+    counter.collect()
+    for layer, view in zip(layers, views, strict=True):
+        conv = checkpoint.conv(layer)
+        v = reference.causal_conv1d(view.float().cpu(), conv.weight, conv.bias)
+        assert_same_histograms(tally.outputs(5)[rows[layer]], Histogram.of(reference.silu(v)))
 
 
 def assert_same_histograms(one, other):

@@ -235,6 +235,10 @@ def test_layers_and_counters_that_do_not_fit_are_refused():
         "v_counts": v_counts, "y_counts": y_counts, "x_amax": x_amax,
     }  # fmt: skip
     gaps = torch.zeros(2, 1, 10, dtype=torch.int32, device=DEVICE)[..., ::2]
+    two = {"inputs": [x, x], "layers": [0, 1], "weight": weight.repeat(2, 1, 1)}
+    two |= {"bias": bias.repeat(2, 1), "v_counts": v_counts.repeat(2, 1, 1)}
+    two |= {"y_counts": y_counts.repeat(1, 2, 1, 1), "x_amax": x_amax.repeat(1, 2, 1)}
+    every_other = weight.repeat(4, 1, 1)[::2]
     for message, wrong in (
         (r"there are 1 inputs of 2 layers", {"layers": [0, 0]}),
         (r"there are 0 inputs of 0 layers", {"inputs": [], "layers": []}),
@@ -249,6 +253,10 @@ def test_layers_and_counters_that_do_not_fit_are_refused():
         (r"v_counts has shape \(1, 65536\)", {"v_counts": v_counts[0]}),
         (r"v_counts is torch\.int64", {"v_counts": v_counts.long()}),
         (r"x_amax has strides", {"x_amax": gaps}),
+        (r"slice_of has strides", {"slice_of": slice_of.repeat(2)[::2]}),
+        (r"weight has strides \(40, 4, 1\)", two | {"weight": every_other}),
+        (r"bias has strides \(0, 1\)", two | {"bias": bias.expand(2, 5)}),
+        (r"v_counts has strides", two | {"v_counts": v_counts.repeat(4, 1, 1)[::2]}),
     ):
         with pytest.raises(ValueError, match=message):
             add_layer_counts(**fine | wrong)

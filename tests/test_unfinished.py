@@ -14,6 +14,8 @@ from stopping import ROOT, Nursery, run_cli
 from dashboard import cli
 from dashboard.calibration import calibrate, read_text
 from dashboard.calibration.archive import load_calibration
+from dashboard.calibration.counting import Tally
+from dashboard.calibration.gathering import gathering
 from dashboard.calibration.processes import Processes
 from dashboard.calibration.unfinished import Segments, calibrate_to_the_end, segments_of
 from dashboard.checkpoints import load_backbone, load_checkpoint, load_language_model
@@ -160,9 +162,11 @@ def test_two_ranks_write_the_bits_of_one_though_one_is_killed(tmp_path):
     ]  # fmt: skip
 
 
-def test_ranks_of_unequal_shares_write_the_bits_of_one(tmp_path):
-    """5, 5 and 4 batches: rank 1 sends a group that is whole and one that is not."""
-    asked = ["calibrate", "mamba-tiny", "--batches", "14", "--seq-len", "32", "--no-store"]
+@pytest.mark.parametrize("batches", [14, 2])
+def test_ranks_of_unequal_shares_write_the_bits_of_one(batches, tmp_path):
+    """5, 5 and 4 batches: rank 1 sends a group that is whole and one that is not; of 2 the last
+    rank has none."""
+    asked = ["calibrate", "mamba-tiny", "--batches", str(batches), "--seq-len", "32", "--no-store"]
     one, three = tmp_path / "one.safetensors", tmp_path / "three.safetensors"
     assert cli.main([*asked, "--out", str(one)]) == 0
     launcher = launch(3, "-m", "dashboard", *asked, "--out", str(three))
@@ -207,6 +211,23 @@ def test_a_rank_that_fails_says_why_and_ends_by_itself(rank, tmp_path):
     assert launcher.returncode == 1
     assert f"rank {rank}: refused" in errors
     assert f"exitcode: 1) local_rank: {rank}" in errors  # of the sys.exit, and of no signal
+
+
+class Full(Processes):
+    """Rank 0 of two, whose disk has no room for what the other sends."""
+
+    def receive(self, rank):
+        raise OSError("no space left on device")
+
+
+def test_what_keeps_batches_from_being_taken_in_is_said_at_once():
+    """And not when all that are left have been counted."""
+    with gathering(Tally(1), Full(0, 2), [[0, 2], [1, 3]]) as gather:
+        gather._thread.join(20)
+        with pytest.raises(OSError, match="no space left"):
+            gather.note()
+        with pytest.raises(OSError, match="no space left"):
+            gather.finish()
 
 
 def test_stopped_at_twenty_random_moments_no_file_is_less_than_whole(tmp_path):

@@ -1,9 +1,9 @@
 """Each batch's histogram, set aside on disk: a calibration's memory does not grow with its batches.
 
 The moving average needs every batch's counts, and its σ and order are chosen afterwards. They are
-appended to a temporary file without a name, as narrow as calibration files have them, and mapped
-when all are there: what is looked at is read, and what is not needed the system takes back. Threads
-may share a store.
+appended to a temporary file without a name, as narrow as calibration files have them, which is
+mapped: what is looked at is read, and what is not needed the system takes back. Threads may share a
+store.
 """
 
 from __future__ import annotations
@@ -74,12 +74,13 @@ class BatchStore:
                 f"values are {values.dtype} and counts {counts.dtype}; they must be {VALUES} and "
                 f"{COUNTS}"
             )
-        padding = bytes(-values.nbytes % COUNTS.itemsize)
-        with self._putting:
+        with self._putting:  # where writing fails, the next begins at the same place
             counts_at = self._end
             values_at = counts_at + counts.nbytes
-            for content in (counts.data, values.data, padding):
-                self._end += _write(self._file.fileno(), content)
+            _write(self._file.fileno(), counts.data, counts_at)
+            _write(self._file.fileno(), values.data, values_at)
+            padding = -values.nbytes % COUNTS.itemsize
+            self._end = values_at + values.nbytes + padding
         places = []
         for length in lengths:
             places.append(Place(counts_at, values_at, length))
@@ -88,7 +89,7 @@ class BatchStore:
         return places
 
     def get(self, place: Place) -> Histogram:
-        """The histogram at a place, mapped and not copied."""
+        """The histogram at a place, which stays in the file until it is asked for its arrays."""
         return StoredHistogram(*self._arrays(place))
 
     def runs(self, places: Sequence[Place]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -117,12 +118,9 @@ class BatchStore:
         )
 
 
-def _write(file: int, content: memoryview | bytes) -> int:
+def _write(file: int, content: memoryview, at: int) -> None:
     """Write all of it: one call may write less, of a disk that fills up or of 2 GB at once."""
-    if not len(content):  # of which there is no view
-        return 0
-    view = memoryview(content).cast("B")
+    view = content.cast("B")
     written = 0
     while written < len(view):
-        written += os.write(file, view[written:])
-    return written
+        written += os.pwrite(file, view[written:], at + written)

@@ -3,8 +3,8 @@
 Calibration batch i is the tokens [i·L, (i+1)·L) of the text, one sequence, whether it runs alone or
 with others. The model runs forward (``forward``), and of the input of each causal conv1d the
 convolution and SiLU are computed again in float32, rounded to float16 and counted (``counting``);
-the activations themselves are dropped at once, unless a layer's input is asked for (the live kernel
-needs it).
+the activations themselves are dropped at once, or on a GPU when the forward is over, unless a
+layer's input is asked for (the live kernel needs it).
 """
 
 from __future__ import annotations
@@ -616,7 +616,10 @@ def assemble(
     tally: Tally,
     captures: tuple[ConvCapture, ...] = (),
 ) -> Calibration:
-    """The calibration of a tally that has all batches of the text."""
+    """The calibration of a tally that has all batches of the text; RuntimeError if one lacks."""
+    lacking = [number for number in range(text.batches) if layers and not tally.has_whole(number)]
+    if lacking:
+        raise RuntimeError(f"batches {lacking} were not counted")
     with collector_paused():  # thousands of histograms, for which it would walk through libraries
         batches = [tally.outputs(number) for number in tally.numbers]
     rows = slices_of(checkpoint, layers)

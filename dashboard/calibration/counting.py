@@ -45,7 +45,8 @@ from kernels.statistics import MOST_VALUES
 MOST_COUNTERS = 2**26  # turned into histograms together: 256 MB of int32
 FETCHED = 4  # sequences together, where a forward has fewer
 FETCHED_COUNTERS = 2**25  # those have no more than this many: 128 MB, twice
-MOST_HELD = 2**29  # bytes of activations that wait for being counted
+MOST_HELD = 2**29  # bytes of a device's activations that wait for being counted
+MOST_SEQUENCES = 2**16 - 1  # of all inputs of a launch
 
 
 def slices_of(checkpoint: Checkpoint, layers: Sequence[int]) -> list[tuple[int, ConvSlice]]:
@@ -402,7 +403,9 @@ class DeviceCounter:
         self._slice_of = numbers.repeat_interleave(widths).to(device)
         self._values = torch.from_numpy(ASCENDING_VALUES).to(device, torch.float16)
         counters = len(layers) * len(checkpoint.slices) * PATTERNS  # of a sequence
-        self._room = max(batch_size, min(FETCHED, FETCHED_COUNTERS // counters))
+        # A layer by itself is one whose weights lie on the host: its GPU is short of memory.
+        together = min(FETCHED, FETCHED_COUNTERS // counters) if len(layers) > 1 else 1
+        self._room = max(batch_size, together)
         self._counting = self._make_counters()
         self._pending: list[tuple[int, Tensor]] = []  # conv inputs of the forward, and their places
         self._held = 0  # bytes of them
@@ -444,8 +447,9 @@ class DeviceCounter:
         self._pending.append((self._places[layer], x))
         self._seq_len, self._counted = x.shape[-1], True
         self._held += x.untyped_storage().nbytes()
-        values = x.numel() * (len(self._pending) + 1)
-        if self._held >= MOST_HELD or values > MOST_VALUES:
+        more = len(self._pending) + 1
+        too_many = more * x.numel() > MOST_VALUES or more * len(x) > MOST_SEQUENCES
+        if len(self._pending) == len(self._places) or self._held >= MOST_HELD or too_many:
             self._launch()
 
     def _launch(self) -> None:
@@ -542,8 +546,8 @@ class DeviceCounter:
         if fine.all():
             return
         place, row = np.argwhere(~fine)[0]
-        names = str(batches[place]) if len(strange) == len(batches) else ""
-        names = names or f"{batches[0]} to {batches[-1]}"
+        alone = len(strange) == len(batches)
+        names = str(batches[place]) if alone else " or ".join(map(str, batches))
         slices = self._checkpoint.slices
         layer = list(self._places)[row // len(slices)]
         own = slices[row % len(slices)]
@@ -653,7 +657,7 @@ class Counter:
     ) -> None:
         """Count a layer's conv input, and its gradient where there is one: (N, D, L), N batches.
 
-        Raises CalibrationError for what is not finite, here or when the forward is over.
+        Raises CalibrationError for what is not finite, here or some forwards later.
         """
         on_device = default_backend(x) == "triton" and x.numel() <= MOST_VALUES
         if gradient is not None or not on_device:

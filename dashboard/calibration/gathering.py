@@ -43,10 +43,16 @@ class Gathering:
         self._fault: BaseException | None = None
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="gathering", daemon=True)
-        self._thread.start()
+        if processes.size > 1:
+            self._thread.start()
 
     def note(self) -> None:
-        """A forward is over: groups whose batches are all in the tally by now are sent."""
+        """A forward is over: groups whose batches are all in the tally by now are sent.
+
+        Raises what has kept a batch from being sent or taken in.
+        """
+        if self._fault is not None:
+            raise self._fault
         groups = self._groups[self._processes.rank]
         while self._counted < len(groups) and all(
             map(self._tally.has_whole, groups[self._counted])
@@ -58,6 +64,8 @@ class Gathering:
 
         Raises what kept a batch from being sent or taken in.
         """
+        if self._processes.size == 1:
+            return
         self._send(len(self._groups[self._processes.rank]))
         self._ready.put(None)
         self._thread.join()
@@ -69,7 +77,8 @@ class Gathering:
         """Have the thread end, after the message that it is in."""
         self._stopped.set()
         self._ready.put(None)
-        self._thread.join(LONGEST_MESSAGE_S)
+        if self._thread.is_alive():
+            self._thread.join(LONGEST_MESSAGE_S)
 
     def _send(self, counted: int) -> None:
         for group in self._groups[self._processes.rank][self._counted : counted]:
@@ -87,6 +96,8 @@ class Gathering:
         while missing:
             taken = 0
             for rank in list(missing):
+                if self._stopped.is_set():
+                    return
                 packed = self._processes.receive(rank)
                 if packed is not None:
                     self._others.unpack_batches(packed)
@@ -94,8 +105,8 @@ class Gathering:
                     missing[rank] -= 1
                     if not missing[rank]:
                         del missing[rank]
-            if not taken and self._stopped.wait(POLL_S):
-                return
+            if not taken:
+                self._stopped.wait(POLL_S)
 
     def _give_away(self) -> None:
         while (group := self._ready.get()) is not None:

@@ -27,7 +27,7 @@ from dashboard.checkpoints import default_device
 
 LONGEST_WAIT = timedelta(days=2)  # for the slowest process to finish its batches
 MOST_SENT = 2**28  # bytes of one message
-POLL_S = 0.005
+POLL_S, LONGEST_POLL_S = 0.005, 0.1
 
 
 @dataclass(frozen=True)
@@ -73,9 +73,11 @@ class Processes:
         Neither begins before the other is there, for a message that has begun cannot be stopped.
         """
         self._leave(f"offer {self.rank}")
+        wait = POLL_S
         while not self._take(f"ask {self.rank}"):
-            if stopped.wait(POLL_S):
+            if stopped.wait(wait):
                 return
+            wait = min(2 * wait, LONGEST_POLL_S)  # hundreds may be waiting for rank 0
         forms = {name: (array.dtype.str, array.shape) for name, array in arrays.items()}
         dist.send_object_list([forms], 0, self.of_threads)
         for array in arrays.values():

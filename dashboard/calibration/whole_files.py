@@ -169,7 +169,8 @@ def _write(file: int, content: Sequence[bytes | memoryview]) -> None:
                 written += opened.write(view[first : first + STEP])
                 if written - begun >= STEP and BEGIN_WRITING is not None:
                     opened.flush()
-                    os.posix_fadvise(file, begun, written - begun, BEGIN_WRITING)
+                    with suppress(OSError):  # of file systems that take no advice
+                        os.posix_fadvise(file, begun, written - begun, BEGIN_WRITING)
                     begun = written
         opened.flush()
         os.fsync(file)
