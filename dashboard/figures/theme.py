@@ -87,7 +87,8 @@ _CHECKED = ContextVar("checked", default=True)
 def unchecked() -> Iterator[None]:
     """Make figures without holding them to plotly's schema; their JSON is the same.
 
-    For a page, which draws at every turn what tests have held to the schema.
+    For a page, which draws at every turn what tests have held to the schema. ``whole_figure`` then
+    gives no ``Figure``, but what has its JSON.
     """
     token = _CHECKED.set(False)
     try:
