@@ -90,7 +90,7 @@ def test_a_forward_leaves_the_conv_input_as_it_was(family, saved):
         assert all(torch.equal(x, before) for x, before in seen)
         seen.clear()
 
-    backbone = load_backbone(checkpoint, "cpu")
+    backbone = load_backbone(checkpoint)  # on a GPU where there is one, by the kernels that it has
     run_forwards(checkpoint, backbone, text.tokens, checkpoint.layers, visit, finish=finish)
 
 
