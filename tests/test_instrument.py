@@ -60,7 +60,12 @@ def handle(page):
     return page.locator(".cut-handle")
 
 
+FRAMES = "() => new Promise((over) => requestAnimationFrame(() => requestAnimationFrame(over)))"
+
+
 def alpha_on_show(page) -> float:
+    """Once the frame has been drawn that follows what was pressed or moved last."""
+    page.evaluate(FRAMES)
     text = handle(page).get_attribute("aria-valuetext")
     return float(text.removeprefix("α "))
 
