@@ -1,7 +1,7 @@
 """What each process's batches have by themselves goes to rank 0 while others are still counted.
 
 A batch's histograms are megabytes, and rank 0 alone writes the file: to send them all at the end
-would keep it, and the GPU's of all others, waiting. So a thread of each process sends groups of
+would keep it, and the GPUs of all others, waiting. So a thread of each process sends groups of
 batches as soon as they are counted, and a thread of rank 0 takes them in, from whichever process
 has one ready. All know beforehand which batches each process has.
 """
